@@ -1,0 +1,83 @@
+"""The core of Nexus: register a workflow once, and every installed channel reaches it under one policy.
+
+Names are imported when they are first used, so that ``nexus plugins list`` needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexus_core.app import Nexus
+    from nexus_core.channel import Channel, Command, Listener, Route, Server
+    from nexus_core.context import Context
+    from nexus_core.errors import (
+        AuthenticationError,
+        BackendUnavailable,
+        CircuitOpen,
+        ConfigurationError,
+        Conflict,
+        MalformedRequest,
+        NexusError,
+        NotFound,
+        Overloaded,
+        PermissionDenied,
+        PluginError,
+        PortInUse,
+        RateLimited,
+        RunCancelled,
+        RunNotFound,
+        SessionNotFound,
+        ValidationError,
+        WorkflowError,
+        WorkflowFailed,
+        WorkflowNotFound,
+        WorkflowTimeout,
+    )
+    from nexus_core.events import ChannelEvent
+    from nexus_core.invocation import Invocation, Principal, Result
+    from nexus_core.markers import hookimpl
+    from nexus_core.options import CoreSettings, PluginSettings
+    from nexus_core.pipeline import Call, Interceptor, Stage
+    from nexus_core.resolvers import ParameterResolver
+    from nexus_core.runs import Run, RunStatus
+    from nexus_core.sessions import Session, SessionStore
+    from nexus_core.workflow import Workflow, WorkflowAdapter
+
+_HOMES = {
+    "app": ("Nexus",),
+    "channel": ("Channel", "Command", "Listener", "Route", "Server"),
+    "context": ("Context",),
+    "errors": (
+        "AuthenticationError", "BackendUnavailable", "CircuitOpen", "ConfigurationError", "Conflict",
+        "MalformedRequest", "NexusError", "NotFound", "Overloaded", "PermissionDenied", "PluginError", "PortInUse",
+        "RateLimited", "RunCancelled", "RunNotFound", "SessionNotFound", "ValidationError", "WorkflowError",
+        "WorkflowFailed", "WorkflowNotFound", "WorkflowTimeout",
+    ),
+    "events": ("ChannelEvent",),
+    "invocation": ("Invocation", "Principal", "Result"),
+    "markers": ("hookimpl",),
+    "options": ("CoreSettings", "PluginSettings"),
+    "pipeline": ("Call", "Interceptor", "Stage"),
+    "resolvers": ("ParameterResolver",),
+    "runs": ("Run", "RunStatus"),
+    "sessions": ("Session", "SessionStore"),
+    "workflow": ("Workflow", "WorkflowAdapter"),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,331 @@
+"""`Nexus`: owns the workflows, the plugins, the pipeline and the lifecycle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from nexus_core import lifecycle
+from nexus_core.asgi import Embedded
+from nexus_core.asgi_guard import Guard
+from nexus_core.catalog import GUARDS
+from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
+from nexus_core.events import (
+    WORKFLOW_CANCELLED,
+    WORKFLOW_COMPLETED,
+    WORKFLOW_FAILED,
+    WORKFLOW_REGISTERED,
+    WORKFLOW_UNREGISTERED,
+    ChannelEvent,
+    EventBus,
+    Handler,
+)
+from nexus_core.invocation import Invocation, Result
+from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
+from nexus_core.plugins.manager import PluginManager
+from nexus_core.registry import Registry
+from nexus_core.runs import Run, RunStore
+from nexus_core.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    from nexus_core.channel import ASGIApp, Listener
+    from nexus_core.plugins.discovery import PluginRecord
+    from nexus_core.resolvers import ParameterResolver
+    from nexus_core.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Model = TypeVar("Model", bound=PluginSettings)
+
+
+class Nexus:
+    """Workflows, registered once and reachable through every installed channel.
+
+    Several objects live side by side in one process; nothing is shared between them.
+
+    Args:
+        config: An object or mapping with options; what is set elsewhere comes first.
+        config_file: A YAML file with options, in place of ``NEXUS_CONFIG_FILE``.
+        plugins: Objects or modules with hook implementations, beside those that are installed.
+        discover: Whether installed plugins are loaded.
+        options: Options by name, see ``docs/options.md``.
+
+    Attributes:
+        options: The core's own options.
+        workflows: The registered workflows.
+        runs: The runs of this process.
+        events: Where events are published, and followed by listeners and handlers.
+        plugins: The plugins, with what became of each.
+
+    Raises:
+        ConfigurationError: An option is unknown or has a wrong value; the message says where it was set.
+        PluginError: A required plugin, or one that guards access, is not active.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: object = None,
+        config_file: str | None = None,
+        plugins: Iterable[object] = (),
+        discover: bool = True,
+        **options: Any,
+    ) -> None:
+        self._sources = OptionSources(options, config, config_file)
+        self._settings: dict[type[PluginSettings], PluginSettings] = {}
+        self.options = self._read(CoreSettings)
+        self.threads = DaemonThreads("nexus-workflow")
+        self.plugins = self._load_plugins(plugins, discover)
+        self._read_plugin_settings()
+        self._refuse_unknown_options()
+        self.events = EventBus(self.threads)
+        self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
+        adapters = [adapter for _, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self)]
+        self.workflows = Registry(adapters, self.threads, self._workflows_changed)
+        self._resolvers: list[ParameterResolver] = []
+        self._submitted: set[asyncio.Task[None]] = set()
+        self._running: lifecycle.Running | None = None
+        self._starting = asyncio.Lock()
+        self.stop_requests: list[Callable[[], object]] = []
+        self._find = self.workflows.find
+
+    # Options and plugins
+
+    def _read(self, model: type[Model]) -> Model:
+        settings = self._sources.read(model)
+        self._settings[model] = settings
+        return settings
+
+    def settings(self, model: type[Model]) -> Model:
+        """Return the options of a plugin, read when it was loaded."""
+        return self._settings[model]  # type: ignore[return-value]
+
+    def option_sources(self) -> dict[str, str]:
+        """Return where each option that is not at its default was set."""
+        return dict(self._sources.sources)
+
+    def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
+        guards = {plugin for option, plugin in GUARDS.items() if is_on(self._sources.value(option))}
+        manager = PluginManager(
+            self.threads,
+            required={*self.options.required_plugins, *guards},
+            disabled=self.options.disabled_plugins,
+            timeout=self.options.plugin_timeout,
+        )
+        if discover:
+            manager.load_installed()
+        for plugin in given:
+            manager.add(plugin)
+        return manager
+
+    def _read_plugin_settings(self) -> None:
+        owners = dict.fromkeys(CoreSettings.model_fields, "the core")
+        for plugin, model in self.plugins.collect("nexus_register_settings"):
+            if not (isinstance(model, type) and issubclass(model, PluginSettings)):
+                self.plugins.fail(plugin, "nexus_register_settings must return a subclass of PluginSettings")
+                continue
+            taken = sorted(owners.keys() & model.model_fields.keys())
+            if taken:
+                self.plugins.fail(plugin, f"its option {taken[0]} belongs to {owners[taken[0]]} already")
+                continue
+            owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+            self._read(model)
+
+    def _refuse_unknown_options(self) -> None:
+        known = {name for model in self._settings for name in model.model_fields}
+        unloaded = self.plugins.inactive()
+        for name, source in self._sources.given().items():
+            if name in known or (name.startswith("enable_") and not is_on(self._sources.value(name))):
+                continue
+            complaint = unknown_option(name, source, known, unloaded)
+            if "not loaded" in complaint:
+                log.warning("%s", complaint)
+            else:
+                raise ConfigurationError(complaint)
+
+    # Workflows
+
+    def register(
+        self, name: str, workflow: Any, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+    ) -> Workflow:
+        """Register a workflow: a typed function, or any object that an installed plugin knows.
+
+        Args:
+            name: What callers use; see `nexus_core.workflow.NAME_RULE`.
+            workflow: The object.
+            metadata: ``description``, ``version``, ``category``, ``tags``, ``timeout`` (seconds),
+                ``required_permissions``, ``expected_parameters``, and whatever else callers shall see.
+            replace: Whether a workflow of that name may be there already. Its running calls go on.
+
+        Raises:
+            ConfigurationError: The name is not allowed or taken, or the object can't be run.
+        """
+        return self.workflows.register(name, workflow, metadata, replace=replace)
+
+    def unregister(self, name: str) -> None:
+        """Forget a workflow; its running calls go on.
+
+        Raises:
+            WorkflowNotFound: There is none of that name.
+        """
+        self.workflows.unregister(name)
+
+    def list_workflows(self) -> list[str]:
+        """Return the names of all workflows, sorted."""
+        return self.workflows.names()
+
+    @overload
+    def workflow(self, function: Function, /) -> Function: ...
+    @overload
+    def workflow(self, *, name: str | None = None, **metadata: Any) -> Callable[[Function], Function]: ...
+    def workflow(self, function: Any = None, /, *, name: str | None = None, **metadata: Any) -> Any:
+        """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
+
+        def decorate(target: Function) -> Function:
+            self.register(name or target.__name__, target, metadata)
+            return target
+
+        return decorate if function is None else decorate(function)
+
+    def register_event_handler(self, handler: Handler) -> None:
+        """Call a function with each event, in order and apart from requests. A sync one runs in a thread."""
+        self.events.add_handler(handler)
+
+    def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
+        """Let a resolver rewrite raw parameters before they are checked. Takes effect at the next start."""
+        self._resolvers.append(resolver)
+
+    def _workflows_changed(self, name: str, there: bool) -> None:
+        event = ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name)
+        running = self._running
+        if running is None or running.on_loop():
+            self.events.publish(event)
+        else:
+            running.loop.call_soon_threadsafe(self.events.publish, event)
+
+    # Calls
+
+    async def invoke(self, workflow: str | Invocation, params: Mapping[str, Any] | None = None) -> Result:
+        """Run a workflow in the caller's place: cancelling the call cancels the run.
+
+        Args:
+            workflow: A name, or an `Invocation` that a channel has made.
+            params: The parameters, with a name.
+
+        Raises:
+            NexusError: The call was refused or failed; the class says how.
+        """
+        if isinstance(workflow, Invocation):
+            invocation = workflow
+        else:
+            invocation = Invocation(workflow, dict(params or {}))
+        return await self._process(invocation, Run(invocation, self.events), keep_result=False)
+
+    def submit(self, invocation: Invocation) -> Run:
+        """Start a run that goes on by itself, and return it: to wait for, follow or cancel. Never raises."""
+        run = Run(invocation, self.events)
+        task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
+        run.attach(task)
+        self._submitted.add(task)
+        task.add_done_callback(self._submitted.discard)
+        return run
+
+    async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
+        try:
+            result = await self._process(invocation, run, keep_result=True)
+        except NexusError:
+            return  # the run has it
+        run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
+
+    async def _process(self, invocation: Invocation, run: Run, *, keep_result: bool) -> Result:
+        """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
+        invocation.run = run
+        invocation.workflow = self._find(invocation.name)
+        running = self._running
+        try:
+            if running is None:
+                running = await self._start()
+            return await running.call(invocation)
+        except NexusError as exc:
+            run.publish(WORKFLOW_FAILED, error=exc)
+            raise
+        except asyncio.CancelledError:
+            run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+            raise
+        except Exception:
+            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
+            error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
+            run.publish(WORKFLOW_FAILED, error=error)
+            raise error from None
+        finally:
+            self.runs.end(run, keep_result=keep_result)
+
+    # Lifecycle
+
+    async def _start(self) -> lifecycle.Running:
+        async with self._starting:
+            if self._running is None:
+                self._running = await lifecycle.start(self, self._resolvers)
+            return self._running
+
+    async def _stop(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            await lifecycle.stop(running)
+
+    async def __aenter__(self) -> Self:
+        """Start plugins and channels inside the caller's event loop. No port is opened; see `serving`."""
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let running work finish within ``shutdown_grace``, cancel the rest, stop channels and plugins."""
+        await self._stop()
+
+    def asgi_app(self) -> ASGIApp:
+        """Return every channel as one ASGI application, to be served or mounted by someone else.
+
+        It starts the platform with the server's lifespan, or at the first request where it is mounted.
+        """
+
+        async def start() -> None:
+            await self._start()
+
+        return Embedded(lambda: self._running.app if self._running else _gone, start, self._stop)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[list[Listener]]:
+        """Start everything and listen on the channels' ports, inside the caller's event loop.
+
+        Yields:
+            The listeners; `Listener.url` is the address.
+
+        Raises:
+            ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
+        """
+        async with lifecycle.serving(self, self._start, self._stop) as listeners:
+            yield listeners
+
+    def start(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`. Owns the process: what prevents the start ends it with exit code 1."""
+        lifecycle.run_process(self)
+
+    def stop(self) -> None:
+        """Ask `start` to return, from any thread. Running work gets ``shutdown_grace`` seconds."""
+        lifecycle.request_stop(self)
+
+    def guarded(self, app: ASGIApp) -> ASGIApp:
+        """Return an application with the limits on request bodies in front."""
+        return Guard(app, self.options.max_body_bytes, self.options.body_timeout)
+
+    def plugin_records(self) -> list[PluginRecord]:
+        """Return each installed plugin and what became of it."""
+        return list(self.plugins.records)
+
+
+async def _gone(scope: Any, receive: Any, send: Any) -> None:
+    raise ConfigurationError("The platform has been stopped.")

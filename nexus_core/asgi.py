@@ -1,0 +1,98 @@
+"""The ASGI application in front of the channels: it sends each request to the channel that its path belongs to."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nexus_core.errors import NexusError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+
+class PathRouter:
+    """Dispatches by the longest path prefix, and answers what fits none with 404.
+
+    Args:
+        apps: Prefixes such as ``/mcp`` and the applications behind them. They see the whole path.
+    """
+
+    def __init__(self, apps: Iterable[tuple[str, ASGIApp]]) -> None:
+        by_length = sorted(apps, key=lambda each: len(each[0]), reverse=True)
+        self._apps = [(prefix.rstrip("/"), app) for prefix, app in by_length]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        for prefix, app in self._apps:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("/", ""):
+                await app(scope, receive, send)
+                return
+        await send_error(scope, send, NotFound("Nothing answers at this address."))
+
+
+class Embedded:
+    """`PathRouter` for someone else's server: it starts the platform with the server, or at the first request.
+
+    A server that sends lifespan events gets start-up and shutdown; a mounted application never sees them.
+    """
+
+    def __init__(
+        self, app: Callable[[], ASGIApp], start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._app = app
+        self._start = start
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        await self._start()
+        await self._app()(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except Exception as exc:
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def send_error(scope: Scope, send: Send, error: NexusError, *, close: bool = False) -> None:
+    """Answer with problem details (RFC 9457), or refuse a WebSocket.
+
+    Args:
+        scope: The request's scope.
+        send: Where the answer goes.
+        error: What is wrong.
+        close: Whether the connection must not be used again, because the request was not read to its end.
+    """
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+        return
+    headers = [(b"content-type", b"application/problem+json"), *error_headers(error)]
+    if close and scope.get("http_version") in ("1.0", "1.1"):
+        headers.append((b"connection", b"close"))
+    body = msgspec.json.encode(error.problem())
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_headers(error: NexusError) -> list[tuple[bytes, bytes]]:
+    """Return the headers that an error brings along: ``Retry-After`` in whole seconds, at least 1."""
+    if error.retry_after is None:
+        return []
+    return [(b"retry-after", str(max(1, round(error.retry_after))).encode())]

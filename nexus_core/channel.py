@@ -1,0 +1,101 @@
+"""What a channel and a server are to the core. A channel only translates; a server only listens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Channel:
+    """One way in. Subclass it and return it from ``nexus_register_channels``.
+
+    Attributes:
+        name: ``api``, ``cli``, ``mcp``, ...: the `Invocation.channel` of what comes through it.
+        port: Where it listens; 0 for any free port, None if it does not listen.
+        port_option: The name of the option that sets the port, for messages.
+        paths: The path prefixes it answers, such as ``("/mcp",)``. On a port that channels share, a request goes to
+            the channel with the longest fitting prefix. ``/`` takes the rest.
+    """
+
+    name: str = ""
+    port: int | None = None
+    port_option: str = ""
+    paths: Sequence[str] = ("/",)
+
+    def asgi_app(self) -> ASGIApp | None:
+        """Return the ASGI application, called once at start-up, or None if the channel does not listen."""
+        return None
+
+    async def start(self) -> None:
+        """Get ready to answer. Called once, after every plugin has started."""
+
+    async def stop(self) -> None:
+        """Let go of everything. Called once, after the last request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An ASGI application that a plugin adds beside the channels' own: ``Route("/health", app)``.
+
+    Attributes:
+        path: The prefix it answers.
+        app: Called with the scope unchanged: it sees the whole path.
+        channel: The channel on whose port it appears.
+    """
+
+    path: str
+    app: ASGIApp
+    channel: str = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that a plugin adds to the command line: ``Command("keys", keys_app, "Manage API keys")``."""
+
+    name: str
+    callback: Callable[..., Any]
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address and what answers there.
+
+    Attributes:
+        channels: The names of the channels that share it.
+        sockets: Bound, not yet listening. The server owns and closes them.
+        app: The application, with routing between the channels and the guards already in front.
+    """
+
+    channels: tuple[str, ...]
+    sockets: tuple[socket.socket, ...]
+    app: ASGIApp
+
+    @property
+    def url(self) -> str:
+        """The address as a URL without a path, such as ``http://127.0.0.1:8000``."""
+        host, port = self.sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(Protocol):
+    """Serves ASGI applications. Given by ``nexus_register_servers`` and chosen by the option ``server``."""
+
+    name: str
+
+    async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then end every connection within a few seconds and return.
+
+        Sets ``started`` once every listener accepts connections.
+        """

@@ -1,0 +1,126 @@
+"""`Context`: what a workflow may know about its own run, and say while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.errors import WorkflowError
+from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+
+if TYPE_CHECKING:
+    from nexus_core.invocation import Invocation, Principal
+    from nexus_core.runs import Run
+    from nexus_core.sessions import Session
+
+log = logging.getLogger("nexus.workflow")
+
+
+class Context:
+    """Given to a workflow that has a parameter annotated ``Context``. Every method may be called from any thread.
+
+    Attributes:
+        deadline: The value of `time.monotonic` at which the run times out, or None.
+    """
+
+    __slots__ = ("_invocation", "_loop", "_output_bytes", "deadline", "max_result_bytes", "run")
+
+    def __init__(
+        self, invocation: Invocation, loop: asyncio.AbstractEventLoop, deadline: float | None, max_result_bytes: int
+    ) -> None:
+        self._invocation = invocation
+        self._loop = loop
+        self._output_bytes = 0
+        self.run: Run = invocation.run
+        self.deadline = deadline
+        self.max_result_bytes = max_result_bytes
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run."""
+        return self.run.id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self.run.workflow
+
+    @property
+    def channel(self) -> str:
+        """The channel the call came through."""
+        return self.run.channel
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who calls, or None where nobody is authenticated."""
+        return self._invocation.principal
+
+    @property
+    def session(self) -> Session | None:
+        """The session the caller named, or None."""
+        return self._invocation.session
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, or None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run shall stop. Sync code in a long loop asks this; async code is cancelled anyway."""
+        return self.run.cancel_requested or self.run.done
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry ``run_id`` and ``workflow``."""
+        return logging.LoggerAdapter(log, {"run_id": self.run.id, "workflow": self.run.workflow})
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Tell followers how far the run is: an event on the API, a progress bar, an MCP progress notification.
+
+        Args:
+            done: How much is done. It should grow from call to call.
+            total: How much there is to do, if known.
+            message: What is being done, for people.
+        """
+        self._publish(WORKFLOW_PROGRESS, {"done": done, "total": total, "message": message})
+
+    def emit(self, name: str, value: Any = None) -> None:
+        """Send followers an event of the workflow's own.
+
+        Args:
+            name: What happened, in the workflow's own words.
+            value: Anything that has a JSON form.
+
+        Raises:
+            TypeError, ValueError: ``value`` has no JSON form.
+        """
+        jsontext.encode(value)
+        self._publish(WORKFLOW_EVENT, {"name": name, "value": value})
+
+    def output(self, value: Any) -> bytes:
+        """Send followers one item of a streamed result, and return its JSON text.
+
+        Raises:
+            TypeError, ValueError: ``value`` has no JSON form.
+            WorkflowError: The stream has grown past ``max_result_bytes``.
+        """
+        text = jsontext.encode(value)
+        self._output_bytes += len(text) + 1
+        if self._output_bytes > self.max_result_bytes:
+            raise WorkflowError(f"The result is larger than max_result_bytes ({self.max_result_bytes}).")
+        self._publish(WORKFLOW_OUTPUT, {"value": jsontext.parse_trusted(text)})
+        return text
+
+    def _publish(self, type: str, data: dict[str, Any]) -> None:
+        try:
+            on_loop = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            on_loop = False
+        if on_loop:
+            self.run.publish(type, data)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.run.publish, type, data)

@@ -1,0 +1,266 @@
+"""The one hierarchy of errors that callers see, on every channel.
+
+Each class carries what every channel needs to translate it: a stable ``code``, the HTTP status, the exit code of
+the command line and the JSON-RPC error code. A channel never decides what an error means; it only renders
+`NexusError.problem`.
+
+Exit codes follow ``sysexits.h`` (64 to 77) where it has a fitting one, and ``timeout(1)`` for 124. JSON-RPC codes
+other than -32602 (invalid params) lie in the range -32000 to -32099 that JSON-RPC 2.0 leaves to servers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class NexusError(Exception):
+    """Base of every error a caller may see. Its message is shown to the caller: it holds no secret and no traceback.
+
+    Args:
+        message: One sentence that says what is wrong and names the field, the limit or the setting.
+        errors: One entry for each wrong field: ``{"pointer": "/a", "message": ..., "expected": ..., "nearest": ...}``.
+        retry_after: Seconds after which a repeat may succeed.
+        run_id: The run that the error ended, if one had begun.
+        details: Further JSON members of the reply, such as the current version in a conflict.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    jsonrpc_code: ClassVar[int] = -32603
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        errors: Sequence[dict[str, Any]] = (),
+        retry_after: float | None = None,
+        run_id: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errors = list(errors)
+        self.retry_after = retry_after
+        self.run_id = run_id
+        self.details = details or {}
+
+    def problem(self) -> dict[str, Any]:
+        """Return the error as RFC 9457 problem details: the same object on every channel."""
+        problem: dict[str, Any] = {
+            "type": f"urn:nexus:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.message,
+            "code": self.code,
+        }
+        if self.run_id is not None:
+            problem["run_id"] = self.run_id
+        if self.errors:
+            problem["errors"] = self.errors
+        if self.retry_after is not None:
+            problem["retry_after"] = self.retry_after
+        return problem | self.details
+
+
+class ValidationError(NexusError):
+    """The parameters do not fit the workflow's input schema."""
+
+    code = "validation_error"
+    title = "Invalid parameters"
+    status = 422
+    exit_code = 2
+    jsonrpc_code = -32602
+
+
+class MalformedRequest(ValidationError):
+    """The request can't be read at all: not JSON, or not the shape that the protocol asks for."""
+
+    code = "malformed_request"
+    title = "Malformed request"
+    status = 400
+
+
+class RequestTooLarge(ValidationError):
+    """The request's body is larger than ``max_body_bytes``."""
+
+    code = "request_too_large"
+    title = "Request too large"
+    status = 413
+
+
+class RequestTimeout(ValidationError):
+    """The request's body did not arrive within ``body_timeout`` seconds."""
+
+    code = "request_timeout"
+    title = "Request not received in time"
+    status = 408
+
+
+class AuthenticationError(NexusError):
+    """No credential, or one that is not accepted."""
+
+    code = "authentication_failed"
+    title = "Authentication required"
+    status = 401
+    exit_code = 77
+    jsonrpc_code = -32010
+
+
+class PermissionDenied(NexusError):
+    """The caller is known and lacks a permission."""
+
+    code = "permission_denied"
+    title = "Permission denied"
+    status = 403
+    exit_code = 77
+    jsonrpc_code = -32011
+
+
+class NotFound(NexusError):
+    """What the caller names does not exist, or the caller may not know that it does."""
+
+    code = "not_found"
+    title = "Not found"
+    status = 404
+    exit_code = 66
+    jsonrpc_code = -32602
+
+
+class WorkflowNotFound(NotFound):
+    """No workflow of that name."""
+
+    code = "workflow_not_found"
+    title = "Unknown workflow"
+
+
+class RunNotFound(NotFound):
+    """No run of that id."""
+
+    code = "run_not_found"
+    title = "Unknown run"
+
+
+class SessionNotFound(NotFound):
+    """No session of that id."""
+
+    code = "session_not_found"
+    title = "Unknown session"
+
+
+class MethodNotAllowed(NotFound):
+    """The address exists, the HTTP method does not."""
+
+    code = "method_not_allowed"
+    title = "Method not allowed"
+    status = 405
+
+
+class Conflict(NexusError):
+    """The request contradicts another one: an idempotency key in flight, an older version of a state."""
+
+    code = "conflict"
+    title = "Conflict"
+    status = 409
+    exit_code = 65
+    jsonrpc_code = -32012
+
+
+class RateLimited(NexusError):
+    """The caller has used up its budget."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+    status = 429
+    exit_code = 75
+    jsonrpc_code = -32013
+
+
+class Overloaded(NexusError):
+    """``max_concurrent_workflows`` are running, or the process is shutting down."""
+
+    code = "overloaded"
+    title = "Overloaded"
+    status = 503
+    exit_code = 75
+    jsonrpc_code = -32014
+
+
+class CircuitOpen(NexusError):
+    """The workflow failed too often; its circuit breaker refuses calls for a while."""
+
+    code = "circuit_open"
+    title = "Circuit open"
+    status = 503
+    exit_code = 75
+    jsonrpc_code = -32015
+
+
+class BackendUnavailable(NexusError):
+    """A store that the request needs does not answer."""
+
+    code = "backend_unavailable"
+    title = "Backend unavailable"
+    status = 503
+    exit_code = 75
+    jsonrpc_code = -32016
+
+
+class WorkflowTimeout(NexusError):
+    """The workflow did not finish before its deadline."""
+
+    code = "workflow_timeout"
+    title = "Workflow timed out"
+    status = 504
+    exit_code = 124
+    jsonrpc_code = -32017
+
+
+class WorkflowFailed(NexusError):
+    """The workflow raised, or returned something that can't be sent. The reason is in the log, under the run id."""
+
+    code = "workflow_failed"
+    title = "Workflow failed"
+    status = 500
+    exit_code = 1
+    jsonrpc_code = -32018
+
+
+class WorkflowError(WorkflowFailed):
+    """Raised by a workflow's own code to tell the caller what went wrong: its message is shown as it is."""
+
+    code = "workflow_error"
+
+
+class RunCancelled(NexusError):
+    """The run was cancelled: by a caller, or because the process stops."""
+
+    code = "run_cancelled"
+    title = "Run cancelled"
+    status = 409
+    exit_code = 130
+    jsonrpc_code = -32019
+
+
+class ConfigurationError(Exception):
+    """An option, a plugin or a registration is wrong. Raised to the operator at start-up, never to a caller."""
+
+
+class PluginError(ConfigurationError):
+    """A plugin that must run does not: it is required, or it guards access."""
+
+
+class PortInUse(ConfigurationError):
+    """A channel's port is taken by another process."""
+
+
+def error_classes() -> list[type[NexusError]]:
+    """Return every error class a caller may see, base first, for documentation and tests."""
+    found: list[type[NexusError]] = [NexusError]
+    for cls in found:
+        found.extend(cls.__subclasses__())
+    return found

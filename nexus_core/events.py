@@ -1,0 +1,181 @@
+"""Events: what happens to runs, workflows and plugins, numbered in the order it happened.
+
+`EventBus.publish` costs its caller one append. Handlers run apart from it, each in a task of its own that takes the
+events in order: a slow or raising handler delays and breaks nothing but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexus_core.errors import NexusError
+    from nexus_core.invocation import Result
+    from nexus_core.threads import DaemonThreads
+
+log = logging.getLogger(__name__)
+
+WORKFLOW_STARTED = "workflow.started"
+WORKFLOW_PROGRESS = "workflow.progress"
+WORKFLOW_OUTPUT = "workflow.output"
+WORKFLOW_EVENT = "workflow.event"
+WORKFLOW_COMPLETED = "workflow.completed"
+WORKFLOW_FAILED = "workflow.failed"
+WORKFLOW_CANCELLED = "workflow.cancelled"
+WORKFLOW_REGISTERED = "workflow.registered"
+WORKFLOW_UNREGISTERED = "workflow.unregistered"
+
+TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
+"""The types that end a run: exactly one of them is the run's last event."""
+
+HANDLER_BACKLOG = 10_000
+"""Events that wait for one handler before the oldest are dropped (and counted)."""
+
+
+@dataclass(slots=True)
+class ChannelEvent:
+    """One thing that happened.
+
+    Attributes:
+        type: One of this module's constants, such as ``workflow.progress``.
+        workflow_name: The workflow concerned.
+        channel: The channel it came through: ``api``, ``cli``, ``mcp``, ``python``; empty where none did.
+        run_id: The run concerned, or empty.
+        session_id: The session it belongs to, if any.
+        user_id: The principal's id, if any.
+        data: What the type adds. Progress: ``done``, ``total``, ``message``. Output: ``value``. A workflow's own
+            event: ``name`` and ``value``.
+        result: The result, on ``workflow.completed``.
+        error: The error, on ``workflow.failed`` and ``workflow.cancelled``.
+        duration: Seconds the run took, on a terminal event.
+        number: Its place among all events of this process, from 1. Set when published.
+        time: Seconds since the epoch.
+    """
+
+    type: str
+    workflow_name: str = ""
+    channel: str = ""
+    run_id: str = ""
+    session_id: str | None = None
+    user_id: str | None = None
+    data: dict[str, Any] | None = None
+    result: Result | None = None
+    error: NexusError | None = None
+    duration: float | None = None
+    number: int = 0
+    time: float = field(default_factory=time.time)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this event ends its run."""
+        return self.type in TERMINAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as channels send it: without empty members, the result as a JSON value."""
+        members: dict[str, Any] = {"number": self.number, "type": self.type, "time": self.time}
+        for name in ("run_id", "channel", "session_id"):
+            if value := getattr(self, name):
+                members[name] = value
+        if self.workflow_name:
+            members["workflow"] = self.workflow_name
+        if self.data is not None:
+            members["data"] = self.data
+        if self.result is not None:
+            members["result"] = self.result.value
+        if self.error is not None:
+            members["error"] = self.error.problem()
+        if self.duration is not None:
+            members["duration"] = self.duration
+        return members
+
+
+Handler = Callable[[ChannelEvent], Any]
+"""Takes each event, in order. Sync handlers run in a thread, so that they may block; async ones are awaited."""
+
+
+class EventBus:
+    """Numbers events and hands them to handlers (ordered, apart) and listeners (at once, must not block)."""
+
+    def __init__(self, threads: DaemonThreads) -> None:
+        self._threads = threads
+        self._numbers = itertools.count(1)
+        self._deliveries: list[_Delivery] = []
+        self._listeners: list[Callable[[ChannelEvent], None]] = []
+
+    def publish(self, event: ChannelEvent) -> None:
+        """Number an event and pass it on. Call it on the event loop's thread; it never blocks and never raises."""
+        event.number = next(self._numbers)
+        for delivery in self._deliveries:
+            delivery.put(event)
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("An event listener raised on %s", event.type)
+
+    def add_handler(self, handler: Handler) -> None:
+        """Deliver each event from now on to a handler."""
+        self._deliveries.append(_Delivery(handler, self._threads))
+
+    def remove_handler(self, handler: Handler) -> None:
+        """Deliver no more events to a handler; one that is not there is not an error."""
+        for delivery in [d for d in self._deliveries if d.handler == handler]:
+            self._deliveries.remove(delivery)
+            delivery.close()
+
+    def listen(self, listener: Callable[[ChannelEvent], None]) -> Callable[[], None]:
+        """Call a function with each event, inside `publish`. Returns the function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    async def close(self, limit: float = 1.0) -> None:
+        """Let handlers take what waits for them, for at most ``limit`` seconds, then end them."""
+        tasks = [d.task for d in self._deliveries if d.task is not None and not d.task.done()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit)
+        for delivery in self._deliveries:
+            delivery.close()
+
+
+class _Delivery:
+    """One handler and the events that wait for it. Its task lives only while there are some."""
+
+    def __init__(self, handler: Handler, threads: DaemonThreads) -> None:
+        self.handler = handler
+        self._threads = threads
+        self.waiting: deque[ChannelEvent] = deque()
+        self.dropped = 0
+        self.task: asyncio.Task[None] | None = None
+
+    def put(self, event: ChannelEvent) -> None:
+        if len(self.waiting) >= HANDLER_BACKLOG:
+            self.waiting.popleft()
+            self.dropped += 1
+            if self.dropped == 1:
+                log.warning("The event handler %r is too slow: events are dropped for it", self.handler)
+        self.waiting.append(event)
+        if self.task is None or self.task.done():
+            try:
+                self.task = asyncio.get_running_loop().create_task(self._deliver(), name="nexus-event-handler")
+            except RuntimeError:  # no loop runs yet: the events wait for the first one published on it
+                return
+
+    async def _deliver(self) -> None:
+        while self.waiting:
+            event = self.waiting.popleft()
+            try:
+                await self._threads.call(self.handler, event)
+            except Exception:
+                log.exception("The event handler %r raised on %s", self.handler, event.type)
+
+    def close(self) -> None:
+        self.waiting.clear()
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,228 @@
+"""Workflows of plain callables: a sync function (run in a thread), an async one, an async generator (a stream)."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+from pydantic import ValidationError as PydanticError
+
+from nexus_core.context import Context
+from nexus_core.errors import ConfigurationError, ValidationError
+from nexus_core.schema.expected import from_expected_parameters
+from nexus_core.schema.hints import Convert, Hints
+from nexus_core.schema.report import pointer, summary
+from nexus_core.threads import DaemonThreads, is_async
+from nexus_core.workflow import Workflow
+
+_STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
+_EMPTY = inspect.Parameter.empty
+
+
+class FunctionWorkflow(Workflow):
+    """A callable whose type hints are its schema."""
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], metadata: Mapping[str, Any], threads: DaemonThreads
+    ) -> None:
+        signature = _Signature(name, function)
+        expected = metadata.get("expected_parameters")
+        self._function = function
+        self._threads = threads
+        self._converters = {} if expected else signature.converters
+        self._context_name = signature.context_name
+        self._positional = signature.positional_only
+        self._is_async = is_async(function)
+        self.streams = signature.streams
+        super().__init__(
+            name,
+            input_schema=from_expected_parameters(expected) if expected else signature.input_schema,
+            output_schema=signature.output_schema,
+            description=metadata.get("description") or signature.description,
+            metadata=metadata,
+        )
+        if expected:
+            signature.refuse_unknown(expected)
+
+    def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Check parameters against the schema, then turn them into the annotated types."""
+        self.input_validator.check(params)
+        if not self._converters:
+            return params
+        prepared = dict(params)
+        errors: list[dict[str, Any]] = []
+        for name, convert in self._converters.items():
+            if name in prepared:
+                try:
+                    prepared[name] = convert(prepared[name])
+                except (PydanticError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as exc:
+                    errors += _conversion_errors(name, exc)
+        if errors:
+            raise ValidationError(summary(errors), errors=errors)
+        return prepared
+
+    async def run(self, params: dict[str, Any], context: Context) -> Any:
+        """Call the function; collect the items of a stream."""
+        arguments = dict(params)
+        if self._context_name is not None:
+            arguments[self._context_name] = context
+        positional = [arguments.pop(name) for name in self._positional if name in arguments]
+        if self.streams:
+            return await self._collect(positional, arguments, context)
+        if self._is_async:
+            return await self._function(*positional, **arguments)
+        return await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
+
+    async def _collect(self, positional: list[Any], arguments: dict[str, Any], context: Context) -> msgspec.Raw:
+        """Publish each item as it comes and return them all as one JSON array."""
+        items: list[bytes] = []
+        if self._is_async:
+            stream = self._function(*positional, **arguments)
+            try:
+                async for item in stream:
+                    items.append(context.output(item))
+            finally:
+                await stream.aclose()
+        else:
+            await self._threads.run(
+                context.run.outlives, _drain, self._function, positional, arguments, context, items.append
+            )
+        return msgspec.Raw(b"[" + b",".join(items) + b"]")
+
+
+def _drain(
+    function: Callable[..., Any], positional: list[Any], arguments: dict[str, Any], context: Context,
+    keep: Callable[[bytes], None],
+) -> None:  # fmt: skip
+    for item in function(*positional, **arguments):
+        if context.cancelled:
+            return
+        keep(context.output(item))
+
+
+def _conversion_errors(name: str, exc: Exception) -> list[dict[str, Any]]:
+    """Report what only the conversion can find: a user's own validator, a date that does not exist."""
+    if isinstance(exc, PydanticError):
+        return [
+            {"pointer": pointer([name, *each["loc"]]), "message": each["msg"]}
+            for each in exc.errors(include_input=False, include_url=False)
+        ]
+    return [{"pointer": pointer([name]), "message": str(exc)}]
+
+
+class _Signature:
+    """What a callable's signature, hints and docstring say."""
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._name = name
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"{name}: {function!r} can't be called as a workflow: {exc}") from None
+        hints = self._resolve(function)
+        self.context_name = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
+        inputs = [p for p in parameters if p.name != self.context_name]
+        if any(p.kind is p.VAR_POSITIONAL for p in inputs):
+            raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
+        self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
+        self._rest = next((p for p in inputs if p.kind is p.VAR_KEYWORD), None)
+        self.positional_only = [p.name for p in self._named if p.kind is p.POSITIONAL_ONLY]
+        self.description, self._descriptions = _docstring(function)
+        self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
+        self.converters: dict[str, Convert] = {
+            p.name: convert for p in self._named if (convert := self._hints.converter(p.name)) is not None
+        }
+        target = inspect.unwrap(function)
+        self.streams = inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
+        self.input_schema = self._input_schema()
+        self.output_schema = self._output_schema(hints.get("return"))
+
+    def _resolve(self, function: Callable[..., Any]) -> dict[str, Any]:
+        target = inspect.unwrap(getattr(function, "func", function))
+        if inspect.isclass(target):
+            target = target.__init__
+        elif not inspect.isroutine(target):
+            target = type(target).__call__
+        names = {}
+        if inspect.isfunction(target) or inspect.ismethod(target):
+            names = dict(inspect.getclosurevars(target).nonlocals)
+        try:
+            return typing.get_type_hints(target, localns=names, include_extras=True)
+        except (NameError, TypeError) as exc:
+            raise ConfigurationError(f"{self._name}: a type hint can't be resolved: {exc}") from None
+
+    def _input_schema(self) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for parameter in self._named:
+            schema = dict(self._hints.schemas[parameter.name])
+            schema.pop("title", None)
+            if text := self._descriptions.get(parameter.name):
+                schema.setdefault("description", text)
+            if parameter.default is _EMPTY:
+                required.append(parameter.name)
+            elif (default := _json_default(parameter.default)) is not ...:
+                schema["default"] = default
+            properties[parameter.name] = schema
+        rest = self._hints.schemas[self._rest.name] if self._rest else False
+        schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": rest}
+        return schema | ({"$defs": self._hints.definitions} if self._hints.definitions else {})
+
+    def _output_schema(self, hint: Any) -> dict[str, Any] | None:
+        if self.streams:
+            hint = get_args(hint)[0] if get_origin(hint) in _STREAMS and get_args(hint) else Any
+        if hint in (None, Any, type(None), object) and not self.streams:
+            return None
+        try:
+            hints = Hints({"return": hint}, "serialization")
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{self._name}: {exc}") from None
+        schema = dict(hints.schemas["return"])
+        if self.streams:
+            schema = {"type": "array", "items": schema}
+        return schema | ({"$defs": hints.definitions} if hints.definitions else {})
+
+    def refuse_unknown(self, expected: Mapping[str, Any]) -> None:
+        known = {p.name for p in self._named}
+        for name in expected:
+            if name not in known and self._rest is None:
+                raise ConfigurationError(f"{self._name}: expected_parameters names {name!r}; the function does not.")
+        for parameter in self._named:
+            if parameter.default is _EMPTY and parameter.name not in expected:
+                raise ConfigurationError(f"{self._name}: expected_parameters lacks the parameter {parameter.name!r}.")
+
+
+def _hint(hint: Any, parameter: inspect.Parameter) -> Any:
+    """Return the parameter's hint; a default of None makes it optional, as readers of the code expect."""
+    return Union[hint, None] if parameter.default is None and hint is not Any else hint
+
+
+def _is_context(hint: Any) -> bool:
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_is_context(arg) for arg in get_args(hint))
+    return isinstance(hint, type) and issubclass(hint, Context)
+
+
+def _json_default(value: Any) -> Any:
+    from nexus_core import jsontext
+
+    try:
+        return jsontext.parse_trusted(jsontext.encode(value))
+    except (TypeError, ValueError):
+        return ...
+
+
+def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """Return a docstring's own text and what it says of each parameter (Google, NumPy and Sphinx style)."""
+    text = inspect.getdoc(function) if inspect.isroutine(inspect.unwrap(function)) else inspect.getdoc(type(function))
+    if not text:
+        return "", {}
+    from docstring_parser import parse
+
+    parsed = parse(text)
+    parts = [part for part in (parsed.short_description, parsed.long_description) if part]
+    return "\n\n".join(parts), {p.arg_name: p.description for p in parsed.params if p.description}

@@ -1,0 +1,184 @@
+"""Every hook a plugin may implement. All are sync but ``nexus_startup`` and ``nexus_shutdown``.
+
+Implement the ones you need with `nexus_core.hookimpl`; leave out arguments you do not use. Hooks are called with
+plugins in the order of their names, unless an implementation asks for ``tryfirst`` or ``trylast``. What a hook
+returns may have async methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.markers import hookspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexus_core.app import Nexus
+    from nexus_core.channel import Channel, Command, Route, Server
+    from nexus_core.events import Handler
+    from nexus_core.options import PluginSettings
+    from nexus_core.pipeline import Interceptor
+    from nexus_core.resolvers import ParameterResolver
+    from nexus_core.sessions import SessionStore
+    from nexus_core.workflow import WorkflowAdapter
+
+
+@hookspec
+def nexus_register_settings() -> type[PluginSettings]:
+    """Return the model of the plugin's options. Called when the plugin is loaded, before any other hook.
+
+    Each field is an option under its own flat name: ``cache_ttl`` is ``Nexus(cache_ttl=...)``, ``NEXUS_CACHE_TTL``
+    and ``cache_ttl:`` in the configuration file. Two plugins can't have the same option.
+
+    Example::
+
+        class GreetingSettings(PluginSettings):
+            greeting: str = "hello"
+
+        @hookimpl
+        def nexus_register_settings():
+            return GreetingSettings
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_workflow_adapters(nexus: Nexus) -> Iterable[WorkflowAdapter]:
+    """Return adapters that make workflows of a library's objects. Called when the `Nexus` is made.
+
+    The first adapter whose ``adapts`` says yes is used, plain callables last.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_workflow_adapters(nexus):
+            return [LangGraphAdapter()]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_channels(nexus: Nexus) -> Iterable[Channel]:
+    """Return the channels the plugin gives. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_channels(nexus):
+            return [ApiChannel(nexus, nexus.settings(ApiSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_servers(nexus: Nexus) -> Iterable[Server]:
+    """Return servers that can listen for channels. Called at start-up; the option ``server`` chooses by name.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_interceptors(nexus: Nexus) -> Iterable[Interceptor]:
+    """Return the plugin's stages of the pipeline, only those that are switched on. Called at start-up.
+
+    Example::
+
+        class Stamp:
+            stage = Stage.OBSERVE
+
+            async def __call__(self, invocation, call_next):
+                result = await call_next(invocation)
+                print(invocation.name, result.duration)
+                return result
+
+        @hookimpl
+        def nexus_register_interceptors(nexus):
+            return [Stamp()]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_parameter_resolvers(nexus: Nexus) -> Iterable[ParameterResolver]:
+    """Return resolvers that complete or rewrite raw parameters before they are checked. Called at start-up.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_session_stores(nexus: Nexus) -> Iterable[SessionStore]:
+    """Return a store for sessions in place of the one in memory. Called at start-up; at most one may be given.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_event_handlers(nexus: Nexus) -> Iterable[Handler]:
+    """Return callables that take each `ChannelEvent`, in order, apart from the request. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_event_handlers(nexus):
+            return [lambda event: print(event.type, event.run_id)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_routes(nexus: Nexus) -> Iterable[Route]:
+    """Return ASGI applications to be reached beside a channel's own addresses. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_routes(nexus):
+            return [Route("/ping", ping_app)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
+    """Return commands for the command line. Called when it is asked for a command it does not have itself.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+async def nexus_startup(nexus: Nexus) -> Any:
+    """Open what the plugin needs. Awaited at start-up, plugin by plugin, each for at most ``plugin_timeout`` seconds.
+
+    A plugin that raises or takes too long is rolled back; everything else starts.
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+async def nexus_shutdown(nexus: Nexus) -> Any:
+    """Close what `nexus_startup` opened. Awaited in the reverse order, under the same time limit.
+
+    .. versionadded:: 0.1
+    """

@@ -1,0 +1,107 @@
+"""What travels through the pipeline: an `Invocation` on the way in, a `Result` on the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core.runs import Run
+    from nexus_core.sessions import Session
+    from nexus_core.workflow import Workflow
+
+
+@dataclass(slots=True, frozen=True)
+class Principal:
+    """Who calls, once authenticated."""
+
+    user_id: str
+    permissions: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    tenant_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """One call of a workflow, as a channel understood it. Interceptors read and complete it.
+
+    Attributes:
+        name: The workflow's name as the caller gave it. It need not exist.
+        params: The parameters: raw from the channel; after the resolve stage those that fit the schema.
+        channel: ``api``, ``cli``, ``mcp``, or ``python`` for a call from code.
+        credentials: What the channel found, for the authenticate stage: ``{"authorization": "Bearer ..."}``.
+        principal: Who calls; set by the authenticate stage.
+        session_id: The session the caller named.
+        session: That session; set by the session stage.
+        idempotency_key: The caller's key for safe repeats.
+        timeout: Seconds the caller gives the run; the workflow's own limit holds when it is shorter.
+        trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
+        client_address: The caller's network address, where there is one.
+        request: What the protocol carried beside the parameters (``headers``, ``query``, ``args``), for parameter
+            resolvers.
+        workflow: The workflow found under ``name``, or None.
+        run: The run; set by `Nexus.invoke`.
+    """
+
+    name: str
+    params: Any
+    channel: str = "python"
+    credentials: Mapping[str, str] | None = None
+    principal: Principal | None = None
+    session_id: str | None = None
+    session: Session | None = None
+    idempotency_key: str | None = None
+    timeout: float | None = None
+    trace: Mapping[str, str] | None = None
+    client_address: str | None = None
+    request: Mapping[str, Any] | None = None
+    workflow: Workflow | None = None
+    run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Result:
+    """What a workflow gave back. It is kept as JSON text: immutable, and the same on each channel.
+
+    Attributes:
+        json: The value as JSON text.
+        run_id: The run that gave it.
+        duration: Seconds the execution took.
+        cached: Whether it came from the cache.
+        replayed: Whether it is the stored answer to an earlier call with the same idempotency key.
+    """
+
+    __slots__ = ("cached", "duration", "json", "replayed", "run_id")
+
+    def __init__(
+        self, json: bytes, run_id: str, duration: float = 0.0, *, cached: bool = False, replayed: bool = False
+    ) -> None:
+        self.json = json
+        self.run_id = run_id
+        self.duration = duration
+        self.cached = cached
+        self.replayed = replayed
+
+    @property
+    def value(self) -> Any:
+        """The value in JSON's types, decoded anew at each access: changing it changes no other caller's."""
+        return _decode(self.json)
+
+    def reply(self) -> bytes:
+        """Return the reply that REST, the command line and MCP share: ``{"result": ..., "run_id": ...}``."""
+        marks = b""
+        if self.cached:
+            marks += b',"cached":true'
+        if self.replayed:
+            marks += b',"replayed":true'
+        return b'{"result":%b,"run_id":"%b"%b}' % (self.json, self.run_id.encode(), marks)
+
+    def __repr__(self) -> str:
+        return f"Result({self.json[:80]!r}, run_id={self.run_id!r})"

@@ -1,0 +1,170 @@
+"""JSON as every channel reads and writes it: strict, bounded in depth, the same rules at each door.
+
+Refused on the way in: NaN and Infinity, duplicate keys, lone surrogates, numbers out of range, nesting deeper than
+`MAX_DEPTH`. RFC 8259 leaves most of these open; two readers that disagree about them are how a check in one place
+is bypassed in another.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_core.errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_DEPTH = 128
+"""Levels of nested arrays and objects that are read (serde_json's limit)."""
+
+_decode = msgspec.json.Decoder().decode
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CURLY_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+
+
+def parse(text: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        MalformedRequest: The text is not JSON, or breaks one of this module's rules. The message says which.
+    """
+    try:
+        value = _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise MalformedRequest(f"The body is not valid JSON: {_reason(text, exc)}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than_allowed(text):
+        raise _too_deep()
+    _refuse_duplicate_keys(text, value)
+    return value
+
+
+def parse_trusted(text: bytes) -> Any:
+    """Return the value of a JSON text that this process wrote itself."""
+    return _decode(text)
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Return the members of a JSON object; an empty text is an empty object.
+
+    Raises:
+        MalformedRequest: As `parse`, or the text is another kind of value.
+    """
+    if not text or text.isspace():
+        return {}
+    value = parse(text)
+    if type(value) is not dict:
+        raise MalformedRequest(f"The body must be a JSON object, not {type_name(value)}.")
+    return value
+
+
+def _reason(text: bytes, exc: Exception) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return "it is not UTF-8."
+    if "surrogate" in str(exc) or re.search(rb"\\u[dD][89a-fA-F]", text):
+        return "it holds a lone surrogate or is cut short."
+    return f"{str(exc).removeprefix('JSON is malformed: ').rstrip('.')}."
+
+
+def _too_deep() -> MalformedRequest:
+    return MalformedRequest(f"The body is nested too deeply: at most {MAX_DEPTH} levels are read.")
+
+
+def _deeper_than_allowed(text: bytes) -> bool:
+    """Peel one level of brackets a pass. Whole-text passes in C beat a walk over the decoded value."""
+    brackets = _STRINGS.sub(b"", text).translate(_CURLY_TO_SQUARE, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _refuse_duplicate_keys(text: bytes, value: Any) -> None:
+    """A lost duplicate shows as fewer quotes and colons when the value is written again.
+
+    Escapes like ``\\u0022`` could hide a loss, so a text that has any is read once more, key by key.
+    """
+    again = _encode(value)
+    if b"\\u" not in text and again.count(b'"') == text.count(b'"') and again.count(b":") == text.count(b":"):
+        return
+    json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise MalformedRequest(f"The body names the key {json.dumps(key[:100])} twice in one object.")
+        seen.add(key)
+
+
+def type_name(value: Any) -> str:
+    """Return JSON's word for the type of a decoded value."""
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def to_jsonable(value: Any) -> Any:
+    """Turn what msgspec does not know into what it does: pydantic models, numpy values, paths.
+
+    Raises:
+        TypeError: There is no faithful JSON form.
+    """
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} has no JSON form")
+
+
+_encode = msgspec.json.Encoder(enc_hook=to_jsonable).encode
+
+
+def encode(value: Any) -> bytes:
+    """Return the JSON text of a workflow's value.
+
+    Takes the JSON types, dataclasses, msgspec structs, pydantic models, enums, dates, UUIDs, decimals, sets and
+    bytes (as base64).
+
+    Raises:
+        TypeError, ValueError: Something in it has no JSON form, NaN and Infinity among them.
+    """
+    try:
+        text = _encode(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply or contains itself") from None
+    # msgspec writes a NaN as null: only a text with a null in it can hide one.
+    if b"null" in text:
+        for pointer in _not_finite(value, ""):
+            raise ValueError(f"the number at {pointer or '/'} is not finite")
+    return text
+
+
+def _not_finite(value: Any, pointer: str) -> Iterator[str]:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield pointer
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{pointer}/{key}")
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{pointer}/{index}")
+    elif not isinstance(value, (str, int, bytes, type(None))):
+        try:
+            yield from _not_finite(msgspec.to_builtins(value, enc_hook=to_jsonable, str_keys=True), pointer)
+        except (TypeError, ValueError):
+            return

@@ -1,0 +1,238 @@
+"""Start and stop: plugins, then channels, then ports; and back in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import listeners
+from nexus_core.asgi import PathRouter
+from nexus_core.errors import ConfigurationError
+from nexus_core.pipeline import Call, Interceptor, Stage, compose
+from nexus_core.sessions import InProcessSessions, SessionStore
+from nexus_core.stages import Admission, Execution, Resolution, SessionLookup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from nexus_core.app import Nexus
+    from nexus_core.channel import ASGIApp, Channel, Listener, Route, Server
+    from nexus_core.resolvers import ParameterResolver
+
+log = logging.getLogger(__name__)
+
+CANCEL_SECONDS = 2.0
+"""How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
+
+
+@dataclass
+class Running:
+    """What exists while a `Nexus` is started."""
+
+    nexus: Nexus
+    loop: asyncio.AbstractEventLoop
+    call: Call
+    admission: Admission
+    sessions: SessionStore
+    interceptors: Sequence[Interceptor] = ()
+    channels: list[Channel] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+    app: ASGIApp = PathRouter(())
+
+    def on_loop(self) -> bool:
+        """Whether the caller is on the event loop's thread."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+
+async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running:
+    """Start plugins, compose the pipeline and start channels.
+
+    Raises:
+        PluginError: A required plugin failed.
+    """
+    plugins = nexus.plugins
+    await plugins.call_lifecycle("nexus_startup", nexus=nexus)
+    interceptors = _collect(nexus, "nexus_register_interceptors")
+    stores = _collect(nexus, "nexus_register_session_stores")
+    if len(stores) > 1:
+        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
+    sessions: SessionStore = stores[0] if stores else InProcessSessions()
+    options = nexus.options
+    admission = Admission(options.max_concurrent_workflows)
+    everyone = [*resolvers, *_collect(nexus, "nexus_register_parameter_resolvers")]
+    built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
+    execution = Execution(nexus.runs, options.workflow_timeout, options.max_result_bytes)
+    chain = [*built_in, *interceptors]
+    running = Running(
+        nexus, asyncio.get_running_loop(), compose(chain, execution), admission, sessions, interceptors=chain
+    )
+    for handler in _collect(nexus, "nexus_register_event_handlers"):
+        nexus.events.add_handler(handler)
+    running.routes = _collect(nexus, "nexus_register_routes")
+    running.servers = _named(nexus, "nexus_register_servers", "server")
+    for channel in _named(nexus, "nexus_register_channels", "channel"):
+        await channel.start()
+        running.channels.append(channel)
+    running.app = nexus.guarded(PathRouter(_apps(running)))
+    return running
+
+
+def _collect(nexus: Nexus, hook: str) -> list[Any]:
+    return [item for _, item in nexus.plugins.collect(hook, nexus=nexus)]
+
+
+def _named(nexus: Nexus, hook: str, kind: str) -> list[Any]:
+    """Return contributions that callers choose by name. A plugin that takes another's name fails."""
+    owners: dict[str, str] = {}
+    kept: list[Any] = []
+    for plugin, item in nexus.plugins.collect(hook, nexus=nexus):
+        owner = owners.setdefault(item.name, plugin)
+        if owner != plugin:
+            first, second = (_distribution(nexus, each) for each in (owner, plugin))
+            nexus.plugins.fail(plugin, f"{first} and {second} both provide the {kind} {item.name!r}")
+        else:
+            kept.append(item)
+    return kept
+
+
+def _distribution(nexus: Nexus, plugin: str) -> str:
+    record = next(record for record in nexus.plugins.records if record.name == plugin)
+    return record.distribution or record.target
+
+
+def _apps(running: Running) -> list[tuple[str, ASGIApp]]:
+    found = [(route.path, route.app) for route in running.routes]
+    for channel in running.channels:
+        app = channel.asgi_app()
+        if app is not None:
+            found += [(path, app) for path in channel.paths]
+    return found
+
+
+async def stop(running: Running) -> None:
+    """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
+    await finish_work(running)
+    for channel in reversed(running.channels):
+        try:
+            await channel.stop()
+        except Exception:
+            log.exception("The channel %s did not stop cleanly", channel.name)
+    await running.nexus.plugins.call_lifecycle("nexus_shutdown", backwards=True, nexus=running.nexus)
+    await running.nexus.events.close()
+
+
+async def finish_work(running: Running) -> None:
+    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it."""
+    running.admission.close()
+    try:
+        async with asyncio.timeout(running.nexus.options.shutdown_grace):
+            await running.admission.emptied()
+            return
+    except TimeoutError:
+        left = running.nexus.runs.running()
+    log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
+    for run in left:
+        run.cancel()
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await running.admission.emptied()
+    except TimeoutError:
+        log.warning("Leaving behind work that does not stop when it is cancelled")
+
+
+@asynccontextmanager
+async def serving(
+    nexus: Nexus, start: Callable[[], Awaitable[Running]], stop: Callable[[], Awaitable[None]]
+) -> AsyncIterator[list[Listener]]:
+    """Start, listen on every port, and stop at the end."""
+    running = await start()
+    try:
+        _refuse_unguarded(running)
+        server = _server(running)
+        bound = listeners.bind(running.channels, running.routes, nexus.options.host, nexus.guarded)
+    except BaseException:
+        await stop()
+        raise
+    started, ending = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(server.serve(bound, started, ending), name="nexus-server")
+    waiting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            listeners.close(bound)
+            task.result()
+            raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
+        yield bound
+        await finish_work(running)
+    finally:
+        waiting.cancel()
+        ending.set()
+        await asyncio.wait({task})
+        await stop()
+    if task.exception() is not None:
+        raise task.exception()  # type: ignore[misc]
+
+
+def _refuse_unguarded(running: Running) -> None:
+    options = running.nexus.options
+    guarded = any(each.stage == Stage.AUTHENTICATE for each in running.interceptors)
+    if not (guarded or options.insecure or listeners.is_loopback(options.host)):
+        raise ConfigurationError(
+            f"host {options.host!r} can be reached from other machines, and nobody is asked who they are: "
+            "set enable_auth=True (plugin auth), or insecure=True if something in front does it."
+        )
+
+
+def _server(running: Running) -> Server:
+    wanted = running.nexus.options.server
+    names = [server.name for server in running.servers]
+    for server in running.servers:
+        if wanted in (None, server.name):
+            return server
+    if wanted is not None:
+        raise ConfigurationError(
+            f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
+        )
+    raise ConfigurationError("Nothing can listen: no server plugin is active. pip install nexus-hub-hypercorn")
+
+
+def run_process(nexus: Nexus) -> None:
+    """Serve until a signal or `request_stop`; what prevents the start is one line on stderr and exit code 1."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(level=nexus.options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_serve_until_stopped(nexus))
+    except ConfigurationError as exc:
+        print(f"nexus: {exc}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+async def _serve_until_stopped(nexus: Nexus) -> None:
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    nexus.stop_requests.append(lambda: loop.call_soon_threadsafe(ending.set))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    try:
+        async with nexus.serving() as bound:
+            for listener in bound:
+                log.info("Listening on %s: %s", listener.url, ", ".join(listener.channels))
+            await ending.wait()
+            log.info("Stopping")
+    finally:
+        nexus.stop_requests.clear()
+
+
+def request_stop(nexus: Nexus) -> None:
+    """Ask `run_process` to return, from any thread."""
+    for ask in list(nexus.stop_requests):
+        ask()

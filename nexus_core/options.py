@@ -1,0 +1,222 @@
+"""Options: one flat name each, wherever they are set.
+
+Precedence: argument of `Nexus`, environment (``NEXUS_`` and the name in capitals), configuration file, the
+``config=`` object, default. Each option belongs to the core or to one plugin's settings model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from nexus_core import catalog
+from nexus_core.errors import ConfigurationError
+from nexus_core.schema.report import nearest, printable
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+ENV_PREFIX = "NEXUS_"
+RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT"})
+"""``NEXUS_`` variables that are no options: they speak to the command line."""
+
+
+class PluginSettings(BaseSettings):
+    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
+        arbitrary_types_allowed=True, frozen=True,
+    )  # fmt: skip
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing here: `OptionSources` merges the sources, so that it can name them in errors."""
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: Any) -> Any:
+        hint = cls.model_fields[info.field_name].annotation
+        if not isinstance(value, str) or not any(word in str(hint) for word in ("list", "set", "tuple", "dict")):
+            return value
+        text = value.strip()
+        if text[:1] in ("[", "{"):
+            return json.loads(text)
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+
+class CoreSettings(PluginSettings):
+    """The core's own options."""
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    insecure: bool = Field(False, description="Listen beyond this machine without authentication.")
+    server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
+    max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
+    workflow_timeout: float | None = Field(300.0, gt=0, description="Seconds a run may take; none for no limit.")
+    shutdown_grace: float = Field(10.0, ge=0, description="Seconds that running work gets when the process stops.")
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
+    body_timeout: float = Field(30.0, gt=0, description="Seconds in which a request body must arrive.")
+    max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
+    run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
+    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of results remembered with them.")
+    required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
+    disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
+    plugin_timeout: float = Field(10.0, gt=0, description="Seconds a plugin gets to be imported, started, stopped.")
+    log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
+
+    @field_validator("workflow_timeout", mode="before")
+    @classmethod
+    def _no_limit(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value
+
+    @field_validator("log_level", mode="after")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if value.upper() not in levels:
+            raise ValueError(f"must be one of {', '.join(levels)}")
+        return value.upper()
+
+
+Settings = TypeVar("Settings", bound=PluginSettings)
+
+
+class OptionSources:
+    """Everything that was set, and where.
+
+    Raises:
+        ConfigurationError: The configuration file is missing, or is not a mapping.
+    """
+
+    def __init__(
+        self, arguments: Mapping[str, Any], config: object = None, config_file: str | os.PathLike[str] | None = None
+    ) -> None:
+        path = config_file or os.environ.get("NEXUS_CONFIG_FILE")
+        self._arguments = dict(arguments)
+        self._file = _read_file(Path(path)) if path else {}
+        self._file_name = str(path)
+        self._config = _members(config)
+        self._config_name = type(config).__name__
+        self.sources: dict[str, str] = {}
+
+    def read(self, model: type[Settings]) -> Settings:
+        """Return a settings model filled from the sources.
+
+        Raises:
+            ConfigurationError: A value does not fit. The message names the option and where it was set.
+        """
+        try:
+            environment = EnvSettingsSource(model)()
+        except SettingsError as exc:
+            raise ConfigurationError(str(exc)) from None
+        values: dict[str, Any] = {}
+        for name, field in model.model_fields.items():
+            self._take(name, field, environment, values)
+        try:
+            return model(**values)
+        except ValidationError as exc:
+            raise ConfigurationError("; ".join(self._complaints(exc))) from None
+
+    def _take(self, name: str, field: FieldInfo, environment: Mapping[str, Any], values: dict[str, Any]) -> None:
+        for source, given in (
+            (f"argument {name}", self._arguments),
+            (f"environment variable {ENV_PREFIX}{name.upper()}", environment),
+            (f"{name} in {self._file_name}", self._file),
+            (f"{name} of {self._config_name}", self._config),
+        ):
+            if name in given:
+                values[name] = given[name]
+                self.sources[name] = source
+                return
+
+    def _complaints(self, exc: ValidationError) -> Iterable[str]:
+        for each in exc.errors(include_input=False, include_url=False):
+            name = str(each["loc"][0]) if each["loc"] else ""
+            yield f"{self.sources.get(name, name)}: {each['msg'].removeprefix('Value error, ')}"
+
+    def given(self) -> dict[str, str]:
+        """Return the name of every option that is set, and where, whether anything knows it or not."""
+        found = {name: f"{name} of {self._config_name}" for name in self._config}
+        found |= {name: f"{name} in {self._file_name}" for name in self._file}
+        for variable in os.environ:
+            if variable.startswith(ENV_PREFIX) and variable not in RESERVED:
+                found[variable.removeprefix(ENV_PREFIX).lower()] = f"environment variable {variable}"
+        found |= {name: f"argument {name}" for name in self._arguments}
+        return found
+
+    def value(self, name: str) -> Any:
+        """Return what is set for an option that may belong to a plugin that is not there; None if nothing is."""
+        for given in (self._arguments, _environment(), self._file, self._config):
+            if name in given:
+                return given[name]
+        return None
+
+
+def _environment() -> dict[str, str]:
+    return {k.removeprefix(ENV_PREFIX).lower(): v for k, v in os.environ.items() if k.startswith(ENV_PREFIX)}
+
+
+def is_on(value: Any) -> bool:
+    """Whether a raw option value means "on"."""
+    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+
+
+def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> str:
+    """Return what to tell about an option that no loaded plugin has.
+
+    Args:
+        name: The option.
+        source: Where it was set.
+        known: Every option there is.
+        unloaded: Plugins that are installed and not loaded, and why.
+    """
+    owner = catalog.owner_of(name)
+    if owner in unloaded:
+        return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}'
+    if owner is not None:
+        return f'{source}: it needs the plugin "{owner}": pip install {catalog.DISTRIBUTION_PREFIX}{owner}'
+    every = [*known, *(option for options in catalog.OPTIONS.values() for option in options)]
+    near = nearest(name, every)
+    return f"{source}: there is no option {printable(name)!r}" + (f"; did you mean {near!r}?" if near else "")
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigurationError(f"The configuration file {path} can't be read: {exc.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"The configuration file {path} is not YAML: {exc}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigurationError(f"The configuration file {path} must hold a mapping of option names to values.")
+    content.pop("app", None)  # the command line's: which application to serve
+    return content
+
+
+def _members(config: object) -> dict[str, Any]:
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return dict(config)
+    if isinstance(config, BaseSettings):
+        return config.model_dump(exclude_unset=True)
+    return {name: value for name, value in vars(config).items() if not name.startswith("_")}

@@ -1,0 +1,147 @@
+"""``nexus plugins``: list, check, info, disable, enable. Standard library only, so that it works when nothing else does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.plugins.discovery import PluginRecord, PluginStatus, disabled_file, discover, set_disabled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHECK_SECONDS = 30.0
+"""How long one plugin may take to load when it is checked, a fresh interpreter's start included."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``nexus plugins`` with its arguments and return the exit code."""
+    options = _parser().parse_args(arguments)
+    return int(options.run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nexus plugins", description="See, check and switch installed plugins.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("list", _list, "what is installed; imports no plugin"),
+        ("check", _check, "load each plugin and say what is wrong"),
+        ("info", _info, "everything known about one plugin"),
+        ("disable", _disable, "do not load a plugin in this Python environment"),
+        ("enable", _enable, "load it again"),
+    ):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in ("info", "disable", "enable"):
+            command.add_argument("name", help="the plugin's name")
+        if name == "check":
+            command.add_argument("names", nargs="*", metavar="name", help="plugins to check; all if none is named")
+        if name in ("list", "check", "info"):
+            command.add_argument("--json", action="store_true", help="JSON, also on a terminal")
+        command.set_defaults(run=function)
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    _show(discover(), options.json, ("name", "version", "status", "distribution", "reason"))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    records = discover()
+    known = {record.name for record in records}
+    for name in options.names:
+        if name not in known:
+            return _unknown(name, known)
+    chosen = [record for record in records if not options.names or record.name in options.names]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        checked = list(pool.map(_load_apart, chosen))
+    _show(checked, options.json, ("name", "version", "status", "import_ms", "hooks", "reason"))
+    fine = (PluginStatus.ACTIVE, PluginStatus.DISABLED)
+    return 0 if all(record.status in fine for record in checked) else 1
+
+
+def _load_apart(record: PluginRecord) -> PluginRecord:
+    """Load one plugin in a process of its own, which it may hang or break as it likes."""
+    if record.status is not PluginStatus.AVAILABLE:
+        return record
+    command = [sys.executable, "-m", "nexus_core.plugins.check", record.name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
+        found = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        found = {"status": "failed", "reason": f"loading it did not end within {CHECK_SECONDS:g} s"}
+    except (ValueError, IndexError):
+        last = done.stderr.strip().splitlines()[-1:] or ["no output"]
+        found = {"status": "failed", "reason": f"loading it ended the interpreter ({done.returncode}): {last[0]}"}
+    record.status, record.reason = PluginStatus(found["status"]), found["reason"]
+    record.hooks, record.import_ms = found.get("hooks", []), found.get("import_ms")
+    return record
+
+
+def _info(options: argparse.Namespace) -> int:
+    records = discover()
+    found = [_load_apart(record) for record in records if record.name == options.name]
+    if not found:
+        return _unknown(options.name, {record.name for record in records})
+    if options.json or not sys.stdout.isatty():
+        print(json.dumps([record.to_dict() for record in found], indent=2))
+        return 0
+    for record in found:
+        for key, value in record.to_dict().items():
+            print(f"{key.replace('_', ' '):<13} {', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def _disable(options: argparse.Namespace) -> int:
+    return _switch(options.name, off=True)
+
+
+def _enable(options: argparse.Namespace) -> int:
+    return _switch(options.name, off=False)
+
+
+def _switch(name: str, *, off: bool) -> int:
+    known = {record.name for record in discover()}
+    if name not in known:
+        return _unknown(name, known)
+    try:
+        set_disabled(name, off)
+    except OSError as exc:
+        print(
+            f"nexus plugins: {disabled_file()} can't be written ({exc.strerror}); "
+            f"set NEXUS_DISABLED_PLUGINS={name} instead.",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{name} is {'disabled' if off else 'enabled'} in this environment ({disabled_file()}).")
+    return 0
+
+
+def _unknown(name: str, known: set[str]) -> int:
+    print(f"nexus plugins: no plugin {name!r} is installed; there are: {', '.join(sorted(known))}.", file=sys.stderr)
+    return 66
+
+
+def _show(records: list[PluginRecord], as_json: bool, columns: Sequence[str]) -> None:
+    if as_json or not sys.stdout.isatty():
+        print(json.dumps([record.to_dict() for record in records], indent=2))
+    elif not records:
+        print("No plugin is installed. The core works without any; pip install nexus-hub-api adds the first channel.")
+    else:
+        _table([[column.upper().replace("_", " ") for column in columns], *(_row(r, columns) for r in records)])
+
+
+def _row(record: PluginRecord, columns: Sequence[str]) -> list[str]:
+    values: dict[str, Any] = record.to_dict()
+    values["hooks"] = str(len(record.hooks))
+    return ["" if values[column] is None else str(values[column]) for column in columns]
+
+
+def _table(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,146 @@
+"""Finds plugins in the metadata of installed distributions. Imports none of them; standard library only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.plugins.requirements import unmet_requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+GROUP = "nexus.plugins"
+CORE = "nexus-hub-core"
+
+
+class PluginStatus(StrEnum):
+    """Where a plugin stands. Without loading it, the last two can't be told."""
+
+    AVAILABLE = "available"
+    DISABLED = "disabled"
+    INCOMPATIBLE = "incompatible"
+    DUPLICATE = "duplicate"
+    ACTIVE = "active"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class PluginRecord:
+    """A plugin as its metadata describes it, and what became of it.
+
+    Attributes:
+        name: The entry point's name.
+        version, distribution: Of the distribution that has it.
+        target: The module or object that is loaded.
+        status: See `PluginStatus`.
+        reason: Why it is not active, in a sentence.
+        hooks: The hooks it implements, once loaded.
+        import_ms: Milliseconds its import took, once loaded.
+    """
+
+    name: str
+    version: str
+    distribution: str
+    target: str
+    status: PluginStatus = PluginStatus.AVAILABLE
+    reason: str = ""
+    hooks: list[str] = field(default_factory=list)
+    import_ms: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record for JSON."""
+        return asdict(self) | {"status": str(self.status)}
+
+    def entry_point(self) -> EntryPoint:
+        """Return what loads the plugin."""
+        return EntryPoint(self.name, self.target, GROUP)
+
+
+def core_version() -> str:
+    """Return the installed version of the core; ``0`` where it runs from a bare source tree."""
+    try:
+        return version(CORE)
+    except PackageNotFoundError:
+        return "0"
+
+
+def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
+    """Return every installed plugin, sorted by name.
+
+    Args:
+        disabled: Names that are not to be loaded, beside those in the environment's own list.
+    """
+    off = {*disabled, *disabled_here()}
+    found: dict[str, list[PluginRecord]] = defaultdict(list)
+    core = core_version()
+    for distribution in _unique(distributions()):
+        for entry_point in distribution.entry_points:
+            if entry_point.group == GROUP:
+                found[entry_point.name].append(_record(entry_point, distribution, off, core))
+    for name, records in found.items():
+        if len(records) > 1:
+            owners = " and ".join(sorted(record.distribution for record in records))
+            for record in records:
+                record.status, record.reason = PluginStatus.DUPLICATE, f"{owners} both provide {name!r}"
+    return sorted((r for records in found.values() for r in records), key=lambda r: (r.name, r.distribution))
+
+
+def _unique(found: Iterable[Distribution]) -> Iterable[Distribution]:
+    """Yield each distribution once: the first on the path is the one that is imported."""
+    seen: set[str] = set()
+    for distribution in found:
+        name = _normalized(distribution.metadata["Name"] or "")
+        if name not in seen:
+            seen.add(name)
+            yield distribution
+
+
+def _normalized(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:
+    record = PluginRecord(entry_point.name, distribution.version, distribution.metadata["Name"], entry_point.value)
+    if entry_point.name in off:
+        record.status, record.reason = PluginStatus.DISABLED, "disabled by configuration"
+    elif unmet := unmet_requirement(distribution.requires or (), CORE, core):
+        record.status, record.reason = PluginStatus.INCOMPATIBLE, f"it requires {unmet}, and {core} is installed"
+    return record
+
+
+def disabled_file() -> Path:
+    """Return the file that lists the plugins switched off in this Python environment, one name a line."""
+    return Path(sys.prefix, "etc", "nexus", "disabled-plugins")
+
+
+def disabled_here() -> set[str]:
+    """Return the plugins that ``NEXUS_DISABLED_PLUGINS`` or the environment's own list switch off."""
+    names = os.environ.get("NEXUS_DISABLED_PLUGINS", "").strip("[]").replace('"', "").split(",")
+    try:
+        names += disabled_file().read_text(encoding="utf-8").splitlines()
+    except OSError:
+        pass  # no list: nothing is switched off
+    return {name.strip() for name in names if name.strip()}
+
+
+def set_disabled(name: str, off: bool) -> None:
+    """Add a plugin to the environment's own list, or take it off.
+
+    Raises:
+        OSError: The list can't be written.
+    """
+    path = disabled_file()
+    try:
+        names = set(path.read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        names = set()
+    names = names | {name} if off else names - {name}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{each}\n" for each in sorted(names)), encoding="utf-8")

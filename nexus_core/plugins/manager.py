@@ -1,0 +1,215 @@
+"""Loads plugins one by one. One that fails is taken out whole, with its reason; everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import pluggy
+
+from nexus_core import hookspecs
+from nexus_core.errors import PluginError
+from nexus_core.markers import PROJECT
+from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
+from nexus_core.threads import DaemonThreads, is_async
+
+log = logging.getLogger(__name__)
+
+
+class PluginManager:
+    """The plugins of one `Nexus`: records of all, hook implementations of those that are active.
+
+    Args:
+        required: Names of plugins whose failure is fatal.
+        disabled: Names of plugins that are not to be loaded.
+        threads: Where sync hooks that may block are called.
+        timeout: Seconds one plugin gets for its import, and for each of its start and stop.
+    """
+
+    def __init__(
+        self, threads: DaemonThreads, *, required: Collection[str] = (), disabled: Collection[str] = (),
+        timeout: float = 10.0,
+    ) -> None:  # fmt: skip
+        self._threads = threads
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._required = set(required)
+        self._disabled = set(disabled)
+        self._timeout = timeout
+        self.records: list[PluginRecord] = []
+        self._by_name: dict[str, PluginRecord] = {}
+
+    def load_installed(self) -> None:
+        """Find and load every installed plugin that is not disabled.
+
+        Raises:
+            PluginError: A required plugin is missing or does not load.
+        """
+        for record in reversed(discover(self._disabled)):  # pluggy calls the last registered first
+            self.records.insert(0, record)
+            self._by_name[record.name] = record
+            if record.status is PluginStatus.AVAILABLE:
+                self._load(record)
+            elif record.status is not PluginStatus.DISABLED:
+                self._report(record)
+        for name in sorted(self._required - self._by_name.keys()):
+            raise PluginError(f'The required plugin "{name}" is not installed.')
+        for record in self.records:
+            self._require(record)
+
+    def add(self, plugin: object, name: str = "") -> None:
+        """Register an object or module with hook implementations that is no distribution of its own.
+
+        Raises:
+            PluginError: It implements a hook that does not exist, or one with wrong arguments.
+        """
+        name = name or getattr(plugin, "__name__", type(plugin).__name__)
+        record = PluginRecord(name, "", "", f"{type(plugin).__module__}:{type(plugin).__qualname__}")
+        if name in self._by_name:
+            raise PluginError(f'There is a plugin "{name}" already.')
+        self.records.append(record)
+        self._by_name[name] = record
+        self._register(record, plugin)
+        if record.status is PluginStatus.FAILED:
+            raise PluginError(f'The plugin "{name}" failed: {record.reason}')
+
+    def _load(self, record: PluginRecord) -> None:
+        begin = time.perf_counter()
+        try:
+            plugin = call_within(self._timeout, record.entry_point().load)
+        except TimeoutError:
+            self.fail(record.name, f"its import did not end within {self._timeout:g} s")
+        except BaseException as exc:  # SystemExit too: importing a plugin must not end the process
+            self.fail(record.name, f"its import failed: {_one_line(exc)}", exc)
+        else:
+            record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
+            self._register(record, plugin)
+
+    def _register(self, record: PluginRecord, plugin: object) -> None:
+        try:
+            self._manager.register(plugin, record.name)
+            callers = self._manager.get_hookcallers(plugin) or []
+            unknown = sorted(caller.name for caller in callers if not caller.has_spec())
+            if unknown:
+                raise pluggy.PluginValidationError(plugin, f"no such hook: {', '.join(unknown)}")
+        except Exception as exc:
+            self.fail(record.name, f"its hooks are wrong: {_one_line(exc)}", exc)
+            return
+        record.hooks = sorted(caller.name for caller in callers)
+        record.status = PluginStatus.ACTIVE
+
+    def fail(self, name: str, reason: str, exc: BaseException | None = None) -> None:
+        """Take a plugin out whole and note why.
+
+        Raises:
+            PluginError: The plugin is required.
+        """
+        record = self._by_name[name]
+        record.status, record.reason = PluginStatus.FAILED, reason
+        if self._manager.has_plugin(name):
+            self._manager.unregister(name=name)
+        self._manager._name2plugin.pop(name, None)  # a name that failed in `register` stays behind (pluggy 1.7)
+        self._report(record, exc)
+        self._require(record)
+
+    def _report(self, record: PluginRecord, exc: BaseException | None = None) -> None:
+        log.error('The plugin "%s" (%s) is not active: %s', record.name, record.distribution, record.reason)
+        if exc is not None:
+            log.debug("Why %s failed", record.name, exc_info=exc)
+
+    def _require(self, record: PluginRecord) -> None:
+        if record.name in self._required and record.status is not PluginStatus.ACTIVE:
+            raise PluginError(f'The required plugin "{record.name}" is not active: {record.reason or record.status}.')
+
+    def active(self) -> list[str]:
+        """Return the names of the plugins that are active."""
+        return [record.name for record in self.records if record.status is PluginStatus.ACTIVE]
+
+    def inactive(self) -> dict[str, str]:
+        """Return why each installed plugin that is not active is not."""
+        return {r.name: r.reason for r in self.records if r.status is not PluginStatus.ACTIVE}
+
+    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield each active plugin's implementation of a hook, in call order, taking its arguments by keyword."""
+        for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            yield impl.plugin_name, _keyword_call(impl)
+
+    def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call a registering hook and return each contribution with its plugin's name. A plugin that raises fails."""
+        found: list[tuple[str, Any]] = []
+        for name, call in self.implementations(hook):
+            try:
+                given = call(**arguments)
+                items = [] if given is None else list(given) if isinstance(given, Iterable) else [given]
+            except Exception as exc:
+                self.fail(name, f"{hook} failed: {_one_line(exc)}", exc)
+            else:
+                found += [(name, item) for item in items]
+        return [(name, item) for name, item in found if self.is_active(name)]
+
+    def is_active(self, name: str) -> bool:
+        """Whether a plugin is loaded and has not failed since."""
+        return self._by_name[name].status is PluginStatus.ACTIVE
+
+    async def call_lifecycle(self, hook: str, *, backwards: bool = False, **arguments: Any) -> None:
+        """Await ``nexus_startup`` or ``nexus_shutdown`` plugin by plugin. One that raises or is too slow fails."""
+        calls = list(self.implementations(hook))
+        for name, call in reversed(calls) if backwards else calls:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._threads.call(call, **arguments)
+            except TimeoutError:
+                self._lifecycle_failure(hook, name, f"{hook} did not end within {self._timeout:g} s", None)
+            except Exception as exc:
+                self._lifecycle_failure(hook, name, f"{hook} failed: {_one_line(exc)}", exc)
+
+    def _lifecycle_failure(self, hook: str, name: str, reason: str, exc: Exception | None) -> None:
+        if hook == "nexus_startup":
+            self.fail(name, reason, exc)
+        else:
+            log.error('The plugin "%s": %s', name, reason)
+
+
+def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:
+    """Return the implementation as a callable that may be given more arguments than it takes."""
+
+    def call(**arguments: Any) -> Any:
+        return impl.function(*(arguments[name] for name in impl.argnames))
+
+    async def call_async(**arguments: Any) -> Any:
+        return await call(**arguments)
+
+    return call_async if is_async(impl.function) else call
+
+
+def _one_line(exc: BaseException) -> str:
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__
+
+
+def call_within(seconds: float, function: Callable[[], Any]) -> Any:
+    """Call a function in a daemon thread and return its value; whoever hangs there is left behind.
+
+    Raises:
+        TimeoutError: It did not return in time.
+    """
+    outcome: list[Any] = []
+
+    def call() -> None:
+        try:
+            outcome.extend((True, function()))
+        except BaseException as exc:
+            outcome.extend((False, exc))
+
+    thread = threading.Thread(target=call, name="nexus-plugin-import", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if len(outcome) < 2:
+        raise TimeoutError
+    if outcome[0]:
+        return outcome[1]
+    raise outcome[1]

@@ -1,0 +1,66 @@
+"""Version requirements (PEP 440 and PEP 508), as far as a plugin's requirement on the core needs them.
+
+``packaging`` would do this, but listing and switching off plugins must work on the standard library alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9._-]+)\s*(?:\[[^]]*])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?$")
+_CLAUSE = re.compile(r"^\s*(===|==|!=|~=|>=|<=|>|<)\s*(\S+)\s*$")
+_OPERATORS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    ">=": lambda have, want: have >= want,
+    "<=": lambda have, want: have <= want,
+    ">": lambda have, want: have > want,
+    "<": lambda have, want: have < want,
+    "==": lambda have, want: have == want,
+    "===": lambda have, want: have == want,
+    "!=": lambda have, want: have != want,
+}
+
+
+def unmet_requirement(requires: Iterable[str], name: str, installed: str) -> str | None:
+    """Return the requirement on a distribution that its installed version does not meet, or None.
+
+    Args:
+        requires: ``Requires-Dist`` lines. Those with an ``extra`` marker do not count.
+        name: The distribution asked about.
+        installed: Its version.
+    """
+    for line in requires:
+        match = _REQUIREMENT.match(line)
+        if match is None or match[1].lower().replace("_", "-").replace(".", "-") != name:
+            continue
+        if match[3] and "extra" in match[3]:
+            continue
+        if not all(_meets(installed, clause) for clause in match[2].split(",") if clause.strip()):
+            return line.split(";")[0].strip()
+    return None
+
+
+def _meets(installed: str, clause: str) -> bool:
+    match = _CLAUSE.match(clause)
+    if match is None:
+        return True
+    operator, wanted = match.groups()
+    have, want = _release(installed), _release(wanted)
+    if operator == "~=":
+        return _padded(have, want, ">=") and have[: len(want) - 1] == want[:-1]
+    if wanted.endswith(".*"):
+        return (have[: len(want)] == want) == (operator == "==")
+    return _padded(have, want, operator)
+
+
+def _padded(have: tuple[int, ...], want: tuple[int, ...], operator: str) -> bool:
+    length = max(len(have), len(want))
+    return _OPERATORS[operator](have + (0,) * (length - len(have)), want + (0,) * (length - len(want)))
+
+
+def _release(text: str) -> tuple[int, ...]:
+    match = re.match(r"v?(?:\d+!)?(\d+(?:\.\d+)*)", text)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()

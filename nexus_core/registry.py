@@ -1,0 +1,103 @@
+"""`Registry`: the workflows by name. They come and go while the platform runs; running calls keep what they have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.functions import FunctionWorkflow
+from nexus_core.stages import unknown_workflow
+from nexus_core.workflow import Workflow, WorkflowAdapter, check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nexus_core.threads import DaemonThreads
+
+
+class Registry:
+    """Workflows by name.
+
+    Args:
+        adapters: Asked in turn what an object is; plain callables come last.
+        threads: Where sync functions run.
+        changed: Called with the name and whether it is there now, after each change.
+    """
+
+    def __init__(
+        self, adapters: Sequence[WorkflowAdapter], threads: DaemonThreads, changed: Callable[[str, bool], None]
+    ) -> None:
+        self._adapters = adapters
+        self._threads = threads
+        self._changed = changed
+        self._workflows: dict[str, Workflow] = {}
+        self.find = self._workflows.get
+
+    def register(
+        self, name: str, target: Any, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+    ) -> Workflow:
+        """Make a workflow of an object and keep it under a name.
+
+        Raises:
+            ConfigurationError: The name is not allowed or taken, or nothing knows the object.
+        """
+        check_name(name)
+        if name in self._workflows and not replace:
+            raise ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
+        workflow = self._adapt(name, target, _checked(name, metadata or {}))
+        self._workflows[name] = workflow
+        self._changed(name, True)
+        return workflow
+
+    def unregister(self, name: str) -> None:
+        """Forget a workflow. Its running calls go on.
+
+        Raises:
+            WorkflowNotFound: There is none of that name.
+        """
+        if name not in self._workflows:
+            raise unknown_workflow(name, self.names())
+        del self._workflows[name]
+        self._changed(name, False)
+
+    def get(self, name: str) -> Workflow:
+        """Return a workflow.
+
+        Raises:
+            WorkflowNotFound: There is none of that name. The message has the nearest one.
+        """
+        workflow = self._workflows.get(name)
+        if workflow is None:
+            raise unknown_workflow(name, self.names())
+        return workflow
+
+    def names(self) -> list[str]:
+        """Return every name, sorted."""
+        return sorted(self._workflows)
+
+    def _adapt(self, name: str, target: Any, metadata: Mapping[str, Any]) -> Workflow:
+        if isinstance(target, Workflow):
+            if target.name != name:
+                raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
+            return target
+        for adapter in self._adapters:
+            if adapter.adapts(target):
+                return adapter.adapt(name, target, metadata)
+        if callable(target):
+            return FunctionWorkflow(name, target, metadata, self._threads)
+        known = ", ".join(["functions", *(adapter.name for adapter in self._adapters)])
+        raise ConfigurationError(
+            f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
+            f"installed plugins know {known}."
+        )
+
+
+def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    timeout = metadata.get("timeout")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
+        raise ConfigurationError(f"{name}: metadata['timeout'] must be a number of seconds above 0.")
+    for key in ("tags", "required_permissions"):
+        value = metadata.get(key, ())
+        if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
+    return metadata

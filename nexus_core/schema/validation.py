@@ -1,0 +1,63 @@
+"""Checks values against a JSON Schema."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import jsonschema_rs
+
+from nexus_core.errors import ConfigurationError, ValidationError
+from nexus_core.schema.report import entries, printable, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ERRORS = 50
+"""Wrong fields named in one reply."""
+
+
+def _refuse_remote(uri: str) -> NoReturn:
+    raise ValueError(f"a schema may not refer to {uri}")  # else a $ref would make the server fetch any address
+
+
+class Validator:
+    """A compiled schema.
+
+    Raises:
+        ConfigurationError: The schema is not valid JSON Schema, or refers to another document.
+    """
+
+    __slots__ = ("_is_valid", "_schema", "_validator")
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+        try:
+            self._validator = jsonschema_rs.Draft202012Validator(
+                schema, validate_formats=True, mask="the value", retriever=_refuse_remote
+            )
+        except (ValueError, jsonschema_rs.ReferencingError) as exc:
+            raise ConfigurationError(f"The JSON Schema is not valid: {exc}") from None
+        self._is_valid = self._validator.is_valid
+
+    def check(self, params: dict[str, Any]) -> None:
+        """Check parameters.
+
+        Raises:
+            ValidationError: They do not fit. Its ``errors`` name each wrong field by JSON pointer (RFC 6901).
+        """
+        try:
+            if self._is_valid(params):
+                return
+        except (ValueError, RecursionError):  # not JSON: a key that is no string, a set, a lone surrogate
+            pass
+        errors = self.errors(params)
+        raise ValidationError(summary(errors), errors=errors)
+
+    def errors(self, value: Any) -> list[dict[str, Any]]:
+        """Return what is wrong, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits."""
+        try:
+            found = (entry for error in self._validator.iter_errors(value) for entry in entries(error, self._schema))
+            return list(islice(found, MAX_ERRORS))
+        except (ValueError, RecursionError) as exc:
+            return [{"pointer": "", "message": f"not a JSON value: {printable(str(exc))}"}]

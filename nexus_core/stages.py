@@ -1,0 +1,274 @@
+"""The pipeline's built-in stages, and the execution at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.context import Context
+from nexus_core.errors import (
+    MalformedRequest,
+    NexusError,
+    Overloaded,
+    RunCancelled,
+    WorkflowError,
+    WorkflowFailed,
+    WorkflowNotFound,
+    WorkflowTimeout,
+)
+from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_STARTED
+from nexus_core.invocation import Invocation, Result
+from nexus_core.pipeline import Call, Stage
+from nexus_core.runs import Run, RunStatus, RunStore
+from nexus_core.schema.report import nearest, printable, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core.resolvers import ParameterResolver
+    from nexus_core.sessions import SessionStore
+    from nexus_core.threads import DaemonThreads
+    from nexus_core.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 1.0
+"""Seconds after which a refused caller is told to try again."""
+
+
+class Admission:
+    """Takes at most ``limit`` invocations at once and refuses the rest at once: there is no queue."""
+
+    stage = Stage.ADMIT
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_use = 0
+        self._closed = False
+        self._empty = asyncio.Event()
+
+    @property
+    def in_use(self) -> int:
+        """Invocations being worked on, threads that outlived theirs included."""
+        return self._in_use
+
+    def close(self) -> None:
+        """Refuse everything from now on."""
+        self._closed = True
+        if not self._in_use:
+            self._empty.set()
+
+    async def emptied(self) -> None:
+        """Wait until nothing is being worked on. Call it after `close`."""
+        await self._empty.wait()
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        if self._closed:
+            raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
+        if self._in_use >= self._limit:
+            raise Overloaded(f"max_concurrent_workflows ({self._limit}) are running already.", retry_after=RETRY_AFTER)
+        self._in_use += 1
+        try:
+            return await call_next(invocation)
+        finally:
+            if unfinished := invocation.run.unfinished():
+                self._release_after(unfinished)
+            else:
+                self._release()
+
+    def _release_after(self, unfinished: Sequence[asyncio.Future[Any]]) -> None:
+        waiting = set(unfinished)
+
+        def ended(work: asyncio.Future[Any]) -> None:
+            waiting.discard(work)
+            if not waiting:
+                self._release()
+
+        for work in unfinished:
+            work.add_done_callback(ended)
+
+    def _release(self) -> None:
+        self._in_use -= 1
+        if self._closed and not self._in_use:
+            self._empty.set()
+
+
+class SessionLookup:
+    """Finds the session that the caller names. A call that names none pays nothing."""
+
+    stage = Stage.SESSION
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        if invocation.session_id is not None:
+            user_id = invocation.principal.user_id if invocation.principal else None
+            invocation.session = await self._store.get(invocation.session_id, user_id)
+            invocation.session.active_channels.add(invocation.channel)
+        return await call_next(invocation)
+
+
+class Resolution:
+    """Finds the workflow and makes its parameters out of the raw ones."""
+
+    stage = Stage.RESOLVE
+
+    def __init__(self, resolvers: Sequence[ParameterResolver], threads: DaemonThreads) -> None:
+        self._resolvers = resolvers
+        self._threads = threads
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        workflow = invocation.workflow
+        if workflow is None:
+            raise unknown_workflow(invocation.name)
+        params = invocation.params
+        for resolver in self._resolvers:
+            call = resolver.resolve_parameters
+            params = await self._threads.call(call, invocation.name, invocation.channel, params)
+        if type(params) is not dict:
+            if params is not None:
+                raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
+            params = {}
+        invocation.params = workflow.prepare(params)
+        return await call_next(invocation)
+
+
+def unknown_workflow(name: str, known: Sequence[str] = ()) -> WorkflowNotFound:
+    """Return the error for a workflow that is not there, with the nearest of the names the caller may know."""
+    near = nearest(name, known)
+    hint = f' Did you mean "{near}"?' if near else ""
+    return WorkflowNotFound(f'There is no workflow "{printable(name)}".{hint}')
+
+
+class Execution:
+    """Runs the workflow in a task of its own, until it ends, its deadline passes or its run is cancelled.
+
+    The caller gets its answer at the deadline even when the workflow's code does not stop then.
+
+    Args:
+        runs: Where runs are kept.
+        timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
+        max_result_bytes: The largest result, as JSON text.
+    """
+
+    def __init__(self, runs: RunStore, timeout: float | None, max_result_bytes: int) -> None:
+        self._runs = runs
+        self._timeout = timeout
+        self._max_result_bytes = max_result_bytes
+
+    async def __call__(self, invocation: Invocation) -> Result:
+        run, workflow = invocation.run, invocation.workflow
+        assert workflow is not None  # the resolve stage has seen to it
+        loop = asyncio.get_running_loop()
+        begin = time.monotonic()
+        limit = self._limit(invocation, workflow)
+        context = Context(invocation, loop, None if limit is None else begin + limit, self._max_result_bytes)
+        task = loop.create_task(_call(workflow, invocation.params, context))
+        self._begin(run, invocation)
+        await _ended_or_expired(task, limit, run)
+        duration = time.monotonic() - begin
+        try:
+            text = self._text(workflow, _value(task, run, limit), run)
+        except NexusError as exc:
+            exc.run_id = run.id
+            kind = WORKFLOW_CANCELLED if isinstance(exc, RunCancelled) else WORKFLOW_FAILED
+            run.publish(kind, error=exc, duration=duration)
+            raise
+        result = Result(text, run.id, duration)
+        run.publish(WORKFLOW_COMPLETED, result=result, duration=duration)
+        return result
+
+    def _limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
+        own = workflow.timeout if workflow.timeout is not None else self._timeout
+        limits = [limit for limit in (own, invocation.timeout) if limit is not None]
+        return min(limits) if limits else None
+
+    def _begin(self, run: Run, invocation: Invocation) -> None:
+        run.user_id = invocation.principal.user_id if invocation.principal else None
+        run.session_id = invocation.session.id if invocation.session else None
+        run.status = RunStatus.RUNNING
+        self._runs.add(run)
+        run.publish(WORKFLOW_STARTED)
+
+    def _text(self, workflow: Workflow, value: Any, run: Run) -> bytes:
+        """Return a value as JSON text, if it has one and it is what the workflow promised."""
+        try:
+            text = jsontext.encode(value)
+        except (TypeError, ValueError) as exc:
+            log.error("Run %s of %s returned something that is not JSON: %s", run.id, workflow.name, exc)
+            raise WorkflowFailed(f"The workflow's result is not JSON: {printable(str(exc), 200)}.") from None
+        if len(text) > self._max_result_bytes:
+            raise WorkflowFailed(
+                f"The workflow's result has {len(text)} bytes; max_result_bytes is {self._max_result_bytes}."
+            )
+        if workflow.output_validator is not None:
+            errors = workflow.output_validator.errors(jsontext.parse_trusted(text))
+            if errors:
+                log.error("Run %s of %s broke its output schema: %s", run.id, workflow.name, summary(errors))
+                raise WorkflowFailed(f"The workflow's result does not fit its output schema: {summary(errors)}.")
+        return text
+
+
+async def _call(workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
+    try:
+        return await workflow.run(params, context)
+    except (SystemExit, KeyboardInterrupt) as exc:  # else asyncio would end the whole process with it
+        raise RuntimeError(f"the workflow raised {exc!r}") from exc
+
+
+async def _ended_or_expired(task: asyncio.Task[Any], limit: float | None, run: Run) -> None:
+    """Wait for the task, its time limit or its cancellation. It may go on afterwards: then its run notes it.
+
+    Cheaper than `asyncio.wait`, and unlike `asyncio.timeout` it does not wait for the task to agree.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    task.add_done_callback(wake)
+    run.attach(task, wake)
+    timer = None if limit is None else loop.call_later(limit, wake)
+    try:
+        await ended
+    except asyncio.CancelledError:
+        run.cancel()
+        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if not task.done():
+            task.add_done_callback(_retrieve)
+            run.outlives(task)
+            task.cancel()
+
+
+def _value(task: asyncio.Task[Any], run: Run, limit: float | None) -> Any:
+    """Return what the task returned, or raise what the caller may know of its failure."""
+    if run.cancel_requested and (not task.done() or task.cancelled()):
+        raise RunCancelled("The run was cancelled.")
+    if not task.done():
+        run.cancel_requested = True  # what still runs, in a thread perhaps, sees `Context.cancelled`
+        raise WorkflowTimeout(f"The workflow did not finish within {limit:g} seconds.")
+    if task.cancelled():
+        log.error("Run %s of %s cancelled itself", run.id, run.workflow)
+        raise WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.")
+    exc = task.exception()
+    if exc is None:
+        return task.result()
+    if isinstance(exc, WorkflowError):
+        raise exc
+    log.error("Run %s of %s failed", run.id, run.workflow, exc_info=exc)
+    raise WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.") from None
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.warning("A workflow that had timed out ended with an exception", exc_info=task.exception())
