@@ -8,7 +8,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "api": ("api_port", "api_config", "cors_origins", "compression_level"),
     "cli": ("cli_port", "cli_config"),
     "mcp": ("mcp_port", "mcp_config", "tool_timeout", "max_concurrent_sessions", "mcp_allowed_hosts"),
-    "hypercorn": ("enable_https", "ssl_cert_path", "ssl_key_path"),
     "auth": (
         "enable_auth", "auth_strategy", "auth_provider", "auth_providers", "auth_service_url", "jwt_secret",
         "enable_csrf_protection",

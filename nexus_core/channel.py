@@ -76,17 +76,13 @@ class Listener:
         channels: The names of the channels that share it.
         sockets: Bound, not yet listening. The server owns and closes them.
         app: The application, with routing between the channels and the guards already in front.
+        url: The address as a URL without a path, such as ``http://127.0.0.1:8000``.
     """
 
     channels: tuple[str, ...]
     sockets: tuple[socket.socket, ...]
     app: ASGIApp
-
-    @property
-    def url(self) -> str:
-        """The address as a URL without a path, such as ``http://127.0.0.1:8000``."""
-        host, port = self.sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url: str
 
 
 class Server(Protocol):

@@ -42,7 +42,7 @@ def bind(
         for group in groups.values():
             bound = _bind(host, group[0][0])
             names = tuple(channel.name for channel, _ in group)
-            listeners.append(Listener(names, (bound,), wrap(PathRouter(_apps(group, routes)))))
+            listeners.append(Listener(names, (bound,), wrap(PathRouter(_apps(group, routes))), _url(bound)))
     except BaseException:
         close(listeners)
         raise
@@ -53,6 +53,11 @@ def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route]) -> 
     names = {channel.name for channel, _ in group}
     added = [(route.path, route.app) for route in routes if route.channel in names]
     return added + [(path, app) for channel, app in group for path in channel.paths]
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(host: str, channel: Channel) -> socket.socket:

@@ -1,0 +1,1 @@
+"""The ASGI server under every channel that listens: hypercorn."""

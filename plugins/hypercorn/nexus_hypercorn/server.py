@@ -1,0 +1,68 @@
+"""`HypercornServer`: one hypercorn for each listener, inside the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from nexus_hypercorn.drain import Drain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hypercorn.config import Config
+
+    from nexus_core import Listener
+    from nexus_hypercorn.settings import HypercornSettings
+
+ACCEPT_BACKLOG = 1024
+"""Connections that the kernel keeps waiting while the loop is busy."""
+
+
+class HypercornServer:
+    """Serves the listeners that it is given; see `nexus_core.Server`."""
+
+    name = "hypercorn"
+
+    def __init__(self, settings: HypercornSettings) -> None:
+        self._settings = settings
+
+    async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set; then close the ports, let connections finish, end what is left."""
+        async with asyncio.TaskGroup() as group:
+            for listener in listeners:
+                group.create_task(self._serve(listener, stop), name=f"hypercorn-{listener.channels[0]}")
+            # The sockets listen already: the kernel keeps what comes before the first accept.
+            started.set()
+
+    async def _serve(self, listener: Listener, stop: asyncio.Event) -> None:
+        from hypercorn.asyncio import serve
+
+        drain = Drain(listener.app)
+        endings: list[asyncio.Task[None]] = []
+
+        async def stopped() -> None:
+            await stop.wait()
+            # hypercorn waits for its connections once this returns, so the draining goes on beside it.
+            endings.append(asyncio.create_task(drain.drain(self._settings.drain_seconds)))
+
+        await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
+        await asyncio.gather(*endings)
+
+    def _config(self, listener: Listener) -> Config:
+        from hypercorn.config import Config
+
+        log = logging.getLogger("nexus.server")
+        log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
+        return Config.from_mapping(
+            bind=[f"fd://{bound.detach()}" for bound in listener.sockets],
+            accesslog=None,
+            errorlog=log,
+            backlog=ACCEPT_BACKLOG,
+            include_server_header=False,
+            keep_alive_timeout=self._settings.keep_alive_timeout,
+            websocket_ping_interval=self._settings.websocket_ping_interval,
+            websocket_max_message_size=self._settings.websocket_max_message_bytes,
+            graceful_timeout=self._settings.drain_seconds + 1,
+        )
