@@ -9,41 +9,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nexus_core.app import Nexus
-    from nexus_core.channel import Channel, Command, Listener, Route, Server
-    from nexus_core.context import Context
-    from nexus_core.errors import (
-        AuthenticationError,
-        BackendUnavailable,
-        CircuitOpen,
-        ConfigurationError,
-        Conflict,
-        MalformedRequest,
-        NexusError,
-        NotFound,
-        Overloaded,
-        PermissionDenied,
-        PluginError,
-        PortInUse,
-        RateLimited,
-        RunCancelled,
-        RunNotFound,
-        SessionNotFound,
-        ValidationError,
-        WorkflowError,
-        WorkflowFailed,
-        WorkflowNotFound,
-        WorkflowTimeout,
+    from nexus_core.app import Nexus as Nexus
+    from nexus_core.channel import (
+        Channel as Channel,
+        Command as Command,
+        Listener as Listener,
+        Route as Route,
+        Server as Server,
     )
-    from nexus_core.events import ChannelEvent
-    from nexus_core.invocation import Invocation, Principal, Result
-    from nexus_core.markers import hookimpl
-    from nexus_core.options import CoreSettings, PluginSettings
-    from nexus_core.pipeline import Call, Interceptor, Stage
-    from nexus_core.resolvers import ParameterResolver
-    from nexus_core.runs import Run, RunStatus
-    from nexus_core.sessions import Session, SessionStore
-    from nexus_core.workflow import Workflow, WorkflowAdapter
+    from nexus_core.context import Context as Context
+    from nexus_core.errors import (
+        AuthenticationError as AuthenticationError,
+        BackendUnavailable as BackendUnavailable,
+        CircuitOpen as CircuitOpen,
+        ConfigurationError as ConfigurationError,
+        Conflict as Conflict,
+        MalformedRequest as MalformedRequest,
+        NexusError as NexusError,
+        NotFound as NotFound,
+        Overloaded as Overloaded,
+        PermissionDenied as PermissionDenied,
+        PluginError as PluginError,
+        PortInUse as PortInUse,
+        RateLimited as RateLimited,
+        RunCancelled as RunCancelled,
+        RunNotFound as RunNotFound,
+        SessionNotFound as SessionNotFound,
+        ValidationError as ValidationError,
+        WorkflowError as WorkflowError,
+        WorkflowFailed as WorkflowFailed,
+        WorkflowNotFound as WorkflowNotFound,
+        WorkflowTimeout as WorkflowTimeout,
+    )
+    from nexus_core.events import ChannelEvent as ChannelEvent
+    from nexus_core.invocation import (
+        Invocation as Invocation,
+        Principal as Principal,
+        Result as Result,
+    )
+    from nexus_core.markers import hookimpl as hookimpl
+    from nexus_core.options import (
+        CoreSettings as CoreSettings,
+        PluginSettings as PluginSettings,
+    )
+    from nexus_core.pipeline import (
+        Call as Call,
+        Interceptor as Interceptor,
+        Stage as Stage,
+    )
+    from nexus_core.resolvers import ParameterResolver as ParameterResolver
+    from nexus_core.runs import (
+        Run as Run,
+        RunStatus as RunStatus,
+    )
+    from nexus_core.sessions import (
+        Session as Session,
+        SessionStore as SessionStore,
+    )
+    from nexus_core.workflow import (
+        Workflow as Workflow,
+        WorkflowAdapter as WorkflowAdapter,
+    )
 
 _HOMES = {
     "app": ("Nexus",),
