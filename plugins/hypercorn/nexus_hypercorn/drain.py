@@ -25,16 +25,19 @@ class Drain:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: set[asyncio.Task[object]] = set()
-        self._ending = False
+        self._closed = self._ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an exchange on, and end it politely when it is interrupted."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
+        sender = _Sender(send)
+        if self._closed:
+            await sender.end(scope)
+            return
         task = asyncio.current_task()
         assert task is not None
-        sender = _Sender(send)
         self._open.add(task)
         try:
             await self._app(scope, receive, sender)
@@ -47,7 +50,8 @@ class Drain:
             self._open.discard(task)
 
     async def drain(self, seconds: float) -> None:
-        """Give open exchanges some seconds, then interrupt them and wait until they have ended."""
+        """Take nothing new, give open exchanges some seconds, then interrupt them and wait until they have ended."""
+        self._closed = True
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
         self._ending = True

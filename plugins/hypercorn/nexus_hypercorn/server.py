@@ -40,15 +40,13 @@ class HypercornServer:
         from hypercorn.asyncio import serve
 
         drain = Drain(listener.app)
-        endings: list[asyncio.Task[None]] = []
 
         async def stopped() -> None:
             await stop.wait()
-            # hypercorn waits for its connections once this returns, so the draining goes on beside it.
-            endings.append(asyncio.create_task(drain.drain(self._settings.drain_seconds)))
+            # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
+            await drain.drain(self._settings.drain_seconds)
 
         await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
-        await asyncio.gather(*endings)
 
     def _config(self, listener: Listener) -> Config:
         from hypercorn.config import Config
@@ -64,5 +62,5 @@ class HypercornServer:
             keep_alive_timeout=self._settings.keep_alive_timeout,
             websocket_ping_interval=self._settings.websocket_ping_interval,
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
-            graceful_timeout=self._settings.drain_seconds + 1,
+            graceful_timeout=1.0,
         )
