@@ -45,6 +45,7 @@ class HypercornServer:
             await stop.wait()
             # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
             await drain.drain(self._settings.drain_seconds)
+            _end_pings()
 
         await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
 
@@ -64,3 +65,10 @@ class HypercornServer:
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
             graceful_timeout=1.0,
         )
+
+
+def _end_pings() -> None:
+    """End the tasks that ping WebSockets: they sleep on after theirs has closed, and hold its connection (0.18)."""
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", "") == "WSStream._send_pings":
+            task.cancel()
