@@ -42,8 +42,6 @@ class Invocation:
         timeout: Seconds the caller gives the run; the workflow's own limit holds when it is shorter.
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
-        request: What the protocol carried beside the parameters (``headers``, ``query``, ``args``), for parameter
-            resolvers.
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
     """
@@ -59,7 +57,6 @@ class Invocation:
     timeout: float | None = None
     trace: Mapping[str, str] | None = None
     client_address: str | None = None
-    request: Mapping[str, Any] | None = None
     workflow: Workflow | None = None
     run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation
 

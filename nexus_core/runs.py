@@ -172,7 +172,7 @@ class Run:
         try:
             async with asyncio.timeout(timeout):
                 while not self.done:
-                    await self._next_change()
+                    await self.changed()
         except TimeoutError:
             return self.done
         return True
@@ -190,11 +190,28 @@ class Run:
             raise RunNotFound(f"The result of run {self.id} is no longer kept.")
         return self.result
 
+    def events_after(self, number: int) -> list[ChannelEvent]:
+        """Return the events with a higher number, oldest first."""
+        return [event for event in self.events if event.number > number]
+
+    async def changed(self, timeout: float | None = None) -> bool:
+        """Wait for the next event, for at most ``timeout`` seconds. Returns whether there is one."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return True
+
     async def follow(self, after: int = 0) -> AsyncIterator[ChannelEvent]:
         """Yield the run's events with a number above ``after``, from the past and as they come, up to the last."""
         while True:
-            fresh = [event for event in self.events if event.number > after]
-            for event in fresh:
+            for event in (fresh := self.events_after(after)):
                 after = event.number
                 yield event
                 if event.is_terminal:
@@ -202,16 +219,7 @@ class Run:
             if not fresh:
                 if self.done:
                     return
-                await self._next_change()
-
-    async def _next_change(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+                await self.changed()
 
     def forget_result(self) -> None:
         """Drop result and output: they have reached the caller, and history keeps no copies.
