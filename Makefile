@@ -1,0 +1,77 @@
+# Needs GNU make and Python 3.11 or later, nothing else. `make help` lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
+PACKAGES := nexus_core $(wildcard $(join $(PLUGINS:=/nexus_),$(notdir $(PLUGINS))))
+EDITABLE := $(foreach project,. $(PLUGINS),-e $(project))
+QUICKSTART := docs/examples/quickstart
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# A name on the PATH proves little (pyenv leaves stubs that only complain), so each candidate is run.
+SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
+	"$$each" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint bench pins clean tools
+
+help:
+	@echo 'make install   the core and every plugin, with pinned versions, in $(VENV)'
+	@echo 'make run       install, then serve the example on 127.0.0.1 (ports 8000, 8001 and 3001)'
+	@echo 'make test      every test; TESTS=plugins/api/tests for some of them'
+	@echo 'make lint      ruff, mypy and the import rules'
+	@echo 'make bench     the benchmarks, about ten minutes; QUICK=1 for about two'
+	@echo 'make pins      write what is installed to constraints.txt'
+	@echo 'make clean     remove $(VENV) and everything else that was made here'
+	@echo 'PYTHON=... chooses the interpreter; it is used when $(VENV) is made.'
+
+# Set up
+
+install: $(VENV)/installed
+tools: $(VENV)/tools
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo 'Nexus needs Python 3.11 or later with its venv and ensurepip modules, and found' \
+		'none: install it (Debian: apt install python3 python3-venv), or name it with PYTHON=/path/to/python.' >&2; exit 1; }
+	@'$(PYTHON)' -c '$(SUITABLE)' || { echo 'PYTHON=$(PYTHON) does not run, is older than Python 3.11, or lacks venv' \
+		'and ensurepip.' >&2; exit 1; }
+	'$(PYTHON)' -m venv $(VENV)
+
+$(VENV)/installed: $(PROJECTS) constraints.txt Makefile | $(BIN)/python
+	$(PIP_INSTALL) hatchling editables
+	$(PIP_INSTALL) --no-build-isolation $(EDITABLE)
+	@touch $@
+
+$(VENV)/tools: $(VENV)/installed tests/requirements.txt
+	$(PIP_INSTALL) --requirement tests/requirements.txt
+	@touch $@
+
+$(VENV)/quickstart: $(VENV)/installed $(wildcard $(QUICKSTART)/requirements.txt)
+	$(if $(wildcard $(QUICKSTART)/requirements.txt),$(PIP_INSTALL) --requirement $(QUICKSTART)/requirements.txt)
+	@touch $@
+
+# Use
+
+run: $(VENV)/quickstart
+	@$(BIN)/python $(QUICKSTART)/app.py
+
+test: $(VENV)/tools
+	$(BIN)/python -m pytest $(TEST_OPTIONS) $(TESTS)
+
+lint: $(VENV)/tools
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(subst $() ,:,$(PLUGINS)) $(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/tools
+	$(BIN)/python tests/benchmarks/run.py $(if $(QUICK),--quick) $(BENCH_OPTIONS)
+
+pins: $(VENV)/tools
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench-results dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
