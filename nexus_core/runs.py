@@ -177,6 +177,11 @@ class Run:
             return self.done
         return True
 
+    async def settled(self) -> None:
+        """Wait until the run has begun or has been refused: until its first event."""
+        while not self.events:
+            await self.changed()
+
     async def outcome(self) -> Result:
         """Wait for the end and return the result.
 

@@ -1,0 +1,1 @@
+"""The API channel: REST, WebSocket and event streams."""

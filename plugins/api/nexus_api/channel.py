@@ -1,0 +1,114 @@
+"""`ApiChannel`: the channel, its routes and what stands in front of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import Channel, NexusError, NotFound
+from nexus_core.asgi import send_error
+from nexus_core.errors import MethodNotAllowed
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from nexus_api.settings import ApiSettings
+    from nexus_core import Nexus
+    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+
+COMPRESS_FROM = 1024
+"""Bytes below which compressing an answer costs more than it saves."""
+
+
+class ApiChannel(Channel):
+    """REST, WebSocket and event streams under ``/api``, the documentation under ``/docs``."""
+
+    name = "api"
+    port_option = "api_port"
+    paths = ("/",)
+
+    def __init__(self, nexus: Nexus, settings: ApiSettings) -> None:
+        self.port = settings.api_port
+        self._nexus = nexus
+        self._settings = settings
+        self._app: ASGIApp | None = None
+
+    def asgi_app(self) -> ASGIApp:
+        """Return the application; see `Channel.asgi_app`."""
+        if self._app is None:
+            self._app = build(self._nexus, self._settings)
+        return self._app
+
+
+def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
+    """Return the channel's ASGI application."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.routing import Route, WebSocketRoute
+
+    from nexus_api import documentation, runs, workflows
+    from nexus_api.execute import Execute
+    from nexus_api.origins import OriginCheck
+    from nexus_api.websocket import WebSocketCalls
+
+    app = Starlette(
+        routes=[
+            Route("/api/workflows/{name}/execute", Execute(nexus, settings.event_heartbeat), methods=["POST"]),
+            *workflows.routes(nexus),
+            *runs.routes(nexus, settings.event_heartbeat),
+            WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
+            *documentation.routes(nexus),
+        ],
+        exception_handlers={HTTPException: _http_error, NexusError: _nexus_error},
+    )
+    app.router.redirect_slashes = False  # it would build the address from the Host header
+    return _compressed(_shared(OriginCheck(app, settings.cors_origins), settings), settings)
+
+
+def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    if not settings.cors_origins:
+        return app
+    from starlette.middleware.cors import CORSMiddleware
+
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Nexus-Session",
+                       "traceparent", "tracestate"],
+        expose_headers=["Retry-After", "Preference-Applied", "Location"],
+    )  # fmt: skip
+
+
+def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    if settings.compression_level == 0:
+        return app
+    from starlette_compress import CompressMiddleware
+
+    level = settings.compression_level
+    return CompressMiddleware(
+        app,
+        minimum_size=COMPRESS_FROM,
+        gzip_level=level,
+        brotli_quality=level,
+        zstd_level=level,
+    )
+
+
+class _Answer:
+    """An ASGI response that sends problem details."""
+
+    def __init__(self, error: NexusError) -> None:
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_error(scope, send, self._error)
+
+
+async def _http_error(_: Request, exc: Any) -> Any:
+    if exc.status_code == 405:
+        return _Answer(MethodNotAllowed(f"Allowed here: {exc.headers.get('Allow', '')}."))
+    return _Answer(NotFound("Nothing answers at this address."))
+
+
+async def _nexus_error(_: Request, exc: Any) -> Any:
+    return _Answer(exc)

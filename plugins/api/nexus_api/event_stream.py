@@ -1,0 +1,42 @@
+"""Server-sent events (HTML standard, section 9.2) of one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_api.translate import CallerLeaves, encode
+
+if TYPE_CHECKING:
+    from nexus_core import ChannelEvent, Run
+    from nexus_core.channel import Receive, Send
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def send_events(run: Run, after: int, heartbeat: float, receive: Receive, send: Send) -> None:
+    """Send a run's events with a number above ``after``, up to its last, or until the caller leaves.
+
+    Args:
+        run: The run.
+        after: The number of the last event that the caller has.
+        heartbeat: Seconds of silence after which a comment keeps the connection alive.
+        receive: Tells when the caller leaves.
+        send: Where the events go.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    with CallerLeaves(receive):
+        while not run.done or run.events_after(after):
+            for event in run.events_after(after):
+                after = event.number
+                await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
+            if not run.done and not run.events_after(after) and not await run.changed(heartbeat):
+                await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _frame(event: ChannelEvent) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.number, event.type.encode(), encode(event.to_dict()))

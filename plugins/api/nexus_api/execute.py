@@ -1,0 +1,69 @@
+"""``POST /api/workflows/{name}/execute``: the address everything else is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_api.event_stream import send_events
+from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
+from nexus_core import NexusError
+from nexus_core.asgi import send_error
+
+if TYPE_CHECKING:
+    from nexus_core import Invocation, Nexus
+    from nexus_core.channel import Receive, Scope, Send
+
+
+class Execute:
+    """Runs a workflow with the request's body as parameters.
+
+    The answer is the result; with ``Prefer: wait=N`` the run's handle (202) when it takes longer than N seconds; with
+    ``Accept: text/event-stream`` the run's events. A caller who leaves cancels the run, unless it asked to wait.
+    """
+
+    def __init__(self, nexus: Nexus, heartbeat: float) -> None:
+        self._nexus = nexus
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = dict(scope["headers"])
+        try:
+            params = await read_params(headers, receive)
+            if params is None:
+                return
+            invocation = invocation_of(scope, headers, scope["path_params"]["name"], params)
+            wait = seconds_to_wait(scope, headers)
+            if wait is not None:
+                await self._detached(invocation, wait, send)
+            elif b"text/event-stream" in headers.get(b"accept", b""):
+                await self._streamed(invocation, scope, receive, send)
+            else:
+                with CallerLeaves(receive):
+                    result = await self._nexus.invoke(invocation)
+                    await send_json(send, result.reply())
+        except NexusError as exc:
+            await send_error(scope, send, exc)
+
+    async def _detached(self, invocation: Invocation, wait: float, send: Send) -> None:
+        run = self._nexus.submit(invocation)
+        await run.settled()  # what the policies refuse is refused at once
+        if await run.wait(wait):
+            result = await run.outcome()
+            await send_json(send, result.reply(), headers=((b"preference-applied", f"wait={wait:g}".encode()),))
+            return
+        location = (b"location", f"/api/runs/{run.id}".encode())
+        await send_json(send, encode(run.to_dict()), 202, (location, (b"retry-after", b"1")))
+
+    async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
+        run = self._nexus.submit(invocation)
+        try:
+            await run.settled()
+            if not run.events_after(0)[0].is_terminal:
+                await send_events(run, 0, self._heartbeat, receive, send)
+                return
+        finally:
+            run.cancel()  # of a run that has ended, this changes nothing
+        if run.error is not None:
+            raise run.error
+        await send_events(run, 0, self._heartbeat, receive, send)

@@ -1,0 +1,201 @@
+"""The OpenAPI 3.1 document: one typed path for each workflow, and the general ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_api.translate import encode
+from nexus_core.errors import (
+    MalformedRequest,
+    Overloaded,
+    RequestTooLarge,
+    ValidationError,
+    WorkflowFailed,
+    WorkflowNotFound,
+    WorkflowTimeout,
+)
+from nexus_core.plugins.discovery import core_version
+from nexus_core.schema.references import hoist_definitions
+
+if TYPE_CHECKING:
+    from nexus_core import ChannelEvent, Nexus, Workflow
+
+_PROBLEM = {
+    "type": "object",
+    "description": "Problem details (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, in a sentence."},
+        "code": {"type": "string", "description": "Stable; for programs."},
+        "run_id": {"type": "string"},
+        "retry_after": {"type": "number", "description": "Seconds."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "description": "JSON pointer to the wrong field."},
+                    "message": {"type": "string"},
+                    "expected": {"type": "string"},
+                    "nearest": {"type": "string", "description": "The known name that was probably meant."},
+                },
+                "required": ["pointer", "message"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail", "code"],
+}
+_RUN = {
+    "type": "object",
+    "properties": {
+        "run_id": {"type": "string"},
+        "workflow": {"type": "string"},
+        "channel": {"type": "string"},
+        "status": {"enum": ["pending", "running", "completed", "failed", "cancelled"]},
+        "started_at": {"type": "number", "description": "Seconds since the epoch."},
+        "finished_at": {"type": "number"},
+        "duration": {"type": "number", "description": "Seconds."},
+        "result": {},
+        "error": {"$ref": "#/components/schemas/Problem"},
+    },
+    "required": ["run_id", "workflow", "channel", "status", "started_at"],
+}
+_REFUSALS = (
+    MalformedRequest, RequestTooLarge, ValidationError, WorkflowFailed, Overloaded, WorkflowTimeout,
+)  # fmt: skip
+
+
+class OpenAPI:
+    """The document of one `Nexus`, made anew after workflows have changed."""
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._text: bytes | None = None
+        nexus.events.listen(self._forget)
+
+    def _forget(self, event: ChannelEvent) -> None:
+        if event.type in ("workflow.registered", "workflow.unregistered"):
+            self._text = None
+
+    def text(self) -> bytes:
+        """Return the document as JSON text."""
+        if self._text is None:
+            self._text = encode(self._document())
+        return self._text
+
+    def _document(self) -> dict[str, Any]:
+        schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN}
+        paths: dict[str, Any] = {}
+        for name in self._nexus.list_workflows():
+            paths[f"/api/workflows/{name}/execute"] = {"post": _operation(self._nexus.workflows.get(name), schemas)}
+        return {
+            "openapi": "3.1.0",
+            "info": {"title": "Nexus", "version": core_version()},
+            "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+            "paths": paths | _general_paths(),
+            "components": {"schemas": schemas},
+        }
+
+
+def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
+    body = _placed(workflow.input_schema, f"{workflow.name}.input", schemas)
+    result = _placed(workflow.output_schema or {}, f"{workflow.name}.output", schemas)
+    reply = {
+        "type": "object",
+        "properties": {"result": result, "run_id": {"type": "string"}},
+        "required": ["result", "run_id"],
+    }
+    answers = {"200": _json("The result.", reply), "202": _json("Still running (wait=N).", _ref("Run"))}
+    events = {"text/event-stream": {"schema": {"type": "string"}}}
+    answers["200"]["content"] |= events
+    return {
+        "operationId": f"execute_{workflow.name}",
+        "summary": workflow.description.split("\n")[0] or f"Run {workflow.name}.",
+        "description": workflow.description,
+        "tags": workflow.metadata.get("tags") or [workflow.metadata.get("category", "workflows")],
+        "parameters": [
+            _header("X-Nexus-Session", "The session that the call belongs to."),
+            _header("Idempotency-Key", "Makes repeats safe."),
+            _header("Prefer", "`wait=N`: answer 202 with the run's handle after N seconds."),
+        ],
+        "requestBody": {
+            "required": bool(workflow.input_schema.get("required")),
+            "content": {"application/json": {"schema": body}},
+        },
+        "responses": answers | {str(error.status): _problem(error.title) for error in _REFUSALS},
+    }
+
+
+def _general_paths() -> dict[str, Any]:
+    run = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    workflow = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    not_found = {"404": _problem(WorkflowNotFound.title)}
+    wrong = {"400": _problem(MalformedRequest.title)}
+    wait = {"name": "wait", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 3600}}
+    some_object = {"type": "object"}
+    return {
+        "/api/workflows": {"get": _get("List the workflows.", some_object)},
+        "/api/workflows/{name}": {"get": _get("Describe a workflow.", some_object, [workflow], not_found)},
+        "/api/runs": {
+            "get": _get(
+                "List runs, newest first.",
+                some_object,
+                [
+                    {"name": "workflow", "in": "query", "schema": {"type": "string"}},
+                    {"name": "status", "in": "query", "schema": _RUN["properties"]["status"]},  # type: ignore[index]
+                    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
+                ],
+                wrong,
+            )
+        },
+        "/api/runs/{run_id}": {"get": _get("Show a run.", _ref("Run"), [run, wait], not_found | wrong)},
+        "/api/runs/{run_id}/cancel": {
+            "post": _get("Cancel a run.", _ref("Run"), [run], not_found | {"202": _json("Asked to stop.", _ref("Run"))})
+        },
+        "/api/runs/{run_id}/events": {
+            "get": {
+                "summary": "Follow a run (server-sent events).",
+                "parameters": [run, _header("Last-Event-ID", "The number of the last event received.")],
+                "responses": {
+                    "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+                }
+                | not_found
+                | wrong,
+            }
+        },
+    }
+
+
+def _get(
+    summary: str, schema: dict[str, Any], parameters: list[Any] | None = None, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "parameters": parameters or [],
+        "responses": {"200": _json("Found.", schema)} | (more or {}),
+    }
+
+
+def _placed(schema: dict[str, Any], prefix: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Put a schema's definitions among the document's own and return the schema."""
+    moved, definitions = hoist_definitions(schema, f"#/components/schemas/{prefix}.")
+    schemas |= {f"{prefix}.{name}": definition for name, definition in definitions.items()}
+    return moved
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

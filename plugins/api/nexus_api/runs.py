@@ -1,0 +1,84 @@
+"""``/api/runs``: runs that go on, and those that have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from nexus_api.event_stream import send_events
+from nexus_api.translate import seconds_to_wait
+from nexus_api.workflows import json_answer
+from nexus_core import MalformedRequest, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from nexus_core import Nexus
+    from nexus_core.channel import Receive, Scope, Send
+
+LARGEST_PAGE = 1000
+"""Runs in one listing."""
+
+
+def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
+    """Return the routes under ``/api/runs``."""
+
+    async def list_all(request: Request) -> Response:
+        query = request.query_params
+        status, limit = query.get("status"), _number(query.get("limit", "100"), "limit")
+        if status is not None and status not in list(RunStatus):
+            raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise MalformedRequest(f"limit must be from 1 to {LARGEST_PAGE}.")
+        found = nexus.runs.find(workflow=query.get("workflow"), status=status, limit=limit)
+        return json_answer({"runs": [_without_result(run.to_dict()) for run in found]})
+
+    async def show(request: Request) -> Response:
+        run = nexus.runs.get(request.path_params["run_id"])
+        wait = seconds_to_wait(request.scope, dict(request.scope["headers"]))
+        if wait:
+            await run.wait(wait)
+        return json_answer(run.to_dict())
+
+    async def cancel(request: Request) -> Response:
+        run = nexus.runs.get(request.path_params["run_id"])
+        asked = run.cancel()
+        return json_answer(run.to_dict() | {"cancelled": asked}, 202 if asked else 200)
+
+    return [
+        Route("/api/runs", list_all),
+        Route("/api/runs/{run_id}", show),
+        Route("/api/runs/{run_id}/cancel", cancel, methods=["POST"]),
+        Route("/api/runs/{run_id}/events", _Events(nexus, heartbeat), methods=["GET"]),
+    ]
+
+
+class _Events:
+    """Streams one run's events, from the number in ``Last-Event-ID`` or ``?after=`` on."""
+
+    def __init__(self, nexus: Nexus, heartbeat: float) -> None:
+        self._nexus = nexus
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.requests import Request
+
+        request = Request(scope)
+        run = self._nexus.runs.get(scope["path_params"]["run_id"])
+        given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
+        await send_events(run, _number(given, "Last-Event-ID"), self._heartbeat, receive, send)
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise MalformedRequest(f"{name} must be a whole number.")
+    return int(text)
+
+
+def _without_result(run: dict[str, object]) -> dict[str, object]:
+    run.pop("result", None)
+    return run

@@ -1,0 +1,21 @@
+"""Options of the plugin ``api``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from nexus_core import PluginSettings
+
+
+class ApiSettings(PluginSettings):
+    """Where the channel listens and what browsers may do with it."""
+
+    api_port: int = Field(8000, ge=0, le=65535, description="The channel's port; 0 for any free one.")
+    cors_origins: list[str] = Field(
+        [], description="Origins whose pages may call the API, such as https://app.example.com; * for all."
+    )
+    compression_level: int = Field(
+        4, ge=0, le=9, description="How hard answers of 1 KiB and more are compressed; 0 for not at all."
+    )
+    event_heartbeat: float = Field(15.0, gt=0, description="Seconds of silence after which an event stream says so.")
+    websocket_calls: int = Field(100, ge=1, description="Calls that one WebSocket may have under way.")

@@ -1,0 +1,152 @@
+"""Between HTTP and the core: headers to an `Invocation`, values to answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_core import Invocation, MalformedRequest
+from nexus_core.jsontext import parse_object
+
+if TYPE_CHECKING:
+    from nexus_core.channel import Receive, Scope, Send
+
+_JSON = (b"content-type", b"application/json")
+_TEXT_LIMIT = 255
+"""Characters of a header that names something of the caller's: a session, an idempotency key."""
+
+encode = msgspec.json.Encoder().encode
+
+
+def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: Any) -> Invocation:
+    """Return what a request asks for.
+
+    Raises:
+        MalformedRequest: A header has a value that can't be used.
+    """
+    authorization = headers.get(b"authorization")
+    traceparent = headers.get(b"traceparent")
+    client = scope.get("client")
+    return Invocation(
+        name,
+        params,
+        "api",
+        credentials=None if authorization is None else {"authorization": authorization.decode("latin-1")},
+        session_id=_short(headers, b"x-nexus-session"),
+        idempotency_key=_short(headers, b"idempotency-key"),
+        trace=None if traceparent is None else _trace(traceparent, headers),
+        client_address=client[0] if client else None,
+    )
+
+
+def _short(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    if value is None:
+        return None
+    if len(value) > _TEXT_LIMIT:
+        raise MalformedRequest(f"The header {name.decode()} is longer than {_TEXT_LIMIT} characters.")
+    return value.decode("latin-1")
+
+
+def _trace(traceparent: bytes, headers: dict[bytes, bytes]) -> dict[str, str]:
+    trace = {"traceparent": traceparent.decode("latin-1")}
+    if b"tracestate" in headers:
+        trace["tracestate"] = headers[b"tracestate"].decode("latin-1")
+    return trace
+
+
+def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
+    """Return how long the caller waits for the result (``Prefer: wait=N``, RFC 7240, or ``?wait=N``), or None.
+
+    Raises:
+        MalformedRequest: It is not a number of seconds.
+    """
+    query: bytes = scope["query_string"]
+    text = None
+    for part in headers.get(b"prefer", b"").split(b","):
+        if part.strip().lower().startswith(b"wait="):
+            text = part.split(b"=", 1)[1]
+    for part in query.split(b"&") if query else ():
+        if part.startswith(b"wait="):
+            text = part[5:]
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise MalformedRequest("wait must be a number of seconds from 0 to 3600.")
+    return seconds
+
+
+async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str, Any] | None:
+    """Return the parameters in a request's body, or None when the caller has left.
+
+    Raises:
+        MalformedRequest: It is not a JSON object, or not called one.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
+        raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
+    return parse_object(body)
+
+
+async def send_json(send: Send, body: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """Answer with JSON text."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class CallerLeaves:
+    """Cancels the current task when the caller disconnects. A fast answer never pays for the watching.
+
+    Used as a context manager around the work; `left` tells afterwards whether that is why it was cancelled.
+    """
+
+    WATCH_AFTER = 0.02
+    """Seconds that an answer may take before anybody looks whether the caller is still there."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+        self.left = False
+
+    def __enter__(self) -> CallerLeaves:
+        """Start the clock."""
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._timer = loop.call_later(self.WATCH_AFTER, self._begin)
+        return self
+
+    def _begin(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """Stop watching; swallow the cancellation that the caller's leaving has caused."""
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self.left and self._task is not None and kind is asyncio.CancelledError:
+            self._task.uncancel()
+            return True
+        return False
