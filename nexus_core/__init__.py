@@ -12,62 +12,126 @@ if TYPE_CHECKING:
     from nexus_core.app import Nexus as Nexus
     from nexus_core.channel import (
         Channel as Channel,
+    )
+    from nexus_core.channel import (
         Command as Command,
+    )
+    from nexus_core.channel import (
         Listener as Listener,
+    )
+    from nexus_core.channel import (
         Route as Route,
+    )
+    from nexus_core.channel import (
         Server as Server,
     )
     from nexus_core.context import Context as Context
     from nexus_core.errors import (
         AuthenticationError as AuthenticationError,
+    )
+    from nexus_core.errors import (
         BackendUnavailable as BackendUnavailable,
+    )
+    from nexus_core.errors import (
         CircuitOpen as CircuitOpen,
+    )
+    from nexus_core.errors import (
         ConfigurationError as ConfigurationError,
+    )
+    from nexus_core.errors import (
         Conflict as Conflict,
+    )
+    from nexus_core.errors import (
         MalformedRequest as MalformedRequest,
+    )
+    from nexus_core.errors import (
         NexusError as NexusError,
+    )
+    from nexus_core.errors import (
         NotFound as NotFound,
+    )
+    from nexus_core.errors import (
         Overloaded as Overloaded,
+    )
+    from nexus_core.errors import (
         PermissionDenied as PermissionDenied,
+    )
+    from nexus_core.errors import (
         PluginError as PluginError,
+    )
+    from nexus_core.errors import (
         PortInUse as PortInUse,
+    )
+    from nexus_core.errors import (
         RateLimited as RateLimited,
+    )
+    from nexus_core.errors import (
         RunCancelled as RunCancelled,
+    )
+    from nexus_core.errors import (
         RunNotFound as RunNotFound,
+    )
+    from nexus_core.errors import (
         SessionNotFound as SessionNotFound,
+    )
+    from nexus_core.errors import (
         ValidationError as ValidationError,
+    )
+    from nexus_core.errors import (
         WorkflowError as WorkflowError,
+    )
+    from nexus_core.errors import (
         WorkflowFailed as WorkflowFailed,
+    )
+    from nexus_core.errors import (
         WorkflowNotFound as WorkflowNotFound,
+    )
+    from nexus_core.errors import (
         WorkflowTimeout as WorkflowTimeout,
     )
     from nexus_core.events import ChannelEvent as ChannelEvent
     from nexus_core.invocation import (
         Invocation as Invocation,
+    )
+    from nexus_core.invocation import (
         Principal as Principal,
+    )
+    from nexus_core.invocation import (
         Result as Result,
     )
     from nexus_core.markers import hookimpl as hookimpl
     from nexus_core.options import (
         CoreSettings as CoreSettings,
+    )
+    from nexus_core.options import (
         PluginSettings as PluginSettings,
     )
     from nexus_core.pipeline import (
         Call as Call,
+    )
+    from nexus_core.pipeline import (
         Interceptor as Interceptor,
+    )
+    from nexus_core.pipeline import (
         Stage as Stage,
     )
     from nexus_core.resolvers import ParameterResolver as ParameterResolver
     from nexus_core.runs import (
         Run as Run,
+    )
+    from nexus_core.runs import (
         RunStatus as RunStatus,
     )
     from nexus_core.sessions import (
         Session as Session,
+    )
+    from nexus_core.sessions import (
         SessionStore as SessionStore,
     )
     from nexus_core.workflow import (
         Workflow as Workflow,
+    )
+    from nexus_core.workflow import (
         WorkflowAdapter as WorkflowAdapter,
     )
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from nexus_core import lifecycle
+from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
 from nexus_core.asgi_guard import Guard
 from nexus_core.catalog import GUARDS
@@ -79,6 +80,7 @@ class Nexus:
         self._settings: dict[type[PluginSettings], PluginSettings] = {}
         self.options = self._read(CoreSettings)
         self.threads = DaemonThreads("nexus-workflow")
+        self.alarms = Alarms()
         self.plugins = self._load_plugins(plugins, discover)
         self._read_plugin_settings()
         self._refuse_unknown_options()
@@ -223,7 +225,7 @@ class Nexus:
             invocation = workflow
         else:
             invocation = Invocation(workflow, dict(params or {}))
-        return await self._process(invocation, Run(invocation, self.events), keep_result=False)
+        return await self._process(invocation, Run(invocation, self.events, keeps_result=False))
 
     def submit(self, invocation: Invocation) -> Run:
         """Start a run that goes on by itself, and return it: to wait for, follow or cancel. Never raises."""
@@ -236,12 +238,12 @@ class Nexus:
 
     async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
         try:
-            result = await self._process(invocation, run, keep_result=True)
+            result = await self._process(invocation, run)
         except NexusError:
             return  # the run has it
         run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
 
-    async def _process(self, invocation: Invocation, run: Run, *, keep_result: bool) -> Result:
+    async def _process(self, invocation: Invocation, run: Run) -> Result:
         """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
         invocation.run = run
         invocation.workflow = self._find(invocation.name)
@@ -262,7 +264,7 @@ class Nexus:
             run.publish(WORKFLOW_FAILED, error=error)
             raise error from None
         finally:
-            self.runs.end(run, keep_result=keep_result)
+            self.runs.end(run)
 
     # Lifecycle
 
@@ -320,7 +322,7 @@ class Nexus:
 
     def guarded(self, app: ASGIApp) -> ASGIApp:
         """Return an application with the limits on request bodies in front."""
-        return Guard(app, self.options.max_body_bytes, self.options.body_timeout)
+        return Guard(app, self.alarms, self.options.max_body_bytes, self.options.body_timeout)
 
     def plugin_records(self) -> list[PluginRecord]:
         """Return each installed plugin and what became of it."""

@@ -27,12 +27,14 @@ class Guard:
 
     Args:
         app: The application behind.
+        alarms: Where time limits are kept.
         max_body_bytes: The largest body.
         body_timeout: Seconds in which it must have arrived.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, body_timeout: float) -> None:
+    def __init__(self, app: ASGIApp, alarms: Alarms, max_body_bytes: int, body_timeout: float) -> None:
         self._app = app
+        self._alarms = alarms
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout
 
@@ -54,8 +56,12 @@ class Guard:
         elif length > self._max_body_bytes:
             await send_error(scope, send, _too_large(self._max_body_bytes), close=True)
         else:
-            exchange = _Exchange(scope, receive, send, self._max_body_bytes, self._body_timeout)
-            await exchange.run(self._app)
+            exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+            alarm = self._alarms.set(self._body_timeout, exchange.expire)
+            try:
+                await exchange.run(self._app)
+            finally:
+                self._alarms.clear(alarm)
 
 
 def _ambiguous() -> MalformedRequest:
@@ -69,15 +75,21 @@ def _too_large(limit: int) -> RequestTooLarge:
 class _Exchange:
     """One request and its answer. Once refused, the application sees a disconnect and what it sends goes nowhere."""
 
-    __slots__ = ("_complete", "_deadline", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started")
+    __slots__ = ("_complete", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started", "_waiting")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int, timeout: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = self._left = limit
-        self._deadline = asyncio.get_running_loop().time() + timeout
         self._complete = self._refused = self._started = False
+        self._waiting: asyncio.Task[object] | None = None
+
+    def expire(self) -> None:
+        """Stop waiting for the body: its time is up."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._refused = True
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -95,11 +107,16 @@ class _Exchange:
             return await self._receive()
         if self._refused:
             return _DISCONNECT
+        self._waiting = asyncio.current_task()
         try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
+            message = await self._receive()
+        except asyncio.CancelledError:
+            if not self._refused or self._waiting is None:
+                raise
+            self._waiting.uncancel()
             return await self._refuse(RequestTimeout("The body did not arrive in time (body_timeout)."))
+        finally:
+            self._waiting = None
         if message["type"] != "http.request":
             self._complete = True
             return message

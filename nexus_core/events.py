@@ -77,6 +77,13 @@ class ChannelEvent:
         """Whether this event ends its run."""
         return self.type in TERMINAL
 
+    def without_result(self) -> ChannelEvent:
+        """Return the event as history keeps it."""
+        return ChannelEvent(
+            self.type, self.workflow_name, self.channel, self.run_id, self.session_id, self.user_id, self.data, None,
+            self.error, self.duration, self.number, self.time,
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Return the event as channels send it: without empty members, the result as a JSON value."""
         members: dict[str, Any] = {"number": self.number, "type": self.type, "time": self.time}

@@ -70,7 +70,7 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
     admission = Admission(options.max_concurrent_workflows)
     everyone = [*resolvers, *_collect(nexus, "nexus_register_parameter_resolvers")]
     built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
-    execution = Execution(nexus.runs, options.workflow_timeout, options.max_result_bytes)
+    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
     chain = [*built_in, *interceptors]
     running = Running(
         nexus, asyncio.get_running_loop(), compose(chain, execution), admission, sessions, interceptors=chain

@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +69,13 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_progress", "_task", "_waiters", "_work", "cancel_requested", "channel", "error", "events",
+        "__weakref__", "_bus", "_give_up",
+        "_keeps_result", "_progress", "_task", "_waiters", "_work", "cancel_requested", "channel", "error", "events",
         "finished_at", "id", "result", "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
-    def __init__(self, invocation: Invocation, bus: EventBus) -> None:
+    def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
+        self._keeps_result = keeps_result
         self.id = new_run_id()
         self.workflow = invocation.name
         self.channel = invocation.channel
@@ -116,12 +117,13 @@ class Run:
         )
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
-            self.result, self.error = result, error
+            self.result, self.error = result if self._keeps_result else None, error
         elif type == WORKFLOW_PROGRESS:
             self._make_room_for_progress()
         self._bus.publish(event)
-        self.events.append(event)
-        self._wake()
+        self.events.append(event if self.result is result else event.without_result())
+        if self._waiters:
+            self._wake()
 
     def _make_room_for_progress(self) -> None:
         self._progress += 1
@@ -227,15 +229,12 @@ class Run:
                 await self.changed()
 
     def forget_result(self) -> None:
-        """Drop result and output: they have reached the caller, and history keeps no copies.
-
-        The last event is copied, not changed: a handler may be about to read its result.
-        """
+        """Drop result and output. The last event is copied, not changed: a handler may be about to read its result."""
         if self.result is None:
             return
         self.result = None
         self.events = [event for event in self.events if event.type != WORKFLOW_OUTPUT]
-        self.events[-1] = replace(self.events[-1], result=None)
+        self.events[-1] = self.events[-1].without_result()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as channels show it; the result or the error too, once there is one."""
@@ -279,12 +278,10 @@ class RunStore:
         """Keep a run that has begun."""
         self._running[run.id] = run
 
-    def end(self, run: Run, *, keep_result: bool = True) -> None:
+    def end(self, run: Run) -> None:
         """Move a run to the history, if it was added. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
-        if not keep_result:
-            run.forget_result()
         self._ended[run.id] = run
         self._kept_bytes += _kept_bytes(run)
         if len(self._ended) > self._history:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,9 @@ from nexus_core.runs import Run, RunStatus, RunStore
 from nexus_core.schema.report import nearest, printable, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
+    from nexus_core.alarms import Alarms
     from nexus_core.resolvers import ParameterResolver
     from nexus_core.sessions import SessionStore
     from nexus_core.threads import DaemonThreads
@@ -151,36 +153,61 @@ class Execution:
 
     Args:
         runs: Where runs are kept.
+        alarms: Where time limits are kept.
         timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
         max_result_bytes: The largest result, as JSON text.
     """
 
-    def __init__(self, runs: RunStore, timeout: float | None, max_result_bytes: int) -> None:
+    def __init__(self, runs: RunStore, alarms: Alarms, timeout: float | None, max_result_bytes: int) -> None:
         self._runs = runs
+        self._alarms = alarms
         self._timeout = timeout
         self._max_result_bytes = max_result_bytes
 
     async def __call__(self, invocation: Invocation) -> Result:
+        """Run the invocation's workflow and return its result."""
         run, workflow = invocation.run, invocation.workflow
         assert workflow is not None  # the resolve stage has seen to it
-        loop = asyncio.get_running_loop()
         begin = time.monotonic()
         limit = self._limit(invocation, workflow)
-        context = Context(invocation, loop, None if limit is None else begin + limit, self._max_result_bytes)
-        task = loop.create_task(_call(workflow, invocation.params, context))
+        deadline = None if limit is None else begin + limit
+        context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes)
         self._begin(run, invocation)
-        await _ended_or_expired(task, limit, run)
-        duration = time.monotonic() - begin
         try:
-            text = self._text(workflow, _value(task, run, limit), run)
+            value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
+            text = self._text(workflow, value, run)
         except NexusError as exc:
             exc.run_id = run.id
             kind = WORKFLOW_CANCELLED if isinstance(exc, RunCancelled) else WORKFLOW_FAILED
-            run.publish(kind, error=exc, duration=duration)
+            run.publish(kind, error=exc, duration=time.monotonic() - begin)
             raise
-        result = Result(text, run.id, duration)
-        run.publish(WORKFLOW_COMPLETED, result=result, duration=duration)
+        result = Result(text, run.id, time.monotonic() - begin)
+        run.publish(WORKFLOW_COMPLETED, result=result, duration=result.duration)
         return result
+
+    async def _finished(self, work: _Work, run: Run, limit: float | None) -> Any:
+        """Return what the work returns, or raise what the caller may know of its failure.
+
+        It need not agree to stop at its time limit or when it is cancelled: it may go on, and its run notes it.
+        """
+        task = work.task
+        if not task.done():
+            run.attach(task, work.wake)
+            alarm = None if limit is None else self._alarms.set(limit, work.wake)
+            try:
+                await work.awakened
+            except asyncio.CancelledError:
+                run.cancel()
+                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
+                raise
+            finally:
+                if alarm is not None:
+                    self._alarms.clear(alarm)
+                if not task.done():
+                    task.add_done_callback(_retrieve)
+                    run.outlives(task)
+                    task.cancel()
+        return _value(task, run, limit)
 
     def _limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
         own = workflow.timeout if workflow.timeout is not None else self._timeout
@@ -213,41 +240,42 @@ class Execution:
         return text
 
 
-async def _call(workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
-    try:
-        return await workflow.run(params, context)
-    except (SystemExit, KeyboardInterrupt) as exc:  # else asyncio would end the whole process with it
-        raise RuntimeError(f"the workflow raised {exc!r}") from exc
+class _Work:
+    """A workflow at work in a task of its own, and the future that its caller sleeps on."""
+
+    __slots__ = ("awakened", "task")
+
+    def __init__(self, workflow: Workflow, params: dict[str, Any], context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        self.awakened: asyncio.Future[None] = loop.create_future()
+        self.task = start_task(self._run(workflow, params, context), loop)
+        if not self.task.done():
+            self.task.add_done_callback(self.wake)
+
+    def wake(self, _: object = None) -> None:
+        """Let the caller look what has happened."""
+        if not self.awakened.done():
+            self.awakened.set_result(None)
+
+    async def _run(self, workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
+        try:
+            return await workflow.run(params, context)
+        except (SystemExit, KeyboardInterrupt) as exc:  # else asyncio would end the whole process with it
+            raise RuntimeError(f"the workflow raised {exc!r}") from exc
+        finally:
+            self.wake()  # one turn of the event loop earlier than the task's own callback
 
 
-async def _ended_or_expired(task: asyncio.Task[Any], limit: float | None, run: Run) -> None:
-    """Wait for the task, its time limit or its cancellation. It may go on afterwards: then its run notes it.
+def _start_lazily(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    return loop.create_task(work)
 
-    Cheaper than `asyncio.wait`, and unlike `asyncio.timeout` it does not wait for the task to agree.
-    """
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
 
-    def wake(_: object = None) -> None:
-        if not ended.done():
-            ended.set_result(None)
+def _start_eagerly(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
 
-    task.add_done_callback(wake)
-    run.attach(task, wake)
-    timer = None if limit is None else loop.call_later(limit, wake)
-    try:
-        await ended
-    except asyncio.CancelledError:
-        run.cancel()
-        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
-        raise
-    finally:
-        if timer is not None:
-            timer.cancel()
-        if not task.done():
-            task.add_done_callback(_retrieve)
-            run.outlives(task)
-            task.cancel()
+
+start_task = _start_eagerly if sys.version_info >= (3, 12) else _start_lazily
+"""Starts a task, at once where Python can: work that does not wait for anything then needs no event loop."""
 
 
 def _value(task: asyncio.Task[Any], run: Run, limit: float | None) -> Any:

@@ -26,7 +26,9 @@ def hoist_definitions(schema: Mapping[str, Any], target: str) -> tuple[dict[str,
 
 def _move(part: Any, target: str) -> Any:
     if isinstance(part, dict):
-        return {key: _moved_reference(item, target) if key == "$ref" else _move(item, target) for key, item in part.items()}
+        return {
+            key: _moved_reference(item, target) if key == "$ref" else _move(item, target) for key, item in part.items()
+        }
     if isinstance(part, list):
         return [_move(item, target) for item in part]
     return part

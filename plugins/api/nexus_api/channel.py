@@ -85,13 +85,15 @@ def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
     from starlette_compress import CompressMiddleware
 
     level = settings.compression_level
-    return CompressMiddleware(
-        app,
-        minimum_size=COMPRESS_FROM,
-        gzip_level=level,
-        brotli_quality=level,
-        zstd_level=level,
+    compress = CompressMiddleware(
+        app, minimum_size=COMPRESS_FROM, gzip_level=level, brotli_quality=level, zstd_level=level
     )
+
+    async def compress_if_asked(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = any(name == b"accept-encoding" for name, _ in scope["headers"])
+        await (compress if asked else app)(scope, receive, send)
+
+    return compress_if_asked
 
 
 class _Answer:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_api.translate import CallerLeaves, encode
+from nexus_api.translate import encode
 
 if TYPE_CHECKING:
+    from nexus_api.translate import CallerLeaves
     from nexus_core import ChannelEvent, Run
-    from nexus_core.channel import Receive, Send
+    from nexus_core.channel import Send
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -17,18 +18,18 @@ _HEADERS = [
 ]
 
 
-async def send_events(run: Run, after: int, heartbeat: float, receive: Receive, send: Send) -> None:
+async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeaves, send: Send) -> None:
     """Send a run's events with a number above ``after``, up to its last, or until the caller leaves.
 
     Args:
         run: The run.
         after: The number of the last event that the caller has.
         heartbeat: Seconds of silence after which a comment keeps the connection alive.
-        receive: Tells when the caller leaves.
+        caller: Tells when the caller leaves.
         send: Where the events go.
     """
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-    with CallerLeaves(receive):
+    with caller:
         while not run.done or run.events_after(after):
             for event in run.events_after(after):
                 after = event.number

@@ -39,7 +39,7 @@ class Execute:
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)
             else:
-                with CallerLeaves(receive):
+                with CallerLeaves(self._nexus.alarms, receive):
                     result = await self._nexus.invoke(invocation)
                     await send_json(send, result.reply())
         except NexusError as exc:
@@ -60,10 +60,10 @@ class Execute:
         try:
             await run.settled()
             if not run.events_after(0)[0].is_terminal:
-                await send_events(run, 0, self._heartbeat, receive, send)
+                await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
                 return
         finally:
             run.cancel()  # of a run that has ended, this changes nothing
         if run.error is not None:
             raise run.error
-        await send_events(run, 0, self._heartbeat, receive, send)
+        await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from nexus_api.event_stream import send_events
-from nexus_api.translate import seconds_to_wait
+from nexus_api.translate import CallerLeaves, seconds_to_wait
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, RunStatus
 
@@ -70,7 +70,8 @@ class _Events:
         request = Request(scope)
         run = self._nexus.runs.get(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-        await send_events(run, _number(given, "Last-Event-ID"), self._heartbeat, receive, send)
+        caller = CallerLeaves(self._nexus.alarms, receive)
+        await send_events(run, _number(given, "Last-Event-ID"), self._heartbeat, caller, send)
 
 
 def _number(text: str, name: str) -> int:

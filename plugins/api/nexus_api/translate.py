@@ -11,6 +11,7 @@ from nexus_core import Invocation, MalformedRequest
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
+    from nexus_core.alarms import Alarms
     from nexus_core.channel import Receive, Scope, Send
 
 _JSON = (b"content-type", b"application/json")
@@ -119,16 +120,16 @@ class CallerLeaves:
     WATCH_AFTER = 0.02
     """Seconds that an answer may take before anybody looks whether the caller is still there."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, alarms: Alarms, receive: Receive) -> None:
+        self._alarms = alarms
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
         self.left = False
 
     def __enter__(self) -> CallerLeaves:
         """Start the clock."""
-        loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_later(self.WATCH_AFTER, self._begin)
+        self._alarm = self._alarms.set(self.WATCH_AFTER, self._begin)
         return self
 
     def _begin(self) -> None:
@@ -143,7 +144,7 @@ class CallerLeaves:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         """Stop watching; swallow the cancellation that the caller's leaving has caused."""
-        self._timer.cancel()
+        self._alarms.clear(self._alarm)
         if self._watch is not None:
             self._watch.cancel()
         if self.left and self._task is not None and kind is asyncio.CancelledError:

@@ -1,0 +1,51 @@
+"""`Alarms`: time limits that almost never pass, at almost no cost.
+
+Setting and cancelling a timer of the event loop's costs several microseconds, and each call needs three. Here it is one
+entry in a dictionary, looked at every `TICK` seconds while there is any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TICK = 0.05
+"""Seconds by which an alarm may be late."""
+
+
+class Alarms:
+    """Calls functions on the running event loop when their time has come."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[float, Callable[[], object]]] = {}
+        self._keys = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def set(self, seconds: float, callback: Callable[[], object]) -> int:
+        """Call a function ``seconds`` from now, or up to `TICK` later. Returns the key for `clear`."""
+        key = next(self._keys)
+        self._entries[key] = (time.monotonic() + seconds, callback)
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_later(TICK, self._look)
+        return key
+
+    def clear(self, key: int) -> None:
+        """Forget an alarm; one that has rung is not an error."""
+        self._entries.pop(key, None)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, (when, _) in self._entries.items() if when <= now]:
+            _, callback = self._entries.pop(key, (0.0, None))
+            if callback is not None:
+                callback()
+        if self._entries and self._loop is not None:
+            self._loop.call_later(TICK, self._look)
+        else:
+            self._loop = None
