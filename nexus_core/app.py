@@ -184,7 +184,9 @@ class Nexus:
     def workflow(self, function: Function, /) -> Function: ...
     @overload
     def workflow(self, *, name: str | None = None, **metadata: Any) -> Callable[[Function], Function]: ...
-    def workflow(self, function: Any = None, /, *, name: str | None = None, **metadata: Any) -> Any:
+    def workflow(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **metadata: Any
+    ) -> Any:
         """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
 
         def decorate(target: Function) -> Function:

@@ -29,6 +29,7 @@ class PathRouter:
         self._apps = [(prefix.rstrip("/"), app) for prefix, app in by_length]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request or a WebSocket on to the application that its path belongs to."""
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         for prefix, app in self._apps:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("/", ""):
@@ -51,6 +52,7 @@ class Embedded:
         self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and start the platform first if nobody has."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return

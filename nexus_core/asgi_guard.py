@@ -15,6 +15,7 @@ from nexus_core.asgi import send_error
 from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, RequestTooLarge
 
 if TYPE_CHECKING:
+    from nexus_core.alarms import Alarms
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Guard:
         self._body_timeout = body_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -75,21 +77,32 @@ def _too_large(limit: int) -> RequestTooLarge:
 class _Exchange:
     """One request and its answer. Once refused, the application sees a disconnect and what it sends goes nowhere."""
 
-    __slots__ = ("_complete", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started", "_waiting")
+    __slots__ = (
+        "_complete",
+        "_expired",
+        "_left",
+        "_limit",
+        "_receive",
+        "_refused",
+        "_scope",
+        "_send",
+        "_started",
+        "_waiting",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = self._left = limit
-        self._complete = self._refused = self._started = False
+        self._complete = self._expired = self._refused = self._started = False
         self._waiting: asyncio.Task[object] | None = None
 
     def expire(self) -> None:
         """Stop waiting for the body: its time is up."""
         if self._waiting is not None:
             self._waiting.cancel()
-            self._refused = True
+            self._expired = True
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -107,13 +120,13 @@ class _Exchange:
             return await self._receive()
         if self._refused:
             return _DISCONNECT
-        self._waiting = asyncio.current_task()
+        self._waiting = waiting = asyncio.current_task()
         try:
             message = await self._receive()
         except asyncio.CancelledError:
-            if not self._refused or self._waiting is None:
+            if waiting is None or not self._expired:
                 raise
-            self._waiting.uncancel()
+            waiting.uncancel()
             return await self._refuse(RequestTimeout("The body did not arrive in time (body_timeout)."))
         finally:
             self._waiting = None

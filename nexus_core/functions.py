@@ -198,7 +198,8 @@ class _Signature:
 
 def _hint(hint: Any, parameter: inspect.Parameter) -> Any:
     """Return the parameter's hint; a default of None makes it optional, as readers of the code expect."""
-    return Union[hint, None] if parameter.default is None and hint is not Any else hint
+    # Not `hint | None`: a hint may be a string, or a type without that operator.
+    return Union[hint, None] if parameter.default is None and hint is not Any else hint  # noqa: UP007
 
 
 def _is_context(hint: Any) -> bool:

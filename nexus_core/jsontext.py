@@ -89,9 +89,9 @@ def _deeper_than_allowed(text: bytes) -> bool:
 
 
 def _refuse_duplicate_keys(text: bytes, value: Any) -> None:
-    """A lost duplicate shows as fewer quotes and colons when the value is written again.
+    r"""A lost duplicate shows as fewer quotes and colons when the value is written again.
 
-    Escapes like ``\\u0022`` could hide a loss, so a text that has any is read once more, key by key.
+    Escapes like ``\u0022`` could hide a loss, so a text that has any is read once more, key by key.
     """
     again = _encode(value)
     if b"\\u" not in text and again.count(b'"') == text.count(b'"') and again.count(b":") == text.count(b":"):

@@ -43,7 +43,7 @@ class Running:
     channels: list[Channel] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
-    app: ASGIApp = PathRouter(())
+    app: ASGIApp = field(default_factory=lambda: PathRouter(()))
 
     def on_loop(self) -> bool:
         """Whether the caller is on the event loop's thread."""

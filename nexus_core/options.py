@@ -43,7 +43,7 @@ class PluginSettings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing here: `OptionSources` merges the sources, so that it can name them in errors."""
         return (init_settings,)
@@ -186,7 +186,7 @@ def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mappi
         unloaded: Plugins that are installed and not loaded, and why.
     """
     owner = catalog.owner_of(name)
-    if owner in unloaded:
+    if owner is not None and owner in unloaded:
         return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}'
     if owner is not None:
         return f'{source}: it needs the plugin "{owner}": pip install {catalog.DISTRIBUTION_PREFIX}{owner}'

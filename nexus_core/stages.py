@@ -68,6 +68,7 @@ class Admission:
         await self._empty.wait()
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Take the invocation, or refuse it at once."""
         if self._closed:
             raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
         if self._in_use >= self._limit:
@@ -107,6 +108,7 @@ class SessionLookup:
         self._store = store
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Put the session into the invocation."""
         if invocation.session_id is not None:
             user_id = invocation.principal.user_id if invocation.principal else None
             invocation.session = await self._store.get(invocation.session_id, user_id)
@@ -124,6 +126,7 @@ class Resolution:
         self._threads = threads
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Put parameters that fit the workflow's schema into the invocation."""
         workflow = invocation.workflow
         if workflow is None:
             raise unknown_workflow(invocation.name)

@@ -40,7 +40,9 @@ class DaemonThreads:
 
         Args:
             outlives: Called with the thread's future when the wait is cancelled: the thread itself goes on.
-            function: What to call, with the arguments that follow.
+            function: What to call.
+            *args: Its arguments.
+            **kwargs: Its arguments by name.
         """
         call = contextvars.copy_context().run
         work: Future[Any] = Future()

@@ -1,4 +1,7 @@
-"""``nexus plugins``: list, check, info, disable, enable. Standard library only, so that it works when nothing else does."""
+"""``nexus plugins``: list, check, info, disable, enable.
+
+Standard library only, so that it works when nothing else does.
+"""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Hints:
         if _is_json_native(hint):
             return None
         if hint is int or hint is float:
-            return hint  # type: ignore[no-any-return]  # 3.0 is an integer to JSON Schema, and 3 a number
+            return hint  # 3.0 is an integer to JSON Schema, and 3 a number
         return self._adapters[name].validate_python
 
 

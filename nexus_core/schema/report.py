@@ -28,7 +28,8 @@ _BOUNDS = {
 
 def entries(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield one entry for each field that a violation names: ``pointer``, ``message``, ``expected``, ``nearest``."""
-    path, kind = list(error.instance_path), error.kind
+    path: list[Any] = list(error.instance_path)
+    kind: Any = error.kind  # its members depend on its name
     match kind.name:
         case "required":
             properties = _part(schema, error.schema_path[:-1], "properties")
@@ -56,7 +57,8 @@ def _alternatives(
     error: jsonschema_rs.ValidationError, path: list[Any], schema: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Report on a choice: the kinds it takes, or what is wrong inside the one alternative whose type fits."""
-    branches: Sequence[Sequence[jsonschema_rs.ValidationError]] = error.kind.context
+    kind: Any = error.kind
+    branches: Sequence[Sequence[Any]] = kind.context
     deeper = [branch for branch in branches if any(len(e.instance_path) > len(path) for e in branch)]
     if len(deeper) == 1:
         for inner in deeper[0]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import jsonschema_rs
 
 from nexus_core.errors import ConfigurationError, ValidationError
 from nexus_core.schema.report import entries, printable, summary
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_ERRORS = 50
 """Wrong fields named in one reply."""
@@ -30,7 +27,7 @@ class Validator:
 
     __slots__ = ("_is_valid", "_schema", "_validator")
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
