@@ -184,16 +184,14 @@ class Nexus:
     def workflow(self, function: Function, /) -> Function: ...
     @overload
     def workflow(self, *, name: str | None = None, **metadata: Any) -> Callable[[Function], Function]: ...
-    def workflow(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, **metadata: Any
-    ) -> Any:
+    def workflow(self, *function: Callable[..., Any], name: str | None = None, **metadata: Any) -> Any:
         """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
 
-        def decorate(target: Function) -> Function:
+        def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
             self.register(name or target.__name__, target, metadata)
             return target
 
-        return decorate if function is None else decorate(function)
+        return decorate(*function) if function else decorate
 
     def register_event_handler(self, handler: Handler) -> None:
         """Call a function with each event, in order and apart from requests. A sync one runs in a thread."""
