@@ -1,0 +1,137 @@
+"""Tells clients of both protocol eras that the list of tools, or a resource, has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, ToolsListChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mcp.server.connection import Connection
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 5.0
+"""How long one client may take to be told; others do not wait for it."""
+
+SUBSCRIPTIONS = 1000
+"""Resources that one session may subscribe to."""
+
+
+class Listeners:
+    """The open ``subscriptions/listen`` streams of the sessionless era (the SDK's ``SubscriptionBus``)."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    def tell(self, event: ServerEvent) -> None:
+        """Put an event into every stream; each has a bounded buffer of its own."""
+        for listener in list(self._listeners.values()):
+            listener(event)
+
+    async def publish(self, event: ServerEvent) -> None:
+        """See `tell`."""
+        self.tell(event)
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        """Add a stream. Returns the function that removes it."""
+        token = object()
+        self._listeners[token] = listener
+        return lambda: _drop(self._listeners, token)
+
+
+def _drop(listeners: dict[object, Callable[[ServerEvent], None]], token: object) -> None:
+    listeners.pop(token, None)
+
+
+class Announcements:
+    """Collects changes and announces them once, however many there were."""
+
+    def __init__(self) -> None:
+        self.listeners = Listeners()
+        self._connections: set[Connection] = set()
+        self._subscribers: defaultdict[str, set[Connection]] = defaultdict(set)
+        self._lists = False
+        self._uris: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def connect(self, connection: Connection) -> None:
+        """Announce changes to a session of the older era, until it ends."""
+        self._connections.add(connection)
+        connection.exit_stack.callback(self._disconnect, connection)
+
+    def _disconnect(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        for uri in [uri for uri, subscribers in self._subscribers.items() if connection in subscribers]:
+            self.unsubscribe(connection, uri)
+
+    def subscribe(self, connection: Connection, uri: str) -> bool:
+        """Announce changes of a resource to a session of the older era. Returns False when it has too many."""
+        if sum(connection in subscribers for subscribers in self._subscribers.values()) >= SUBSCRIPTIONS:
+            return False
+        self._subscribers[uri].add(connection)
+        return True
+
+    def unsubscribe(self, connection: Connection, uri: str) -> None:
+        """Announce no more changes of a resource to a session."""
+        subscribers = self._subscribers.get(uri, set())
+        subscribers.discard(connection)
+        if not subscribers:
+            self._subscribers.pop(uri, None)
+
+    def lists_changed(self) -> None:
+        """Announce that there are other tools and resources than before."""
+        self._lists = True
+        self._announce_soon()
+
+    def updated(self, uri: str) -> None:
+        """Announce that a resource has changed, if anybody may want to know."""
+        if self.listeners or uri in self._subscribers:
+            self._uris.add(uri)
+            self._announce_soon()
+
+    def _announce_soon(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._announce(), name="nexus-mcp-announcements")
+
+    async def _announce(self) -> None:
+        while self._lists or self._uris:
+            lists, uris = self._lists, self._uris
+            self._lists, self._uris = False, set()
+            sends: list[Awaitable[None]] = []
+            if lists:
+                self.listeners.tell(ToolsListChanged())
+                self.listeners.tell(ResourcesListChanged())
+                sends += [_send_lists_changed(connection) for connection in self._connections]
+            for uri in uris:
+                self.listeners.tell(ResourceUpdated(uri=uri))
+                subscribers = self._subscribers.get(uri, ())
+                sends += [_send(connection.send_resource_updated(uri)) for connection in subscribers]
+            await asyncio.gather(*sends)
+
+    async def close(self) -> None:
+        """Stop announcing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+
+async def _send_lists_changed(connection: Connection) -> None:
+    await _send(connection.send_tool_list_changed())
+    await _send(connection.send_resource_list_changed())
+
+
+async def _send(sending: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            await sending
+    except Exception as exc:
+        log.debug("A client could not be told of a change: %r", exc)

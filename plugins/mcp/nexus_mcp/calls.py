@@ -1,0 +1,126 @@
+"""Tool calls: from the protocol to an `Invocation`, and from its result or error back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mcp.shared.exceptions import MCPError
+
+from nexus_core import Invocation, NexusError, Result, WorkflowNotFound, jsontext
+from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mcp.server import ServerRequestContext
+    from mcp.types import CallToolRequestParams
+    from starlette.requests import Request
+
+    from nexus_core import Nexus
+
+SESSION_KEY = "nexus/session"
+IDEMPOTENCY_KEY = "nexus/idempotency-key"
+ERROR_KEY = "nexus/error"
+"""Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
+
+_TRACE = ("traceparent", "tracestate")
+
+
+class Calls:
+    """Runs workflows for tool calls.
+
+    Args:
+        nexus: Whose workflows.
+        timeout: Seconds a call may take, or None.
+    """
+
+    def __init__(self, nexus: Nexus, timeout: float | None) -> None:
+        self._nexus = nexus
+        self._timeout = timeout
+
+    async def call(self, ctx: ServerRequestContext[Any], params: CallToolRequestParams) -> dict[str, Any]:
+        """Run a workflow and return the protocol's ``CallToolResult`` object.
+
+        Raises:
+            MCPError: There is no such tool. Every other error is a result that the model can read.
+        """
+        meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
+        invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
+        try:
+            if "progressToken" in meta:
+                return _success(await self._followed(invocation, ctx))
+            return _success(await self._nexus.invoke(invocation))
+        except WorkflowNotFound as exc:
+            raise protocol_error(exc) from None
+        except NexusError as exc:
+            return _failure(exc)
+
+    def _invocation(
+        self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
+    ) -> Invocation:
+        invocation = Invocation(name, arguments, "mcp", timeout=self._timeout)
+        trace = meta
+        if request is None:
+            _identify_by_environment(invocation)
+        else:
+            headers = request.headers
+            if authorization := headers.get("authorization"):
+                invocation.credentials = {"authorization": authorization}
+            invocation.session_id = headers.get("x-nexus-session")
+            invocation.client_address = request.client.host if request.client else None
+            trace = meta if "traceparent" in meta else headers
+        if "traceparent" in trace:
+            invocation.trace = {key: value for key in _TRACE if isinstance(value := trace.get(key), str)}
+        if isinstance(session_id := meta.get(SESSION_KEY), str):
+            invocation.session_id = session_id
+        if isinstance(key := meta.get(IDEMPOTENCY_KEY), str):
+            invocation.idempotency_key = key
+        return invocation
+
+    async def _followed(self, invocation: Invocation, ctx: ServerRequestContext[Any]) -> Result:
+        """Run a workflow and report its progress and the items of its stream as they come."""
+        run = self._nexus.submit(invocation)
+        done = 0.0
+        try:
+            async for event in run.follow():
+                data = event.data or {}
+                if event.type == WORKFLOW_PROGRESS:
+                    done = data["done"]
+                    await ctx.session.report_progress(done, data["total"], data["message"] or None)
+                elif event.type == WORKFLOW_OUTPUT:
+                    done += 1
+                    await ctx.session.report_progress(done, None, jsontext.encode(data["value"]).decode())
+            return await run.outcome()
+        finally:
+            run.cancel()
+
+
+def _identify_by_environment(invocation: Invocation) -> None:
+    """On stdio the caller is whoever started the process, with what it put into the environment."""
+    if token := os.environ.get("NEXUS_TOKEN"):
+        invocation.credentials = {"authorization": f"Bearer {token}"}
+    invocation.session_id = os.environ.get("NEXUS_SESSION")
+
+
+def _success(result: Result) -> dict[str, Any]:
+    return {
+        "content": [{"type": "text", "text": result.json.decode()}],
+        "structuredContent": jsontext.parse_trusted(result.reply()),
+        "isError": False,
+        "resultType": "complete",
+    }
+
+
+def _failure(exc: NexusError) -> dict[str, Any]:
+    return {
+        "content": [{"type": "text", "text": " ".join(exc.message.split())}],
+        "isError": True,
+        "resultType": "complete",
+        "_meta": {ERROR_KEY: exc.problem()},
+    }
+
+
+def protocol_error(exc: NexusError) -> MCPError:
+    """Return an error as a JSON-RPC error, with the problem details as its data."""
+    return MCPError(exc.jsonrpc_code, exc.message, data=exc.problem())

@@ -1,0 +1,123 @@
+"""`McpChannel`: loads the MCP library behind the start of the process, and passes requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from nexus_core import Channel
+from nexus_mcp.gate import Gate
+from nexus_mcp.http import PATH, HttpFront
+from nexus_mcp.stdio import redirected
+
+if TYPE_CHECKING:
+    from nexus_core import Nexus
+    from nexus_core.channel import ASGIApp
+    from nexus_mcp.server import McpServer
+    from nexus_mcp.settings import McpSettings
+    from nexus_mcp.transport import HttpTransport
+
+PRELOAD_SECONDS = 2.0
+"""How long after the start the library is imported, unless a request needs it earlier."""
+
+
+class McpChannel(Channel):
+    """Workflows as MCP tools.
+
+    Args:
+        nexus: Whose workflows.
+        settings: The plugin's options.
+    """
+
+    name = "mcp"
+    port_option = "mcp_port"
+    paths = (PATH,)
+
+    def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
+        self.nexus = nexus
+        self.settings = settings
+        self.port = settings.mcp_port
+        self._loading: asyncio.Task[HttpTransport] | None = None
+        self._preload: asyncio.TimerHandle | None = None
+        gate = Gate(nexus.options.host, settings.mcp_allowed_hosts, settings.mcp_allowed_origins)
+        self._front = HttpFront(gate, settings.max_concurrent_sessions, self._transport)
+
+    def asgi_app(self) -> ASGIApp:
+        """Return the application. It sees whole paths, also under a ``root_path``."""
+        return self._front
+
+    async def start(self) -> None:
+        """Import the library a moment later, in a thread: the process is ready before that."""
+        loop = asyncio.get_running_loop()
+        self._preload = loop.call_later(PRELOAD_SECONDS, self._load)
+
+    async def drain(self) -> None:
+        """End open streams, so that nobody waits for them. `stop` does it too."""
+        if self._loading is not None and self._loading.done() and not self._loading.cancelled():
+            await self._loading.result().drain()
+
+    async def stop(self) -> None:
+        """End sessions and streams."""
+        if self._preload is not None:
+            self._preload.cancel()
+        if self._loading is None:
+            return
+        if self._loading.done() and self._loading.exception() is None:
+            await self._loading.result().stop()
+        self._loading.cancel()
+
+    def _load(self) -> asyncio.Task[HttpTransport]:
+        if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
+            self._loading = asyncio.get_running_loop().create_task(self._start_transport(), name="nexus-mcp-load")
+        return self._loading
+
+    async def _transport(self) -> HttpTransport:
+        return await asyncio.shield(self._load())
+
+    async def _start_transport(self) -> HttpTransport:
+        await self.nexus.threads.call(_import_library)
+        from nexus_mcp.transport import HttpTransport
+
+        transport = HttpTransport(
+            self.build_server(),
+            max_body_bytes=self.nexus.options.max_body_bytes,
+            max_sessions=self.settings.max_concurrent_sessions,
+            idle_timeout=self.settings.mcp_session_idle_timeout,
+            **self.transport_options(),
+        )
+        await transport.start()
+        return transport
+
+    def build_server(self) -> McpServer:
+        """Return the server that answers. Called once for HTTP, and once for stdio, with the library imported."""
+        from nexus_mcp.server import McpServer
+
+        return McpServer(self.nexus, self.settings.tool_timeout, self.settings.max_concurrent_sessions)
+
+    def transport_options(self) -> dict[str, Any]:
+        """Return further arguments of the SDK's ``StreamableHTTPSessionManager``, such as an event store."""
+        return {}
+
+    async def serve_stdio(self) -> None:
+        """Serve one client on standard input and output until it closes the input.
+
+        Meanwhile what the process prints goes to standard error: nothing but the protocol is on standard output.
+        """
+        with redirected() as (reader, writer):
+            await self.serve_streams(reader, writer)
+
+    async def serve_streams(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        """Serve one client that writes its messages into ``reader``, a line each, and reads from ``writer``."""
+        await self.nexus.threads.call(_import_library)
+        from nexus_mcp.stdio_transport import serve
+
+        server = self.build_server()
+        try:
+            await serve(server, reader, writer, self.nexus.threads, self.nexus.options.max_body_bytes)
+        finally:
+            await server.close()
+
+
+def _import_library() -> None:
+    import nexus_mcp.server
+    import nexus_mcp.transport  # noqa: F401

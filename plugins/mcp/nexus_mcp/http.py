@@ -1,0 +1,128 @@
+"""`HttpFront`: what stands between the network and the SDK. It needs no SDK, so it answers at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
+from nexus_core.asgi import error_headers, send_error
+from nexus_core.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from nexus_core.channel import Message, Receive, Scope, Send
+    from nexus_mcp.gate import Gate
+    from nexus_mcp.transport import HttpTransport
+
+PATH = "/mcp"
+PARSE_ERROR = -32700
+RETRY_AFTER = 1.0
+
+_HANDSHAKE_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
+"""Protocol versions with sessions. A request that names another, or a later one, is complete in itself."""
+
+
+class HttpFront:
+    """The channel's ASGI application.
+
+    Args:
+        gate: Knows who is let in.
+        limit: Sessions, and requests without one, at once.
+        transport: Returns the transport, once it is loaded.
+    """
+
+    def __init__(self, gate: Gate, limit: int, transport: Callable[[], Awaitable[HttpTransport]]) -> None:
+        self._gate = gate
+        self._limit = limit
+        self._transport = transport
+        self._without_session = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request and pass it on."""
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] != "http" or _path(scope) != PATH:
+            await send_error(scope, send, NotFound(f"Nothing answers at this address; MCP is at {PATH}."))
+            return
+        headers = dict(scope["headers"])
+        try:
+            self._gate.check(scope, headers)
+            if scope["method"] == "POST":
+                receive = await _checked_body(receive)
+        except NexusError as exc:
+            await _refuse(send, exc)
+            return
+        transport = await self._transport()
+        if b"mcp-session-id" in headers and not _is_sessionless(headers):
+            await transport.handle(scope, receive, send)
+        elif self._without_session + transport.sessions >= self._limit:
+            await _refuse(send, _too_many(self._limit))
+        else:
+            await self._admitted(transport, scope, receive, send)
+
+    async def _admitted(self, transport: HttpTransport, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request without a session. One that opens a session counts twice until it is answered."""
+        self._without_session += 1
+        try:
+            await transport.handle(scope, receive, send)
+        finally:
+            self._without_session -= 1
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path.rstrip("/")
+
+
+def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
+    version = headers.get(b"mcp-protocol-version")
+    return version is not None and version not in _HANDSHAKE_VERSIONS
+
+
+def _too_many(limit: int) -> Overloaded:
+    return Overloaded(f"max_concurrent_sessions ({limit}) are open already.", retry_after=RETRY_AFTER)
+
+
+async def _checked_body(receive: Receive) -> Receive:
+    """Read a body, hold it against the rules for JSON, and return a ``receive`` that gives it again.
+
+    Raises:
+        MalformedRequest: It breaks them.
+    """
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return _replay(message, receive)
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            break
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    jsontext.parse(body)
+    return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
+
+
+def _replay(message: Message, receive: Receive) -> Receive:
+    waiting = [message]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def error_body(exc: NexusError) -> bytes:
+    """Return an error that concerns no single request as a JSON-RPC message."""
+    code = PARSE_ERROR if isinstance(exc, MalformedRequest) else exc.jsonrpc_code
+    error = {"code": code, "message": exc.message, "data": exc.problem()}
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": error})
+
+
+async def _refuse(send: Send, exc: NexusError) -> None:
+    body = error_body(exc)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": exc.status, "headers": [*headers, *error_headers(exc)]})
+    await send({"type": "http.response.body", "body": body})

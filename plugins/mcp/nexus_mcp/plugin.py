@@ -1,0 +1,27 @@
+"""Hook implementations of the plugin ``mcp``. The MCP library, over a second to import, waits for its first user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core import hookimpl
+
+if TYPE_CHECKING:
+    from nexus_core import Channel, Nexus
+
+
+@hookimpl
+def nexus_register_settings() -> type:
+    """Give the channel's options."""
+    from nexus_mcp.settings import McpSettings
+
+    return McpSettings
+
+
+@hookimpl
+def nexus_register_channels(nexus: Nexus) -> list[Channel]:
+    """Give the channel."""
+    from nexus_mcp.channel import McpChannel
+    from nexus_mcp.settings import McpSettings
+
+    return [McpChannel(nexus, nexus.settings(McpSettings))]

@@ -1,0 +1,188 @@
+"""`McpServer`: the protocol's requests, answered from the registry, the runs and the pipeline."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from mcp import types
+from mcp.server import CacheHint, NotificationOptions, Server
+from mcp.server.subscriptions import ListenHandler
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from nexus_core import NexusError
+from nexus_core.events import TERMINAL, WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
+from nexus_mcp import resources
+from nexus_mcp.announcements import Announcements
+from nexus_mcp.calls import Calls, protocol_error
+from nexus_mcp.tools import Catalogue
+
+if TYPE_CHECKING:
+    from mcp.server import ServerRequestContext
+    from mcp.server.caching import CacheableMethod
+    from mcp.server.connection import Connection
+    from mcp.server.context import CallNext, HandlerResult
+    from mcp.server.models import InitializationOptions
+
+    from nexus_core import ChannelEvent, Nexus
+
+log = logging.getLogger(__name__)
+
+INSTRUCTIONS = (
+    "Every tool is a workflow. Its structured result is {result, run_id}; the resource nexus://runs/{run_id} shows the "
+    "run, nexus://workflows/{name} the workflow."
+)
+
+
+CACHEABLE: tuple[CacheableMethod, ...] = (
+    "tools/list", "resources/list", "resources/templates/list", "resources/read", "server/discover",
+)  # fmt: skip
+"""Answers that must say how long they may be kept: not at all, for they differ by caller and change at any time."""
+
+
+class McpServer(Server[Any]):
+    """One server for all connections of a channel.
+
+    Args:
+        nexus: Whose workflows are the tools.
+        timeout: Seconds a tool call may take, or None.
+        max_listeners: ``subscriptions/listen`` streams at once.
+    """
+
+    def __init__(self, nexus: Nexus, timeout: float | None, max_listeners: int) -> None:
+        self.nexus = nexus
+        self.catalogue = Catalogue(nexus.workflows)
+        self.announcements = Announcements()
+        self._calls = Calls(nexus, timeout)
+        self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=max_listeners)
+        super().__init__(
+            "nexus",
+            version=version("nexus-hub-mcp"),
+            instructions=INSTRUCTIONS,
+            cache_hints=dict.fromkeys(CACHEABLE, CacheHint(ttl_ms=0, scope="private")),
+            # Without it, the SDK lists all tools again for each call that has arguments.
+            get_tool_input_schema=self.input_schema,
+            on_subscriptions_listen=self._listen,
+        )
+        self._add_handlers()
+        # In place of the SDK's own spans: the pipeline's observers see each call, on every channel.
+        self.middleware = [self._guard]
+        self._unlisten = nexus.events.listen(self._heard)
+
+    def _add_handlers(self) -> None:
+        """Add handlers that return plain objects: the SDK's models would be made only to be written out again."""
+        add = self.add_request_handler
+        add("tools/list", types.PaginatedRequestParams, self.list_tools)
+        add("tools/call", types.CallToolRequestParams, self.call_tool)
+        add("resources/list", types.PaginatedRequestParams, self.list_resources)
+        add("resources/templates/list", types.PaginatedRequestParams, self.list_templates)
+        add("resources/read", types.ReadResourceRequestParams, self.read_resource)
+        add("resources/subscribe", types.SubscribeRequestParams, self._subscribe)
+        add("resources/unsubscribe", types.UnsubscribeRequestParams, self._unsubscribe)
+
+    def input_schema(self, name: str) -> Any:
+        """Return the schema of a tool's arguments, or None if there is no such tool."""
+        return self.catalogue.input_schema(name)
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        """Say that lists change. The SDK's HTTP transport calls this without arguments, which would deny it."""
+        changes = notification_options or NotificationOptions(tools_changed=True, resources_changed=True)
+        return super().create_initialization_options(changes, experimental_capabilities, extensions)
+
+    # Requests
+
+    async def list_tools(self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams) -> dict[str, Any]:
+        """Answer ``tools/list``: the workflows in name order."""
+        workflows, following = self.catalogue.page(params.cursor)
+        return _page("tools", [self.catalogue.tool(workflow) for workflow in workflows], following)
+
+    async def call_tool(
+        self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> dict[str, Any] | types.CallToolResult | types.InputRequiredResult:
+        """Answer ``tools/call``: run a workflow."""
+        return await self._calls.call(ctx, params)
+
+    async def list_resources(
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams
+    ) -> dict[str, Any]:
+        """Answer ``resources/list``: the workflows in name order."""
+        workflows, following = self.catalogue.page(params.cursor)
+        return _page("resources", [resources.entry(workflow) for workflow in workflows], following)
+
+    async def list_templates(
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams
+    ) -> dict[str, Any]:
+        """Answer ``resources/templates/list``."""
+        return _page("resourceTemplates", resources.TEMPLATES, None)
+
+    async def read_resource(
+        self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
+    ) -> dict[str, Any] | types.ReadResourceResult:
+        """Answer ``resources/read``."""
+        return resources.read(self.nexus, str(params.uri))
+
+    async def _subscribe(self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams) -> dict[str, Any]:
+        if not self.announcements.subscribe(connection_of(ctx), str(params.uri)):
+            raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
+        return {}
+
+    async def _unsubscribe(
+        self, ctx: ServerRequestContext[Any], params: types.UnsubscribeRequestParams
+    ) -> dict[str, Any]:
+        self.announcements.unsubscribe(connection_of(ctx), str(params.uri))
+        return {}
+
+    # What happens around requests
+
+    async def _guard(self, ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+        """Keep the text of unforeseen exceptions from the caller, and note sessions that want to hear of changes."""
+        try:
+            result = await call_next(ctx)
+        except (MCPError, ValidationError):
+            raise
+        except NexusError as exc:
+            raise protocol_error(exc) from None
+        except Exception:
+            log.exception("Answering %s failed", ctx.method)
+            unforeseen = NexusError("Something went wrong inside the server; its log has the reason.")
+            raise protocol_error(unforeseen) from None
+        if ctx.method == "notifications/initialized":
+            self.announcements.connect(connection_of(ctx))
+        return result
+
+    def _heard(self, event: ChannelEvent) -> None:
+        if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
+            self.catalogue.changed(event.workflow_name)
+            self.announcements.lists_changed()
+            self.announcements.updated(resources.WORKFLOWS + event.workflow_name)
+        elif event.type in TERMINAL:
+            self.announcements.updated(resources.RUNS + event.run_id)
+
+    def end_listening(self) -> None:
+        """End every ``subscriptions/listen`` stream in the protocol's own way."""
+        self._listen.close()
+
+    async def close(self) -> None:
+        """Let go of the platform."""
+        self._unlisten()
+        self.end_listening()
+        await self.announcements.close()
+
+
+def connection_of(ctx: ServerRequestContext[Any]) -> Connection:
+    """Return the session's connection. The SDK has no public way to it (2.3): a test watches over this one."""
+    return ctx.session._connection
+
+
+def _page(member: str, items: list[dict[str, Any]], following: str | None) -> dict[str, Any]:
+    page: dict[str, Any] = {member: items, "resultType": "complete"}
+    if following is not None:
+        page["nextCursor"] = following
+    return page

@@ -1,0 +1,118 @@
+"""Workflows as MCP tools, built once for each change of a workflow."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core.registry import Registry
+    from nexus_core.workflow import Workflow
+
+PAGE_SIZE = 1000
+"""Tools, or resources, in one page of a list."""
+
+_CURSOR = "after:"
+_RESULT = "#/properties/result"
+
+
+class Catalogue:
+    """The registered workflows in name order, page by page.
+
+    Args:
+        workflows: The registry. Call `changed` after each change of it.
+    """
+
+    def __init__(self, workflows: Registry) -> None:
+        self._workflows = workflows
+        self._names: list[str] | None = None
+        self._tools: dict[str, tuple[Workflow, dict[str, Any]]] = {}
+
+    def changed(self, name: str) -> None:
+        """Note that a workflow was registered, replaced or unregistered."""
+        self._names = None
+        self._tools.pop(name, None)
+
+    def page(self, cursor: str | None) -> tuple[list[Workflow], str | None]:
+        """Return one page of workflows and the cursor of the next, if there is one.
+
+        A cursor names the last workflow of its page, so pages stay in order while workflows come and go.
+
+        Raises:
+            MalformedRequest: The cursor was not given out here.
+        """
+        if self._names is None:
+            self._names = self._workflows.names()
+        names = self._names
+        start = 0
+        if cursor is not None:
+            if not cursor.startswith(_CURSOR):
+                raise MalformedRequest("The cursor was not given out by this server.")
+            start = bisect_right(names, cursor.removeprefix(_CURSOR))
+        chosen = names[start : start + PAGE_SIZE]
+        more = start + PAGE_SIZE < len(names)
+        found = [workflow for name in chosen if (workflow := self._workflows.find(name)) is not None]
+        return found, _CURSOR + chosen[-1] if more else None
+
+    def tool(self, workflow: Workflow) -> dict[str, Any]:
+        """Return a workflow as the protocol's ``Tool`` object."""
+        known = self._tools.get(workflow.name)
+        if known is not None and known[0] is workflow:
+            return known[1]
+        tool = _tool(workflow)
+        self._tools[workflow.name] = (workflow, tool)
+        return tool
+
+    def input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return the schema of a tool's arguments, or None if there is no such tool."""
+        workflow = self._workflows.find(name)
+        return None if workflow is None else workflow.input_schema
+
+
+def _tool(workflow: Workflow) -> dict[str, Any]:
+    tool: dict[str, Any] = {
+        "name": workflow.name,
+        "description": workflow.description,
+        "inputSchema": workflow.input_schema,
+        "outputSchema": reply_schema(workflow.output_schema),
+    }
+    if isinstance(title := workflow.metadata.get("title"), str):
+        tool["title"] = title
+    return tool
+
+
+def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the schema of a reply, ``{"result": ..., "run_id": ...}``, around the schema of a result."""
+    result = _moved(dict(output_schema or {}))
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "result": result,
+            "run_id": {"type": "string", "description": "The run's id: nexus://runs/{run_id} is its resource."},
+            "cached": {"type": "boolean", "description": "Whether the result comes from the cache."},
+            "replayed": {"type": "boolean", "description": "Whether an earlier call with the same key gave it."},
+        },
+        "required": ["result", "run_id"],
+    }
+    if definitions := result.pop("$defs", None):
+        schema["$defs"] = definitions
+    return schema
+
+
+def _moved(part: Any) -> Any:
+    """Copy a schema that moves from the root to `_RESULT` while its ``$defs`` stay at the root."""
+    if isinstance(part, list):
+        return [_moved(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: _moved_reference(item) if key == "$ref" else _moved(item) for key, item in part.items()}
+
+
+def _moved_reference(reference: Any) -> Any:
+    if reference == "#" or (isinstance(reference, str) and reference.startswith("#/")):
+        return reference if reference.startswith("#/$defs/") else _RESULT + reference[1:]
+    return _moved(reference)

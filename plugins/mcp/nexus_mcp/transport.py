@@ -1,0 +1,80 @@
+"""`HttpTransport`: the SDK's streamable HTTP, with its sessions, in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+
+if TYPE_CHECKING:
+    from nexus_mcp.server import McpServer
+
+
+STOP_SECONDS = 3.0
+
+
+class HttpTransport:
+    """Serves an `McpServer` over streamable HTTP.
+
+    Args:
+        server: What answers.
+        max_body_bytes: The largest body; the core's limit is in front of it.
+        max_sessions: Sessions at once.
+        idle_timeout: Seconds without a request after which a session is closed.
+        options: Further arguments of the SDK's session manager.
+    """
+
+    def __init__(
+        self, server: McpServer, *, max_body_bytes: int, max_sessions: int, idle_timeout: float, **options: Any
+    ) -> None:
+        self.server = server
+        self._manager = StreamableHTTPSessionManager(
+            server,
+            # The gate has checked both headers, and says which option to set.
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            session_idle_timeout=idle_timeout,
+            max_request_body_size=max_body_bytes,
+            max_sessions=max_sessions,
+            **options,
+        )
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.handle = self._manager.handle_request
+
+    @property
+    def sessions(self) -> int:
+        """Open sessions. The SDK has no public count of them (2.3): a test watches over this one."""
+        return len(self._manager._server_instances)
+
+    async def start(self) -> None:
+        """Get ready for requests."""
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(self._run(ready), name="nexus-mcp")
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def _run(self, ready: asyncio.Event) -> None:
+        # The manager's task group must be left by the task that entered it.
+        async with self._manager.run():
+            ready.set()
+            await self._stopping.wait()
+
+    async def drain(self) -> None:
+        """End open streams and sessions; requests under way get an answer."""
+        self.server.end_listening()
+        for session in list(self._manager._server_instances.values()):
+            await session.terminate()
+
+    async def stop(self) -> None:
+        """Drain, and end the sessions' tasks."""
+        await self.drain()
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+            self._task.cancel()
+        await self.server.close()
