@@ -1,0 +1,34 @@
+"""Nexus with every installed plugin at its defaults: REST on ``--port``, MCP on ``--mcp``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from common import arguments
+
+from nexus_core import Nexus
+
+
+async def add(a: int, b: int) -> dict:
+    """Add two numbers."""
+    return {"sum": a + b}
+
+
+def register_kailash(nexus: Nexus) -> None:
+    """Register the workflow that the peer serves too."""
+    from kailash_workflow import build
+
+    nexus.register("two_nodes", build())
+
+
+if __name__ == "__main__":
+    given = arguments(mcp=0, cli=0, workflows=1, kailash=0)
+    ports = {"api": given.port, "cli": given.cli, "mcp": given.mcp}
+    options = {f"{name}_port": port for name, port in ports.items() if find_spec(f"nexus_{name}")}
+    nexus = Nexus(log_level="WARNING", **options)
+    nexus.register("add", add)
+    for number in range(given.workflows - 1):
+        nexus.register(f"add{number}", add)
+    if given.kailash:
+        register_kailash(nexus)
+    nexus.start()

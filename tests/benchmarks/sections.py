@@ -1,0 +1,223 @@
+"""What is measured. Each section is a coroutine that takes the effort to spend and returns its rows."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import mcp_requests
+from environments import fastmcp_python, peer_python
+from figures import Row, paired
+from in_process import Invocations
+from load import Load
+from processes import PROGRAMS, Server, free_port, run_once, serving
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: rounds of pairs, seconds of load in each, fresh processes in each comparison."""
+
+    rounds: int
+    seconds: float
+    starts: int
+    processes: int
+
+
+QUICK = Effort(rounds=4, seconds=0.8, starts=3, processes=7)
+FULL = Effort(rounds=12, seconds=2.0, starts=9, processes=25)
+
+Section = Callable[[Effort], Awaitable[list[Row]]]
+
+
+def rest_load(port: int, path: str = "/api/workflows/add/execute") -> Load:
+    """Return calls of the typed function with varying parameters."""
+    return Load(port, path, '{"a": %d, "b": 2}', '"sum"')
+
+
+def nexus(**arguments: int) -> Server:
+    """Start Nexus with free ports for its other channels."""
+    numbers = {"mcp": free_port(), "cli": free_port(), **arguments}
+    return Server("nexus_app.py", *[word for name, value in numbers.items() for word in (f"--{name}", str(value))])
+
+
+async def _throughput(
+    row: Row, ours: tuple[Server, Load], theirs: tuple[Server, Load], effort: Effort, *, wait: bool = True
+) -> Row:
+    """Compare two servers under the same load."""
+    ours_load, theirs_load = (replace(load, seconds=effort.seconds) for _, load in (ours, theirs))
+    if wait:
+        await asyncio.gather(ours[0].answers(ours_load), theirs[0].answers(theirs_load))
+    return await paired(row, lambda: ours[0].measure(ours_load), lambda: theirs[0].measure(theirs_load), effort.rounds)
+
+
+async def rest_bare(effort: Effort) -> list[Row]:
+    """Compare a REST call with a bare Starlette route, and look at memory."""
+    title = "a. REST: a typed function"
+    row = Row(title, "add(a, b)", "bare Starlette route, same server", target=0.85)
+    memory = Row("g. Resident memory", "Nexus, every plugin, one function", "bare Starlette", "MB", note="idle")
+    loaded = replace(memory, note="after the load of a.", ours=[], theirs=[])
+    async with serving(nexus(), Server("starlette_app.py")) as (ours, bare):
+        pairs = (ours, rest_load(ours.port)), (bare, rest_load(bare.port))
+        await asyncio.gather(*(server.answers(load) for server, load in pairs))
+        _note_memory(memory, ours, bare)
+        await _throughput(row, *pairs, effort, wait=False)
+        _note_memory(loaded, ours, bare)
+    return [row, memory, loaded]
+
+
+def _note_memory(row: Row, ours: Server, theirs: Server) -> None:
+    row.ours.append({"value": ours.resident_mb()})
+    row.theirs.append({"value": theirs.resident_mb()})
+
+
+async def rest_peer(effort: Effort) -> list[Row]:
+    """Compare a REST call with the peer product's handler for the same function."""
+    title = "b. REST against kailash-nexus"
+    row = Row(title, "add(a, b)", "register_handler(add)", target=1.5)
+    memory = Row("g. Resident memory", "Nexus, every plugin, one function", "kailash-nexus", "MB", note="after b.")
+    peer = Server("peer_app.py", "--mcp", str(free_port()), python=await peer_python())
+    async with serving(nexus(), peer) as (ours, theirs):
+        load = Load(theirs.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 2}}', '"sum"')
+        await _throughput(row, (ours, rest_load(ours.port)), (theirs, load), effort)
+        _note_memory(memory, ours, theirs)
+    return [row, memory]
+
+
+async def kailash_peer(effort: Effort) -> list[Row]:
+    """Compare the same Kailash workflow on both products."""
+    row = Row("c. REST: a Kailash workflow of two nodes", "two_nodes", "kailash-nexus", target=1.2)
+    peer = Server("peer_app.py", "--mcp", str(free_port()), "--kailash", "1", python=await peer_python())
+    async with serving(nexus(kailash=1), peer) as (ours, theirs):
+        our_load = Load(ours.port, "/api/workflows/two_nodes/execute", '{"first": {"x": %d}}', '"z"')
+        their_load = Load(theirs.port, "/workflows/two_nodes/execute", '{"inputs": {"first": {"x": %d}}}', '"z"')
+        await _throughput(row, (ours, our_load), (theirs, their_load), effort)
+    return [row]
+
+
+async def mcp_bare(effort: Effort) -> list[Row]:
+    """Compare an MCP tool call with the SDK's low-level server."""
+    return await _mcp(effort, Server("mcp_lowlevel_app.py"), "bare SDK server, same server", 0.85)
+
+
+async def mcp_fastmcp(effort: Effort) -> list[Row]:
+    """Compare an MCP tool call with fastmcp on the same ASGI server, and on its own."""
+    python = await fastmcp_python()
+    rows = await _mcp(effort, Server("fastmcp_app.py", python=python), "fastmcp, same server", 1.3)
+    own = Server("fastmcp_app.py", "--own", "1", python=python)
+    return rows + await _mcp(effort, own, "fastmcp on uvicorn", None)
+
+
+async def _mcp(effort: Effort, other: Server, against: str, target: float | None) -> list[Row]:
+    title = "d. MCP over streamable HTTP: tools/call"
+    rows = []
+    port = free_port()
+    async with serving(nexus(mcp=port), other) as (ours, theirs):
+        for name, kind in (
+            ("2026-07-28, no session", mcp_requests.modern),
+            ("2025-11-25, sessions", mcp_requests.legacy),
+        ):
+            loads = []
+            for server, at in ((ours, port), (theirs, theirs.port)):
+                await server.answers(mcp_requests.modern(at))
+                loads.append(await asyncio.to_thread(kind, at))
+            row = Row(title, name, against, target=target)
+            rows.append(await _throughput(row, (ours, loads[0]), (theirs, loads[1]), effort, wait=False))
+    return rows
+
+
+async def start_up(effort: Effort) -> list[Row]:
+    """Compare the time from the start of the process to the first right answer."""
+    title = "e. Start of the process to the first answer"
+    python = await peer_python()
+    row = Row(title, "REST, every plugin", "kailash-nexus", "s", 1 / 3, "lower")
+    bare = Row(title, "REST, every plugin", "bare Starlette", "s", better="lower")
+    mcp = Row(title, "MCP, every plugin", unit="s", better="lower")
+    for _ in range(effort.starts):
+        port = free_port()
+        row.ours.append(await _ready(nexus(mcp=port)))
+        bare.ours.append(row.ours[-1])
+        row.theirs.append(await _ready(Server("peer_app.py", "--mcp", str(free_port()), python=python), peer=True))
+        bare.theirs.append(await _ready(Server("starlette_app.py")))
+        if find_spec("nexus_mcp"):
+            port = free_port()
+            mcp.ours.append(await _ready(nexus(mcp=port), mcp_port=port))
+    return [row, bare, *([mcp] if mcp.ours else [])]
+
+
+async def _ready(server: Server, *, peer: bool = False, mcp_port: int = 0) -> dict[str, float]:
+    load = rest_load(server.port)
+    if peer:
+        load = Load(server.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 2}}', '"sum"')
+    if mcp_port:
+        load = mcp_requests.modern(mcp_port)
+    async with serving(server):
+        return {"value": await server.answers(load), "cpu_us": 1e6 * server.cpu_seconds()}
+
+
+async def imports(effort: Effort) -> list[Row]:
+    """Compare the time of imports and commands, each in a fresh process."""
+    title = "f. Fresh processes: imports and commands"
+    script = str(Path(sys.executable).with_name("nexus"))
+    python = [sys.executable, "-c"]
+    settings = [*python, "import pydantic_settings"]
+    cases = [
+        ("import nexus_core", [*python, "import nexus_core"], settings, 1.3),
+        ("from nexus_core import Nexus", [*python, "from nexus_core import Nexus"], settings, 1.3),
+        ("nexus plugins list", [script, "plugins", "list"], settings, None),
+    ]
+    rows = [
+        await _commands(Row(title, name, " ".join(theirs[2:]), "ms", target, "lower"), ours, theirs, effort)
+        for name, ours, theirs, target in cases
+    ]
+    if find_spec("nexus_cli"):
+        typer = [sys.executable, str(PROGRAMS / "typer_app.py"), "--help"]
+        row = Row(title, "nexus --help", "bare typer --help", "ms", 2.0, "lower")
+        rows.append(await _commands(row, [script, "--help"], typer, effort))
+    return rows
+
+
+async def _commands(row: Row, ours: list[str], theirs: list[str], effort: Effort) -> Row:
+    await run_once(ours)  # bytecode caches are written, files are in memory
+    await run_once(theirs)
+    return await paired(row, lambda: run_once(ours), lambda: run_once(theirs), effort.processes)
+
+
+async def many_workflows(effort: Effort) -> list[Row]:
+    """Compare a call with 10,000 registered workflows and one with 10: in process, and by REST."""
+    title = "h. A call with 10,000 registered workflows / with 10"
+    rows = []
+    async with Invocations(10_000) as many, Invocations(10) as few:
+        row = Row(title, "nexus.invoke", "with 10 workflows", "calls/s", 0.9)
+        rows.append(await paired(row, many.measure, few.measure, 3 * effort.rounds))
+    async with serving(nexus(workflows=10_000), nexus(workflows=10)) as (many_server, few_server):
+        row = Row(title, "REST", "with 10 workflows", target=0.9)
+        pairs = (many_server, rest_load(many_server.port)), (few_server, rest_load(few_server.port))
+        rows.append(await _throughput(row, *pairs, effort))
+        memory = Row("g. Resident memory", "10,000 workflows", "10 workflows", "MB", note="after h.")
+        _note_memory(memory, many_server, few_server)
+    return [*rows, memory]
+
+
+@dataclass(frozen=True)
+class Available:
+    """A section and the plugins without which it can't run."""
+
+    run: Section
+    needs: tuple[str, ...]
+
+
+SECTIONS: dict[str, Available] = {
+    "a": Available(rest_bare, ("api", "hypercorn")),
+    "b": Available(rest_peer, ("api", "hypercorn")),
+    "c": Available(kailash_peer, ("api", "hypercorn", "kailash")),
+    "d": Available(mcp_bare, ("mcp", "hypercorn")),
+    "d2": Available(mcp_fastmcp, ("mcp", "hypercorn")),
+    "e": Available(start_up, ("api", "hypercorn")),
+    "f": Available(imports, ()),
+    "h": Available(many_workflows, ("api", "hypercorn")),
+}
+"""By letter; g, resident memory, is read while the others run."""
