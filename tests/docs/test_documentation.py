@@ -1,0 +1,118 @@
+"""What there is is documented, and what the documentation shows runs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from nexus_core import CoreSettings, hookspecs
+from nexus_core.errors import error_classes
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+
+
+def text(*parts: str) -> str:
+    return ROOT.joinpath(*parts).read_text(encoding="utf-8")
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text(page), re.DOTALL)
+
+
+def run_blocks(page: str, folder: Path) -> None:
+    """Write each block that names its file; run the others, in order, beside those files."""
+    for number, block in enumerate(python_blocks(page)):
+        named = re.match(r"# (\S+\.py)\n", block)
+        target = folder / (named[1] if named else f"block_{number}.py")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(block, encoding="utf-8")
+        if not named:
+            env = {**os.environ, "PYTHONPATH": str(folder)}
+            done = subprocess.run(
+                [sys.executable, str(target)], capture_output=True, text=True, timeout=60, cwd=folder, env=env
+            )
+            assert done.returncode == 0, f"{page}: {done.stderr}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/plugins.md"])
+def test_the_code_on_a_page_runs(page: str, tmp_path: Path) -> None:
+    assert len(python_blocks(page)) >= 2
+    run_blocks(page, tmp_path)
+
+
+def test_every_core_option_is_documented_with_its_default() -> None:
+    page = text("docs/options.md")
+    for name, field in CoreSettings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "none" if default in (None, []) else str(default)
+        assert f"| `{name}` | {shown} | {field.description} |" in page
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
+def test_every_plugin_option_is_documented(folder: Path) -> None:
+    entry_point = next(each for each in entry_points(group="nexus.plugins") if each.name == folder.name)
+    plugin = entry_point.load()
+    if not hasattr(plugin, "nexus_register_settings"):
+        return
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    for name, field in plugin.nexus_register_settings().model_fields.items():
+        assert f"| `{name}` |" in readme, f"{name} is not in {folder.name}/README.md"
+        assert field.description, f"{name} has no description"
+
+
+def test_every_hook_is_documented_with_its_arguments() -> None:
+    page = text("docs/plugins.md")
+    hooks = {name: hook for name, hook in inspect.getmembers(hookspecs, callable) if name.startswith("nexus_")}
+    assert len(hooks) > 10
+    for name, hook in hooks.items():
+        assert f"| `{name}({', '.join(inspect.signature(hook).parameters)})` |" in page
+        assert hook.__doc__, name
+        assert "versionadded" in hook.__doc__, name
+
+
+def test_every_error_is_documented() -> None:
+    page = text("docs/errors.md")
+    for cls in error_classes():
+        row = f"| `{cls.code}` | `{cls.__name__}` | {cls.status} | {cls.exit_code} | {cls.jsonrpc_code} |"
+        assert row in page, row
+
+
+def test_error_codes_are_unique() -> None:
+    codes = [cls.code for cls in error_classes()]
+    assert sorted(codes) == sorted(set(codes))
+
+
+def test_every_api_route_is_documented() -> None:
+    readme = text("plugins", "api", "README.md")
+    nexus_core = importlib.import_module("nexus_core")
+    openapi = importlib.import_module("nexus_api.openapi")
+    document = openapi.OpenAPI(nexus_core.Nexus(discover=False))._document()
+    for path in document["paths"]:
+        assert path.replace("{run_id}", "{id}") in readme, path
+
+
+def test_every_module_of_the_core_is_on_the_map() -> None:
+    page = text("docs/architecture.md")
+    for path in ROOT.glob("nexus_core/*.py"):
+        if not path.stem.startswith("__"):
+            assert re.search(rf"`{path.stem}`", page), f"{path.stem} is not in docs/architecture.md"
+
+
+def test_every_plugin_is_in_the_readme_and_the_changelog() -> None:
+    for folder in PLUGINS:
+        assert f"`nexus-hub-{folder.name}`" in text("README.md"), folder.name
+        assert f"`nexus-hub-{folder.name}`" in text("CHANGELOG.md"), folder.name
+
+
+def test_modules_stay_small() -> None:
+    for path in [*ROOT.glob("nexus_core/**/*.py"), *ROOT.glob("plugins/*/nexus_*/**/*.py")]:
+        lines = path.read_text(encoding="utf-8").count("\n")
+        assert lines <= 400, f"{path.relative_to(ROOT)} has {lines} lines"
