@@ -26,14 +26,13 @@ class Context:
         deadline: The value of `time.monotonic` at which the run times out, or None.
     """
 
-    __slots__ = ("_invocation", "_loop", "_output_bytes", "deadline", "max_result_bytes", "run")
+    __slots__ = ("_invocation", "_loop", "deadline", "max_result_bytes", "run")
 
     def __init__(
         self, invocation: Invocation, loop: asyncio.AbstractEventLoop, deadline: float | None, max_result_bytes: int
     ) -> None:
         self._invocation = invocation
         self._loop = loop
-        self._output_bytes = 0
         self.run: Run = invocation.run
         self.deadline = deadline
         self.max_result_bytes = max_result_bytes
@@ -98,8 +97,7 @@ class Context:
         Raises:
             TypeError, ValueError: ``value`` has no JSON form.
         """
-        jsontext.encode(value)
-        self._publish(WORKFLOW_EVENT, {"name": name, "value": value})
+        self._publish(WORKFLOW_EVENT, {"name": name, "value": jsontext.parse_trusted(jsontext.encode(value))})
 
     def output(self, value: Any) -> bytes:
         """Send followers one item of a streamed result, and return its JSON text.
@@ -109,8 +107,8 @@ class Context:
             WorkflowError: The stream has grown past ``max_result_bytes``.
         """
         text = jsontext.encode(value)
-        self._output_bytes += len(text) + 1
-        if self._output_bytes > self.max_result_bytes:
+        self.run.output_bytes += len(text) + 1
+        if self.run.output_bytes > self.max_result_bytes:
             raise WorkflowError(f"The result is larger than max_result_bytes ({self.max_result_bytes}).")
         self._publish(WORKFLOW_OUTPUT, {"value": jsontext.parse_trusted(text)})
         return text

@@ -75,7 +75,8 @@ class FunctionWorkflow(Workflow):
             return await self._collect(positional, arguments, context)
         if self._is_async:
             return await self._function(*positional, **arguments)
-        return await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
+        value = await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
+        return await value if inspect.isawaitable(value) else value
 
     async def _collect(self, positional: list[Any], arguments: dict[str, Any], context: Context) -> msgspec.Raw:
         """Publish each item as it comes and return them all as one JSON array."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app import Nexus
     from nexus_core.channel import ASGIApp, Channel, Listener, Route, Server
+    from nexus_core.events import Handler
     from nexus_core.resolvers import ParameterResolver
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Running:
     channels: list[Channel] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
+    handlers: list[Handler] = field(default_factory=list)
     app: ASGIApp = field(default_factory=lambda: PathRouter(()))
 
     def on_loop(self) -> bool:
@@ -75,7 +77,8 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
     running = Running(
         nexus, asyncio.get_running_loop(), compose(chain, execution), admission, sessions, interceptors=chain
     )
-    for handler in _collect(nexus, "nexus_register_event_handlers"):
+    running.handlers = _collect(nexus, "nexus_register_event_handlers")
+    for handler in running.handlers:
         nexus.events.add_handler(handler)
     running.routes = _collect(nexus, "nexus_register_routes")
     running.servers = _named(nexus, "nexus_register_servers", "server")
@@ -128,6 +131,8 @@ async def stop(running: Running) -> None:
             log.exception("The channel %s did not stop cleanly", channel.name)
     await running.nexus.plugins.call_lifecycle("nexus_shutdown", backwards=True, nexus=running.nexus)
     await running.nexus.events.close()
+    for handler in running.handlers:
+        running.nexus.events.remove_handler(handler)
 
 
 async def finish_work(running: Running) -> None:

@@ -66,16 +66,36 @@ class Run:
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
         error: Why it failed or was cancelled.
         events: The run's events, oldest first.
+        output_bytes: Bytes of JSON text that it has streamed.
+        keeps_result: Whether history keeps result and output, because nobody was there to take them.
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up",
-        "_keeps_result", "_progress", "_task", "_waiters", "_work", "cancel_requested", "channel", "error", "events",
-        "finished_at", "id", "result", "session_id", "started_at", "status", "user_id", "workflow",
+        "__weakref__",
+        "_bus",
+        "_give_up",
+        "_progress",
+        "_task",
+        "_waiters",
+        "_work",
+        "cancel_requested",
+        "channel",
+        "error",
+        "events",
+        "finished_at",
+        "id",
+        "keeps_result",
+        "output_bytes",
+        "result",
+        "session_id",
+        "started_at",
+        "status",
+        "user_id",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
-        self._keeps_result = keeps_result
+        self.keeps_result = keeps_result
         self.id = new_run_id()
         self.workflow = invocation.name
         self.channel = invocation.channel
@@ -87,6 +107,7 @@ class Run:
         self.result: Result | None = None
         self.error: NexusError | None = None
         self.events: list[ChannelEvent] = []
+        self.output_bytes = 0
         self.cancel_requested = False
         self._bus = bus
         self._task: asyncio.Task[Any] | None = None
@@ -117,7 +138,7 @@ class Run:
         )
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
-            self.result, self.error = result if self._keeps_result else None, error
+            self.result, self.error = result if self.keeps_result else None, error
         elif type == WORKFLOW_PROGRESS:
             self._make_room_for_progress()
         self._bus.publish(event)
@@ -230,11 +251,8 @@ class Run:
 
     def forget_result(self) -> None:
         """Drop result and output. The last event is copied, not changed: a handler may be about to read its result."""
-        if self.result is None:
-            return
-        self.result = None
-        self.events = [event for event in self.events if event.type != WORKFLOW_OUTPUT]
-        self.events[-1] = self.events[-1].without_result()
+        self.result, self.output_bytes = None, 0
+        self.events = [event.without_result() for event in self.events if event.type != WORKFLOW_OUTPUT]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as channels show it; the result or the error too, once there is one."""
@@ -282,6 +300,9 @@ class RunStore:
         """Move a run to the history, if it was added. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
+        if len(run.events) > 2 and not run.keeps_result:
+            run.events = [run.events[0], run.events[-1]]
+            run.output_bytes = 0
         self._ended[run.id] = run
         self._kept_bytes += _kept_bytes(run)
         if len(self._ended) > self._history:
@@ -330,4 +351,4 @@ class RunStore:
 
 
 def _kept_bytes(run: Run) -> int:
-    return 0 if run.result is None else len(run.result.json)
+    return run.output_bytes + (0 if run.result is None else len(run.result.json))
