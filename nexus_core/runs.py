@@ -71,27 +71,9 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_bus",
-        "_give_up",
-        "_progress",
-        "_task",
-        "_waiters",
-        "_work",
-        "cancel_requested",
-        "channel",
-        "error",
-        "events",
-        "finished_at",
-        "id",
-        "keeps_result",
-        "output_bytes",
-        "result",
-        "session_id",
-        "started_at",
-        "status",
-        "user_id",
-        "workflow",
+        "__weakref__", "_bus", "_give_up", "_progress", "_task", "_waiters", "_work", "cancel_requested", "channel",
+        "error", "events", "finished_at", "id", "keeps_result", "output_bytes", "result", "session_id", "started_at",
+        "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
