@@ -31,10 +31,10 @@ class Invocations:
         await self._nexus.__aexit__(None, None, None)
 
     async def measure(self) -> dict[str, float]:
-        """Call one workflow `CALLS` times and return the calls a second."""
-        begin = time.perf_counter()
+        """Call one workflow `CALLS` times and return the calls in a second of processor time."""
+        begin = time.thread_time()
         for number in range(CALLS):
             result = await self._nexus.invoke("add7", {"a": number, "b": 2})
-        seconds = time.perf_counter() - begin
+        seconds = time.thread_time() - begin
         assert result.value == {"sum": CALLS + 1}
         return {"value": CALLS / seconds, "cpu_us": 1e6 * seconds / CALLS}

@@ -31,7 +31,7 @@ class Load:
         port: On 127.0.0.1.
         path: The request target of each POST.
         body: Its body, with ``%d`` where a number is to vary.
-        expect: Text that every answer holds. Anything else is an error that ends the measurement.
+        expect: Text that the answer holds, with the same ``%d``. Any other answer ends the measurement.
         headers: Further request headers.
         sessions: Headers that differ from connection to connection, if any do.
         connections: How many are open at once.
@@ -49,21 +49,26 @@ class Load:
     seconds: float = 2.0
     warm_up: int = 50
 
-    def requests(self, connection: int = 0) -> list[bytes]:
-        """Return a connection's requests, ready to be written."""
+    def exchanges(self, connection: int = 0) -> list[tuple[bytes, bytes]]:
+        """Return a connection's requests, ready to be written, each with what its answer must hold."""
         own = self.sessions[connection % len(self.sessions)] if self.sessions else {}
         headers = {"Content-Type": "application/json", **self.headers, **own}
         lines = [f"POST {self.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join(lines)
-        bodies = [self.body.replace("%d", str(number)) for number in range(DISTINCT_BODIES)]
-        return [f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode() for body in bodies]
+        found = []
+        for number in map(str, range(DISTINCT_BODIES)):
+            body = self.body.replace("%d", number)
+            request = f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            found.append((request.encode(), self.expect.replace("%d", number).encode()))
+        return found
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, meter: _Meter, requests: list[bytes]) -> None:
+    def __init__(self, meter: _Meter, exchanges: list[tuple[bytes, bytes]]) -> None:
         self._meter = meter
-        self._requests = itertools.cycle(requests)
+        self._exchanges = itertools.cycle(exchanges)
+        self._expected = b""
         self._received = bytearray()
         self._sent_at = 0.0
 
@@ -73,7 +78,8 @@ class _Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
-        self._transport.write(next(self._requests))
+        request, self._expected = next(self._exchanges)
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -82,10 +88,11 @@ class _Connection(asyncio.Protocol):
             return
         answer = bytes(self._received)
         self._received.clear()
-        if self._meter.count(answer, time.perf_counter() - self._sent_at):
+        latency = time.perf_counter() - self._sent_at
+        if not answer.startswith(b"HTTP/1.1 200") or self._expected not in answer:
+            self._meter.refuse(answer)
+        elif self._meter.count(latency):
             self._send()
-        else:
-            self._transport.close()
 
     def _is_complete(self, head_end: int) -> bool:
         length = _LENGTH.search(self._received, 0, head_end + 2)
@@ -100,18 +107,19 @@ class _Connection(asyncio.Protocol):
 class _Meter:
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._expect = load.expect.encode()
         self._left = load.warm_up
         self._begin = self._end = 0.0
         self.latencies: list[float] = []
         self.over: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-    def count(self, answer: bytes, latency: float) -> bool:
+    def refuse(self, answer: bytes) -> None:
+        """End the measurement over a wrong answer."""
+        if not self.over.done():
+            self.over.set_exception(RuntimeError(f"an answer of another kind: {answer[:2000]!r}"))
+
+    def count(self, latency: float) -> bool:
         """Note an answer. Returns whether more are wanted."""
         if self.over.done():
-            return False
-        if not answer.startswith(b"HTTP/1.1 200") or self._expect not in answer:
-            self.over.set_exception(RuntimeError(f"an answer of another kind: {answer[:2000]!r}"))
             return False
         now = time.perf_counter()
         if self._left > 0:
@@ -135,7 +143,7 @@ async def run(load: Load) -> dict[str, float]:
     meter = _Meter(load)
     connections = []
     for number in range(load.connections):
-        connection = _Connection(meter, load.requests(number))
+        connection = _Connection(meter, load.exchanges(number))
         connections.append(await loop.create_connection(lambda made=connection: made, "127.0.0.1", load.port))
     try:
         async with asyncio.timeout(load.seconds + 60):

@@ -8,12 +8,16 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from load import Load, generate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
 
 PROGRAMS = Path(__file__).parent / "programs"
 START_SECONDS = 60.0
@@ -37,24 +41,28 @@ class Server:
 
     def __init__(self, program: str, *arguments: str, python: str = sys.executable) -> None:
         self.port = free_port()
+        self._complaints = tempfile.TemporaryFile()  # a pipe that nobody reads would stop a server that logs a lot
         self.spawned_at = time.perf_counter()
         self.process = subprocess.Popen(
             [python, str(PROGRAMS / program), "--port", str(self.port), *arguments],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._complaints, env=environment(),
             cwd=PROGRAMS,
         )  # fmt: skip
 
     async def answers(self, load: Load) -> float:
         """Wait until the server answers the load's request as expected; return the seconds since it was started."""
-        request = load.requests()[0]
+        request, expected = load.exchanges()[0]
         while time.perf_counter() - self.spawned_at < START_SECONDS:
             if self.process.poll() is not None:
-                assert self.process.stderr is not None
-                raise RuntimeError(f"the server ended: {self.process.stderr.read().decode()[-2000:]}")
-            if await asyncio.to_thread(_answered, load, request):
+                raise RuntimeError(f"the server ended: {self._complained()}")
+            if await asyncio.to_thread(_answered, load.port, request, expected):
                 return time.perf_counter() - self.spawned_at
             await asyncio.sleep(0.005)
-        raise RuntimeError(f"no answer as expected within {START_SECONDS:g} s")
+        raise RuntimeError(f"no answer as expected within {START_SECONDS:g} s: {self._complained()}")
+
+    def _complained(self) -> str:
+        self._complaints.seek(0)
+        return self._complaints.read().decode(errors="replace")[-2000:]
 
     def cpu_seconds(self) -> float:
         """Return the processor time the process has used; 0 where the system does not tell (no ``/proc``)."""
@@ -88,17 +96,16 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        self._complaints.close()
 
 
-def _answered(load: Load, request: bytes) -> bool:
+def _answered(port: int, request: bytes, expected: bytes) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", load.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             answer = http.client.HTTPResponse(connection)
             answer.begin()
-            return answer.status == 200 and load.expect.encode() in answer.read()
+            return answer.status == 200 and expected in answer.read()
     except (OSError, http.client.HTTPException):
         return False
 

@@ -35,7 +35,7 @@ Section = Callable[[Effort], Awaitable[list[Row]]]
 
 def rest_load(port: int, path: str = "/api/workflows/add/execute") -> Load:
     """Return calls of the typed function with varying parameters."""
-    return Load(port, path, '{"a": %d, "b": 2}', '"sum"')
+    return Load(port, path, '{"a": %d, "b": 0}', '"sum":%d}')
 
 
 def nexus(**arguments: int) -> Server:
@@ -81,7 +81,7 @@ async def rest_peer(effort: Effort) -> list[Row]:
     memory = Row("g. Resident memory", "Nexus, every plugin, one function", "kailash-nexus", "MB", note="after b.")
     peer = Server("peer_app.py", "--mcp", str(free_port()), python=await peer_python())
     async with serving(nexus(), peer) as (ours, theirs):
-        load = Load(theirs.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 2}}', '"sum"')
+        load = Load(theirs.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 0}}', '"sum":%d}')
         await _throughput(row, (ours, rest_load(ours.port)), (theirs, load), effort)
         _note_memory(memory, ours, theirs)
     return [row, memory]
@@ -92,8 +92,8 @@ async def kailash_peer(effort: Effort) -> list[Row]:
     row = Row("c. REST: a Kailash workflow of two nodes", "two_nodes", "kailash-nexus", target=1.2)
     peer = Server("peer_app.py", "--mcp", str(free_port()), "--kailash", "1", python=await peer_python())
     async with serving(nexus(kailash=1), peer) as (ours, theirs):
-        our_load = Load(ours.port, "/api/workflows/two_nodes/execute", '{"first": {"x": %d}}', '"z"')
-        their_load = Load(theirs.port, "/workflows/two_nodes/execute", '{"inputs": {"first": {"x": %d}}}', '"z"')
+        our_load = Load(ours.port, "/api/workflows/two_nodes/execute", '{"first": {"x": %d}}', '"z":%d}')
+        their_load = Load(theirs.port, "/workflows/two_nodes/execute", '{"inputs": {"first": {"x": %d}}}', '"z":%d}')
         await _throughput(row, (ours, our_load), (theirs, their_load), effort)
     return [row]
 
@@ -151,7 +151,7 @@ async def start_up(effort: Effort) -> list[Row]:
 async def _ready(server: Server, *, peer: bool = False, mcp_port: int = 0) -> dict[str, float]:
     load = rest_load(server.port)
     if peer:
-        load = Load(server.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 2}}', '"sum"')
+        load = Load(server.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 0}}', '"sum":%d}')
     if mcp_port:
         load = mcp_requests.modern(mcp_port)
     async with serving(server):

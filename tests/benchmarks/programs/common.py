@@ -7,8 +7,8 @@ import logging
 
 
 def arguments(**extra: int) -> argparse.Namespace:
-    """Return ``--port`` and further numbers, each with its default. Nobody logs requests: that is not compared."""
-    logging.disable(logging.INFO)
+    """Return ``--port`` and further numbers, each with its default. Nobody logs anything below an error."""
+    logging.disable(logging.WARNING)
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     for name, default in extra.items():

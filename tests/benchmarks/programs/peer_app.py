@@ -1,6 +1,7 @@
-"""The peer product, kailash-nexus: the same function by its handler registration, and the same Kailash workflow."""
+"""The peer product, kailash-nexus: the same function by its handler registration, and the same Kailash workflow.
 
-from __future__ import annotations
+Its handlers read annotations as objects; with ``from __future__ import annotations`` they would take ``a`` as text.
+"""
 
 from common import arguments
 from kailash_workflow import build
