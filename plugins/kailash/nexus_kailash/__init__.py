@@ -1,0 +1,1 @@
+"""Kailash SDK workflows in Nexus: register a ``WorkflowBuilder`` or a built ``Workflow`` as it is."""

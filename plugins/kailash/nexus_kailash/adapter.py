@@ -1,0 +1,86 @@
+"""`KailashAdapter`: makes Nexus workflows of Kailash's. Importing this module imports nothing of Kailash."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core import Workflow
+    from nexus_core.registry import Registry
+    from nexus_core.threads import DaemonThreads
+    from nexus_kailash.runtime import Runtime
+
+_BUILDER = ("kailash.workflow.builder", "WorkflowBuilder")
+_WORKFLOW = ("kailash.workflow.graph", "Workflow")
+
+
+class KailashAdapter:
+    """Knows ``WorkflowBuilder`` and ``Workflow``. All workflows of one adapter share one Kailash runtime.
+
+    Args:
+        threads: Where sync nodes run.
+    """
+
+    name = "Kailash workflows"
+
+    def __init__(self, threads: DaemonThreads) -> None:
+        self._threads = threads
+        self._runtime: Runtime | None = None
+        _complete_node_registry()
+
+    def adapts(self, target: object) -> bool:
+        """Whether the object is a builder or a workflow of Kailash's, or of a class derived from them."""
+        return bool(_class_names(target) & {_BUILDER, _WORKFLOW})
+
+    def adapt(self, name: str, target: Any, metadata: Mapping[str, Any]) -> Workflow:
+        """Build the workflow if need be, check it, and return it in Nexus's shape.
+
+        Raises:
+            ConfigurationError: A node is unknown or can't be imported, its configuration is wrong, a connection
+                leads nowhere, or ``expected_parameters`` does not fit. The message names the node.
+        """
+        from nexus_kailash.build import built, checked
+        from nexus_kailash.runtime import Runtime
+        from nexus_kailash.workflow import KailashWorkflow
+
+        _quiet()
+        _complete_node_registry()
+        workflow = built(name, target) if _BUILDER in _class_names(target) else target
+        checked(name, workflow)
+        if self._runtime is None:
+            self._runtime = Runtime(self._threads)
+        return KailashWorkflow(name, workflow, metadata, self._runtime)
+
+
+def close_runtimes(workflows: Registry) -> None:
+    """Close the runtimes of all registered Kailash workflows."""
+    module = sys.modules.get("nexus_kailash.workflow")
+    if module is None:
+        return
+    for name in workflows.names():
+        workflow = workflows.get(name)
+        if isinstance(workflow, module.KailashWorkflow):
+            workflow.runtime.close()
+
+
+def _class_names(target: object) -> set[tuple[str, str]]:
+    return {(cls.__module__, cls.__qualname__) for cls in type(target).__mro__}
+
+
+def _complete_node_registry() -> None:
+    """Let Kailash find every node of its library by name, once Kailash has been imported by somebody."""
+    if "kailash.nodes.base" in sys.modules:
+        from nexus_kailash.library import complete_node_registry
+
+        complete_node_registry()
+
+
+def _quiet() -> None:
+    """Keep Kailash's running commentary out of the log, unless the user has set a level for it."""
+    logger = logging.getLogger("kailash")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)

@@ -1,0 +1,73 @@
+"""Turns builders into workflows and finds at registration what would otherwise fail in each run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.schema.report import nearest
+from nexus_kailash.library import require_node
+from nexus_kailash.parameters import accepts_any, connected, names
+
+if TYPE_CHECKING:
+    from kailash.workflow.builder import WorkflowBuilder
+    from kailash.workflow.graph import Workflow
+
+
+def built(name: str, builder: WorkflowBuilder) -> Workflow:
+    """Build a workflow, importing the library's nodes that it names.
+
+    Raises:
+        ConfigurationError: A node is unknown, can't be imported or refuses its configuration.
+    """
+    for node_id, node in builder.nodes.items():
+        if "class" not in node and "instance" not in node:
+            try:
+                require_node(node["type"])
+            except ConfigurationError as exc:
+                raise ConfigurationError(f'{name}: node "{node_id}": {exc}') from exc.__cause__
+    try:
+        return builder.build(name=name)
+    except Exception as exc:
+        raise ConfigurationError(f"{name}: Kailash can't build it: {_reason(exc)}") from exc
+
+
+def checked(name: str, workflow: Workflow) -> Workflow:
+    """Return the workflow, if all its connections lead somewhere.
+
+    What a node needs and does not get from its configuration or a connection is not missing: callers give it.
+
+    Raises:
+        ConfigurationError: It has no node, has a cycle, or a connection to an input that its node does not have.
+    """
+    if not workflow.nodes:
+        raise ConfigurationError(f"{name}: the workflow has no node.")
+    try:
+        workflow.get_execution_order()
+    except Exception as exc:
+        raise ConfigurationError(f"{name}: {_reason(exc)}") from exc
+    if workflow.has_cycles():
+        raise ConfigurationError(
+            f"{name}: the workflow has a cycle, which Kailash's async runtime can't run; use a loop inside a node."
+        )
+    for node_id in workflow.nodes:
+        _check_connections(name, node_id, workflow)
+    return workflow
+
+
+def _check_connections(name: str, node_id: str, workflow: Workflow) -> None:
+    node: Any = workflow.get_node(node_id)
+    if accepts_any(node):
+        return
+    known = {name for declared in node.get_parameters().values() for name in names(declared)}
+    for source, target in connected(workflow, node_id):
+        if target not in known:
+            near = nearest(target, sorted(known))
+            hint = f' Did you mean "{near}"?' if near else ""
+            raise ConfigurationError(
+                f'{name}: "{source}" is connected to "{node_id}.{target}", which "{node_id}" does not have.{hint}'
+            )
+
+
+def _reason(exc: Exception) -> str:
+    return " ".join(str(exc).split("\n\nSee: ")[0].split())

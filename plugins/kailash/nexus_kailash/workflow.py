@@ -1,0 +1,90 @@
+"""`KailashWorkflow`: a Kailash workflow in Nexus's shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import Workflow, WorkflowError
+from nexus_kailash.addresses import Addresses, expected_nodes
+from nexus_kailash.parameters import unconnected
+from nexus_kailash.runtime import without_wasted_imports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kailash.workflow.graph import Workflow as Graph
+
+    from nexus_core import Context
+    from nexus_kailash.runtime import Runtime
+
+
+class NodeFailed(Exception):
+    """A node reported a failure instead of raising it."""
+
+
+class KailashWorkflow(Workflow):
+    """Runs a Kailash workflow. Its value has what each leaf gave: ``{"leaf": {"result": ...}}``.
+
+    Args:
+        name: The name callers use.
+        graph: A built workflow.
+        metadata: As given at registration; ``expected_parameters`` limits what callers may set.
+        runtime: Runs it.
+    """
+
+    def __init__(self, name: str, graph: Graph, metadata: Mapping[str, Any], runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._graph = graph
+        self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]
+        nodes = unconnected(graph)
+        self._addresses = Addresses(expected_nodes(name, nodes, metadata.get("expected_parameters")))
+        without_wasted_imports(graph)
+        super().__init__(
+            name,
+            input_schema=self._addresses.schema,
+            description=metadata.get("description") or graph.description or "",
+            metadata=metadata,
+        )
+
+    def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Check parameters and sort them by node."""
+        return self._addresses.inputs(params)
+
+    async def run(self, params: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Run the nodes and return the leaves' results.
+
+        Raises:
+            WorkflowError: A node's code has raised it.
+            Exception: A node failed.
+        """
+        try:
+            results = await self.runtime.run(self._graph, params, context)
+        except Exception as exc:
+            if (error := _workflow_error(exc)) is not None:
+                raise error from exc
+            raise
+        for node, result in results.items():
+            if (reason := _failure(result)) is not None:
+                raise NodeFailed(f'node "{node}": {reason}')
+        return {node: results.get(node) for node in self._leaves}
+
+
+def _workflow_error(exc: BaseException | None) -> WorkflowError | None:
+    """Return the error meant for the caller, which Kailash has wrapped in its own."""
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        if isinstance(exc, WorkflowError):
+            return exc
+        seen.add(id(exc))
+        exc = exc.__cause__ or exc.__context__
+    return None
+
+
+def _failure(result: Any) -> str | None:
+    """Return the reason, if a node's result is Kailash's report of a failure."""
+    if not isinstance(result, dict) or not result.get("error") or "result" in result:
+        return None
+    flagged = (
+        result.get("failed") is True or result.get("success") is False or result.get("status") in ("error", "failed")
+    )
+    return str(result["error"]) if flagged or len(result) == 1 else None
