@@ -21,6 +21,8 @@ from nexus_core.workflow import Workflow
 
 _STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
 _EMPTY = inspect.Parameter.empty
+_TYPING_ONLY = {"Context": Context} | {each.__name__: each for each in _STREAMS}
+"""Names that code formatters move below ``if TYPE_CHECKING``, where nothing can be looked up at run time."""
 
 
 class FunctionWorkflow(Workflow):
@@ -151,10 +153,13 @@ class _Signature:
         names = {}
         if inspect.isfunction(target) or inspect.ismethod(target):
             names = dict(inspect.getclosurevars(target).nonlocals)
+        known = _TYPING_ONLY | getattr(target, "__globals__", {})
         try:
-            return typing.get_type_hints(target, localns=names, include_extras=True)
+            return typing.get_type_hints(target, globalns=known, localns=names, include_extras=True)
         except (NameError, TypeError) as exc:
-            raise ConfigurationError(f"{self._name}: a type hint can't be resolved: {exc}") from None
+            raise ConfigurationError(
+                f"{self._name}: a type hint can't be resolved: {exc}. Import it outside `if TYPE_CHECKING`."
+            ) from None
 
     def _input_schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {}
