@@ -47,7 +47,12 @@ def read(nexus: Nexus, uri: str) -> dict[str, Any]:
     Raises:
         NexusError: There is no such resource.
     """
-    text = jsontext.encode(_content(nexus, uri)).decode()
+    try:
+        content = _content(nexus, uri)
+    except NotFound as exc:
+        exc.details |= {"uri": uri}  # SEP-2164
+        raise
+    text = jsontext.encode(content).decode()
     return {"contents": [{"uri": uri, "mimeType": _JSON, "text": text}], "resultType": "complete"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -30,6 +31,8 @@ class HttpTransport:
         self, server: McpServer, *, max_body_bytes: int, max_sessions: int, idle_timeout: float, **options: Any
     ) -> None:
         self.server = server
+        # At INFO the SDK logs the ids of sessions; whoever has one can use the session.
+        logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLogger("mcp").level))
         self._manager = StreamableHTTPSessionManager(
             server,
             # The gate has checked both headers, and says which option to set.
