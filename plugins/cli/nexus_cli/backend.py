@@ -1,0 +1,55 @@
+"""How a command reaches the workflows. Commands are written once, against `Backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from nexus_cli.options import Options
+
+OnEvent = Callable[[dict[str, Any]], None]
+"""Takes each event of a run while a call waits for its reply."""
+
+
+class Backend(Protocol):
+    """Answers requests, one at a time."""
+
+    where: str
+    """What answers, for messages."""
+
+    def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
+        """Return the reply to a request as JSON text.
+
+        Raises:
+            NexusError: What is wrong.
+            KeyboardInterrupt: The user has given up; what the request began has been cancelled.
+        """
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Line(msgspec.Struct):
+    """One line of an answer: an event, or the end as a reply or an error."""
+
+    event: dict[str, Any] | None = None
+    reply: msgspec.Raw = msgspec.Raw()
+    error: dict[str, Any] | None = None
+
+
+read_line = msgspec.json.Decoder(Line).decode
+
+
+def credentials(token: str | None) -> dict[str, str] | None:
+    """Return a token as the caller's credentials. A token that names no scheme is a bearer token."""
+    if not token:
+        return None
+    return {"authorization": token if " " in token else f"Bearer {token}"}
+
+
+def request_of(command: str, **members: Any) -> dict[str, Any]:
+    """Return a request without the members that are None."""
+    return {"command": command} | {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,148 @@
+"""`CliChannel`: ``POST /cli``, where command lines on this and other machines reach a running server.
+
+Plain ASGI. A web page must not be able to call it: a browser says where a request comes from (``Origin``), and can't
+send ``application/json`` to another site without asking first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_cli.service import Caller, Service
+from nexus_core.asgi import error_headers, send_error
+from nexus_core.channel import Channel
+from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, PermissionDenied
+from nexus_core.jsontext import parse
+
+if TYPE_CHECKING:
+    from nexus_cli.settings import CliSettings
+    from nexus_core.app import Nexus
+    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+
+PATH = "/cli"
+_NDJSON = (b"content-type", b"application/x-ndjson")
+_LONGEST_SESSION = 255
+
+
+class CliChannel(Channel):
+    """The command line's way to a running server."""
+
+    name = "cli"
+    port_option = "cli_port"
+    paths = (PATH,)
+
+    def __init__(self, nexus: Nexus, settings: CliSettings) -> None:
+        self.port = settings.cli_port
+        self._service = Service(nexus)
+
+    def asgi_app(self) -> ASGIApp:
+        """Return the application with its one address."""
+        return self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send_error(scope, send, NotFound("The command line's port speaks HTTP only."))
+            return
+        out = _Lines(send)
+        try:
+            headers = dict(scope["headers"])
+            _check(scope, headers)
+            caller = _caller(scope, headers)
+            body = await _body(receive)
+            if body is not None:
+                await self._work(parse(body), caller, receive, out)
+        except NexusError as exc:
+            await out.fail(exc)
+
+    async def _work(self, request: Any, caller: Caller, receive: Receive, out: _Lines) -> None:
+        """Send the answer's lines, until it ends or the caller leaves."""
+        work = asyncio.create_task(self._send_lines(request, caller, out))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (work, leaving):
+                task.cancel()
+            await asyncio.wait({work, leaving})
+
+    async def _send_lines(self, request: Any, caller: Caller, out: _Lines) -> None:
+        async with aclosing(self._service.answer(request, caller)) as lines:  # type: ignore[type-var]
+            async for line in lines:
+                await out.send(line)
+        await out.end()
+
+
+class _Lines:
+    """A response of newline-delimited JSON. Until its first line it can still become an error with its own status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._started = False
+
+    async def send(self, line: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        if not self._started:
+            self._started = True
+            every = [_NDJSON, (b"cache-control", b"no-store"), *headers]
+            await self._send({"type": "http.response.start", "status": status, "headers": every})
+        await self._send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, error: NexusError) -> None:
+        line = msgspec.json.encode({"error": error.problem()})
+        await self.send(line, error.status, tuple(error_headers(error)))
+        await self.end()
+
+
+def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    if scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") != PATH:
+        raise NotFound(f"The command line's only address is {PATH}.")
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(f"{PATH} takes POST only.")
+    if b"origin" in headers:
+        raise PermissionDenied("Web pages may not use the command line's port.")
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise MalformedRequest("The request must be JSON, with Content-Type: application/json.")
+
+
+def _caller(scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+    def text(name: bytes) -> str | None:
+        return headers[name].decode("latin-1") if name in headers else None
+
+    session, authorization = text(b"x-nexus-session"), text(b"authorization")
+    if session is not None and len(session) > _LONGEST_SESSION:
+        raise MalformedRequest(f"The header x-nexus-session is longer than {_LONGEST_SESSION} characters.")
+    trace = {name: value for name in ("traceparent", "tracestate") if (value := text(name.encode())) is not None}
+    client = scope.get("client")
+    return Caller(
+        credentials=None if authorization is None else {"authorization": authorization},
+        session_id=session,
+        trace=trace if "traceparent" in trace else None,
+        client_address=client[0] if client else None,
+    )
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the request's body, or None when the caller has left."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the caller has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

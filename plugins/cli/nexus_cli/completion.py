@@ -1,0 +1,194 @@
+"""Completion: of commands, workflows and their fields, for bash, zsh, fish and Nexus's own shell.
+
+A shell calls ``nexus __complete WORDS...``, where the last word is the one to complete. It must never print an error
+and never take long: after `LIMIT_SECONDS` it has nothing to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from nexus_cli.options import FLAGS, VALUES, Options, from_environment, take
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LIMIT_SECONDS = 3.0
+
+Candidate = tuple[str, str]
+"""What a word may become, and a description."""
+
+COMMANDS: dict[str, str] = {
+    "serve": "Serve an application on its ports",
+    "execute": "Run a workflow",
+    "list": "List the workflows",
+    "describe": "Show what a workflow takes and returns",
+    "runs": "See, follow and cancel runs",
+    "shell": "Type commands with history and completion",
+    "plugins": "See, check and switch plugins",
+    "mcp-config": "Print the configuration for MCP clients",
+    "completion": "Print a completion script",
+    "version": "Print versions",
+}
+_SUBCOMMANDS = {
+    "runs": ("list", "show", "cancel", "follow"),
+    "plugins": ("list", "check", "info", "disable", "enable"),
+    "completion": ("bash", "zsh", "fish"),
+}
+_OPTIONS = {
+    "execute": ("--data", "--wait", "--help"),
+    "serve": ("--stdio", "--help"),
+    "mcp-config": ("--name", "--help"),
+}
+
+SCRIPTS = {
+    "bash": r"""
+_nexus_complete() {
+    local IFS=$'\n' cur="${COMP_WORDS[COMP_CWORD]}"
+    local line="${COMP_LINE:0:COMP_POINT}"
+    COMPREPLY=()
+    while IFS=$'\t' read -r word _; do
+        [ -n "$word" ] && COMPREPLY+=("$word")
+    done < <("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    [ ${#COMPREPLY[@]} -eq 1 ] && [[ "${COMPREPLY[0]}" == *= ]] && compopt -o nospace
+    return 0
+}
+complete -o default -F _nexus_complete nexus
+""",
+    "zsh": r"""
+#compdef nexus
+_nexus() {
+    local -a candidates
+    local word text
+    while IFS=$'\t' read -r word text; do
+        [[ -n "$word" ]] && candidates+=("${word//:/\\:}:${text}")
+    done < <("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
+    if (( ${#candidates} )); then
+        _describe -V nexus candidates
+    else
+        _files
+    fi
+}
+if [[ "${funcstack[1]}" == "_nexus" ]]; then
+    _nexus "$@"
+else
+    compdef _nexus nexus
+fi
+""",
+    "fish": r"""
+function __nexus_complete
+    set -l words (commandline -opc)
+    $words[1] __complete $words[2..-1] (commandline -ct) 2>/dev/null
+end
+complete -c nexus -f -a '(__nexus_complete)'
+complete -c nexus -n 'test -z (__nexus_complete | string collect)' -F
+""",
+}
+
+
+class Known:
+    """What completion may ask for: workflows and their schemas."""
+
+    def __init__(self, names: Callable[[], list[Candidate]], schema: Callable[[str], dict[str, Any]]) -> None:
+        self.names = names
+        self.schema = schema
+
+
+def candidates(words: list[str], known: Known) -> list[Candidate]:
+    """Return what the last word may become, given those before it."""
+    *before, current = words
+    _, before = take([word for word in _without_dangling(before)], Options())
+    if words[-2:-1] and words[-2] in VALUES:
+        return []
+    return [each for each in _every(before, current, known) if each[0].startswith(current)]
+
+
+def _without_dangling(words: list[str]) -> list[str]:
+    return words[:-1] if words and words[-1] in VALUES else words
+
+
+def _every(before: list[str], current: str, known: Known) -> Iterable[Candidate]:
+    command = before[0] if before else None
+    if command is None:
+        yield from COMMANDS.items() if not current.startswith("-") else ()
+    elif command in _SUBCOMMANDS and len(before) == 1 and not current.startswith("-"):
+        yield from ((each, "") for each in _SUBCOMMANDS[command])
+    elif command in ("execute", "describe"):
+        names = [word for word in before[1:] if not word.startswith("-")]
+        if not names and not current.startswith("-"):
+            yield from known.names()
+        elif names and command == "execute":
+            yield from _fields(known.schema(names[0]), before[-1], current)
+    if current.startswith("-"):
+        yield from ((name, "") for name in _OPTIONS.get(command or "", ("--help",)))
+        yield from ((name, each[2]) for name, each in VALUES.items())
+        yield from ((name, each[1]) for name, each in FLAGS.items())
+
+
+def _fields(schema: dict[str, Any], previous: str, current: str) -> Iterable[Candidate]:
+    from nexus_cli.fields import Fields
+    from nexus_cli.workflow_help import choices
+
+    fields = Fields(schema)
+    if previous.startswith("--") and not current.startswith("-"):
+        name = fields.find(previous[2:])
+        item = fields.items(fields.properties.get(name)) if fields.is_list(name) else fields.properties.get(name)
+        yield from ((each, "") for each in choices(fields, item))
+    elif current.startswith("-"):
+        for name, given in fields.properties.items():
+            text = " ".join(str(fields.resolve(given).get("description", "")).split())
+            yield f"--{name}", text
+            if fields.is_flag(name):
+                yield f"--no-{name}", text
+
+
+def answer(words: list[str]) -> int:
+    """Print the candidates for a shell, one a line with its description behind a tab. Always returns 0."""
+    stdout = os.dup(1)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)  # whatever the application prints
+    os.dup2(quiet, 2)
+    found: list[Candidate] = []
+    worker = threading.Thread(target=_collect, args=(words or [""], found), daemon=True)
+    worker.start()
+    worker.join(LIMIT_SECONDS)
+    lines = [f"{word}\t{' '.join(text.split())}" for word, text in [*found] if word.isprintable()]
+    with contextlib.suppress(OSError):
+        os.write(stdout, "".join(f"{line}\n" for line in lines).encode())
+    os._exit(0)  # an application that still loads, or never stops, is left behind
+
+
+def _collect(words: list[str], found: list[Candidate]) -> None:
+    with contextlib.suppress(BaseException):
+        found += candidates(words, _known_to_app(words))
+
+
+def _known_to_app(words: list[str]) -> Known:
+    """Return what the application or server that the words or the environment name has to say."""
+    from nexus_cli.execution import describe
+    from nexus_cli.output import standard_output
+    from nexus_cli.state import State
+
+    options, _ = take(_without_dangling(words[:-1]), from_environment())
+    state = State(options, standard_output())
+    return known_to(state, lambda name: describe(state, name))
+
+
+def known_to(state: Any, describe: Callable[[str], dict[str, Any]]) -> Known:
+    """Return what a state's backend has to say."""
+    import msgspec
+
+    from nexus_cli.backend import request_of
+
+    def names() -> list[Candidate]:
+        reply = msgspec.json.decode(state.backend().call(request_of("list"), state.options))
+        return [(each["name"], each["description"].partition("\n")[0]) for each in reply["workflows"]]
+
+    return Known(names, lambda name: describe(name)["input_schema"])
+
+
+__all__ = ["COMMANDS", "SCRIPTS", "Known", "answer", "candidates", "known_to", "sys"]

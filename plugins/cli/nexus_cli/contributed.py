@@ -1,0 +1,54 @@
+"""Commands that plugins add (`nexus_register_commands`)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nexus_cli.options import UsageError
+from nexus_core.schema.report import nearest, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_cli.state import State
+
+
+def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
+    """Add the commands of the application's plugins; without an application, those of the installed plugins.
+
+    Raises:
+        UsageError: None of them is the one that is wanted.
+    """
+    from nexus_core.app import Nexus
+
+    nexus = state.nexus() if state.app_name() else Nexus()
+    commands = [command for _, command in nexus.plugins.collect("nexus_register_commands", nexus=nexus)]
+    names = [*known, *(command.name for command in commands)]
+    if wanted not in names:
+        near = nearest(wanted, names)
+        hint = f" Did you mean {near!r}?" if near else " See nexus --help."
+        raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
+    for command in commands:
+        if command.name in known:
+            continue
+        if isinstance(command.callback, typer.Typer):
+            app.add_typer(command.callback, name=command.name, help=command.help or None)
+        else:
+            app.command(command.name, help=command.help or None)(_awaited(command.callback))
+
+
+def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs an async callback to its end: typer would drop the coroutine."""
+    if not inspect.iscoroutinefunction(callback):
+        return callback
+
+    @functools.wraps(callback)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(callback(*args, **kwargs))
+
+    return run

@@ -1,0 +1,162 @@
+"""``nexus execute`` and ``nexus runs follow``: calls that take their time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_cli.backend import request_of
+from nexus_cli.fields import Fields
+from nexus_cli.live import LiveRun
+from nexus_cli.options import UsageError
+from nexus_core.errors import NexusError, NotFound
+from nexus_core.jsontext import parse_object
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from nexus_cli.output import Output
+    from nexus_cli.state import State
+
+_decode = msgspec.json.Decoder().decode
+
+OWN_OPTIONS = ("--data", "--wait", "--help")
+"""What ``execute`` takes beside the common options. A field of the same name is set with ``--data``."""
+
+
+class Arguments:
+    """The words after ``nexus execute``, sorted: its own options, the workflow's name, the fields.
+
+    Raises:
+        UsageError: One is wrong, or there is no name.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self.name = ""
+        self.data: str | None = None
+        self.wait: float | None = None
+        self.help = False
+        self.fields: list[str] = []
+        queue = [word for word in words if word != "--"]
+        while queue:
+            word = queue.pop(0)
+            option, equals, value = word.partition("=")
+            if word in ("--help", "-h"):
+                self.help = True
+            elif option in ("--data", "--wait"):
+                if not equals:
+                    if not queue:
+                        raise UsageError(f"Option {option} needs a value.")
+                    value = queue.pop(0)
+                self._set(option, value)
+            elif not self.name and not word.startswith("--"):
+                self.name = word
+            elif self.name:
+                self.fields.append(word)
+            else:
+                raise UsageError("The workflow's name comes before its parameters: nexus execute NAME --field value.")
+        if not self.name and not self.help:
+            raise UsageError("Which workflow? nexus execute NAME [--data JSON | --field value ...]")
+
+    def _set(self, option: str, value: str) -> None:
+        if option == "--data":
+            self.data = value
+            return
+        try:
+            self.wait = float(value)
+        except ValueError:
+            raise UsageError("Option --wait needs a number of seconds.") from None
+
+
+def run(state: State, words: list[str]) -> None:
+    """Run ``nexus execute``."""
+    arguments = Arguments(words)
+    if arguments.help:
+        from nexus_cli.workflow_help import execute_help
+
+        schema = describe(state, arguments.name) if arguments.name else None
+        state.output.line(execute_help(schema))
+        return
+    if arguments.wait is not None and not state.options.connect:
+        raise UsageError("--wait leaves a run behind on a server: it needs --connect.")
+    backend = state.backend()
+    request = request_of(
+        "execute", workflow=arguments.name, params=parameters(state, arguments), timeout=state.options.timeout,
+        wait=arguments.wait, events=(state.output.lively or state.output.pretty) or None,
+    )  # fmt: skip
+    begin = time.monotonic()
+    with LiveRun(state.output) as live:
+        reply = backend.call(request, state.options, live.show)
+    show_reply(state.output, reply, live.items, time.monotonic() - begin)
+
+
+def show_reply(output: Output, reply: bytes, items: int, seconds: float) -> None:
+    """Write a reply: as it is for programs, the result alone for people."""
+    if not output.pretty:
+        output.json(reply)
+        return
+    members = _decode(reply)
+    if "status" in members:
+        output.line(f"Run {members['run_id']} goes on.")
+        output.note(f"nexus runs follow {members['run_id']}")
+        return
+    if not items:
+        output.value(members["result"])
+    marks = "".join(f", {mark}" for mark in ("cached", "replayed") if members.get(mark))
+    count = f"{items} items, " if items else ""
+    output.note(f"run {members['run_id']} ({count}{seconds:.2f} s{marks})")
+
+
+def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
+    """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
+    params = parse_object(_data(arguments.data)) if arguments.data is not None else {}
+    if arguments.fields:
+        try:
+            schema = describe(state, arguments.name)["input_schema"]
+        except NotFound:
+            schema = {}  # the call itself says what is wrong
+        params |= Fields(schema).read(arguments.fields)
+    return params
+
+
+def describe(state: State, name: str) -> dict[str, Any]:
+    """Return what the server says of a workflow.
+
+    Raises:
+        WorkflowNotFound: There is none of that name.
+    """
+    found: dict[str, Any] = _decode(state.backend().call(request_of("describe", workflow=name), state.options))
+    return found
+
+
+def _data(text: str) -> bytes:
+    """Return the JSON text that ``--data`` means: ``-`` is stdin, ``@name`` a file."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            return Path(text[1:]).read_bytes()
+        except OSError as exc:
+            raise UsageError(f"--data: {printable(text[1:], 200)} can't be read: {exc.strerror}.") from None
+    return text.encode("utf-8", "surrogateescape")
+
+
+def follow(state: State, run_id: str) -> None:
+    """Run ``nexus runs follow``."""
+    output = state.output = state.output
+    backend = state.backend()
+    output = state.output
+    begin = time.monotonic()
+    request = request_of("runs.follow", run_id=run_id)
+    if output.pretty:
+        with LiveRun(output) as live:
+            reply = backend.call(request, state.options, live.show)
+        show_reply(output, reply, live.items, time.monotonic() - begin)
+        return
+    output.json(backend.call(request, state.options, lambda event: output.json(msgspec.json.encode(event))))
+
+
+__all__ = ["Arguments", "NexusError", "describe", "follow", "parameters", "run", "show_reply"]

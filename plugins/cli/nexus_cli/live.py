@@ -1,0 +1,71 @@
+"""A run as it goes, for people: a progress bar on stderr, streamed items on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_cli.output import escaped
+from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from nexus_cli.output import Output
+
+
+class LiveRun:
+    """Shows a run's events. Used as a context manager, so that the bar is gone before anything else is written."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self.items = 0
+
+    def __enter__(self) -> LiveRun:
+        """Nothing is shown before something happens."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        data = event.get("data") or {}
+        match event.get("type"):
+            case t if t == WORKFLOW_PROGRESS and self._output.lively:
+                self._advance(data)
+            case t if t == WORKFLOW_OUTPUT and self._output.pretty:
+                self.items += 1
+                self._between(lambda: self._output.value(data.get("value")))
+            case t if t == WORKFLOW_EVENT:
+                self._between(lambda: self._output.note(f"{data.get('name')}: {data.get('value')}"))
+
+    def _advance(self, data: dict[str, Any]) -> None:
+        if self._progress is None:
+            self._progress = _bar(self._output)
+            self._task = self._progress.add_task("", total=None)
+            self._progress.start()
+        if self._task is not None:
+            message, total, done = escaped(str(data.get("message") or "")), data.get("total"), data.get("done")
+            self._progress.update(self._task, description=message, total=total, completed=done or 0, refresh=True)
+
+    def _between(self, write: Any) -> None:
+        """Write something without the bar in the way."""
+        if self._progress is None:
+            write()
+            return
+        self._progress.stop()
+        write()
+        self._progress.start()
+
+
+def _bar(output: Output) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False),
+        console=output.console(output.stderr), transient=True,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""`LocalBackend`: the application in this process, in an event loop on a thread of its own.
+
+The loop goes on while the shell waits at its prompt: the application's own tasks don't stand still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from nexus_cli.backend import OnEvent, credentials, read_line
+from nexus_cli.service import Caller, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import Future
+
+    from nexus_cli.options import Options
+    from nexus_core.app import Nexus
+
+CANCEL_SECONDS = 3.0
+"""How long a cancelled call is waited for."""
+
+GRACE_SECONDS = 1.0
+"""How long work that nobody waits for any more keeps the process from ending."""
+
+
+class LocalBackend:
+    """Answers requests with an application of this process. No port is opened.
+
+    Raises:
+        ConfigurationError: The application can't start.
+    """
+
+    where = "this process"
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        grace = min(nexus.options.shutdown_grace, GRACE_SECONDS)
+        nexus.options = nexus.options.model_copy(update={"shutdown_grace": grace})
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
+        self._service = Service(nexus)
+        self._run(nexus.__aenter__()).result()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
+        """See `Backend.call`."""
+        lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        caller = Caller(credentials=credentials(options.token), session_id=options.session)
+        work = self._run(self._answer(request, caller, lines))
+        work.add_done_callback(lambda _: lines.put(None))
+        reply = b""
+        try:
+            while (text := lines.get()) is not None:
+                line = read_line(text)
+                if line.event is None:
+                    reply = bytes(line.reply)
+                elif on_event is not None:
+                    on_event(line.event)
+        except BaseException:
+            self._cancel(work, lines)
+            raise
+        work.result()
+        return reply
+
+    async def _answer(self, request: dict[str, Any], caller: Caller, lines: queue.SimpleQueue[bytes | None]) -> None:
+        async with aclosing(self._service.answer(request, caller)) as answer:  # type: ignore[type-var]
+            async for line in answer:
+                lines.put(line)
+
+    def _cancel(self, work: Future[Any], lines: queue.SimpleQueue[bytes | None]) -> None:
+        work.cancel()
+        with contextlib.suppress(queue.Empty):
+            while lines.get(timeout=CANCEL_SECONDS) is not None:
+                pass
+
+    def close(self) -> None:
+        """Stop the application. Work that does not end in a moment is left behind."""
+        try:
+            self._run(self._nexus.__aexit__(None, None, None)).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)

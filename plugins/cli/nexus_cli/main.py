@@ -1,0 +1,99 @@
+"""The entry point of the command line: takes the arguments, returns the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from nexus_cli.options import Options, UsageError, from_environment, take
+from nexus_core.errors import ConfigurationError, NexusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_cli.state import State
+
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports for a program that SIGPIPE has ended."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    if arguments[:1] == ["__complete"]:
+        from nexus_cli.completion import answer
+
+        return answer(arguments[1:])
+    from nexus_cli.output import standard_output
+    from nexus_cli.state import State
+
+    state = State(Options(), standard_output(as_json="--json" in arguments))
+    try:
+        options, rest = take(arguments, from_environment())
+        state.options, state.output = options, state.output.with_json(options.json)
+        code = attempt(state, lambda: dispatch(state, rest))
+    except UsageError as exc:
+        state.output.complain(str(exc))
+        return USAGE
+    finally_code = attempt(state, lambda: state.close())
+    return code or finally_code
+
+
+def dispatch(state: State, arguments: list[str]) -> int:
+    """Run a command and return its exit code. Errors are raised."""
+    if arguments in (["--version"], ["-V"]):
+        arguments = ["version"]
+    import typer
+
+    from nexus_cli.commands import build
+
+    app = build("rich" if sys.stdout.isatty() else None)
+    command = typer.main.get_command(app)
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    if name is not None and name not in command.commands:  # type: ignore[attr-defined]
+        from nexus_cli.contributed import add_commands
+
+        add_commands(app, state, name, list(command.commands))  # type: ignore[attr-defined]
+    returned = app(arguments, prog_name="nexus", standalone_mode=False, obj=state)
+    return returned if isinstance(returned, int) else 0
+
+
+def attempt(state: State, action: Callable[[], Any]) -> int:
+    """Do something and return the exit code; what goes wrong is told on stderr."""
+    import typer
+
+    try:
+        code = action()
+    except NexusError as exc:
+        state.output.error(exc)
+        return exc.exit_code
+    except (UsageError, typer.exceptions.TyperException) as exc:
+        state.output.complain(_usage_text(exc))
+        return USAGE
+    except ConfigurationError as exc:
+        if state.options.debug:
+            import traceback
+
+            traceback.print_exception(exc)
+        state.output.complain(str(exc))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _leave_pipe()
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else 0
+    return code if isinstance(code, int) else 0
+
+
+def _usage_text(exc: Any) -> str:
+    text = exc.format_message() if hasattr(exc, "format_message") else str(exc)
+    return " ".join(text.split())
+
+
+def _leave_pipe() -> int:
+    """The reader has gone: keep the interpreter from complaining about it when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE

@@ -1,0 +1,163 @@
+"""What people and programs see: JSON for programs, tables and colour for people. Nothing raw reaches a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from nexus_core.errors import NexusError
+
+_LONGEST_MESSAGE = 2000
+"""Characters of an error that are shown on one line."""
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Control characters, C1 ones among them, and those that reorder or hide text."""
+
+
+class Output:
+    """Writes results to stdout and everything else to stderr.
+
+    Args:
+        stdout: Where results go.
+        stderr: Where errors and progress go.
+        as_json: Whether JSON is asked for on a terminal too.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO, *, as_json: bool = False) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        self.as_json = as_json
+        self.on_terminal = stdout.isatty()
+        self.pretty = self.on_terminal and not as_json
+        self.lively = stderr.isatty() and not as_json
+
+    def with_json(self, as_json: bool) -> Output:
+        """Return the same output in JSON or not."""
+        return Output(self.stdout, self.stderr, as_json=as_json)
+
+    def console(self, stream: TextIO) -> Console:
+        """Return a console for tables, colours and bars. It honours NO_COLOR and TERM."""
+        from rich.console import Console
+
+        return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+    def json(self, text: bytes) -> None:
+        """Write one JSON text and a newline, as it is; only what a terminal would obey is escaped, on a terminal."""
+        self.stdout.flush()
+        if self.on_terminal:
+            text = escaped(text.decode()).encode()
+        raw = self.stdout.buffer
+        raw.write(text + b"\n")
+        raw.flush()
+
+    def value(self, value: Any) -> None:
+        """Write a JSON value for people: indented, coloured."""
+        import json
+
+        text = escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n")
+        if not _coloured(self.stdout) or len(text) > 100_000:  # colouring a huge text takes longer than reading it
+            self.line(text)
+            return
+        from rich.highlighter import JSONHighlighter
+        from rich.text import Text
+
+        self.console(self.stdout).print(JSONHighlighter()(Text(text)), soft_wrap=True)
+
+    def document(self, value: Any) -> None:
+        """Write a JSON value that people read or copy: indented, also when piped."""
+        import json
+
+        self.line(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+
+    def line(self, text: str) -> None:
+        """Write a line of text to stdout."""
+        print(text, file=self.stdout, flush=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Write a table for people."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column, style="cyan" if index == 0 else "", overflow="fold", no_wrap=index == 0)
+        for row in rows:
+            table.add_row(*(Text(escaped(cell)) for cell in row))
+        self.console(self.stdout).print(table)
+
+    def note(self, text: str) -> None:
+        """Write a remark to stderr, for people only."""
+        if self.lively:
+            self.console(self.stderr).print(escaped(text), style="dim", soft_wrap=True)
+
+    def complain(self, text: str) -> None:
+        """Write one line to stderr about what is wrong outside any workflow: usage, configuration."""
+        line = f"nexus: {printable(text, _LONGEST_MESSAGE)}"
+        if self.lively and _coloured(self.stderr):
+            from rich.text import Text
+
+            self.console(self.stderr).print(Text.assemble(("nexus:", "bold red"), line[6:]), soft_wrap=True)
+        else:
+            print(line, file=self.stderr, flush=True)
+
+    def error(self, error: NexusError) -> None:
+        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details."""
+        if self.as_json:
+            import msgspec
+
+            print(escaped(msgspec.json.encode(error.problem()).decode()), file=self.stderr, flush=True)
+        elif self.lively and len(error.errors) > 1:
+            self.complain(f"{error.title}:")
+            for entry in error.errors:
+                where, message = (printable(str(entry.get(name, "")), 300) for name in ("pointer", "message"))
+                print(f"  {where or '/'}: {message}", file=self.stderr, flush=True)
+        else:
+            self.complain(error.message)
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Return text with everything that a terminal would obey as JSON escapes: a JSON text stays the same value."""
+    return _UNSAFE.sub(lambda match: match[0] if match[0] in keep else f"\\u{ord(match[0]):04x}", text)
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def standard_output(*, as_json: bool = False) -> Output:
+    """Return this process's output."""
+    return Output(sys.stdout, sys.stderr, as_json=as_json)
+
+
+def own_stdout() -> TextIO:
+    """Return stdout for results alone. What else writes to it from now on, a workflow's ``print``, goes to stderr."""
+    if sys.stdout.isatty():
+        return sys.stdout
+    sys.stdout.flush()
+    mine = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    return mine
+
+
+@contextmanager
+def protocol_stdout() -> Iterator[None]:
+    """Send what is written to stdout meanwhile to stderr: stdout belongs to a protocol."""
+    sys.stdout.flush()
+    wire = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(wire, 1)
+        os.close(wire)

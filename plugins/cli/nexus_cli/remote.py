@@ -1,0 +1,177 @@
+"""`RemoteBackend`: a running server, over HTTP to its command-line port. Standard library, so that it starts fast."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from nexus_cli.backend import Line, OnEvent, credentials, read_line
+from nexus_cli.options import UsageError
+from nexus_core.errors import BackendUnavailable, MalformedRequest, NexusError, error_classes
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexus_cli.options import Options
+
+CONNECT_SECONDS = 10.0
+_PATH = "/cli"
+_CHUNK = 64 * 1024
+
+
+class RemoteBackend:
+    """Answers requests through a server's command-line port, over one connection that is kept.
+
+    Args:
+        url: Such as ``http://127.0.0.1:8001``; a path in front of ``/cli`` may follow.
+
+    Raises:
+        UsageError: The URL can't be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.where = url
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = None
+        if parts_wrong(url) or host is None:
+            raise UsageError(
+                f"--connect (NEXUS_CONNECT): {printable(url)!r} is not a URL such as http://127.0.0.1:8001."
+            )
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(host, port, timeout=CONNECT_SECONDS)
+        self._path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
+
+    def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
+        """See `Backend.call`."""
+        headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
+        headers |= {name.title(): value for name, value in (credentials(options.token) or {}).items()}
+        if options.session:
+            headers["X-Nexus-Session"] = options.session
+        for name, value in headers.items():
+            if not value.isascii() or not value.isprintable():
+                raise MalformedRequest(f"{name} holds a character that can't be sent.")
+        try:
+            response = self._send(msgspec.json.encode(request), headers)
+            return self._reply(response, on_event)
+        except (OSError, http.client.HTTPException) as exc:
+            self._connection.close()
+            raise self._unavailable(exc) from None
+        except BaseException:
+            self._connection.close()  # the server sees its caller leave, and cancels the run
+            raise
+
+    def _send(self, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """Send a request, on the connection that is open if the server has not closed it meanwhile."""
+        connection = self._connection
+        if connection.sock is not None and _closed_by_peer(connection.sock):
+            connection.close()
+        if connection.sock is None:
+            connection.connect()
+            connection.sock.settimeout(None)  # a run takes what it takes; --timeout limits it
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.request("POST", self._path, body, headers)
+        return connection.getresponse()
+
+    def _reply(self, response: http.client.HTTPResponse, on_event: OnEvent | None) -> bytes:
+        kind = (response.headers.get("Content-Type") or "").split(";")[0]
+        if kind == "application/problem+json":  # what stands in front of the channel has refused the request
+            raise error_of(_problem(response.read()) or self._stranger(response))
+        if kind != "application/x-ndjson":
+            raise self._stranger(response)
+        last: Line | None = None
+        for text in _lines(response):
+            try:
+                last = read_line(text)
+            except msgspec.DecodeError:
+                raise self._stranger(response) from None
+            if last.event is not None and on_event is not None:
+                on_event(last.event)
+        if last is not None and last.error is not None:
+            raise error_of(last.error)
+        if last is None or not bytes(last.reply):
+            raise BackendUnavailable(f"{self.where} ended its answer early.")
+        return bytes(last.reply)
+
+    def _stranger(self, response: http.client.HTTPResponse) -> BackendUnavailable:
+        self._connection.close()
+        return BackendUnavailable(
+            f"{printable(self.where, 200)} is not a Nexus command-line port: it answered {response.status} "
+            f"{printable(response.reason or '')}. Check --connect (NEXUS_CONNECT); the port is cli_port, 8001 by default."
+        )
+
+    def _unavailable(self, exc: Exception) -> BackendUnavailable:
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        return BackendUnavailable(
+            f"{printable(self.where, 200)} can't be reached: {printable(reason, 200)}. "
+            "Is `nexus serve` running there? Check --connect (NEXUS_CONNECT)."
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def parts_wrong(url: str) -> bool:
+    """Whether a URL is none that a connection can be made to."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isprintable()
+    except ValueError:
+        return True
+
+
+def _closed_by_peer(sock: socket.socket) -> bool:
+    """Whether an idle connection has been closed at the other end, or has something to say unasked."""
+    import select
+
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield lines as they arrive."""
+    parts: list[bytes] = []
+    while chunk := response.read1(_CHUNK):
+        *complete, rest = chunk.split(b"\n")
+        for text in complete:
+            yield b"".join([*parts, text])
+            parts = []
+        if rest:
+            parts.append(rest)
+    if parts:
+        yield b"".join(parts)
+
+
+def _problem(body: bytes) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def error_of(problem: dict[str, Any] | NexusError) -> NexusError:
+    """Return a server's problem details as the error they were made from; a plugin's own class by its status."""
+    if isinstance(problem, NexusError):
+        return problem
+    code, status = str(problem.get("code", "")), problem.get("status")
+    classes = error_classes()
+    kind = next((each for each in classes if each.code == code), None)
+    if kind is None:
+        near = next((each for each in classes if each.status == status), NexusError)
+        members = {"code": code, "title": str(problem.get("title", near.title)), "status": status or near.status}
+        kind = type("ServerError", (near,), members)
+    known = {"type", "title", "status", "detail", "code", "run_id", "errors", "retry_after"}
+    return kind(
+        str(problem.get("detail", "")),
+        errors=problem.get("errors") or (),
+        retry_after=problem.get("retry_after"),
+        run_id=problem.get("run_id"),
+        details={name: value for name, value in problem.items() if name not in known},
+    )

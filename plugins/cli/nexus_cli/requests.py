@@ -1,0 +1,110 @@
+"""The request that a command line sends, in process and over the CLI port alike.
+
+It is one JSON object: ``{"command": "execute", "workflow": "add", "params": {"a": 1}}``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import MalformedRequest
+from nexus_core.jsontext import type_name
+from nexus_core.schema.report import nearest, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "execute": ("workflow", "params", "session", "timeout", "wait", "events"),
+    "list": (),
+    "describe": ("workflow",),
+    "runs.list": ("workflow", "status", "limit"),
+    "runs.show": ("run_id",),
+    "runs.cancel": ("run_id",),
+    "runs.follow": ("run_id", "after"),
+}
+"""Each command and what its request may say."""
+
+LARGEST_PAGE = 1000
+"""Runs in one listing."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds that a detached call may be waited for."""
+
+_TEXT_LIMIT = 255
+"""Characters of a text that names something: a workflow, a run, a session."""
+
+
+class Request:
+    """A request whose members have been checked by name; each getter checks its member's type.
+
+    Raises:
+        MalformedRequest: It is no object, names no command that exists, or has a member the command does not know.
+    """
+
+    def __init__(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise MalformedRequest(f"The request must be a JSON object, not {type_name(value)}.")
+        command = value.get("command")
+        if not isinstance(command, str) or command not in MEMBERS:
+            raise MalformedRequest(f"command must be one of {', '.join(MEMBERS)}.")
+        for name in value:
+            if name != "command" and name not in MEMBERS[command]:
+                near = nearest(name, MEMBERS[command])
+                hint = f' Did you mean "{near}"?' if near else ""
+                raise MalformedRequest(f'{command} has no member "{printable(name)}".{hint}')
+        self.command: str = command
+        self._members = value
+
+    def text(self, name: str) -> str:
+        """Return a text that must be there."""
+        value = self._members.get(name)
+        if not isinstance(value, str):
+            raise MalformedRequest(f"{name} must be a string, not {_kind(self._members, name)}.")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a short text, or None."""
+        if self._members.get(name) is None:
+            return None
+        value = self.text(name)
+        if len(value) > _TEXT_LIMIT:
+            raise MalformedRequest(f"{name} is longer than {_TEXT_LIMIT} characters.")
+        return value
+
+    def seconds(self, name: str, fits: Callable[[float], bool], rule: str) -> float | None:
+        """Return a number of seconds, or None.
+
+        Args:
+            name: The member.
+            fits: Whether a number is allowed.
+            rule: The same in words.
+        """
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value):
+            raise MalformedRequest(f"{name} must be a number of seconds {rule}.")
+        return float(value)
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """Return a whole number within bounds."""
+        value = self._members.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise MalformedRequest(f"{name} must be a whole number from {low} to {high}.")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a truth value; it is false where it is not given."""
+        value = self._members.get(name, False)
+        if not isinstance(value, bool):
+            raise MalformedRequest(f"{name} must be a boolean, not {_kind(self._members, name)}.")
+        return value
+
+    def any(self, name: str) -> Any:
+        """Return whatever is there, or None."""
+        return self._members.get(name)
+
+
+def _kind(members: dict[str, Any], name: str) -> str:
+    return type_name(members[name]) if name in members else "missing"

@@ -1,0 +1,132 @@
+"""``nexus shell``: commands without ``nexus`` in front, on one application or connection for the whole time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nexus_cli.options import UsageError, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prompt_toolkit import PromptSession
+
+    from nexus_cli.state import State
+
+HISTORY_LINES = 1000
+"""Lines of history that are kept."""
+
+_LEAVE = ("exit", "quit")
+_SECRET = "--token"  # noqa: S105  (the option's name, not a token)
+
+
+def run(state: State) -> int:
+    """Read commands until the end of input, ``exit`` or ``quit``. Returns the last command's exit code."""
+    backend = state.backend()  # what is wrong with the application is said before the first prompt
+    base = state.options
+    code = 0
+    if sys.stdin.isatty():
+        state.output.note(f"Commands go to {backend.where}. `list` shows the workflows, `exit` leaves.")
+    for line in _lines(state):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as exc:
+            state.output.complain(f"{exc}.")
+            code = 2
+            continue
+        if words[:1] == ["nexus"]:
+            words = words[1:]
+        if not words:
+            continue
+        if words[0] in _LEAVE:
+            break
+        code = _command(state, base, words)
+    return code
+
+
+def _command(state: State, base: Any, words: list[str]) -> int:
+    from nexus_cli.main import attempt, dispatch
+
+    def act() -> int:
+        options, rest = take(words, base)
+        state.use(options)
+        if rest[:1] in (["shell"], ["serve"]):
+            raise UsageError(f"{rest[0]} does not work inside the shell.")
+        return dispatch(state, ["--help"] if rest == ["help"] else rest)
+
+    code = attempt(state, act)
+    if code == 130:
+        state.output.note("Interrupted.")
+    return code
+
+
+def _lines(state: State) -> Iterator[str]:
+    """Yield lines: from a prompt with history and completion on a terminal, else from stdin as they are."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    session = _prompt(state)
+    while True:
+        try:
+            yield session.prompt("nexus> ")
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+
+
+def _prompt(state: State) -> PromptSession[str]:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import Completer, Completion
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+    from nexus_cli.completion import candidates, known_to
+    from nexus_cli.execution import describe
+
+    known = known_to(state, lambda name: describe(state, name))
+
+    class Words(Completer):
+        def get_completions(self, document: Document, complete_event: Any) -> Iterable[Completion]:
+            text = document.text_before_cursor
+            with contextlib.suppress(Exception):
+                words = shlex.split(text) if text and not text.endswith(" ") else [*shlex.split(text), ""]
+                if words[:1] == ["nexus"]:
+                    words = words[1:]
+                for word, help_text in candidates(words, known):
+                    yield Completion(word, -len(words[-1]), display_meta=help_text[:60])
+
+    class WithoutSecrets(FileHistory):
+        def store_string(self, string: str) -> None:
+            if _SECRET not in string:
+                super().store_string(string)
+
+    path = history_file()
+    history: History = WithoutSecrets(str(path)) if path else InMemoryHistory()
+    return PromptSession(history=history, completer=Words(), complete_while_typing=False, enable_history_search=True)
+
+
+def history_file() -> Path | None:
+    """Return the file that keeps the shell's history, readable by its owner alone and bounded; None if there can't be one."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    path = Path(base, "nexus", "history")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        path.chmod(0o600)
+        _trim(path)
+    except OSError:
+        return None
+    return path
+
+
+def _trim(path: Path) -> None:
+    """Keep the latest entries; each begins with an empty line and a comment with its time."""
+    entries = path.read_text(encoding="utf-8", errors="replace").split("\n# ")
+    if len(entries) > HISTORY_LINES:
+        path.write_text("\n# " + "\n# ".join(entries[-HISTORY_LINES:]), encoding="utf-8")

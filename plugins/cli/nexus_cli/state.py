@@ -1,0 +1,113 @@
+"""`State`: what one command line, or one shell, keeps while it runs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nexus_cli.options import Options, UsageError
+
+if TYPE_CHECKING:
+    from nexus_cli.backend import Backend
+    from nexus_cli.output import Output
+    from nexus_core.app import Nexus
+
+
+class State:
+    """Options, output, and the way to the workflows, opened when a command first asks for it."""
+
+    def __init__(self, options: Options, output: Output) -> None:
+        self.options = options
+        self.output = output
+        self._backend: Backend | None = None
+        self._nexus: Nexus | None = None
+
+    def app_name(self) -> str | None:
+        """Return the application that options, environment or configuration file name."""
+        from nexus_cli.apps import configured_app
+
+        return self.options.app or configured_app()
+
+    def nexus(self) -> Nexus:
+        """Return the application, loaded.
+
+        Raises:
+            UsageError: None is named.
+            ConfigurationError: It can't be loaded.
+        """
+        if self._nexus is None:
+            name = self.app_name()
+            if name is None:
+                raise UsageError(
+                    "Which application? Give --app module:attribute (NEXUS_APP, or app: in the file that "
+                    "NEXUS_CONFIG_FILE names), or --connect URL for a running server (NEXUS_CONNECT)."
+                )
+            from nexus_cli.apps import load
+
+            self._nexus = load(name)
+            show_logs(self.options)
+        return self._nexus
+
+    def backend(self) -> Backend:
+        """Return the way to the workflows.
+
+        Raises:
+            UsageError: No application is named, or the server's URL is wrong.
+            ConfigurationError: The application can't be loaded or started.
+        """
+        if self._backend is None:
+            if self.options.connect:
+                from nexus_cli.remote import RemoteBackend
+
+                self._backend = RemoteBackend(self.options.connect)
+            else:
+                from nexus_cli.local import LocalBackend
+                from nexus_cli.output import own_stdout
+
+                self.output = type(self.output)(own_stdout(), sys.stderr, as_json=self.output.as_json)
+                self._backend = LocalBackend(self.nexus())
+        return self._backend
+
+    def close(self) -> None:
+        """Let go of everything."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def use(self, options: Options) -> None:
+        """Take over options for the next command of a shell. Where its workflows are does not change.
+
+        Raises:
+            UsageError: The options name another application or server.
+        """
+        if (options.app, options.connect) != (self.options.app, self.options.connect):
+            raise UsageError("The shell stays with one application; leave it to use another.")
+        self.options = replace(options)
+        self.output = self.output.with_json(options.json)
+
+
+class _OneLine(logging.Formatter):
+    """Warnings as the rest of the command line speaks: one line each, without tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from nexus_core.schema.report import printable
+
+        return f"nexus: {printable(record.getMessage(), 1000)}"
+
+
+def show_logs(options: Options) -> None:
+    """Send logs to stderr: everything with ``--debug``, else warnings. An application with its own logging keeps it."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    if options.debug:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    else:
+        handler.setFormatter(_OneLine())
+        handler.setLevel(logging.WARNING)
+        handler.addFilter(lambda record: record.name != "nexus_core.stages")  # the caller gets these as errors
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if options.debug else logging.WARNING)
