@@ -32,7 +32,7 @@ from nexus_core.runs import Run, RunStore
 from nexus_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
-    from nexus_core.channel import ASGIApp, Listener
+    from nexus_core.channel import ASGIApp, Channel, Listener
     from nexus_core.plugins.discovery import PluginRecord
     from nexus_core.resolvers import ParameterResolver
     from nexus_core.workflow import Workflow
@@ -278,6 +278,11 @@ class Nexus:
         running, self._running = self._running, None
         if running is not None:
             await lifecycle.stop(running)
+
+    def channel(self, name: str) -> Channel | None:
+        """Return a channel by name, while the platform is started; None when there is none of that name."""
+        channels = self._running.channels if self._running else ()
+        return next((channel for channel in channels if channel.name == name), None)
 
     async def __aenter__(self) -> Self:
         """Start plugins and channels inside the caller's event loop. No port is opened; see `serving`."""
