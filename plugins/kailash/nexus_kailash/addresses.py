@@ -1,7 +1,7 @@
 """`Addresses`: how callers name the parameters of a workflow's nodes, and where each value goes.
 
-A parameter has one published address: its own name where only one node has it, else ``{"node": {"name": ...}}``. The
-address with the node's name works for every parameter.
+A parameter has one published address: the name its author gave it; else its own name, where only one node has it; else
+``{"node": {"name": ...}}``. The address with the node works for every parameter.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.errors import ConfigurationError, ValidationError
+from nexus_core.errors import ValidationError
 from nexus_core.jsontext import type_name
-from nexus_core.schema.expected import from_expected_parameters
 from nexus_core.schema.report import nearest, pointer, summary
 from nexus_core.schema.validation import Validator
-from nexus_kailash.parameters import Parameter
+from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Nodes = dict[str, dict[str, Parameter]]
+    from nexus_kailash.expected import Aliases
+
+Inputs = dict[str, dict[str, Any]]
 
 
 class Addresses:
@@ -27,143 +28,105 @@ class Addresses:
 
     Args:
         nodes: The parameters of each node.
+        aliases: Names of the author's own.
 
     Attributes:
-        schema: The JSON Schema callers see: one property for each published address.
+        schema: The JSON Schema callers see, with one property for each published address.
     """
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, aliases: Aliases) -> None:
         self._nodes = {node: parameters for node, parameters in nodes.items() if parameters}
-        count = Counter(name for parameters in nodes.values() for name in parameters)
-        self._flat = {
-            name: (node, name)
-            for node, parameters in self._nodes.items()
-            for name in parameters
-            if count[name] == 1 and name not in nodes
-        }
+        self._flat = _flat_names(nodes, aliases)
         self._defaults = [
             (node, name, parameter.schema["default"])
-            for node, name, parameter in _each(self._nodes)
-            if parameter.expected and "default" in parameter.schema and not parameter.configured
+            for node, name, parameter in each_parameter(self._nodes)
+            if parameter.fill_in
         ]
         self.schema = self._published()
-        self._validator = Validator(_object({node: _of_node(parameters) for node, parameters in self._nodes.items()}))
+        self._validator = Validator(_object({node: _of_node(own) for node, own in self._nodes.items()}))
 
-    def inputs(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    def inputs(self, params: Mapping[str, Any]) -> Inputs:
         """Return the checked parameters of each node.
 
         Raises:
-            ValidationError: A name is unknown or given twice, or a value does not fit. Every one is named by its
-                JSON pointer, the way the caller addressed it.
+            ValidationError: A name is unknown or given twice, or a value does not fit. Each is named by its JSON
+                pointer, the way the caller addressed it.
         """
-        inputs: dict[str, dict[str, Any]] = {node: {} for node in self._nodes}
+        inputs: Inputs = {node: {} for node in self._nodes}
         errors = list(self._place(params, inputs))
         for node, name, default in self._defaults:
             inputs[node].setdefault(name, default)
         for error in self._validator.errors(inputs):
             error["pointer"] = self._as_given(error["pointer"], params)
-            errors.append(error)
+            if error not in errors:
+                errors.append(error)
         if errors:
             raise ValidationError(summary(errors), errors=errors)
         return inputs
 
-    def _place(self, params: Mapping[str, Any], inputs: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Put each value where it belongs; yield what has no place."""
+    def _place(self, params: Mapping[str, Any], inputs: Inputs) -> Iterator[dict[str, Any]]:
+        """Put each value where it belongs; yield an error for what has no place."""
         for key, value in params.items():
             if key in self._flat:
-                node, name = self._flat[key]
-                if name in inputs[node]:
-                    yield _twice([key], [node, name])
-                inputs[node][name] = value
+                for node, name in self._flat[key]:
+                    if name in inputs[node]:
+                        yield _twice([key], [node, name])
+                    inputs[node][name] = value
             elif key not in self._nodes:
                 yield _unknown([key], [*self._flat, *self._nodes])
             elif not isinstance(value, dict):
-                yield {
-                    "pointer": pointer([key]),
-                    "message": f"expected an object with the parameters of this node, got {type_name(value)}",
-                    "expected": "object",
-                }
+                message = f"expected an object with parameters of this node, got {type_name(value)}"
+                yield {"pointer": pointer([key]), "message": message, "expected": "object"}
             else:
-                for name, item in value.items():
-                    if name not in self._nodes[key]:
-                        yield _unknown([key, name], list(self._nodes[key]))
-                    elif name in inputs[key]:
-                        yield _twice([key, name], [name])
-                    inputs[key].update({name: item} if name in self._nodes[key] else {})
+                yield from self._place_of_node(key, value, inputs[key])
+
+    def _place_of_node(self, node: str, value: dict[str, Any], inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for name, item in value.items():
+            if name not in self._nodes[node]:
+                yield _unknown([node, name], list(self._nodes[node]))
+                continue
+            if name in inputs:
+                yield _twice([node, name], [self._flat_name(node, name)])
+            inputs[name] = item
+
+    def _flat_name(self, node: str, name: str) -> str:
+        return next(flat for flat, targets in self._flat.items() if (node, name) in targets)
 
     def _as_given(self, found: str, params: Mapping[str, Any]) -> str:
-        """Return a pointer into the nodes' inputs as a pointer to what the caller gave, or should have."""
-        for name, (node, _) in self._flat.items():
-            nested, given = pointer([node, name]), params.get(node)
-            is_nested = isinstance(given, dict) and name in given
-            if not is_nested and (found == nested or found.startswith(f"{nested}/")):
-                return pointer([name]) + found.removeprefix(nested)
+        """Return a pointer into the nodes' inputs as a pointer to what the caller gave, or should have given."""
+        for flat, targets in self._flat.items():
+            for node, name in targets:
+                nested, given = pointer([node, name]), params.get(node)
+                is_nested = isinstance(given, dict) and name in given
+                if not is_nested and (found == nested or found.startswith(f"{nested}/")):
+                    return pointer([flat]) + found.removeprefix(nested)
         return found
 
     def _published(self) -> dict[str, Any]:
-        flat = {name: self._nodes[node][name] for name, (node, _) in self._flat.items()}
-        nested = {
-            node: {name: each for name, each in parameters.items() if self._flat.get(name, ("",))[0] != node}
-            for node, parameters in self._nodes.items()
-        }
-        properties = {name: parameter.schema for name, parameter in flat.items()}
-        properties |= {node: _of_node(parameters) for node, parameters in nested.items() if parameters}
-        required = [name for name, parameter in flat.items() if parameter.required]
-        required += [node for node, parameters in nested.items() if any(p.required for p in parameters.values())]
+        has_flat = {target for targets in self._flat.values() for target in targets}
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for flat, targets in self._flat.items():
+            parameters = [self._nodes[node][name] for node, name in targets]
+            properties[flat] = parameters[0].schema
+            required += [flat] if any(each.required for each in parameters) else []
+        for node, own in self._nodes.items():
+            rest = {name: parameter for name, parameter in own.items() if (node, name) not in has_flat}
+            if rest:
+                properties[node] = _of_node(rest)
+                required += [node] if any(parameter.required for parameter in rest.values()) else []
         return _object(properties, required)
 
 
-def expected_nodes(name: str, nodes: Nodes, expected: Mapping[str, Any] | None) -> Nodes:
-    """Return the parameters callers may give: what ``expected_parameters`` names, or everything that is open.
-
-    Raises:
-        ConfigurationError: It names a parameter that no node has or several have, or lacks one that must be given.
-    """
-    if not expected:
-        return {node: {n: p for n, p in each.items() if not p.configured} for node, each in nodes.items()}
-    schema = from_expected_parameters(expected)
-    chosen: Nodes = {node: {} for node in nodes}
-    for key, entry in schema["properties"].items():
-        if key in nodes and "properties" in entry:
-            for parameter, part in entry["properties"].items():
-                _choose(name, nodes, chosen, [key], parameter, part, parameter in entry.get("required", ()))
-        else:
-            having = [node for node, parameters in nodes.items() if key in parameters]
-            _choose(name, nodes, chosen, having, key, entry, key in schema["required"])
-    for node, parameter_name, parameter in _each(nodes):
-        if parameter.required and parameter_name not in chosen[node]:
-            raise ConfigurationError(
-                f'{name}: the node "{node}" needs "{parameter_name}": configure it, connect it, or add it to '
-                f"expected_parameters."
-            )
-    return chosen
-
-
-def _choose(
-    workflow: str, nodes: Nodes, chosen: Nodes, having: list[str], name: str, schema: dict[str, Any], required: bool
-) -> None:
-    known = sorted({each for parameters in nodes.values() for each in parameters})
-    having = [node for node in having if name in nodes[node]]
-    if not having:
-        near = nearest(name, known)
-        hint = f' Did you mean "{near}"?' if near else ""
-        raise ConfigurationError(
-            f'{workflow}: expected_parameters names "{name}", which no node takes from outside.{hint}'
-        )
-    if len(having) > 1:
-        raise ConfigurationError(
-            f'{workflow}: several nodes take "{name}" ({", ".join(having)}); in expected_parameters, name the node: '
-            f'{{"{having[0]}": {{"type": "object", "properties": {{"{name}": {{...}}}}}}}}.'
-        )
-    own = nodes[having[0]][name]
-    needed = required or (own.required and "default" not in schema)
-    chosen[having[0]][name] = Parameter(own.schema | schema, needed, own.configured, expected=True)
-
-
-def _each(nodes: Nodes) -> Iterator[tuple[str, str, Parameter]]:
-    for node, parameters in nodes.items():
-        for name, parameter in parameters.items():
-            yield node, name, parameter
+def _flat_names(nodes: Nodes, aliases: Aliases) -> Aliases:
+    open_ = {(node, name) for node, name, _ in each_parameter(nodes)}
+    flat = {alias: kept for alias, targets in aliases.items() if (kept := [each for each in targets if each in open_])}
+    named = {target for targets in flat.values() for target in targets}
+    count = Counter(name for _, name in open_)
+    for node, name, _ in each_parameter(nodes):
+        if count[name] == 1 and name not in nodes and name not in flat and (node, name) not in named:
+            flat[name] = [(node, name)]
+    return flat
 
 
 def _of_node(parameters: dict[str, Parameter]) -> dict[str, Any]:

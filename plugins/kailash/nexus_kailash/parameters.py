@@ -33,16 +33,27 @@ class Parameter:
         schema: Its JSON Schema.
         required: Whether a run without it fails.
         configured: Whether the workflow's author has set it already.
-        expected: Whether ``expected_parameters`` names it.
+        fill_in: Whether the schema's default is put in where callers give nothing; else the node has a default.
     """
 
     schema: dict[str, Any] = field(default_factory=dict)
     required: bool = False
     configured: bool = False
-    expected: bool = False
+    fill_in: bool = False
 
 
-def unconnected(workflow: Workflow) -> dict[str, dict[str, Parameter]]:
+Nodes = dict[str, dict[str, Parameter]]
+"""The parameters of each node, by their names."""
+
+
+def each_parameter(nodes: Nodes) -> Iterator[tuple[str, str, Parameter]]:
+    """Yield node, name and parameter."""
+    for node, parameters in nodes.items():
+        for name, parameter in parameters.items():
+            yield node, name, parameter
+
+
+def unconnected(workflow: Workflow) -> Nodes:
     """Return each node's parameters that no connection feeds: open ones, and configured ones as such."""
     return {node_id: _of_node(workflow, node_id) for node_id in workflow.nodes}
 

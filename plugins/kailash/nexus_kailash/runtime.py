@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import re
-import sys
+import weakref
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -71,9 +69,9 @@ class Runtime:
 
     def close(self) -> None:
         """Release what Kailash's runtime holds. The next run makes a new one."""
-        kailash, self._kailash = self._kailash, None
-        if kailash is not None:
-            kailash.close()
+        if self._kailash is not None:
+            self._kailash = None
+            self._close()
 
     def _open(self) -> AsyncLocalRuntime:
         from kailash.runtime.async_local import AsyncLocalRuntime
@@ -88,6 +86,7 @@ class Runtime:
         kailash.thread_pool.shutdown(wait=False)
         kailash.thread_pool = self._executor  # type: ignore[assignment]
         kailash.on_node_complete(_report)
+        self._close = weakref.finalize(self, kailash.close)  # also without `close`, when the process ends
         self._kailash = kailash
         return kailash
 
@@ -111,18 +110,3 @@ class _NodeThreads(Executor):
         call = asyncio.ensure_future(self._threads.run(run.context.run.outlives, function, *args, **kwargs))
         run.calls.append(call)
         return call
-
-
-def without_wasted_imports(workflow: Workflow) -> None:
-    """Spare each run imports that can't succeed or that no one uses.
-
-    Kailash imports pandas anew for every value it passes to a Python node, and every module that a code string may use
-    for each call of it. Looking for a module that is not installed takes Python 0.1 ms each time.
-    """
-    if "pandas" not in sys.modules and importlib.util.find_spec("pandas") is None:
-        sys.modules["pandas"] = None  # type: ignore[assignment]  # Python's own mark for "is not there"
-    for node in workflow._node_instances.values():
-        executor: Any = getattr(node, "executor", None)
-        code = getattr(node, "code", None)
-        if code and hasattr(executor, "allowed_modules"):
-            executor.allowed_modules &= set(re.findall(r"\w+", code))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
-from nexus_kailash.addresses import Addresses, expected_nodes
+from nexus_core.errors import ConfigurationError
+from nexus_kailash.addresses import Addresses
+from nexus_kailash.expected import aliases, allowed
 from nexus_kailash.parameters import unconnected
-from nexus_kailash.runtime import without_wasted_imports
+from nexus_kailash.tuning import tune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +38,8 @@ class KailashWorkflow(Workflow):
         self.runtime = runtime
         self._graph = graph
         self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]
-        nodes = unconnected(graph)
-        self._addresses = Addresses(expected_nodes(name, nodes, metadata.get("expected_parameters")))
-        without_wasted_imports(graph)
+        self._addresses = _addresses(name, graph, metadata.get("expected_parameters"))
+        tune(graph)
         super().__init__(
             name,
             input_schema=self._addresses.schema,
@@ -67,6 +68,15 @@ class KailashWorkflow(Workflow):
             if (reason := _failure(result)) is not None:
                 raise NodeFailed(f'node "{node}": {reason}')
         return {node: results.get(node) for node in self._leaves}
+
+
+def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None) -> Addresses:
+    nodes = unconnected(graph)
+    try:
+        named = aliases(graph, nodes)
+        return Addresses(allowed(nodes, named, expected), named)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{name}: {exc}") from None
 
 
 def _workflow_error(exc: BaseException | None) -> WorkflowError | None:
