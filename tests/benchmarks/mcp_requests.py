@@ -22,14 +22,14 @@ def modern(port: int) -> Load:
         "io.modelcontextprotocol/clientCapabilities": {},
     }
     headers = {**ACCEPT, "Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "add"}
-    return Load(port, "/mcp", _call({"_meta": meta}), '"structuredContent":{"sum":%d}', headers)
+    return Load(port, "/mcp", _call({"_meta": meta}), '"sum":%d}', headers)
 
 
 def legacy(port: int) -> Load:
     """Open sessions and return calls in them."""
     headers = {**ACCEPT, "Mcp-Protocol-Version": "2025-11-25"}
     sessions = [{"Mcp-Session-Id": _open_session(port)} for _ in range(SESSIONS)]
-    return Load(port, "/mcp", _call({}), '"structuredContent":{"sum":%d}', headers, sessions)
+    return Load(port, "/mcp", _call({}), '"sum":%d}', headers, sessions)
 
 
 def _call(extra: dict[str, Any]) -> str:

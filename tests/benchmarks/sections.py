@@ -38,19 +38,29 @@ def rest_load(port: int, path: str = "/api/workflows/add/execute") -> Load:
     return Load(port, path, '{"a": %d, "b": 0}', '"sum":%d}')
 
 
-def nexus(**arguments: int) -> Server:
-    """Start Nexus with free ports for its other channels."""
-    numbers = {"mcp": free_port(), "cli": free_port(), **arguments}
-    return Server("nexus_app.py", *[word for name, value in numbers.items() for word in (f"--{name}", str(value))])
+class NexusServer(Server):
+    """Nexus with every installed plugin, on free ports."""
+
+    def __init__(self, **arguments: int) -> None:
+        self.mcp_port = free_port()
+        numbers = {"mcp": self.mcp_port, "cli": free_port(), **arguments}
+        super().__init__(
+            "nexus_app.py", *[word for name, value in numbers.items() for word in (f"--{name}", str(value))]
+        )
+
+    async def settled(self) -> None:
+        """Wait until MCP answers too: its library is imported in the background, after REST has begun to answer."""
+        if find_spec("nexus_mcp"):
+            await self.answers(mcp_requests.modern(self.mcp_port))
 
 
-async def _throughput(
-    row: Row, ours: tuple[Server, Load], theirs: tuple[Server, Load], effort: Effort, *, wait: bool = True
-) -> Row:
+async def _throughput(row: Row, ours: tuple[Server, Load], theirs: tuple[Server, Load], effort: Effort) -> Row:
     """Compare two servers under the same load."""
     ours_load, theirs_load = (replace(load, seconds=effort.seconds) for _, load in (ours, theirs))
-    if wait:
-        await asyncio.gather(ours[0].answers(ours_load), theirs[0].answers(theirs_load))
+    for server, load in (ours, theirs):
+        await server.answers(load)
+        if isinstance(server, NexusServer):
+            await server.settled()
     return await paired(row, lambda: ours[0].measure(ours_load), lambda: theirs[0].measure(theirs_load), effort.rounds)
 
 
@@ -58,15 +68,18 @@ async def rest_bare(effort: Effort) -> list[Row]:
     """Compare a REST call with a bare Starlette route, and look at memory."""
     title = "a. REST: a typed function"
     row = Row(title, "add(a, b)", "bare Starlette route, same server", target=0.85)
-    memory = Row("g. Resident memory", "Nexus, every plugin, one function", "bare Starlette", "MB", note="idle")
+    memory = Row("g. Resident memory", "Nexus, every plugin, one function", "bare Starlette", "MB", note="REST answers")
+    with_mcp = replace(memory, note="MCP answers too", ours=[], theirs=[])
     loaded = replace(memory, note="after the load of a.", ours=[], theirs=[])
-    async with serving(nexus(), Server("starlette_app.py")) as (ours, bare):
+    async with serving(NexusServer(), Server("starlette_app.py")) as (ours, bare):
         pairs = (ours, rest_load(ours.port)), (bare, rest_load(bare.port))
         await asyncio.gather(*(server.answers(load) for server, load in pairs))
         _note_memory(memory, ours, bare)
-        await _throughput(row, *pairs, effort, wait=False)
+        await ours.settled()
+        _note_memory(with_mcp, ours, bare)
+        await _throughput(row, *pairs, effort)
         _note_memory(loaded, ours, bare)
-    return [row, memory, loaded]
+    return [row, memory, with_mcp, loaded]
 
 
 def _note_memory(row: Row, ours: Server, theirs: Server) -> None:
@@ -80,7 +93,7 @@ async def rest_peer(effort: Effort) -> list[Row]:
     row = Row(title, "add(a, b)", "register_handler(add)", target=1.5)
     memory = Row("g. Resident memory", "Nexus, every plugin, one function", "kailash-nexus", "MB", note="after b.")
     peer = Server("peer_app.py", "--mcp", str(free_port()), python=await peer_python())
-    async with serving(nexus(), peer) as (ours, theirs):
+    async with serving(NexusServer(), peer) as (ours, theirs):
         load = Load(theirs.port, "/workflows/add/execute", '{"inputs": {"a": %d, "b": 0}}', '"sum":%d}')
         await _throughput(row, (ours, rest_load(ours.port)), (theirs, load), effort)
         _note_memory(memory, ours, theirs)
@@ -91,7 +104,7 @@ async def kailash_peer(effort: Effort) -> list[Row]:
     """Compare the same Kailash workflow on both products."""
     row = Row("c. REST: a Kailash workflow of two nodes", "two_nodes", "kailash-nexus", target=1.2)
     peer = Server("peer_app.py", "--mcp", str(free_port()), "--kailash", "1", python=await peer_python())
-    async with serving(nexus(kailash=1), peer) as (ours, theirs):
+    async with serving(NexusServer(kailash=1), peer) as (ours, theirs):
         our_load = Load(ours.port, "/api/workflows/two_nodes/execute", '{"first": {"x": %d}}', '"z":%d}')
         their_load = Load(theirs.port, "/workflows/two_nodes/execute", '{"inputs": {"first": {"x": %d}}}', '"z":%d}')
         await _throughput(row, (ours, our_load), (theirs, their_load), effort)
@@ -114,18 +127,17 @@ async def mcp_fastmcp(effort: Effort) -> list[Row]:
 async def _mcp(effort: Effort, other: Server, against: str, target: float | None) -> list[Row]:
     title = "d. MCP over streamable HTTP: tools/call"
     rows = []
-    port = free_port()
-    async with serving(nexus(mcp=port), other) as (ours, theirs):
+    async with serving(NexusServer(), other) as (ours, theirs):
         for name, kind in (
             ("2026-07-28, no session", mcp_requests.modern),
             ("2025-11-25, sessions", mcp_requests.legacy),
         ):
             loads = []
-            for server, at in ((ours, port), (theirs, theirs.port)):
+            for server, at in ((ours, ours.mcp_port), (theirs, theirs.port)):
                 await server.answers(mcp_requests.modern(at))
                 loads.append(await asyncio.to_thread(kind, at))
             row = Row(title, name, against, target=target)
-            rows.append(await _throughput(row, (ours, loads[0]), (theirs, loads[1]), effort, wait=False))
+            rows.append(await _throughput(row, (ours, loads[0]), (theirs, loads[1]), effort))
     return rows
 
 
@@ -137,14 +149,13 @@ async def start_up(effort: Effort) -> list[Row]:
     bare = Row(title, "REST, every plugin", "bare Starlette", "s", better="lower")
     mcp = Row(title, "MCP, every plugin", unit="s", better="lower")
     for _ in range(effort.starts):
-        port = free_port()
-        row.ours.append(await _ready(nexus(mcp=port)))
+        row.ours.append(await _ready(NexusServer()))
         bare.ours.append(row.ours[-1])
         row.theirs.append(await _ready(Server("peer_app.py", "--mcp", str(free_port()), python=python), peer=True))
         bare.theirs.append(await _ready(Server("starlette_app.py")))
         if find_spec("nexus_mcp"):
-            port = free_port()
-            mcp.ours.append(await _ready(nexus(mcp=port), mcp_port=port))
+            server = NexusServer()
+            mcp.ours.append(await _ready(server, mcp_port=server.mcp_port))
     return [row, bare, *([mcp] if mcp.ours else [])]
 
 
@@ -193,7 +204,7 @@ async def many_workflows(effort: Effort) -> list[Row]:
     async with Invocations(10_000) as many, Invocations(10) as few:
         row = Row(title, "nexus.invoke", "with 10 workflows", "calls/s", 0.9)
         rows.append(await paired(row, many.measure, few.measure, 3 * effort.rounds))
-    async with serving(nexus(workflows=10_000), nexus(workflows=10)) as (many_server, few_server):
+    async with serving(NexusServer(workflows=10_000), NexusServer(workflows=10)) as (many_server, few_server):
         row = Row(title, "REST", "with 10 workflows", target=0.9)
         pairs = (many_server, rest_load(many_server.port)), (few_server, rest_load(few_server.port))
         rows.append(await _throughput(row, *pairs, effort))

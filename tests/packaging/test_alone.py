@@ -1,0 +1,222 @@
+"""Each plugin alone with the core, in an environment that holds nothing else: it works, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SERVE = """
+import asyncio, json, sys
+import shop
+from nexus_core import Nexus
+
+async def main():
+    nexus = Nexus(**{options})
+    nexus.register("add", shop.add)
+    async with nexus.serving() as listeners:
+        print(json.dumps({{name: each.url for each in listeners for name in each.channels}}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def serving(environment, **options: object) -> Iterator[dict[str, str]]:
+    """Serve the shop in the environment; yield each channel's URL."""
+    process = subprocess.Popen(
+        [environment.python, "-c", SERVE.format(options=options)], cwd=environment.work, env=environment.variables,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def post(url: str, value: object) -> object:
+    request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_the_core_alone_runs_workflows_in_process(make_environment):
+    core = make_environment("core")
+    done = core.script(
+        "import asyncio, shop\n"
+        "async def main():\n"
+        "    async with shop.nexus as nexus:\n"
+        "        print((await nexus.invoke('add', {'a': 41})).value)\n"
+        "asyncio.run(main())\n"
+    )
+    assert done.stdout == "{'sum': 42}\n"
+
+
+def test_the_core_alone_says_which_plugin_to_install(make_environment):
+    core = make_environment("core")
+    assert json.loads(core.run("nexus", "plugins", "list").stdout) == []
+    assert "pip install nexus-hub-cli" in core.run("nexus", "execute", "add", code=1).stderr
+    assert "pip install nexus-hub-cli" in core.run("nexus", code=1).stderr
+    refused = core.script("import shop; shop.nexus.start()", code=1)
+    assert refused.stderr.count("\n") == 1
+    assert "pip install nexus-hub-hypercorn" in refused.stderr
+    unknown = core.script("from nexus_core import Nexus; Nexus(cache_ttl=3)", code=1)
+    assert "pip install nexus-hub-cache" in unknown.stderr
+
+
+def test_the_command_line_alone(make_environment):
+    cli = make_environment("core", "cli")
+    app = ("nexus", "--app", "shop:nexus")
+    assert json.loads(cli.run(*app, "execute", "add", "--a", "2", "--b", "3").stdout)["result"] == {"sum": 5}
+    assert json.loads(cli.run(*app, "execute", "add", "--data", '{"a": 2}').stdout)["result"] == {"sum": 3}
+    assert [each["name"] for each in json.loads(cli.run(*app, "list").stdout)["workflows"]] == ["add"]
+    assert json.loads(cli.run(*app, "describe", "add").stdout)["input_schema"]["required"] == ["a"]
+    wrong = cli.run(*app, "execute", "add", "--a", "x", code=2)
+    assert wrong.stdout == ""
+    assert [each["name"] for each in json.loads(cli.run("nexus", "plugins", "list").stdout)] == ["cli"]
+
+
+def test_rest_alone(make_environment):
+    api = make_environment("core", "api", "hypercorn")
+    with serving(api, api_port=0) as urls:
+        assert list(urls) == ["api"]
+        assert post(f"{urls['api']}/api/workflows/add/execute", {"a": 2})["result"] == {"sum": 3}
+        with urllib.request.urlopen(f"{urls['api']}/openapi.json", timeout=10) as answer:
+            assert json.load(answer)["openapi"].startswith("3.1")
+
+
+def test_rest_without_a_server_mounts_and_says_what_serving_needs(make_environment):
+    api = make_environment("core", "api")
+    done = api.script(
+        "import asyncio, shop\n"
+        "async def main():\n"
+        "    app, sent = shop.nexus.asgi_app(), []\n"
+        "    path = '/api/workflows/add/execute'\n"
+        "    scope = {'type': 'http', 'method': 'POST', 'path': path, 'raw_path': path.encode(), 'root_path': '',\n"
+        "             'query_string': b'', 'http_version': '1.1', 'scheme': 'http', 'asgi': {'version': '3.0'},\n"
+        "             'headers': [(b'host', b'127.0.0.1'), (b'content-type', b'application/json')]}\n"
+        "    async def receive(): return {'type': 'http.request', 'body': b'{\"a\": 2}', 'more_body': False}\n"
+        "    async def send(message): sent.append(message)\n"
+        "    await app(scope, receive, send)\n"
+        "    print(sent[0]['status'], sent[1]['body'].decode())\n"
+        "asyncio.run(main())\n"
+    )
+    assert re.fullmatch(r'200 \{"result":\{"sum":3\},"run_id":"[0-9a-f]{32}"\}\n', done.stdout)
+    refused = api.script("import shop; shop.nexus.start()", code=1)
+    assert "pip install nexus-hub-hypercorn" in refused.stderr
+
+
+async def test_mcp_alone_over_http(make_environment):
+    from mcp import Client
+
+    mcp = make_environment("core", "mcp", "hypercorn")
+    with serving(mcp, mcp_port=0) as urls:
+        assert list(urls) == ["mcp"]
+        async with Client(f"{urls['mcp']}/mcp") as client:
+            result = await client.call_tool("add", {"a": 2})
+    assert result.structured_content["result"] == {"sum": 3}
+
+
+async def test_mcp_alone_on_stdio(make_environment):
+    from mcp import Client, StdioServerParameters
+
+    mcp = make_environment("core", "mcp")
+    server = StdioServerParameters(
+        command=mcp.python, args=["-m", "nexus_mcp", "shop:nexus"], cwd=mcp.work, env=mcp.variables
+    )
+    async with Client(server) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["add"]
+        result = await client.call_tool("add", {"a": 2})
+    assert result.structured_content["result"] == {"sum": 3}
+
+
+CHANNEL = '''
+from nexus_core import Channel, hookimpl
+
+class Echo(Channel):
+    """Answers with the path."""
+
+    name, port, port_option = "echo", 0, "echo_port"
+
+    def asgi_app(self):
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": scope["path"].encode()})
+        return app
+
+@hookimpl
+def nexus_register_channels(nexus):
+    return [Echo()]
+'''
+
+
+def test_the_server_alone_serves_anyones_channel(make_environment):
+    hypercorn = make_environment("core", "hypercorn")
+    (hypercorn.work / "echo.py").write_text(CHANNEL)
+    done = hypercorn.script(
+        "import asyncio, urllib.request, echo\n"
+        "from nexus_core import Nexus\n"
+        "async def main():\n"
+        "    async with Nexus(plugins=[echo]).serving() as listeners:\n"
+        "        url = listeners[0].url + '/hello'\n"
+        "        print(await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read()))\n"
+        "asyncio.run(main())\n"
+    )
+    assert done.stdout == "b'/hello'\n"
+
+
+def test_kailash_workflows_alone(make_environment):
+    kailash = make_environment("core", "kailash")
+    done = kailash.script(
+        "import asyncio, json\n"
+        "from kailash.workflow.builder import WorkflowBuilder\n"
+        "from nexus_core import Nexus\n"
+        "builder = WorkflowBuilder()\n"
+        "builder.add_node('PythonCodeNode', 'first', {'code': \"result = {'y': x + 1}\"})\n"
+        "async def main():\n"
+        "    async with Nexus() as nexus:\n"
+        "        nexus.register('increment', builder)\n"
+        "        print(json.dumps((await nexus.invoke('increment', {'first': {'x': 2}})).value))\n"
+        "asyncio.run(main())\n"
+    )
+    assert '{"y": 3}' in done.stdout.splitlines()[-1]
+
+
+COPYLEFT = re.compile(r"\b(A|L)?GPL|General Public|EUPL|European Union Public|SSPL|Business Source", re.IGNORECASE)
+LICENCES = """
+import json
+from importlib.metadata import distributions
+found = {}
+for each in distributions():
+    of = each.metadata
+    said = [of["License-Expression"] or of["License"] or "", *(of.get_all("Classifier") or [])]
+    found[of["Name"]] = [text.splitlines()[0] for text in said if text and (text is said[0] or "License" in text)]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("plugin", ["cli", "api", "hypercorn", "mcp", "kailash"])
+def test_nothing_that_is_required_is_copyleft(make_environment, plugin):
+    """Weak, file-level copyleft (MPL-2.0: the certificate list of certifi) asks nothing of those who only use it."""
+    names = ("core", "api", "hypercorn") if plugin == "api" else ("core", plugin)
+    found = json.loads(make_environment(*names).script(LICENCES).stdout)
+    assert "nexus-hub-core" in found
+    assert not [name for name, said in found.items() if not said]
+    assert not {name: said for name, said in found.items() if COPYLEFT.search(" ".join(said))}

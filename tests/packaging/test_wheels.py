@@ -1,0 +1,74 @@
+"""What the wheels hold and say about themselves."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, projects
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ALL = [pytest.param(project, id=project.distribution) for project in projects()]
+
+
+def wheel_of(project, wheels: dict[str, Path]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheels["core" if project.folder == ROOT else project.folder.name])
+
+
+def metadata_file(wheel: zipfile.ZipFile, name: str) -> bytes:
+    return wheel.read(next(each for each in wheel.namelist() if each.endswith(f".dist-info/{name}")))
+
+
+@pytest.mark.parametrize("project", ALL)
+def test_a_wheel_holds_its_package_and_nothing_else(project, wheels):
+    with wheel_of(project, wheels) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    there = {
+        str(path.relative_to(project.folder))
+        for path in project.package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert held == there
+    assert f"{project.package.name}/py.typed" in held
+    assert not [name for name in held if "tests" in Path(name).parts]
+
+
+@pytest.mark.parametrize("project", ALL)
+def test_a_wheel_brings_its_licence(project, wheels):
+    with wheel_of(project, wheels) as wheel:
+        licences = [name for name in wheel.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
+        assert len(licences) == 1
+        assert wheel.read(licences[0]) == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("project", ALL)
+def test_metadata(project, wheels):
+    with wheel_of(project, wheels) as wheel:
+        metadata = message_from_bytes(metadata_file(wheel, "METADATA"))
+        entry_points = metadata_file(wheel, "entry_points.txt").decode() if project.distribution != "nexus-hub" else ""
+    assert metadata["Name"] == project.distribution
+    assert metadata["Version"] == "0.1.0"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert len(metadata["Summary"]) > 20
+    assert metadata.get_payload().strip(), "the README is empty"
+    own = [each for each in metadata.get_all("Requires-Dist") or [] if each.startswith("nexus-hub")]
+    if project.folder == ROOT:
+        assert not own
+        assert "nexus = nexus_core.__main__:main" in entry_points
+    elif project.distribution != "nexus-hub":
+        assert own == ["nexus-hub-core<0.2,>=0.1"]
+        assert f"{project.folder.name} = {project.package.name}.plugin" in entry_points
+
+
+def test_no_two_distributions_have_the_same_file(wheels):
+    owners: Counter[str] = Counter()
+    for path in wheels.values():
+        with zipfile.ZipFile(path) as wheel:
+            owners.update(wheel.namelist())
+    assert not [name for name, count in owners.items() if count > 1]
