@@ -48,13 +48,22 @@ $(VENV)/tools: $(VENV)/installed tests/requirements.txt
 	$(PIP_INSTALL) --requirement tests/requirements.txt
 	@touch $@
 
-$(VENV)/quickstart: $(VENV)/installed $(wildcard $(QUICKSTART)/requirements.txt)
-	$(if $(wildcard $(QUICKSTART)/requirements.txt),$(PIP_INSTALL) --requirement $(QUICKSTART)/requirements.txt)
+# Its requirements name Nexus too, which is installed from here.
+$(VENV)/quickstart: $(VENV)/installed $(QUICKSTART)/requirements.txt
+	grep -v '^nexus-hub' $(QUICKSTART)/requirements.txt | $(PIP_INSTALL) --requirement /dev/stdin
 	@touch $@
 
 # Use
 
 run: $(VENV)/quickstart
+	@printf '%s\n' \
+		"REST          http://127.0.0.1:$${NEXUS_API_PORT:-8000}/docs" \
+		"              curl -s http://127.0.0.1:$${NEXUS_API_PORT:-8000}/api/workflows/country_summary/execute \\" \
+		"                -H 'Content-Type: application/json' -d '{\"country\": \"CH\"}'" \
+		"command line  $(BIN)/nexus --connect http://127.0.0.1:$${NEXUS_CLI_PORT:-8001} execute country_summary --country CH" \
+		"MCP           http://127.0.0.1:$${NEXUS_MCP_PORT:-3001}/mcp; clients are configured with"
+	@$(BIN)/nexus --app $(QUICKSTART)/app.py:nexus mcp-config
+	@echo 'Ctrl-C ends it.'
 	@$(BIN)/python $(QUICKSTART)/app.py
 
 test: $(VENV)/tools
