@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING
 
 from nexus_core.asgi import send_error
 from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, RequestTooLarge
+from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
     from nexus_core.alarms import Alarms
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a body that nobody wants is taken and thrown away after the answer. A connection that is closed
+while data comes in is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
+
+_DIGITS = 19
+"""Characters of a Content-Length that is not read: nobody sends that much."""
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
 
@@ -44,21 +52,28 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = 0
+        length: int | None = None
         chunked = False
         for name, value in scope["headers"]:
             if name == b"content-length":
-                length = int(value) if value.isdigit() else -1
+                length = int(value) if value.isdigit() and len(value) < _DIGITS else -1
             elif name == b"transfer-encoding":
                 chunked = True
-        if chunked and length:
-            await send_error(scope, send, _ambiguous(), close=True)
-        elif length < 0:
-            await send_error(scope, send, MalformedRequest("Content-Length is not a number."), close=True)
-        elif length > self._max_body_bytes:
-            await send_error(scope, send, _too_large(self._max_body_bytes), close=True)
+        if length is None or not chunked:
+            # HTTP/2 and later need neither header for a body.
+            has_body = bool(length) or chunked or scope.get("http_version", "2")[:2] != "1."
+            await self._pass_on(_Exchange(scope, receive, send, self._max_body_bytes, has_body), length or 0)
         else:
-            exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+            await send_error(scope, send, _ambiguous(), close=True)
+
+    async def _pass_on(self, exchange: _Exchange, length: int) -> None:
+        if length < 0:
+            await exchange.refuse(MalformedRequest("Content-Length is not a number."))
+        elif length > self._max_body_bytes:
+            await exchange.refuse(_too_large(self._max_body_bytes))
+        elif exchange.complete:
+            await exchange.run(self._app)
+        else:
             alarm = self._alarms.set(self._body_timeout, exchange.expire)
             try:
                 await exchange.run(self._app)
@@ -75,34 +90,29 @@ def _too_large(limit: int) -> RequestTooLarge:
 
 
 class _Exchange:
-    """One request and its answer. Once refused, the application sees a disconnect and what it sends goes nowhere."""
+    """One request and its answer. Once refused, the application sees a disconnect and what it sends goes nowhere.
 
-    __slots__ = (
-        "_complete",
-        "_expired",
-        "_left",
-        "_limit",
-        "_receive",
-        "_refused",
-        "_scope",
-        "_send",
-        "_started",
-        "_waiting",
-    )
+    Attributes:
+        complete: Whether the whole body has been received.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    __slots__ = ("_expired", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started", "_waiting",
+                 "complete")  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int, has_body: bool) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self._limit = self._left = limit
-        self._complete = self._expired = self._refused = self._started = False
+        self.complete = not has_body
+        self._expired = self._refused = self._started = False
         self._waiting: asyncio.Task[object] | None = None
 
     def expire(self) -> None:
-        """Stop waiting for the body: its time is up."""
+        """Wait no longer for the body: its time is up."""
+        self._expired = True
         if self._waiting is not None:
             self._waiting.cancel()
-            self._expired = True
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -110,43 +120,64 @@ class _Exchange:
         except Exception:
             if self._refused:
                 return
-            log.exception("A channel's application raised on %s", self._scope["path"])
+            log.exception("A channel's application raised on %s", printable(self._scope["path"], 200))
             if self._started:
                 raise
-            await self._refuse(NexusError("Something went wrong inside the server; its log has the reason."))
+            await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
 
     async def receive(self) -> Message:
-        if self._complete:
-            return await self._receive()
         if self._refused:
             return _DISCONNECT
+        if self.complete:
+            return await self._receive()
+        if self._expired:
+            return await self._refuse_late()
         self._waiting = waiting = asyncio.current_task()
         try:
             message = await self._receive()
         except asyncio.CancelledError:
-            if waiting is None or not self._expired:
+            if waiting is None or not self._expired or waiting.uncancel():
                 raise
-            waiting.uncancel()
-            return await self._refuse(RequestTimeout("The body did not arrive in time (body_timeout)."))
+            return await self._refuse_late()
         finally:
             self._waiting = None
         if message["type"] != "http.request":
-            self._complete = True
+            self.complete = True
             return message
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            return await self._refuse(_too_large(self._limit))
-        self._complete = not message.get("more_body", False)
+            return await self.refuse(_too_large(self._limit))
+        self.complete = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         if self._refused:
             return
         self._started = True
-        await self._send(message)
+        if self.complete or message["type"] != "http.response.body" or message.get("more_body"):
+            await self._send(message)
+        else:
+            await self._send_last(message)
 
-    async def _refuse(self, error: NexusError) -> Message:
+    async def _send_last(self, message: Message) -> None:
+        """Send the end of the answer to a request whose body nobody has read; see `LINGER_SECONDS`."""
+        await self._send({**message, "more_body": True})
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self.complete:
+                    rest = await self._receive()
+                    self.complete = rest["type"] != "http.request" or not rest.get("more_body", False)
+        except TimeoutError:
+            log.debug("A client went on sending after it had its answer")
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def refuse(self, error: NexusError) -> Message:
+        """Answer with an error, if nothing has been answered yet, and let the application believe the caller left."""
         if not self._started:
-            await send_error(self._scope, self._send, error, close=True)
+            await send_error(self._scope, self.send, error, close=True)
         self._refused = True
         return _DISCONNECT
+
+    async def _refuse_late(self) -> Message:
+        self.complete = True  # there is nothing to wait for
+        return await self.refuse(RequestTimeout("The body did not arrive in time (body_timeout)."))
