@@ -233,8 +233,13 @@ class Nexus:
         task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
         run.attach(task)
         self._submitted.add(task)
-        task.add_done_callback(self._submitted.discard)
+        task.add_done_callback(lambda task: self._submission_ended(task, run))
         return run
+
+    def _submission_ended(self, task: asyncio.Task[None], run: Run) -> None:
+        self._submitted.discard(task)
+        # Cancelled before its first step, a task never enters the coroutine that would say so.
+        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
 
     async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
         try:
