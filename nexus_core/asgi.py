@@ -72,7 +72,9 @@ class Embedded:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def send_error(scope: Scope, send: Send, error: NexusError, *, close: bool = False) -> None:
+async def send_error(
+    scope: Scope, send: Send, error: NexusError, *, close: bool = False, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
     """Answer with problem details (RFC 9457), or refuse a WebSocket.
 
     Args:
@@ -80,16 +82,17 @@ async def send_error(scope: Scope, send: Send, error: NexusError, *, close: bool
         send: Where the answer goes.
         error: What is wrong.
         close: Whether the connection must not be used again, because the request was not read to its end.
+        headers: Further headers of the answer.
     """
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
         return
-    headers = [(b"content-type", b"application/problem+json"), *error_headers(error)]
+    every = [(b"content-type", b"application/problem+json"), *error_headers(error), *headers]
     if close and scope.get("http_version") in ("1.0", "1.1"):
-        headers.append((b"connection", b"close"))
+        every.append((b"connection", b"close"))
     body = msgspec.json.encode(error.problem())
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    every.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": every})
     await send({"type": "http.response.body", "body": body})
 
 

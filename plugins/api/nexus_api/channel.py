@@ -99,16 +99,18 @@ def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
 class _Answer:
     """An ASGI response that sends problem details."""
 
-    def __init__(self, error: NexusError) -> None:
+    def __init__(self, error: NexusError, *headers: tuple[bytes, bytes]) -> None:
         self._error = error
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_error(scope, send, self._error)
+        await send_error(scope, send, self._error, headers=self._headers)
 
 
 async def _http_error(_: Request, exc: Any) -> Any:
     if exc.status_code == 405:
-        return _Answer(MethodNotAllowed(f"Allowed here: {exc.headers.get('Allow', '')}."))
+        allowed = exc.headers.get("Allow", "")
+        return _Answer(MethodNotAllowed(f"Allowed here: {allowed}."), (b"allow", allowed.encode()))
     return _Answer(NotFound("Nothing answers at this address."))
 
 

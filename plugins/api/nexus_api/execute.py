@@ -35,7 +35,7 @@ class Execute:
             invocation = invocation_of(scope, headers, scope["path_params"]["name"], params)
             wait = seconds_to_wait(scope, headers)
             if wait is not None:
-                await self._detached(invocation, wait, send)
+                await self._detached(invocation, wait, scope, send)
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)
             else:
@@ -45,14 +45,14 @@ class Execute:
         except NexusError as exc:
             await send_error(scope, send, exc)
 
-    async def _detached(self, invocation: Invocation, wait: float, send: Send) -> None:
+    async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
         run = self._nexus.submit(invocation)
         await run.settled()  # what the policies refuse is refused at once
         if await run.wait(wait):
             result = await run.outcome()
             await send_json(send, result.reply(), headers=((b"preference-applied", f"wait={wait:g}".encode()),))
             return
-        location = (b"location", f"/api/runs/{run.id}".encode())
+        location = (b"location", f"{scope.get('root_path', '')}/api/runs/{run.id}".encode())
         await send_json(send, encode(run.to_dict()), 202, (location, (b"retry-after", b"1")))
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:

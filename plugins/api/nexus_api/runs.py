@@ -41,7 +41,8 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
         run = nexus.runs.get(request.path_params["run_id"])
         wait = seconds_to_wait(request.scope, dict(request.scope["headers"]))
         if wait:
-            await run.wait(wait)
+            with CallerLeaves(nexus.alarms, request.receive):
+                await run.wait(wait)
         return json_answer(run.to_dict())
 
     async def cancel(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _JSON = (b"content-type", b"application/json")
 _TEXT_LIMIT = 255
 """Characters of a header that names something of the caller's: a session, an idempotency key."""
+
+_SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,6})?")
+_LONGEST_WAIT = 3600
 
 encode = msgspec.json.Encoder().encode
 
@@ -64,22 +68,21 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
     Raises:
         MalformedRequest: It is not a number of seconds.
     """
-    query: bytes = scope["query_string"]
+    preferences, query = headers.get(b"prefer"), scope["query_string"]
+    if preferences is None and not query:
+        return None
     text = None
-    for part in headers.get(b"prefer", b"").split(b","):
-        if part.strip().lower().startswith(b"wait="):
-            text = part.split(b"=", 1)[1]
-    for part in query.split(b"&") if query else ():
+    for part in preferences.split(b",") if preferences else ():
+        name, _, value = part.partition(b";")[0].partition(b"=")
+        if name.strip().lower() == b"wait":
+            text = value.strip().strip(b'"')
+    for part in query.split(b"&"):
         if part.startswith(b"wait="):
             text = part[5:]
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise MalformedRequest("wait must be a number of seconds from 0 to 3600.")
+    if not _SECONDS.fullmatch(text) or (seconds := float(text)) > _LONGEST_WAIT:
+        raise MalformedRequest(f"wait must be a number of seconds from 0 to {_LONGEST_WAIT}.")
     return seconds
 
 
@@ -93,11 +96,14 @@ async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str
     if message["type"] == "http.disconnect":
         return None
     body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+        body = b"".join(parts)
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
         raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
