@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from nexus_core import Context, Nexus, WorkflowError
 
-ERAS = ("2026-07-28", "legacy")
+ERAS = ("auto", "legacy")
 
 
 class Node(BaseModel):

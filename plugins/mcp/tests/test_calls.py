@@ -12,7 +12,7 @@ from mcp import MCPError
 
 
 async def test_eras_are_what_they_are_called(client, era):
-    expected = {"legacy": "2025-11-25"}.get(era, era)
+    expected = {"legacy": "2025-11-25", "auto": "2026-07-28"}[era]
     assert client.protocol_version == expected
 
 

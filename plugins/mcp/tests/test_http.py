@@ -225,7 +225,7 @@ async def test_the_session_limit_holds_for_requests_without_session(build, kit, 
     nexus = build(max_concurrent_sessions=2)
     async with (
         kit.serving(nexus) as address,
-        kit.connected(address, "2026-07-28") as client,
+        kit.connected(address, "auto") as client,
         httpx2.AsyncClient(headers=kit.accept) as http,
     ):
         async with client.listen(tools_list_changed=True), anyio.create_task_group() as group:

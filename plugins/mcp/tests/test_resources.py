@@ -74,7 +74,7 @@ async def test_sessions_hear_of_changed_lists(build, kit, change):
 
 async def test_listeners_without_session_hear_of_changed_lists(build, kit):
     nexus = build()
-    async with kit.serving(nexus) as address, kit.connected(address, "2026-07-28") as client:
+    async with kit.serving(nexus) as address, kit.connected(address, "auto") as client:
         assert client.server_capabilities.tools.list_changed
         async with client.listen(tools_list_changed=True) as changes:
             nexus.register("late", lambda: 1)
@@ -104,7 +104,7 @@ async def test_lists_follow_the_registry(build, kit, era):
 
 async def test_listeners_without_session_hear_of_a_run_that_ends(build, kit, seen):
     nexus = build()
-    async with kit.serving(nexus) as address, kit.connected(address, "2026-07-28") as client:
+    async with kit.serving(nexus) as address, kit.connected(address, "auto") as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "sleep", {"seconds": 60})
             await kit.until(lambda: seen.started == 1)
