@@ -1,11 +1,10 @@
 """The world's airports, on every channel: a Kailash workflow, a typed function with progress, and a stream."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import airportsdata
@@ -84,6 +83,7 @@ async def nearest_airports(latitude: float, longitude: float, context: Context, 
     Args:
         latitude: Degrees north of the equator.
         longitude: Degrees east of Greenwich.
+        context: Takes the progress; Nexus gives it.
         limit: How many to return.
     """
     found = []
@@ -117,7 +117,7 @@ async def journey(codes: list[str]) -> AsyncIterator[Leg]:
         codes: The airports' three-letter codes (IATA), in the order in which they are visited.
     """
     travelled = 0.0
-    for start, end in zip(codes, codes[1:], strict=False):
+    for start, end in pairwise(codes):
         km = distance_km(*position(start), *position(end))
         travelled += km
         yield Leg(start, end, round(km), round(travelled))

@@ -10,8 +10,8 @@ from nexus_kailash.library import require_node
 from nexus_kailash.parameters import accepts_any, connected, names
 
 if TYPE_CHECKING:
-    from kailash.workflow.builder import WorkflowBuilder
-    from kailash.workflow.graph import Workflow
+    from kailash.workflow.builder import WorkflowBuilder  # type: ignore[import-untyped]
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 
 def built(name: str, builder: WorkflowBuilder) -> Workflow:
@@ -38,7 +38,8 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     What a node needs and does not get from its configuration or a connection is not missing: callers give it.
 
     Raises:
-        ConfigurationError: It has no node, has a cycle, or a connection to an input that its node does not have.
+        ConfigurationError: It has no node, a cycle, code that Kailash does not run, or a connection to an input that its
+            node does not have.
     """
     if not workflow.nodes:
         raise ConfigurationError(f"{name}: the workflow has no node.")
@@ -52,7 +53,18 @@ def checked(name: str, workflow: Workflow) -> Workflow:
         )
     for node_id in workflow.nodes:
         _check_connections(name, node_id, workflow)
+        _check_code(name, node_id, workflow.get_node(node_id))
     return workflow
+
+
+def _check_code(name: str, node_id: str, node: Any) -> None:
+    """Let Kailash's own check refuse now what it would refuse in each run."""
+    code, check = getattr(node, "code", None), getattr(getattr(node, "executor", None), "check_code_safety", None)
+    if code and check and getattr(node, "sandbox_mode", "") != "trusted":
+        try:
+            check(code)
+        except Exception as exc:
+            raise ConfigurationError(f'{name}: node "{node_id}": {_reason(exc)}') from exc
 
 
 def _check_connections(name: str, node_id: str, workflow: Workflow) -> None:

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PROVIDED = frozenset(
-    {"get_input_data_path", "get_output_data_path", "get_data_path", "get_workflow_context", "set_workflow_context"}
+    {
+        "get_input_data_path",
+        "get_output_data_path",
+        "get_data_path",
+        "get_workflow_context",
+        "set_workflow_context",
+        "get_resource",
+    }
 )
 """What Kailash itself puts into the namespace of a code string, beside modules."""
 

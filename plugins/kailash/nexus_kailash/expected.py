@@ -12,7 +12,7 @@ from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kailash.workflow.graph import Workflow
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 Aliases = dict[str, list[tuple[str, str]]]
 """The node parameters behind a name of the author's own."""

@@ -62,7 +62,7 @@ def require_node(name: str) -> None:
     Raises:
         ConfigurationError: There is no such node; the message has the nearest one. Or it can't be imported.
     """
-    from kailash.nodes.base import NodeRegistry
+    from kailash.nodes.base import NodeRegistry  # type: ignore[import-untyped]
 
     registered = NodeRegistry.list_nodes()
     if name in registered or (import_node(name) and name in NodeRegistry.list_nodes()):
@@ -78,7 +78,7 @@ def complete_node_registry() -> None:
     The registry is one for the whole process; doing this twice changes nothing.
     """
     from kailash.nodes.base import NodeRegistry
-    from kailash.sdk_exceptions import NodeConfigurationError
+    from kailash.sdk_exceptions import NodeConfigurationError  # type: ignore[import-untyped]
 
     registered_only = NodeRegistry.get
     if getattr(registered_only, "imports_nodes", False):
@@ -96,4 +96,4 @@ def complete_node_registry() -> None:
             return registered_only(node_name)
 
     get.imports_nodes = True  # type: ignore[attr-defined]
-    NodeRegistry.get = classmethod(get)  # type: ignore[method-assign, assignment]
+    NodeRegistry.get = classmethod(get)

@@ -12,8 +12,8 @@ from nexus_kailash.code import free_names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kailash.nodes.base import NodeParameter
-    from kailash.workflow.graph import Workflow
+    from kailash.nodes.base import NodeParameter  # type: ignore[import-untyped]
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 _STRUCTURE = frozenset(
     {

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kailash.runtime.async_local import AsyncLocalRuntime
-    from kailash.runtime.durable import NodeCompletionEvent
-    from kailash.workflow.graph import Workflow
+    from kailash.runtime.async_local import AsyncLocalRuntime  # type: ignore[import-untyped]
+    from kailash.runtime.durable import NodeCompletionEvent  # type: ignore[import-untyped]
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
     from nexus_core import Context
     from nexus_core.threads import DaemonThreads
@@ -57,6 +57,7 @@ class Runtime:
         run = _Run(context, len(workflow.nodes))
         token = _current.set(run)
         try:
+            results: dict[str, Any]
             results, _ = await kailash.execute_workflow_async(workflow, inputs)
         except BaseException:
             for call in run.calls:  # Kailash leaves the neighbours of a failed node running
@@ -84,7 +85,7 @@ class Runtime:
             execution_timeout=0,  # the deadline is Nexus's
         )
         kailash.thread_pool.shutdown(wait=False)
-        kailash.thread_pool = self._executor  # type: ignore[assignment]
+        kailash.thread_pool = self._executor
         kailash.on_node_complete(_report)
         self._close = weakref.finalize(self, kailash.close)  # also without `close`, when the process ends
         self._kailash = kailash

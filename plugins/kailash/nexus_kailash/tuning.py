@@ -1,21 +1,32 @@
-"""Takes out of a workflow, once, what each of its runs would do in vain. No run gives another result for it.
+"""Prepares a workflow, once, for many runs side by side in a server's process. No result changes by it.
 
-Kailash 2.65 passes every value that goes to a Python node through a check that imports pandas anew, and imports every
-module that a code string might use for each call of it. Python needs 0.1 ms to find that a module is not installed, so
-a thousand rows of ten columns spend a second on it. The Python node also takes its constructor's arguments for inputs:
-it checks them like the others, and warns of them in each run.
+Kailash 2.65 works in vain: it passes every value that goes to a Python node through a check that imports pandas anew,
+and imports every module that a code string might use for each call of it. Python needs 0.1 ms to find that a module is
+not installed, so a thousand rows of ten columns spend a second on it. The Python node also takes its constructor's
+arguments for inputs: it checks them like the others, and warns of them in each run.
+
+And it changes the process while code strings run: the address space is held at 512 MB above what it is, so that with a
+few dozen threads no other one can start, here or in the rest of the server; and ``asyncio.create_task`` is replaced by
+a function that takes no name, so that other people's tasks fail.
 """
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import importlib.util
 import inspect
 import re
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kailash.workflow.graph import Workflow
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
+
+
+DEFAULT_MEMORY_LIMIT = 512 * 1024 * 1024
+"""Kailash's own, in bytes. Another one is the author's, and stays."""
 
 
 def tune(workflow: Workflow) -> None:
@@ -23,8 +34,11 @@ def tune(workflow: Workflow) -> None:
     note_missing("pandas")
     for node_id in workflow.nodes:
         node: Any = workflow.get_node(node_id)
-        if (type(node).__module__, type(node).__qualname__) == ("kailash.nodes.code.python", "PythonCodeNode"):
-            _tune_python(node)
+        match type(node).__module__, type(node).__qualname__:
+            case "kailash.nodes.code.python", "PythonCodeNode":
+                _tune_python(node)
+            case "kailash.nodes.code.async_python", "AsyncPythonCodeNode":
+                _tune_async_python(node)
 
 
 def note_missing(module: str) -> None:
@@ -37,6 +51,9 @@ def note_missing(module: str) -> None:
 
 
 def _tune_python(node: Any) -> None:
+    if node.executor.security_config.memory_limit == DEFAULT_MEMORY_LIMIT:
+        node.executor.security_config = copy.copy(node.executor.security_config)
+        node.executor.security_config.memory_limit = 0
     words = set(re.findall(r"\w+", node.code or ""))
     node.executor.allowed_modules &= words  # whether an import is allowed is not decided by this list
     declared = node.get_parameters()
@@ -46,3 +63,24 @@ def _tune_python(node: Any) -> None:
         for name, value in node.config.items()
         if name not in constructor or name in words or name in declared
     }
+
+
+def _tune_async_python(node: Any) -> None:
+    if node.max_memory_mb * 1024 * 1024 == DEFAULT_MEMORY_LIMIT:
+        node.max_memory_mb = 0
+    module = sys.modules[type(node).__module__]
+    if getattr(module, "asyncio", None) is asyncio:
+        module.asyncio = _OwnAsyncio()  # type: ignore[attr-defined]
+
+
+class _OwnAsyncio(types.ModuleType):
+    """What Kailash's async node sees as ``asyncio``: all of it, but what the node sets there reaches nobody."""
+
+    def __init__(self) -> None:
+        super().__init__("asyncio", asyncio.__doc__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Forget it."""

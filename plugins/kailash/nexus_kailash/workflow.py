@@ -14,7 +14,7 @@ from nexus_kailash.tuning import tune
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kailash.workflow.graph import Workflow as Graph
+    from kailash.workflow.graph import Workflow as Graph  # type: ignore[import-untyped]
 
     from nexus_core import Context
     from nexus_kailash.runtime import Runtime
