@@ -25,6 +25,7 @@ ERROR_KEY = "nexus/error"
 """Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
 
 _TRACE = ("traceparent", "tracestate")
+_HEADERS = frozenset({b"authorization", b"x-nexus-session", b"traceparent", b"tracestate"})
 
 
 class Calls:
@@ -60,18 +61,12 @@ class Calls:
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
     ) -> Invocation:
         invocation = Invocation(name, arguments, "mcp", timeout=self._timeout)
-        trace = meta
         if request is None:
             _identify_by_environment(invocation)
         else:
-            headers = request.headers
-            if authorization := headers.get("authorization"):
-                invocation.credentials = {"authorization": authorization}
-            invocation.session_id = headers.get("x-nexus-session")
-            invocation.client_address = request.client.host if request.client else None
-            trace = meta if "traceparent" in meta else headers
-        if "traceparent" in trace:
-            invocation.trace = {key: value for key in _TRACE if isinstance(value := trace.get(key), str)}
+            _identify_by_request(invocation, request)
+        if "traceparent" in meta:
+            invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
         if isinstance(session_id := meta.get(SESSION_KEY), str):
             invocation.session_id = session_id
         if isinstance(key := meta.get(IDEMPOTENCY_KEY), str):
@@ -94,6 +89,19 @@ class Calls:
             return await run.outcome()
         finally:
             run.cancel()
+
+
+def _identify_by_request(invocation: Invocation, request: Request) -> None:
+    # One pass over the raw headers: Starlette's look-ups decode every header anew.
+    headers = {name: value for name, value in request.scope["headers"] if name in _HEADERS}
+    if (authorization := headers.get(b"authorization")) is not None:
+        invocation.credentials = {"authorization": authorization.decode("latin-1")}
+    if (session_id := headers.get(b"x-nexus-session")) is not None:
+        invocation.session_id = session_id.decode("latin-1")
+    if b"traceparent" in headers:
+        invocation.trace = {k: headers[k.encode()].decode("latin-1") for k in _TRACE if k.encode() in headers}
+    if client := request.scope.get("client"):
+        invocation.client_address = client[0]
 
 
 def _identify_by_environment(invocation: Invocation) -> None:

@@ -72,6 +72,8 @@ class McpChannel(Channel):
         return self._loading
 
     async def _transport(self) -> HttpTransport:
+        if self._loading is not None and self._loading.done() and self._loading.exception() is None:
+            return self._loading.result()
         return await asyncio.shield(self._load())
 
     async def _start_transport(self) -> HttpTransport:
