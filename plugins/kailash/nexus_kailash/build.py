@@ -38,8 +38,8 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     What a node needs and does not get from its configuration or a connection is not missing: callers give it.
 
     Raises:
-        ConfigurationError: It has no node, a cycle, code that Kailash does not run, or a connection to an input that its
-            node does not have.
+        ConfigurationError: It has no node, a cycle, code that Kailash does not run, or a connection to an
+            input that its node does not have.
     """
     if not workflow.nodes:
         raise ConfigurationError(f"{name}: the workflow has no node.")

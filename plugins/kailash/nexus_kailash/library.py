@@ -23,7 +23,7 @@ _DEFINITION = re.compile(
 
 @cache
 def node_modules() -> dict[str, str]:
-    """Return the module of each node in Kailash's library, without importing any."""
+    """Return the module of each node in Kailash's library, and of this plugin's own one, without importing any."""
     spec = importlib.util.find_spec("kailash.nodes")
     modules: dict[str, str] = {}
     for location in (spec.submodule_search_locations or ()) if spec else ():
@@ -35,6 +35,7 @@ def node_modules() -> dict[str, str]:
             if "@register_node" in source:  # far quicker than the pattern, and most files have none
                 for found in _DEFINITION.finditer(source):
                     modules.setdefault(found["alias"] or found["name"], module)
+    modules.setdefault("DataProcessorNode", "nexus_kailash.processor")
     return modules
 
 
