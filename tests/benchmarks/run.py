@@ -63,12 +63,12 @@ def main() -> None:
     given = _arguments()
     circumstances = _circumstances()
     rows = asyncio.run(_measure(given.only or [*SECTIONS], QUICK if given.quick else FULL))
-    print(table(rows))
-    print(f"\nPython {circumstances['python']}, {circumstances['processors']} processors, {circumstances['system']}")
-    print(", ".join(f"{name} {version}" for name, version in circumstances["versions"].items()))  # type: ignore[attr-defined]
     output = given.output or RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({**circumstances, "rows": [row.to_dict() for row in rows]}, indent=2) + "\n")
+    print(table(rows))
+    print(f"\nPython {circumstances['python']}, {circumstances['processors']} processors, {circumstances['system']}")
+    print(", ".join(f"{name} {version}" for name, version in circumstances["versions"].items()))  # type: ignore[attr-defined]
     print(f"\nWritten to {output}")
 
 

@@ -19,7 +19,10 @@ from processes import PROGRAMS, Server, free_port, run_once, serving
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds of pairs, seconds of load in each, fresh processes in each comparison."""
+    """How much is measured: rounds of pairs, seconds of load in each, fresh processes in each comparison.
+
+    Many short rounds beat few long ones: what else the machine does then hits both members of a pair.
+    """
 
     rounds: int
     seconds: float
@@ -27,8 +30,8 @@ class Effort:
     processes: int
 
 
-QUICK = Effort(rounds=4, seconds=0.8, starts=3, processes=7)
-FULL = Effort(rounds=12, seconds=2.0, starts=9, processes=25)
+QUICK = Effort(rounds=8, seconds=0.5, starts=3, processes=7)
+FULL = Effort(rounds=30, seconds=1.0, starts=9, processes=25)
 
 Section = Callable[[Effort], Awaitable[list[Row]]]
 
