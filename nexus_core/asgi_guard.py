@@ -59,26 +59,23 @@ class Guard:
                 length = int(value) if value.isdigit() and len(value) < _DIGITS else -1
             elif name == b"transfer-encoding":
                 chunked = True
-        if length is None or not chunked:
-            # HTTP/2 and later need neither header for a body.
-            has_body = bool(length) or chunked or scope.get("http_version", "2")[:2] != "1."
-            await self._pass_on(_Exchange(scope, receive, send, self._max_body_bytes, has_body), length or 0)
-        else:
-            await send_error(scope, send, _ambiguous(), close=True)
-
-    async def _pass_on(self, exchange: _Exchange, length: int) -> None:
-        if length < 0:
+        # HTTP/2 and later need neither header for a body.
+        has_body = bool(length) or chunked or scope.get("http_version", "2")[:2] != "1."
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes, has_body)
+        if chunked and length is not None:
+            await exchange.refuse(_ambiguous())
+        elif length is not None and length < 0:
             await exchange.refuse(MalformedRequest("Content-Length is not a number."))
-        elif length > self._max_body_bytes:
+        elif length is not None and length > self._max_body_bytes:
             await exchange.refuse(_too_large(self._max_body_bytes))
-        elif exchange.complete:
-            await exchange.run(self._app)
-        else:
+        elif has_body:
             alarm = self._alarms.set(self._body_timeout, exchange.expire)
             try:
                 await exchange.run(self._app)
             finally:
                 self._alarms.clear(alarm)
+        else:
+            await exchange.run(self._app)
 
 
 def _ambiguous() -> MalformedRequest:
@@ -93,7 +90,7 @@ class _Exchange:
     """One request and its answer. Once refused, the application sees a disconnect and what it sends goes nowhere.
 
     Attributes:
-        complete: Whether the whole body has been received.
+        complete: Whether the whole body has been received, or there is none.
     """
 
     __slots__ = ("_expired", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started", "_waiting",
@@ -114,6 +111,9 @@ class _Exchange:
         if self._waiting is not None:
             self._waiting.cancel()
 
+    def _is_late(self) -> bool:
+        return self._expired
+
     async def run(self, app: ASGIApp) -> None:
         try:
             await app(self._scope, self.receive, self.send)
@@ -130,13 +130,13 @@ class _Exchange:
             return _DISCONNECT
         if self.complete:
             return await self._receive()
-        if self._expired:
+        if self._is_late():
             return await self._refuse_late()
         self._waiting = waiting = asyncio.current_task()
         try:
             message = await self._receive()
         except asyncio.CancelledError:
-            if waiting is None or not self._expired or waiting.uncancel():
+            if waiting is None or not self._is_late() or waiting.uncancel():
                 raise
             return await self._refuse_late()
         finally:
@@ -162,14 +162,18 @@ class _Exchange:
     async def _send_last(self, message: Message) -> None:
         """Send the end of the answer to a request whose body nobody has read; see `LINGER_SECONDS`."""
         await self._send({**message, "more_body": True})
+        rest = asyncio.create_task(self._take_rest())
         try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while not self.complete:
-                    rest = await self._receive()
-                    self.complete = rest["type"] != "http.request" or not rest.get("more_body", False)
-        except TimeoutError:
-            log.debug("A client went on sending after it had its answer")
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await asyncio.wait({rest}, timeout=0 if self._expired else LINGER_SECONDS)
+            # The rest is taken still: a server whose queue of messages is full could not even note the end.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            rest.cancel()
+
+    async def _take_rest(self) -> None:
+        while not self.complete:
+            message = await self._receive()
+            self.complete = message["type"] != "http.request" or not message.get("more_body", False)
 
     async def refuse(self, error: NexusError) -> Message:
         """Answer with an error, if nothing has been answered yet, and let the application believe the caller left."""
@@ -179,5 +183,4 @@ class _Exchange:
         return _DISCONNECT
 
     async def _refuse_late(self) -> Message:
-        self.complete = True  # there is nothing to wait for
         return await self.refuse(RequestTimeout("The body did not arrive in time (body_timeout)."))
