@@ -1,4 +1,4 @@
-"""`Drain`: ends open exchanges when the server stops.
+"""`Drain`: ends open exchanges when the server stops, and keeps hypercorn from waiting for ever when one ends.
 
 On Python 3.12 and later hypercorn waits for ever for a WebSocket or an event stream that nobody closes
 (https://github.com/pgjones/hypercorn/issues/308). This wrapper closes each of them in the way its protocol has for it.
@@ -25,22 +25,28 @@ class Drain:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: set[asyncio.Task[object]] = set()
+        self._leftovers: set[asyncio.Task[None]] = set()
         self._closed = self._ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an exchange on, and end it politely when it is interrupted."""
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await _lifespan(receive, send)
             return
         sender = _Sender(send)
         if self._closed:
+            self._take_the_rest(receive)
             await sender.end(scope)
             return
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
         try:
-            await self._app(scope, receive, sender)
+            if kind == "websocket":
+                await self._websocket(scope, receive, sender)
+            else:
+                await self._app(scope, receive, sender)
         except asyncio.CancelledError:
             if not self._ending:
                 raise
@@ -48,6 +54,28 @@ class Drain:
             await sender.end(scope)
         finally:
             self._open.discard(task)
+
+    async def _websocket(self, scope: Scope, receive: Receive, sender: _Sender) -> None:
+        left = False
+
+        async def receive_and_look() -> Message:
+            nonlocal left
+            message = await receive()
+            left = message["type"] == "websocket.disconnect"
+            return message
+
+        try:
+            await self._app(scope, receive_and_look, sender)
+        finally:
+            sender.end_pings()
+            if not left:
+                self._take_the_rest(receive)
+
+    def _take_the_rest(self, receive: Receive) -> None:
+        """Receive what nobody wants. hypercorn's queue is bounded (0.18): once full, it can't even note the end."""
+        task = asyncio.get_running_loop().create_task(_discard(receive))
+        self._leftovers.add(task)
+        task.add_done_callback(self._leftovers.discard)
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, give open exchanges some seconds, then interrupt them and wait until they have ended."""
@@ -60,6 +88,11 @@ class Drain:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=seconds + 1)
+
+
+async def _discard(receive: Receive) -> None:
+    while not (await receive())["type"].endswith(".disconnect"):
+        pass
 
 
 class _Sender:
@@ -88,6 +121,20 @@ class _Sender:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await send_error(scope, self._send, Overloaded("The server is shutting down.", retry_after=1), close=True)
+
+    def end_pings(self) -> None:
+        """End the task that pings this WebSocket: it sleeps on when that has closed, and holds its connection (0.18).
+
+        hypercorn gives no handle on it. It is found in the connection's task group, through the stream that ``send``
+        is a method of.
+        """
+        stream = getattr(self._send, "__self__", None)
+        group = getattr(getattr(stream, "task_group", None), "_task_group", None)
+        for task in list(getattr(group, "_tasks", ())):
+            work = task.get_coro()
+            if getattr(work, "__qualname__", "") == "WSStream._send_pings" and work.cr_frame is not None:
+                if work.cr_frame.f_locals.get("self") is stream:
+                    task.cancel()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

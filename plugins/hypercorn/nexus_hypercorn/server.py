@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 from nexus_hypercorn.drain import Drain
@@ -45,7 +46,6 @@ class HypercornServer:
             await stop.wait()
             # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
             await drain.drain(self._settings.drain_seconds)
-            _end_pings()
 
         await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
 
@@ -54,6 +54,8 @@ class HypercornServer:
 
         log = logging.getLogger("nexus.server")
         log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
+        for bound in listener.sockets:
+            _notice_lost_peers(bound, self._settings.send_timeout)
         return Config.from_mapping(
             bind=[f"fd://{bound.detach()}" for bound in listener.sockets],
             accesslog=None,
@@ -67,8 +69,12 @@ class HypercornServer:
         )
 
 
-def _end_pings() -> None:
-    """End the tasks that ping WebSockets: they sleep on after theirs has closed, and hold its connection (0.18)."""
-    for task in asyncio.all_tasks():
-        if getattr(task.get_coro(), "__qualname__", "") == "WSStream._send_pings":
-            task.cancel()
+def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
+    """Let the kernel end connections whose other side is gone or takes nothing; accepted sockets inherit it.
+
+    Without TCP_USER_TIMEOUT (RFC 5482) an answer that nobody reads is held until the peer goes, and a peer that is
+    cut off is noticed after a quarter of an hour. Linux has it, others do without.
+    """
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))

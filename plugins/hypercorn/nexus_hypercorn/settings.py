@@ -13,6 +13,9 @@ class HypercornSettings(PluginSettings):
     keep_alive_timeout: float = Field(
         5.0, gt=0, description="Seconds after which an idle connection, or one with half a request head, is closed."
     )
+    send_timeout: float = Field(
+        30.0, gt=0, description="Seconds after which a connection whose other side takes nothing is closed (Linux)."
+    )
     websocket_ping_interval: float = Field(20.0, gt=0, description="Seconds between pings on a WebSocket.")
     websocket_max_message_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest WebSocket message.")
     drain_seconds: float = Field(
