@@ -61,7 +61,8 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, NexusError: _nexus_error},
     )
     app.router.redirect_slashes = False  # it would build the address from the Host header
-    return _compressed(_shared(OriginCheck(app, settings.cors_origins), settings), settings)
+    checked = OriginCheck(app, settings.cors_origins, nexus.options.host, settings.api_allowed_hosts)
+    return _compressed(_shared(checked, settings), settings)
 
 
 def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:

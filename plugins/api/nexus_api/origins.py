@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from nexus_core import PermissionDenied
+from nexus_core import NexusError, PermissionDenied
 from nexus_core.asgi import send_error
+from nexus_core.listeners import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
+
+
+class HostNotAllowed(NexusError):
+    """The Host header names a host that is not answered here."""
+
+    code = "host_not_allowed"
+    title = "Host not allowed"
+    status = 421
+    exit_code = 77
+    jsonrpc_code = -32600
 
 
 class OriginCheck:
@@ -21,25 +33,63 @@ class OriginCheck:
 
     Programs send no Origin header and are not concerned. Reading is left to the browser's own same-origin policy,
     which ``cors_origins`` loosens; WebSockets have none, and simple POST requests are sent without asking.
+
+    A page can make itself the same origin by letting its name resolve to this machine (DNS rebinding). So where only
+    this machine is listened on, only this machine's names are answered. Mounted in another application, or on an
+    address that others reach, this is not the channel's to decide.
+
+    Args:
+        app: What is behind.
+        origins: The option ``cors_origins``.
+        host: The option ``host``.
+        hosts: The option ``api_allowed_hosts``.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Collection[str], host: str, hosts: Collection[str]) -> None:
         self._app = app
-        self._allowed = frozenset(allowed)
+        self._origins = frozenset(origins)
+        self._hosts = _OWN_NAMES | {host.lower(), *(each.lower() for each in hosts)}
+        self._any_host = "*" in hosts or not is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 403."""
-        if scope["type"] == "websocket" or scope.get("method") not in _READING:
-            headers = scope["headers"]
-            origin = next((value for name, value in headers if name == b"origin"), None)
-            if origin is not None and not self._allows(origin.decode("latin-1"), headers):
+        """Pass the request on, or answer 403 or 421."""
+        host = origin = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+        error: NexusError | None = None
+        if host is not None and not self._any_host and not self._answers(host.decode("latin-1").lower(), scope):
+            error = HostNotAllowed(
+                "The Host header names a host that is not answered here; api_allowed_hosts (NEXUS_API_ALLOWED_HOSTS) "
+                "lists those that are."
+            )
+        elif origin is not None and (scope["type"] == "websocket" or scope["method"] not in _READING):
+            if not self._lets_in(origin.decode("latin-1"), (host or b"").decode("latin-1")):
                 error = PermissionDenied("Pages of this origin may not call the API; see cors_origins.")
-                await send_error(scope, send, error)
-                return
-        await self._app(scope, receive, send)
+        if error is None:
+            await self._app(scope, receive, send)
+        else:
+            await send_error(scope, send, error)
 
-    def _allows(self, origin: str, headers: list[tuple[bytes, bytes]]) -> bool:
-        if "*" in self._allowed or origin in self._allowed:
+    def _answers(self, host: str, scope: Scope) -> bool:
+        name = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
+        if name in self._hosts or host in self._hosts or scope.get("root_path"):
             return True
-        host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
-        return bool(host) and urlsplit(origin).netloc == host
+        server = scope.get("server")
+        return server is None or not is_loopback(server[0]) or name.endswith(".localhost") or _is_address(name)
+
+    def _lets_in(self, origin: str, host: str) -> bool:
+        if "*" in self._origins or origin in self._origins:
+            return True
+        return bool(host) and origin.partition("://")[2] == host
+
+
+def _is_address(name: str) -> bool:
+    """Whether a name is an IP address: those can't be rebound."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

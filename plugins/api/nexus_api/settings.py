@@ -14,6 +14,11 @@ class ApiSettings(PluginSettings):
     cors_origins: list[str] = Field(
         [], description="Origins whose pages may call the API, such as https://app.example.com; * for all."
     )
+    api_allowed_hosts: list[str] = Field(
+        [],
+        description="Names in the Host header that are answered beside this machine's own where only this machine is "
+        "listened on, such as api.example.com from a proxy; * for all.",
+    )
     compression_level: int = Field(
         4, ge=0, le=9, description="How hard answers of 1 KiB and more are compressed; 0 for not at all."
     )

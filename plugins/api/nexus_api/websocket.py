@@ -9,15 +9,23 @@ Each message is a JSON object. From the caller: ``{"type": "execute", "id": ...,
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from nexus_api.translate import encode, invocation_of
-from nexus_core import MalformedRequest, NexusError, Overloaded
+from nexus_core import MalformedRequest, NexusError, Overloaded, Run
+from nexus_core.errors import RunCancelled
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus, Run
+    from collections.abc import Coroutine
+
+    from nexus_core import Nexus
     from nexus_core.channel import Receive, Scope, Send
+
+UNREAD_ERRORS = 1000
+"""Error messages that may wait for a caller to read them, before its connection is closed."""
 
 
 class WebSocketCalls:
@@ -39,10 +47,17 @@ class WebSocketCalls:
         await send({"type": "websocket.accept"})
         connection = _Connection(self._nexus, self._limit, scope, send)
         try:
+            # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
             while (message := await receive())["type"] != "websocket.disconnect":
-                await connection.take(message.get("text") or message.get("bytes") or "")
+                connection.take(message.get("text") or message.get("bytes") or "")
         finally:
             connection.close()
+
+
+class _Call(NamedTuple):
+    run: Run
+    task: asyncio.Task[None]
+    is_own: bool
 
 
 class _Connection:
@@ -53,94 +68,101 @@ class _Connection:
         self._headers = dict(scope["headers"])
         self._send_message = send
         self._sending = asyncio.Lock()
-        self._calls: dict[Any, asyncio.Task[None]] = {}
-        self._runs: dict[Any, Run] = {}
+        self._calls: dict[str | int, _Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._given_up = False
 
-    async def take(self, text: str | bytes) -> None:
+    def take(self, text: str | bytes) -> None:
         """Act on one message of the caller's."""
+        if self._given_up:
+            return
         call_id = None
         try:
             message = parse_object(text.encode(errors="surrogatepass") if isinstance(text, str) else text)
             call_id = _call_id(message)
             match message.get("type"):
                 case "execute":
-                    self._begin(call_id, self._execute(call_id, message))
+                    self._execute(call_id, message)
                 case "follow":
-                    self._begin(call_id, self._follow(call_id, message))
+                    self._follow(call_id, message)
                 case "cancel":
                     self._cancel(call_id)
                 case _:
                     raise MalformedRequest('/type: expected one of "execute", "follow", "cancel".')
         except NexusError as exc:
-            await self._error(call_id, exc)
+            self._start(self._error(call_id, exc))
+        if len(self._tasks) > self._limit + UNREAD_ERRORS:
+            self._give_up()
 
-    def _begin(self, call_id: Any, work: Any) -> None:
-        error: NexusError | None = None
-        if call_id in self._calls:
-            error = MalformedRequest("/id: a call with this id is under way.")
-        elif len(self._calls) >= self._limit:
-            error = Overloaded(f"websocket_calls ({self._limit}) are under way on this connection.", retry_after=1)
-        if error is not None:
-            work.close()
-            raise error
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._calls[call_id] = task
-        task.add_done_callback(lambda _: self._calls.pop(call_id, None))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    def _cancel(self, call_id: Any) -> None:
-        run, task = self._runs.get(call_id), self._calls.get(call_id)
-        if task is None:
+    def _admit(self, call_id: str | int) -> None:
+        if call_id in self._calls:
+            raise MalformedRequest("/id: a call with this id is under way.")
+        if len(self._calls) >= self._limit:
+            raise Overloaded(f"websocket_calls ({self._limit}) are under way on this connection.", retry_after=1)
+
+    def _execute(self, call_id: str | int, message: dict[str, Any]) -> None:
+        name, params, timeout = _call(message)
+        invocation = invocation_of(self._scope, self._headers, name, params)
+        invocation.timeout = timeout
+        self._admit(call_id)
+        run = self._nexus.submit(invocation)
+        self._calls[call_id] = _Call(run, self._start(self._report(call_id, run, 0)), is_own=True)
+
+    def _follow(self, call_id: str | int, message: dict[str, Any]) -> None:
+        run_id, after = message.get("run_id"), message.get("after", 0)
+        if not isinstance(run_id, str) or type(after) is not int:
+            raise MalformedRequest("/run_id: expected string; /after: expected integer.")
+        run = self._nexus.runs.get(run_id)
+        self._admit(call_id)
+        self._calls[call_id] = _Call(run, self._start(self._report(call_id, run, after)), is_own=False)
+
+    def _cancel(self, call_id: str | int) -> None:
+        call = self._calls.get(call_id)
+        if call is None:
             raise MalformedRequest("/id: no call with this id is under way.")
-        if run is None:
-            task.cancel()
+        if call.is_own:
+            call.run.cancel()  # its report will say so
         else:
-            run.cancel()
+            call.task.cancel()
+            del self._calls[call_id]
+            raise RunCancelled("The run is followed no longer.", run_id=call.run.id)
 
-    async def _execute(self, call_id: Any, message: dict[str, Any]) -> None:
-        try:
-            name, params, timeout = _call(message)
-            invocation = invocation_of(self._scope, self._headers, name, params)
-            invocation.timeout = timeout
-            run = self._runs[call_id] = self._nexus.submit(invocation)
-            try:
-                await self._report(call_id, run, 0)
-            finally:
-                run.cancel()
-                del self._runs[call_id]
-        except NexusError as exc:
-            await self._error(call_id, exc)
-
-    async def _follow(self, call_id: Any, message: dict[str, Any]) -> None:
-        try:
-            run_id, after = message.get("run_id"), message.get("after", 0)
-            if not isinstance(run_id, str) or type(after) is not int:
-                raise MalformedRequest("/run_id: expected string; /after: expected integer.")
-            await self._report(call_id, self._nexus.runs.get(run_id), after)
-        except NexusError as exc:
-            await self._error(call_id, exc)
-
-    async def _report(self, call_id: Any, run: Run, after: int) -> None:
+    async def _report(self, call_id: str | int, run: Run, after: int) -> None:
         async for event in run.follow(after):
             if not event.is_terminal:
                 await self._send({"type": "event", "id": call_id, "event": event.to_dict()})
-        reply = {"run_id": run.id} | ({} if run.result is None else {"result": run.result.value})
+        del self._calls[call_id]  # whoever has the answer may use the id again
         if run.error is not None:
             await self._error(call_id, run.error)
         else:
-            await self._send({"type": "result", "id": call_id} | reply)
+            result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)}
+            await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
-    async def _error(self, call_id: Any, error: NexusError) -> None:
+    async def _error(self, call_id: str | int | None, error: NexusError) -> None:
         await self._send({"type": "error", "id": call_id, "error": error.problem()})
 
     async def _send(self, message: dict[str, Any]) -> None:
         async with self._sending:
             await self._send_message({"type": "websocket.send", "text": encode(message).decode()})
 
+    def _give_up(self) -> None:
+        """Close on a caller who sends without ever reading."""
+        self.close()
+        self._given_up = True
+        self._start(self._send_message({"type": "websocket.close", "code": 1008, "reason": "Answers are not read."}))  # type: ignore[arg-type]
+
     def close(self) -> None:
         """Cancel what is under way: nobody is left to take it."""
-        for run in list(self._runs.values()):
-            run.cancel()
-        for task in list(self._calls.values()):
+        for call in self._calls.values():
+            if call.is_own:
+                call.run.cancel()
+        for task in list(self._tasks):
             task.cancel()
 
 
