@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
@@ -36,10 +38,10 @@ class KailashWorkflow(Workflow):
 
     def __init__(self, name: str, graph: Graph, metadata: Mapping[str, Any], runtime: Runtime) -> None:
         self.runtime = runtime
-        self._graph = graph
         self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]
         self._addresses = _addresses(name, graph, metadata.get("expected_parameters"))
         tune(graph)
+        self._graph = _with_own_id(graph)
         super().__init__(
             name,
             input_schema=self._addresses.schema,
@@ -68,6 +70,13 @@ class KailashWorkflow(Workflow):
             if (reason := _failure(result)) is not None:
                 raise NodeFailed(f'node "{node}": {reason}')
         return {node: results.get(node) for node in self._leaves}
+
+
+def _with_own_id(graph: Graph) -> Graph:
+    """Return a copy with an id of its own: Kailash keeps its plans by id, and authors may give one id to several."""
+    own = copy.copy(graph)
+    own.workflow_id = uuid.uuid4().hex
+    return own
 
 
 def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None) -> Addresses:

@@ -251,6 +251,19 @@ async def test_a_nexus_can_be_started_again() -> None:
             assert (await nexus.invoke("one", {"x": x})).value == {"only": {"result": x + 1}}
 
 
+async def test_two_workflows_with_one_kailash_id_do_not_mix(nexus: Nexus) -> None:
+    def made(*nodes: str) -> WorkflowBuilder:
+        builder = WorkflowBuilder()
+        for node in nodes:
+            builder.add_node("AsyncPythonCodeNode", node, {"code": f"result = {node!r}"})
+        return builder
+
+    nexus.register("first", made("a", "b").build(workflow_id="same"))
+    nexus.register("second", made("c").build(workflow_id="same"))
+    assert (await nexus.invoke("first")).value == {"a": {"result": "a"}, "b": {"result": "b"}}
+    assert (await nexus.invoke("second")).value == {"c": {"result": "c"}}
+
+
 async def test_two_nexus_in_one_process_do_not_share_a_runtime(nexus: Nexus) -> None:
     nexus.register("one", code_node("result = x + 1"))
     async with Nexus(discover=False, plugins=[nexus_kailash.plugin]) as other:
