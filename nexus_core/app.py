@@ -33,8 +33,8 @@ from nexus_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener
-    from nexus_core.plugins.discovery import PluginRecord
     from nexus_core.resolvers import ParameterResolver
+    from nexus_core.sessions import SessionStore
     from nexus_core.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -334,9 +334,9 @@ class Nexus:
         """Return an application with the limits on request bodies in front."""
         return Guard(app, self.alarms, self.options.max_body_bytes, self.options.body_timeout)
 
-    def plugin_records(self) -> list[PluginRecord]:
-        """Return each installed plugin and what became of it."""
-        return list(self.plugins.records)
+    async def session_store(self) -> SessionStore:
+        """Return the store of sessions, started with the platform if nobody has started it yet."""
+        return (await self._start()).sessions
 
 
 async def _gone(scope: Any, receive: Any, send: Any) -> None:
