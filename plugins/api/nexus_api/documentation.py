@@ -29,8 +29,8 @@ def routes(nexus: Nexus) -> Sequence[Route]:
     """Return the routes of the documentation."""
     document = OpenAPI(nexus)
 
-    async def openapi(_: Request) -> Response:
-        return Response(document.text(), media_type="application/json")
+    async def openapi(request: Request) -> Response:
+        return Response(document.text(request.scope.get("root_path", "")), media_type="application/json")
 
     def file(name: str) -> Route:
         async def send_file(_: Request) -> Response:

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from nexus_core import ChannelEvent, Run
     from nexus_core.channel import Send
 
-_HEADERS = [
+_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
-]
+)
 
 
 async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeaves, send: Send) -> None:
@@ -28,7 +28,7 @@ async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeav
         caller: Tells when the caller leaves.
         send: Where the events go.
     """
-    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})  # middleware changes it
     with caller:
         while not run.done or run.events_after(after):
             for event in run.events_after(after):

@@ -66,26 +66,36 @@ _REFUSALS = (
     MalformedRequest, RequestTooLarge, ValidationError, WorkflowFailed, Overloaded, WorkflowTimeout,
 )  # fmt: skip
 
+MOUNTS_KEPT = 8
+"""Places of mounting that the document is kept for: a path parameter in a mount makes any number of them."""
+
 
 class OpenAPI:
     """The document of one `Nexus`, made anew after workflows have changed."""
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
-        self._text: bytes | None = None
+        self._texts: dict[str, bytes] = {}
         nexus.events.listen(self._forget)
 
     def _forget(self, event: ChannelEvent) -> None:
         if event.type in ("workflow.registered", "workflow.unregistered"):
-            self._text = None
+            self._texts.clear()
 
-    def text(self) -> bytes:
-        """Return the document as JSON text."""
-        if self._text is None:
-            self._text = encode(self._document())
-        return self._text
+    def text(self, root_path: str = "") -> bytes:
+        """Return the document as JSON text.
 
-    def _document(self) -> dict[str, Any]:
+        Args:
+            root_path: Where the application is mounted.
+        """
+        text = self._texts.get(root_path)
+        if text is None:
+            if len(self._texts) >= MOUNTS_KEPT:
+                self._texts.clear()
+            text = self._texts[root_path] = encode(self._document(root_path))
+        return text
+
+    def _document(self, root_path: str) -> dict[str, Any]:
         schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN}
         paths: dict[str, Any] = {}
         for name in self._nexus.list_workflows():
@@ -93,6 +103,7 @@ class OpenAPI:
         return {
             "openapi": "3.1.0",
             "info": {"title": "Nexus", "version": core_version()},
+            "servers": [{"url": root_path or "/"}],
             "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
             "paths": paths | _general_paths(),
             "components": {"schemas": schemas},

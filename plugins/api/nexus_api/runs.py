@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_api.event_stream import send_events
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from nexus_core import Nexus
     from nexus_core.channel import Receive, Scope, Send
@@ -71,8 +71,11 @@ class _Events:
         request = Request(scope)
         run = self._nexus.runs.get(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-        caller = CallerLeaves(self._nexus.alarms, receive)
-        await send_events(run, _number(given, "Last-Event-ID"), self._heartbeat, caller, send)
+        after = _number(given, "Last-Event-ID")
+        if scope["method"] == "HEAD":
+            await Response(media_type="text/event-stream")(scope, receive, send)
+            return
+        await send_events(run, after, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
 
 
 def _number(text: str, name: str) -> int:

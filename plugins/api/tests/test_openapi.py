@@ -1,0 +1,135 @@
+"""The OpenAPI document, against its rules and against the server; the documentation page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import jsonschema
+import pytest
+
+
+def references(part):
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for item in part.values():
+            yield from references(item)
+    elif isinstance(part, list):
+        for item in part:
+            yield from references(item)
+
+
+def found(document, reference):
+    assert reference.startswith("#/")
+    for key in reference[2:].split("/"):
+        document = document[key.replace("~1", "/").replace("~0", "~")]
+    return document
+
+
+@pytest.fixture
+async def document(client):
+    return (await client.get("/openapi.json")).json()
+
+
+def test_every_reference_leads_somewhere(document):
+    every = set(references(document))
+    assert any("Line" in reference for reference in every)
+    for reference in every:
+        found(document, reference)
+    assert "$defs" not in json.dumps(document)
+
+
+def test_one_typed_path_for_each_workflow(document, client):
+    for name in client.nexus.list_workflows():
+        operation = document["paths"][f"/api/workflows/{name}/execute"]["post"]
+        assert operation["operationId"] == f"execute_{name}"
+    body = document["paths"]["/api/workflows/add/execute"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"]["properties"]["a"]["type"] == "integer"
+    assert body["schema"]["required"] == ["a"]
+
+
+def test_component_names_and_operations_are_allowed_ones(document):
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in document["components"]["schemas"])
+    operations = [op for path in document["paths"].values() for op in path.values() if isinstance(op, dict)]
+    named = [op["operationId"] for op in operations if "operationId" in op]
+    assert len(named) == len(set(named))
+    for operation in operations:
+        assert operation["responses"]
+        assert all(parameter["in"] == "path" or not parameter.get("required") for parameter in operation["parameters"])
+
+
+def test_every_schema_is_one(document):
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_the_document_fits_the_specification(document):
+    validator = pytest.importorskip("openapi_spec_validator", reason="openapi-spec-validator is not installed")
+    validator.validate(document)
+
+
+async def test_it_follows_registrations(client):
+    @client.nexus.workflow
+    async def late(x: int) -> int:
+        return x
+
+    assert "/api/workflows/late/execute" in (await client.get("/openapi.json")).json()["paths"]
+    client.nexus.unregister("late")
+    assert "/api/workflows/late/execute" not in (await client.get("/openapi.json")).json()["paths"]
+
+
+async def test_answers_fit_the_document(client, document):
+    calls = [
+        ("add", {"a": 1}, 200), ("add", {"b": "x"}, 422), ("order", {"order": {"customer": "c"}}, 200),
+        ("boom", {}, 500), ("hangs", {}, 504), ("blob", {"size": 10}, 200),
+    ]  # fmt: skip
+    for name, params, status in calls:
+        answer = await client.post(f"/api/workflows/{name}/execute", json=params)
+        assert answer.status_code == status
+        described = document["paths"][f"/api/workflows/{name}/execute"]["post"]["responses"][str(status)]["content"]
+        schema = described[answer.headers["content-type"]]["schema"]
+        whole = {"components": document["components"], **schema}
+        jsonschema.Draft202012Validator(whole).validate(answer.json())
+
+
+async def test_the_page_needs_nothing_from_elsewhere(client):
+    page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe-eval" not in policy
+    assert "http" not in policy
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) >= 4
+    for asset in assets:
+        assert not re.match(r"(https?:)?//", asset)
+        answer = await client.get("/" + asset)
+        assert answer.status_code == 200
+        assert answer.content
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "<script>" not in page.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs/../plugin.py",
+        "/docs/%2e%2e/plugin.py",
+        "/docs/..%2fplugin.py",
+        "/docs/index.html%00",
+        "/docs//etc/passwd",
+    ],
+)
+async def test_no_other_file_is_served(client, raw, path):
+    answer = await raw(client.base_url).ask(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    )
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_ranges_of_files_are_bounded(client):
+    ranges = ",".join(f"{n}-{n}" for n in range(5000))
+    answer = await client.get("/docs/swagger-ui.css", headers={"range": f"bytes={ranges}"[:8000]})
+    assert answer.status_code in (200, 206, 400, 416)
+    assert len(answer.content) < 2_000_000
