@@ -53,8 +53,8 @@ class McpChannel(Channel):
 
     async def drain(self) -> None:
         """End open streams, so that nobody waits for them. `stop` does it too."""
-        if self._loading is not None and self._loading.done() and not self._loading.cancelled():
-            await self._loading.result().drain()
+        if (transport := self._loaded()) is not None:
+            await transport.drain()
 
     async def stop(self) -> None:
         """End sessions and streams."""
@@ -62,18 +62,25 @@ class McpChannel(Channel):
             self._preload.cancel()
         if self._loading is None:
             return
-        if self._loading.done() and self._loading.exception() is None:
-            await self._loading.result().stop()
-        self._loading.cancel()
+        self._loading.cancel()  # does nothing once it is loaded
+        await asyncio.wait({self._loading})
+        if (transport := self._loaded()) is not None:
+            await transport.stop()
+
+    def _loaded(self) -> HttpTransport | None:
+        loading = self._loading
+        if loading is None or not loading.done() or loading.cancelled() or loading.exception() is not None:
+            return None
+        return loading.result()
 
     def _load(self) -> asyncio.Task[HttpTransport]:
-        if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
+        if self._loading is None or (self._loading.done() and self._loaded() is None):
             self._loading = asyncio.get_running_loop().create_task(self._start_transport(), name="nexus-mcp-load")
         return self._loading
 
     async def _transport(self) -> HttpTransport:
-        if self._loading is not None and self._loading.done() and self._loading.exception() is None:
-            return self._loading.result()
+        if (transport := self._loaded()) is not None:
+            return transport
         return await asyncio.shield(self._load())
 
     async def _start_transport(self) -> HttpTransport:
@@ -87,7 +94,11 @@ class McpChannel(Channel):
             idle_timeout=self.settings.mcp_session_idle_timeout,
             **self.transport_options(),
         )
-        await transport.start()
+        try:
+            await transport.start()
+        except BaseException:  # cancelled by `stop`, for one
+            await transport.stop()
+            raise
         return transport
 
     def build_server(self) -> McpServer:

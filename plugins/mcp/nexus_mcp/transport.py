@@ -32,7 +32,8 @@ class HttpTransport:
     ) -> None:
         self.server = server
         # At INFO the SDK logs the ids of sessions; whoever has one can use the session.
-        logging.getLogger("mcp").setLevel(max(logging.WARNING, logging.getLogger("mcp").level))
+        if (log := logging.getLogger("mcp")).level == logging.NOTSET:
+            log.setLevel(logging.WARNING)
         self._manager = StreamableHTTPSessionManager(
             server,
             # The gate has checked both headers, and says which option to set.

@@ -342,3 +342,34 @@ def test_options_from_a_configuration_object():
     assert settings(mcp_config={"port": 4002}).mcp_port == 4002
     with pytest.raises(ConfigurationError, match="max_concurrent_sessions"):
         settings(max_concurrent_sessions=0)
+
+
+async def test_a_long_silent_call_sends_signs_of_life(build, kit, monkeypatch):
+    """Proxies close connections on which nothing comes. The library says so after 15 seconds; here it is sooner."""
+    from mcp.server import _streamable_http_modern
+
+    monkeypatch.setattr(_streamable_http_modern, "_SSE_PING_INTERVAL", 0.05)
+    async with kit.serving(build()) as address, httpx2.AsyncClient(headers=kit.accept) as http:
+        answer = await http.post(address, json=kit.call("sleep", seconds=0.3), headers=kit.modern("sleep"))
+    assert answer.headers["content-type"] == "text/event-stream"
+    lines = answer.text.splitlines()
+    assert lines.count(": ping") >= 2
+    data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert [json.loads(each)["result"]["structuredContent"]["result"] for each in data] == ["slept"]
+
+
+async def test_calls_under_way_are_answered_when_the_process_stops(build, kit, seen):
+    async with httpx2.AsyncClient(headers=kit.accept) as http:
+        async with kit.serving(build()) as address:
+            call = http.post(address, json=kit.call("sleep", seconds=0.3), headers=kit.modern("sleep"))
+            answer = asyncio.create_task(call)
+            await kit.until(lambda: seen.started == 1)
+        assert (await answer).json()["result"]["structuredContent"]["result"] == "slept"
+
+
+async def test_stopping_while_the_library_is_loaded(build):
+    nexus = build()
+    async with nexus:
+        (channel,) = [each for each in nexus._running.channels if each.name == "mcp"]
+        loading = channel._load()
+    assert loading.done()

@@ -119,6 +119,7 @@ async def test_listeners_without_session_hear_of_a_run_that_ends(build, kit, see
                         break
 
 
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
 async def test_subscribed_sessions_hear_of_a_replaced_workflow(build, kit):
     heard = []
 

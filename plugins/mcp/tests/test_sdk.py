@@ -42,6 +42,7 @@ async def test_open_sessions_can_be_counted_and_ended(build, kit):
             assert (await http.post(address, json=ping, headers=headers)).status_code == 404
 
 
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
 async def test_a_sessions_connection_is_forgotten_with_it(build, kit):
     nexus = build()
     async with kit.serving(nexus) as address:

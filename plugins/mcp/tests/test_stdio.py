@@ -151,3 +151,20 @@ async def test_a_wrong_target_is_one_line_on_stderr(target, complaint):
     assert done.stdout == ""
     assert complaint in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+async def test_the_readmes_example_runs(tmp_path):
+    readme = (HERE.parent / "README.md").read_text()
+    (tmp_path / "shop.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
+    parameters = StdioServerParameters(command=sys.executable, args=["-m", "nexus_mcp", "shop:nexus"], cwd=tmp_path)
+    with (tmp_path / "stderr").open("w") as errlog:
+        async with Client(stdio_client(parameters, errlog=errlog)) as client:
+            result = await client.call_tool("order", {"item": "pen", "count": 2})
+    assert result.structured_content["result"] == {"count": 2}
+
+
+def test_the_readme_names_each_option():
+    from nexus_mcp.settings import McpSettings
+
+    readme = (HERE.parent / "README.md").read_text()
+    assert [name for name in McpSettings.model_fields if f"| `{name}` |" not in readme] == []
