@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nexus_cli.options import FLAGS, VALUES, UsageError
-from nexus_cli.state import State
+
+if TYPE_CHECKING:
+    from nexus_cli.state import State
 
 _PASS = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 

@@ -17,7 +17,9 @@ from nexus_core.schema.report import nearest, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_TYPES = {"integer": (int, float), "number": (int, float), "boolean": bool, "array": list, "object": dict}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int, float), "number": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
+}  # fmt: skip
 _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 

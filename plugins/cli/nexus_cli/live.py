@@ -39,7 +39,7 @@ class LiveRun:
                 self._advance(data)
             case t if t == WORKFLOW_OUTPUT and self._output.pretty:
                 self.items += 1
-                self._between(lambda: self._output.value(data.get("value")))
+                self._between(lambda: self._output.value(data.get("value"), indent=None))
             case t if t == WORKFLOW_EVENT:
                 self._between(lambda: self._output.note(f"{data.get('name')}: {data.get('value')}"))
 

@@ -8,8 +8,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nexus_core.schema.report import printable
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,6 +22,13 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060
 """Control characters, C1 ones among them, and those that reorder or hide text."""
 
 
+def printable(text: str, limit: int) -> str:
+    """See `nexus_core.schema.report.printable`. Imported late: help texts do without it."""
+    from nexus_core.schema import report
+
+    return report.printable(text, limit)
+
+
 class Output:
     """Writes results to stdout and everything else to stderr.
 
@@ -31,19 +36,21 @@ class Output:
         stdout: Where results go.
         stderr: Where errors and progress go.
         as_json: Whether JSON is asked for on a terminal too.
+        log_hint: Where the log of a failed run is, as the end of a sentence.
     """
 
-    def __init__(self, stdout: TextIO, stderr: TextIO, *, as_json: bool = False) -> None:
+    def __init__(self, stdout: TextIO, stderr: TextIO, *, as_json: bool = False, log_hint: str = "") -> None:
         self.stdout = stdout
         self.stderr = stderr
         self.as_json = as_json
+        self.log_hint = log_hint
         self.on_terminal = stdout.isatty()
         self.pretty = self.on_terminal and not as_json
         self.lively = stderr.isatty() and not as_json
 
     def with_json(self, as_json: bool) -> Output:
         """Return the same output in JSON or not."""
-        return Output(self.stdout, self.stderr, as_json=as_json)
+        return Output(self.stdout, self.stderr, as_json=as_json, log_hint=self.log_hint)
 
     def console(self, stream: TextIO) -> Console:
         """Return a console for tables, colours and bars. It honours NO_COLOR and TERM."""
@@ -60,11 +67,11 @@ class Output:
         raw.write(text + b"\n")
         raw.flush()
 
-    def value(self, value: Any) -> None:
-        """Write a JSON value for people: indented, coloured."""
+    def value(self, value: Any, *, indent: int | None = 2) -> None:
+        """Write a JSON value for people: coloured, and indented unless ``indent`` is None."""
         import json
 
-        text = escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n")
+        text = escaped(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
         if not _coloured(self.stdout) or len(text) > 100_000:  # colouring a huge text takes longer than reading it
             self.line(text)
             return
@@ -123,6 +130,8 @@ class Output:
                 print(f"  {where or '/'}: {message}", file=self.stderr, flush=True)
         else:
             self.complain(error.message)
+            if error.run_id and error.status >= 500:
+                self.note(f"run {error.run_id}{self.log_hint}")
 
 
 def escaped(text: str, keep: str = "") -> str:

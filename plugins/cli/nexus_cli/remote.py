@@ -41,7 +41,7 @@ class RemoteBackend:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = port = None
-        if parts_wrong(url) or host is None:
+        if _is_wrong(url) or host is None:
             raise UsageError(
                 f"--connect (NEXUS_CONNECT): {printable(url)!r} is not a URL such as http://127.0.0.1:8001."
             )
@@ -75,15 +75,15 @@ class RemoteBackend:
             connection.close()
         if connection.sock is None:
             connection.connect()
-            connection.sock.settimeout(None)  # a run takes what it takes; --timeout limits it
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _wait_for_ever(connection)
         connection.request("POST", self._path, body, headers)
         return connection.getresponse()
 
     def _reply(self, response: http.client.HTTPResponse, on_event: OnEvent | None) -> bytes:
         kind = (response.headers.get("Content-Type") or "").split(";")[0]
-        if kind == "application/problem+json":  # what stands in front of the channel has refused the request
-            raise error_of(_problem(response.read()) or self._stranger(response))
+        problem = _problem(response.read()) if kind == "application/problem+json" else None
+        if problem is not None and response.status not in (404, 405):  # refused in front of the channel
+            raise error_of(problem)
         if kind != "application/x-ndjson":
             raise self._stranger(response)
         last: Line | None = None
@@ -104,7 +104,8 @@ class RemoteBackend:
         self._connection.close()
         return BackendUnavailable(
             f"{printable(self.where, 200)} is not a Nexus command-line port: it answered {response.status} "
-            f"{printable(response.reason or '')}. Check --connect (NEXUS_CONNECT); the port is cli_port, 8001 by default."
+            f"{printable(response.reason or '')}. Check --connect (NEXUS_CONNECT); "
+            "the port is cli_port, 8001 by default."
         )
 
     def _unavailable(self, exc: Exception) -> BackendUnavailable:
@@ -119,13 +120,19 @@ class RemoteBackend:
         self._connection.close()
 
 
-def parts_wrong(url: str) -> bool:
+def _is_wrong(url: str) -> bool:
     """Whether a URL is none that a connection can be made to."""
     try:
         parts = urlsplit(url)
         return parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isprintable()
     except ValueError:
         return True
+
+
+def _wait_for_ever(connection: http.client.HTTPConnection) -> None:
+    """A run takes what it takes (``--timeout`` limits it); only a peer that has vanished is given up."""
+    connection.sock.settimeout(None)
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _closed_by_peer(sock: socket.socket) -> bool:
@@ -156,10 +163,8 @@ def _problem(body: bytes) -> dict[str, Any] | None:
         return None
 
 
-def error_of(problem: dict[str, Any] | NexusError) -> NexusError:
+def error_of(problem: dict[str, Any]) -> NexusError:
     """Return a server's problem details as the error they were made from; a plugin's own class by its status."""
-    if isinstance(problem, NexusError):
-        return problem
     code, status = str(problem.get("code", "")), problem.get("status")
     classes = error_classes()
     kind = next((each for each in classes if each.code == code), None)

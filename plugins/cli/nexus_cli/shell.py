@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.document import Document
 
     from nexus_cli.state import State
 
@@ -83,7 +84,6 @@ def _lines(state: State) -> Iterator[str]:
 def _prompt(state: State) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer, Completion
-    from prompt_toolkit.document import Document
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     from nexus_cli.completion import candidates, known_to
@@ -112,7 +112,7 @@ def _prompt(state: State) -> PromptSession[str]:
 
 
 def history_file() -> Path | None:
-    """Return the file that keeps the shell's history, readable by its owner alone and bounded; None if there can't be one."""
+    """Return the file that keeps the shell's history, bounded and readable by its owner alone; None if none can be."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     path = Path(base, "nexus", "history")
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexus_cli.options import Options, UsageError
@@ -47,7 +45,6 @@ class State:
             from nexus_cli.apps import load
 
             self._nexus = load(name)
-            show_logs(self.options)
         return self._nexus
 
     def backend(self) -> Backend:
@@ -64,10 +61,15 @@ class State:
                 self._backend = RemoteBackend(self.options.connect)
             else:
                 from nexus_cli.local import LocalBackend
+                from nexus_cli.logs import show_logs
                 from nexus_cli.output import own_stdout
 
-                self.output = type(self.output)(own_stdout(), sys.stderr, as_json=self.output.as_json)
-                self._backend = LocalBackend(self.nexus())
+                self.output = type(self.output)(
+                    own_stdout(), sys.stderr, as_json=self.output.as_json, log_hint=_log_hint(self.options)
+                )
+                nexus = self.nexus()
+                show_logs(self.options)
+                self._backend = LocalBackend(nexus)
         return self._backend
 
     def close(self) -> None:
@@ -84,30 +86,9 @@ class State:
         """
         if (options.app, options.connect) != (self.options.app, self.options.connect):
             raise UsageError("The shell stays with one application; leave it to use another.")
-        self.options = replace(options)
+        self.options = options
         self.output = self.output.with_json(options.json)
 
 
-class _OneLine(logging.Formatter):
-    """Warnings as the rest of the command line speaks: one line each, without tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        from nexus_core.schema.report import printable
-
-        return f"nexus: {printable(record.getMessage(), 1000)}"
-
-
-def show_logs(options: Options) -> None:
-    """Send logs to stderr: everything with ``--debug``, else warnings. An application with its own logging keeps it."""
-    root = logging.getLogger()
-    if root.handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    if options.debug:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    else:
-        handler.setFormatter(_OneLine())
-        handler.setLevel(logging.WARNING)
-        handler.addFilter(lambda record: record.name != "nexus_core.stages")  # the caller gets these as errors
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG if options.debug else logging.WARNING)
+def _log_hint(options: Options) -> str:
+    return "" if options.debug else "; its log is shown with --debug"

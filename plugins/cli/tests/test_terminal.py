@@ -1,0 +1,133 @@
+"""What a person sees, on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+
+def test_tables_and_colours_are_for_terminals(terminal):
+    shown = terminal("list")
+    assert shown.end() == 0
+    assert "WORKFLOW" in shown.text
+    assert "Add two numbers." in shown.text
+    assert "\x1b[" in shown.raw
+    plain = terminal("list", env={"NO_COLOR": "1"})
+    assert plain.end() == 0
+    assert "\x1b[3" not in plain.raw
+
+
+def test_a_result_is_indented_json(terminal):
+    shown = terminal("execute", "echo", "--text", "é", env={"NO_COLOR": "1"})
+    assert shown.end() == 0
+    assert '  "text": "é",\n' in shown.text
+
+
+def test_json_on_a_terminal_is_one_line(terminal):
+    shown = terminal("--json", "execute", "add", "--a", "1")
+    assert shown.end() == 0
+    assert shown.raw.startswith('{"result":2,"run_id":"')
+
+
+def test_progress_is_a_bar_that_goes_away(terminal):
+    shown = terminal("execute", "slow", "--steps", "20")
+    shown.expect(r"\d/20")
+    assert shown.end() == 0
+    assert "step 2" in shown.text
+    assert shown.raw.rindex('"done"') > shown.raw.rindex("20/20")
+
+
+def test_streamed_items_come_as_they_are_made(terminal):
+    shown = terminal("execute", "stream", env={"NO_COLOR": "1"})
+    assert shown.end() == 0
+    assert '{"i": 0}\n{"i": 1}\n{"i": 2}\n' in shown.text
+    assert shown.text.count('"i"') == 3
+
+
+def test_ctrl_c_cancels_and_exits_130(terminal):
+    shown = terminal("execute", "slow")
+    shown.expect("step 3")
+    shown.send("\x03")
+    assert shown.end(timeout=10) == 130
+    assert "Traceback" not in shown.text
+
+
+def test_ctrl_c_leaves_a_workflow_that_hangs_in_a_thread(terminal, server):
+    for options, app in ((("execute", "hang"), True), (("--connect", server, "execute", "hang"), False)):
+        shown = terminal(*options, app=app, env={"NEXUS_LOG_LEVEL": "INFO"})
+        import time
+
+        time.sleep(2)  # a hanging workflow gives no sign to wait for
+        shown.send("\x03")
+        assert shown.end(timeout=10) == 130
+        assert "Traceback" not in shown.text
+
+
+def test_what_a_terminal_would_obey_is_escaped(terminal):
+    for words in (("execute", "evil"), ("--json", "execute", "evil")):
+        shown = terminal(*words)
+        assert shown.end() == 0
+        assert "\x1b]" not in shown.raw
+        assert "\x9b" not in shown.raw
+        assert "\u202e" not in shown.raw
+        assert r"\u001b]0;title\u0007 \u009b31m \u202e" in shown.raw
+
+
+def test_each_wrong_field_has_a_line(terminal):
+    shown = terminal("execute", "add", "--a", "x", "--c", "1")
+    assert shown.end() == 2
+    assert "nexus: Invalid parameters:\n  /a: expected integer, got string\n  /c: unknown name" in shown.text
+
+
+def test_a_failure_names_its_run_and_how_to_see_the_log(terminal):
+    shown = terminal("execute", "crash")
+    assert shown.end() == 1
+    assert "--debug" in shown.text
+    assert "the secret" not in shown.text
+    assert "the secret" in (debug := terminal("--debug", "execute", "crash")).text or debug.end() == 1
+    assert "the secret" in debug.text
+
+
+def test_help_is_for_people(terminal):
+    shown = terminal("--help")
+    assert shown.end() == 0
+    assert "plugins" in shown.text
+    assert "╭" in shown.text
+
+
+def test_the_shell_completes_runs_and_remembers(terminal, clean_env):
+    shell = terminal("shell")
+    shell.expect("nexus>")
+    shell.send("exe\t")
+    shell.expect("execute")
+    shell.send(" add --a 4\r")
+    shell.expect(r"\x1b\[[0-9;]*m5")
+    shell.expect("nexus>")
+    shell.send("execute ec\t")
+    shell.expect("echo")
+    shell.send(" --ki\t")
+    shell.expect("--kind")
+    shell.send(" large\r")
+    shell.expect("large.*[^}]*}")
+    shell.expect("nexus>")
+    shell.send("lst --token sesame\r")
+    shell.expect("Did you mean 'list'")
+    shell.expect("nexus>")
+    shell.send("execute slow\r")
+    shell.expect("step 2")
+    shell.send("\x03")
+    shell.expect("Interrupted")
+    shell.expect("nexus>")
+    shell.send("exit\r")
+    assert shell.end() == 130
+    history = Path(clean_env["XDG_STATE_HOME"], "nexus", "history")
+    assert "+execute add --a 4" in history.read_text()
+    assert "sesame" not in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+def test_the_shell_ends_with_ctrl_d(terminal):
+    shell = terminal("shell")
+    shell.expect("nexus>")
+    shell.send("\x04")
+    assert shell.end() == 0
