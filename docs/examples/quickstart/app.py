@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +14,10 @@ from kailash.workflow.builder import WorkflowBuilder
 
 from nexus_core import Context, Nexus, WorkflowError
 
-AIRPORTS_CSV = Path(airportsdata.__file__).with_name("airports.csv")
+# Kailash reads files below the working directory and the temporary one only, so the package's file goes there.
+temporary = tempfile.TemporaryDirectory()
+AIRPORTS_CSV = shutil.copy(Path(airportsdata.__file__).with_name("airports.csv"), temporary.name)
+
 EARTH_RADIUS_KM = 6371.0
 METRES_PER_FOOT = 0.3048
 
@@ -36,7 +41,7 @@ def summarise(airports: list) -> dict:
 
 
 builder = WorkflowBuilder()
-builder.add_node("CSVReaderNode", "read", {"file_path": str(AIRPORTS_CSV)})
+builder.add_node("CSVReaderNode", "read", {"file_path": AIRPORTS_CSV})
 builder.add_node("FilterNode", "with_code", {"field": "iata", "operator": "!=", "value": ""})
 builder.add_node("FilterNode", "in_country", {"field": "country", "operator": "=="})
 builder.add_node("PythonCodeNode", "summary", {"function": summarise})

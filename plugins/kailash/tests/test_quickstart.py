@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,17 @@ async def test_country_summary_counts_the_rows_of_the_file(app: dict[str, Any], 
     assert summary["time_zones"] == sorted({row["tz"] for row in rows})
     progress = [event.data for event in run.events if event.type == "workflow.progress"]
     assert [each["message"] for each in progress] == ["read", "with_code", "in_country", "summary"]
+
+
+def test_it_runs_in_its_own_directory() -> None:
+    pytest.importorskip("airportsdata")
+    code = (
+        "import app, asyncio; print(asyncio.run(app.nexus.invoke('country_summary', {'country': 'CH'})).json.decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=QUICKSTART.parent, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stdout.startswith('{"summary":{"result":{"airports":'), done.stderr
 
 
 async def test_country_summary_takes_a_country_and_nothing_else(quickstart: Nexus) -> None:
