@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.shared.exceptions import MCPError
 
-from nexus_core import Invocation, NexusError, Result, WorkflowNotFound, jsontext
+from nexus_core import Invocation, MalformedRequest, NexusError, Result, WorkflowNotFound, jsontext
 from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ SESSION_KEY = "nexus/session"
 IDEMPOTENCY_KEY = "nexus/idempotency-key"
 ERROR_KEY = "nexus/error"
 """Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
+
+TEXT_LIMIT = 255
+"""Characters of what names something of the caller's: a session, an idempotency key."""
 
 _TRACE = ("traceparent", "tracestate")
 _HEADERS = frozenset({b"authorization", b"x-nexus-session", b"traceparent", b"tracestate"})
@@ -47,8 +50,8 @@ class Calls:
             MCPError: There is no such tool. Every other error is a result that the model can read.
         """
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
-        invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
         try:
+            invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
             if "progressToken" in meta:
                 return _success(await self._followed(invocation, ctx))
             return _success(await self._nexus.invoke(invocation))
@@ -67,10 +70,8 @@ class Calls:
             _identify_by_request(invocation, request)
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
-        if isinstance(session_id := meta.get(SESSION_KEY), str):
-            invocation.session_id = session_id
-        if isinstance(key := meta.get(IDEMPOTENCY_KEY), str):
-            invocation.idempotency_key = key
+        invocation.session_id = _short(meta, SESSION_KEY) or invocation.session_id
+        invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY)
         return invocation
 
     async def _followed(self, invocation: Invocation, ctx: ServerRequestContext[Any]) -> Result:
@@ -91,13 +92,26 @@ class Calls:
             run.cancel()
 
 
+def _short(meta: Mapping[str, Any], key: str) -> str | None:
+    value = meta.get(key)
+    if value is not None and not isinstance(value, str):
+        raise MalformedRequest(f"{key} must be a string.")
+    return None if value is None else _checked(key, value)
+
+
+def _checked(name: str, value: str) -> str:
+    if len(value) > TEXT_LIMIT:
+        raise MalformedRequest(f"{name} is longer than {TEXT_LIMIT} characters.")
+    return value
+
+
 def _identify_by_request(invocation: Invocation, request: Request) -> None:
     # One pass over the raw headers: Starlette's look-ups decode every header anew.
     headers = {name: value for name, value in request.scope["headers"] if name in _HEADERS}
     if (authorization := headers.get(b"authorization")) is not None:
         invocation.credentials = {"authorization": authorization.decode("latin-1")}
     if (session_id := headers.get(b"x-nexus-session")) is not None:
-        invocation.session_id = session_id.decode("latin-1")
+        invocation.session_id = _checked("X-Nexus-Session", session_id.decode("latin-1"))
     if b"traceparent" in headers:
         invocation.trace = {k: headers[k.encode()].decode("latin-1") for k in _TRACE if k.encode() in headers}
     if client := request.scope.get("client"):

@@ -1,4 +1,4 @@
-"""Workflows and runs as MCP resources."""
+"""Workflows, runs and sessions as MCP resources."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from nexus_core import jsontext
-from nexus_core.errors import NotFound
+from nexus_core.errors import NotFound, RunNotFound
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus, Workflow
+    from nexus_core import Nexus, Session, Workflow
 
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"
+SESSIONS = "nexus://sessions/"
 _JSON = "application/json"
 
 TEMPLATES = [
@@ -28,6 +29,12 @@ TEMPLATES = [
         "description": "A run: its status, and its result or error once it has ended.",
         "mimeType": _JSON,
     },
+    {
+        "uriTemplate": SESSIONS + "{session_id}",
+        "name": "session",
+        "description": "A session: its state, and the channels that have used it.",
+        "mimeType": _JSON,
+    },
 ]
 
 
@@ -41,14 +48,14 @@ def entry(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-def read(nexus: Nexus, uri: str) -> dict[str, Any]:
+async def read(nexus: Nexus, uri: str) -> dict[str, Any]:
     """Return a resource as the protocol's ``ReadResourceResult`` object.
 
     Raises:
-        NexusError: There is no such resource.
+        NotFound: There is no such resource, or it belongs to somebody.
     """
     try:
-        content = _content(nexus, uri)
+        content = await _content(nexus, uri)
     except NotFound as exc:
         exc.details |= {"uri": uri}  # SEP-2164
         raise
@@ -56,9 +63,31 @@ def read(nexus: Nexus, uri: str) -> dict[str, Any]:
     return {"contents": [{"uri": uri, "mimeType": _JSON, "text": text}], "resultType": "complete"}
 
 
-def _content(nexus: Nexus, uri: str) -> dict[str, Any]:
+async def _content(nexus: Nexus, uri: str) -> dict[str, Any]:
     if uri.startswith(WORKFLOWS):
         return nexus.workflows.get(unquote(uri.removeprefix(WORKFLOWS))).describe()
     if uri.startswith(RUNS):
-        return nexus.runs.get(unquote(uri.removeprefix(RUNS))).to_dict()
-    raise NotFound(f"There is no such resource; {WORKFLOWS} and {RUNS} are the beginnings of those there are.")
+        return _run(nexus, unquote(uri.removeprefix(RUNS)))
+    if uri.startswith(SESSIONS):
+        store = await nexus.session_store()
+        return _described(await store.get(unquote(uri.removeprefix(SESSIONS))))
+    raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS} or {SESSIONS}.")
+
+
+def _run(nexus: Nexus, run_id: str) -> dict[str, Any]:
+    run = nexus.runs.get(run_id)
+    # Nobody is asked who they are when they read, so what belongs to a user is not shown at all.
+    if run.user_id is not None:
+        raise RunNotFound("There is no run of that id, or it is no longer kept.")
+    return run.to_dict()
+
+
+def _described(session: Session) -> dict[str, Any]:
+    return {
+        "session_id": session.id,
+        "state": session.state,
+        "active_channels": sorted(session.active_channels),
+        "version": session.version,
+        "created_at": session.created_at,
+        "expires_at": session.expires_at,
+    }

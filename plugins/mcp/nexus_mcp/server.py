@@ -126,7 +126,7 @@ class McpServer(Server[Any]):
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
     ) -> dict[str, Any] | types.ReadResourceResult:
         """Answer ``resources/read``."""
-        return resources.read(self.nexus, str(params.uri))
+        return await resources.read(self.nexus, str(params.uri))
 
     async def _subscribe(self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams) -> dict[str, Any]:
         if not self.announcements.subscribe(connection_of(ctx), str(params.uri)):

@@ -194,6 +194,15 @@ async def test_an_unknown_session_is_refused(client):
     assert result.meta["nexus/error"]["code"] == "session_not_found"
 
 
+@pytest.mark.parametrize("key", ["nexus/session", "nexus/idempotency-key"])
+@pytest.mark.parametrize("value", ["x" * 256, 1])
+async def test_names_the_caller_gives_are_short_texts(client, key, value):
+    result = await client.call_tool("add", {"a": 1}, meta={key: value})
+    assert result.is_error
+    assert key in result.content[0].text
+    assert result.meta["nexus/error"]["code"] == "malformed_request"
+
+
 async def test_null_and_large_values_arrive_as_they_are(build, kit, era):
     nexus = build()
 

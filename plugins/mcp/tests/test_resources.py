@@ -9,6 +9,8 @@ import pytest
 from mcp import MCPError, types
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
+from nexus_core import Principal, Stage, hookimpl
+
 
 async def test_workflows_are_resources(client):
     resources = {each.name: each for each in (await client.list_resources()).resources}
@@ -28,17 +30,56 @@ async def test_runs_are_resources(client):
     assert (run["run_id"], run["workflow"], run["status"], run["channel"]) == (run_id, "add", "completed", "mcp")
 
 
-async def test_templates_name_both(client):
+async def test_templates_name_all(client):
     templates = (await client.list_resource_templates()).resource_templates
-    assert [each.uri_template for each in templates] == ["nexus://workflows/{name}", "nexus://runs/{run_id}"]
+    names = ("workflows/{name}", "runs/{run_id}", "sessions/{session_id}")
+    assert [each.uri_template for each in templates] == [f"nexus://{name}" for name in names]
 
 
-@pytest.mark.parametrize("uri", ["nexus://workflows/nothing", "nexus://runs/nothing", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "uri", ["nexus://workflows/nothing", "nexus://runs/nothing", "nexus://sessions/nothing", "file:///etc/passwd"]
+)
 async def test_unknown_resource(client, uri):
     with pytest.raises(MCPError) as caught:
         await client.read_resource(uri)
     assert caught.value.error.code == -32602
     assert caught.value.error.data["uri"] == uri
+
+
+async def test_sessions_are_resources(build, kit, era):
+    nexus = build()
+    async with kit.serving(nexus) as address, kit.connected(address, era) as client:
+        store = await nexus.session_store()
+        session = await store.create("python")
+        called = await client.call_tool("where", {}, meta={"nexus/session": session.id})
+        assert called.structured_content["result"] == {"channel": "mcp", "session": session.id}
+        content = (await client.read_resource(f"nexus://sessions/{session.id}")).contents[0]
+        shown = json.loads(content.text)
+        assert shown["session_id"] == session.id
+        assert shown["active_channels"] == ["mcp", "python"]
+
+
+async def test_what_belongs_to_a_user_is_not_shown(build, kit, era):
+    class Authentication:
+        stage = Stage.AUTHENTICATE
+
+        async def __call__(self, invocation, call_next):
+            invocation.principal = Principal("somebody")
+            return await call_next(invocation)
+
+    class Plugin:
+        @hookimpl
+        def nexus_register_interceptors(self):
+            return [Authentication()]
+
+    nexus = build(Plugin())
+    async with kit.serving(nexus) as address, kit.connected(address, era) as client:
+        run_id = (await client.call_tool("add", {"a": 1})).structured_content["run_id"]
+        session = await (await nexus.session_store()).create("python", "somebody")
+        for uri in (f"nexus://runs/{run_id}", f"nexus://sessions/{session.id}"):
+            with pytest.raises(MCPError) as caught:
+                await client.read_resource(uri)
+            assert caught.value.error.code == -32602
 
 
 def both(nexus):
