@@ -88,7 +88,7 @@ async def send_error(
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
         return
     every = [(b"content-type", b"application/problem+json"), *error_headers(error), *headers]
-    if close and scope.get("http_version") in ("1.0", "1.1"):
+    if close and scope.get("http_version") not in ("2", "3"):  # the others let several requests share a connection
         every.append((b"connection", b"close"))
     body = msgspec.json.encode(error.problem())
     every.append((b"content-length", str(len(body)).encode()))

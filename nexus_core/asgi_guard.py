@@ -60,7 +60,7 @@ class Guard:
             elif name == b"transfer-encoding":
                 chunked = True
         # HTTP/2 and later need neither header for a body.
-        has_body = bool(length) or chunked or scope.get("http_version", "2")[:2] != "1."
+        has_body = bool(length) or chunked or scope["http_version"] in ("2", "3")
         exchange = _Exchange(scope, receive, send, self._max_body_bytes, has_body)
         if chunked and length is not None:
             await exchange.refuse(_ambiguous())
