@@ -141,6 +141,15 @@ async def test_ambiguous_framing_answers_nothing_that_is_smuggled(client, raw, f
         assert answer[9:12] in (b"400", b"501"), answer
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.2", b"2.0", b"9.9"])
+async def test_odd_versions_smuggle_nothing_either(client, raw, version):
+    head = HEAD.replace(b"HTTP/1.1", b"HTTP/" + version)
+    framing = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    answer = await raw(client.base_url).ask(head + framing + SMUGGLED, seconds=4)
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert answer[9:12] == b"400"
+
+
 async def test_one_byte_chunks(client, raw):
     connection = raw(client.base_url)
     text = b'{"value": "' + b"x" * 20_000 + b'"}'

@@ -1,0 +1,44 @@
+"""The documentation page in a real browser, cut off from every other address."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+
+
+@pytest.fixture
+async def page():
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    if not os.path.exists(CHROMIUM):
+        pytest.skip("chromium is not installed")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page()
+        page.problems, page.foreign = [], []
+        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda request: page.foreign.append(request.url) if "127.0.0.1" not in request.url else None)
+        yield page
+        await browser.close()
+
+
+@pytest.mark.timeout(90)
+async def test_the_page_shows_and_calls_workflows(client, page):
+    await page.goto(str(client.base_url) + "/docs")
+    operation = page.locator("#operations-workflows-execute_add")
+    await operation.wait_for(timeout=30_000)
+    await operation.locator(".opblock-summary-control").click()
+    body = operation.locator("textarea.body-param__text")
+    await body.fill('{"a": 40, "b": 2}')
+    await operation.locator("button.execute").click()
+    answer = operation.locator(".live-responses-table .response-col_description pre").first
+    await answer.wait_for(timeout=15_000)
+    assert '"result": 42' in await answer.inner_text()
+    if path := os.environ.get("SCREENSHOT"):
+        await page.screenshot(path=path)
+    assert page.problems == []
+    assert [url for url in page.foreign if not url.startswith(("data:", "blob:"))] == []
