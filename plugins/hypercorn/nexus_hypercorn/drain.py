@@ -2,6 +2,10 @@
 
 On Python 3.12 and later hypercorn waits for ever for a WebSocket or an event stream that nobody closes
 (https://github.com/pgjones/hypercorn/issues/308). This wrapper closes each of them in the way its protocol has for it.
+
+HTTP/2 is off: in hypercorn 0.18 an answer that still waits for the client's flow control when its connection goes
+waits for ever, so that resetting streams fills the memory. Its switch in the configuration is a limit of 0 streams;
+the upgrade from HTTP/1.1 does not ask for that limit and is refused here.
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ class Drain:
         kind = scope["type"]
         if kind == "lifespan":
             await _lifespan(receive, send)
+            return
+        if scope["http_version"] == "2":
+            await send({"type": "http.response.start", "status": 505, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
             return
         sender = _Sender(send)
         if self._closed:

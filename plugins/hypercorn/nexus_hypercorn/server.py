@@ -63,6 +63,7 @@ class HypercornServer:
             backlog=ACCEPT_BACKLOG,
             include_server_header=False,
             keep_alive_timeout=self._settings.keep_alive_timeout,
+            h2_max_concurrent_streams=0,  # HTTP/2 is off, see Drain
             websocket_ping_interval=self._settings.websocket_ping_interval,
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
             graceful_timeout=1.0,
