@@ -5,7 +5,7 @@ from __future__ import annotations
 DISTRIBUTION_PREFIX = "nexus-hub-"
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "api": ("api_port", "api_config", "cors_origins", "compression_level"),
+    "api": ("api_port", "api_config", "cors_origins", "api_allowed_hosts", "compression_level"),
     "cli": ("cli_port", "cli_config"),
     "mcp": ("mcp_port", "mcp_config", "tool_timeout", "max_concurrent_sessions", "mcp_allowed_hosts"),
     "auth": (
