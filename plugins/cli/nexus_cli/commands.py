@@ -51,7 +51,7 @@ def _value_option(name: str) -> Any:
 
 
 def _flag(name: str) -> Any:
-    return typer.Option(name, help=FLAGS[name][1])
+    return typer.Option(name, metavar="", help=FLAGS[name][1])
 
 
 def _options(
@@ -69,7 +69,9 @@ def _options(
 def serve(
     context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="[MODULE:ATTR]", help="The application; also FILE.py:ATTR.")] = "",
-    stdio: Annotated[bool, typer.Option("--stdio", help="Speak MCP on stdin and stdout; open no port.")] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", metavar="", help="Speak MCP on stdin and stdout; open no port.")
+    ] = False,
 ) -> None:
     """Serve an application on its ports until it is stopped."""
     from nexus_cli import serving

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +188,3 @@ def known_to(state: Any, describe: Callable[[str], dict[str, Any]]) -> Known:
         return [(each["name"], each["description"].partition("\n")[0]) for each in reply["workflows"]]
 
     return Known(names, lambda name: describe(name)["input_schema"])
-
-
-__all__ = ["COMMANDS", "SCRIPTS", "Known", "answer", "candidates", "known_to", "sys"]

@@ -13,7 +13,7 @@ from nexus_cli.backend import request_of
 from nexus_cli.fields import Fields
 from nexus_cli.live import LiveRun
 from nexus_cli.options import UsageError
-from nexus_core.errors import NexusError, NotFound
+from nexus_core.errors import NotFound
 from nexus_core.jsontext import parse_object
 from nexus_core.schema.report import printable
 
@@ -146,9 +146,8 @@ def _data(text: str) -> bytes:
 
 def follow(state: State, run_id: str) -> None:
     """Run ``nexus runs follow``."""
-    output = state.output = state.output
     backend = state.backend()
-    output = state.output
+    output = state.output  # not before: a backend in this process takes stdout for itself
     begin = time.monotonic()
     request = request_of("runs.follow", run_id=run_id)
     if output.pretty:
@@ -157,6 +156,3 @@ def follow(state: State, run_id: str) -> None:
         show_reply(output, reply, live.items, time.monotonic() - begin)
         return
     output.json(backend.call(request, state.options, lambda event: output.json(msgspec.json.encode(event))))
-
-
-__all__ = ["Arguments", "NexusError", "describe", "follow", "parameters", "run", "show_reply"]

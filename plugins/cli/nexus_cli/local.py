@@ -6,7 +6,6 @@ The loop goes on while the shell waits at its prompt: the application's own task
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import threading
 from contextlib import aclosing
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
     from nexus_cli.options import Options
     from nexus_core.app import Nexus
 
-CANCEL_SECONDS = 3.0
-"""How long a cancelled call is waited for."""
-
-GRACE_SECONDS = 1.0
-"""How long work that nobody waits for any more keeps the process from ending."""
-
 
 class LocalBackend:
     """Answers requests with an application of this process. No port is opened.
@@ -40,8 +33,8 @@ class LocalBackend:
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
-        grace = min(nexus.options.shutdown_grace, GRACE_SECONDS)
-        nexus.options = nexus.options.model_copy(update={"shutdown_grace": grace})
+        # When this is closed, only work that nobody waits for any more is left.
+        nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
         self._service = Service(nexus)
@@ -65,7 +58,7 @@ class LocalBackend:
                 elif on_event is not None:
                     on_event(line.event)
         except BaseException:
-            self._cancel(work, lines)
+            work.cancel()
             raise
         work.result()
         return reply
@@ -74,12 +67,6 @@ class LocalBackend:
         async with aclosing(self._service.answer(request, caller)) as answer:  # type: ignore[type-var]
             async for line in answer:
                 lines.put(line)
-
-    def _cancel(self, work: Future[Any], lines: queue.SimpleQueue[bytes | None]) -> None:
-        work.cancel()
-        with contextlib.suppress(queue.Empty):
-            while lines.get(timeout=CANCEL_SECONDS) is not None:
-                pass
 
     def close(self) -> None:
         """Stop the application. Work that does not end in a moment is left behind."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +36,8 @@ def main(arguments: list[str]) -> int:
     except UsageError as exc:
         state.output.complain(str(exc))
         return USAGE
-    finally_code = attempt(state, lambda: state.close())
-    return code or finally_code
+    closed = attempt(state, state.close)
+    return code or closed
 
 
 def dispatch(state: State, arguments: list[str]) -> int:
@@ -64,6 +63,8 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
     """Do something and return the exit code; what goes wrong is told on stderr."""
     import typer
 
+    from nexus_cli.output import ReaderLeft
+
     try:
         code = action()
     except NexusError as exc:
@@ -81,19 +82,16 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        return _leave_pipe()
+    except ReaderLeft:
+        return BROKEN_PIPE
     except SystemExit as exc:
-        return exc.code if isinstance(exc.code, int) else 0
+        if isinstance(exc.code, str):
+            state.output.complain(exc.code)
+            return 1
+        return exc.code or 0
     return code if isinstance(code, int) else 0
 
 
 def _usage_text(exc: Any) -> str:
     text = exc.format_message() if hasattr(exc, "format_message") else str(exc)
     return " ".join(text.split())
-
-
-def _leave_pipe() -> int:
-    """The reader has gone: keep the interpreter from complaining about it when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE

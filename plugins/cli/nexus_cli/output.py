@@ -29,6 +29,10 @@ def printable(text: str, limit: int) -> str:
     return report.printable(text, limit)
 
 
+class ReaderLeft(Exception):
+    """Whoever read stdout has gone, as in ``| head``."""
+
+
 class Output:
     """Writes results to stdout and everything else to stderr.
 
@@ -60,12 +64,9 @@ class Output:
 
     def json(self, text: bytes) -> None:
         """Write one JSON text and a newline, as it is; only what a terminal would obey is escaped, on a terminal."""
-        self.stdout.flush()
         if self.on_terminal:
             text = escaped(text.decode()).encode()
-        raw = self.stdout.buffer
-        raw.write(text + b"\n")
-        raw.flush()
+        self._write(text + b"\n")
 
     def value(self, value: Any, *, indent: int | None = 2) -> None:
         """Write a JSON value for people: coloured, and indented unless ``indent`` is None."""
@@ -88,7 +89,16 @@ class Output:
 
     def line(self, text: str) -> None:
         """Write a line of text to stdout."""
-        print(text, file=self.stdout, flush=True)
+        self._write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _write(self, text: bytes) -> None:
+        try:
+            self.stdout.flush()
+            self.stdout.buffer.write(text)
+            self.stdout.buffer.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())  # what is left unwritten goes there
+            raise ReaderLeft from None
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write a table for people."""

@@ -25,7 +25,7 @@ def add(a: int, b: int = 1) -> int:
 
 @nexus.workflow
 def echo(
-    text: str = "", number: float = 0, flag: bool = False, tags: list[str] = [], sizes: list[int] = [],
+    text: str = "", number: float = 0, flag: bool = False, tags: list[str] = [], sizes: list[int] = [],  # noqa: B006
     kind: Literal["small", "large"] = "small", options: dict[str, int] | None = None, either: int | str | None = None,
     dry_run: bool = False, anything: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -70,7 +70,9 @@ def crash() -> None:
 
 
 @nexus.workflow
-def hang() -> None:
+def hang(path: str = "") -> None:
+    if path:
+        Path(path).touch()
     time.sleep(1000)
 
 

@@ -7,8 +7,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+APP_FILE = Path(__file__).with_name("app_for_tests.py")
+SCRIPTS = str(Path(sys.executable).parent)
 
 
 def test_list_and_describe_are_equal_both_ways(nexus, server):
@@ -142,7 +146,7 @@ def test_an_application_is_a_module_a_file_or_in_the_configuration(nexus):
 def test_nothing_in_the_working_directory_runs_unnamed(nexus):
     for name in ("app", "nexus", "conftest", "plugins"):
         (nexus.cwd / f"{name}.py").write_text("import pathlib; pathlib.Path('ran').touch()")
-    script = shutil.which("nexus", path=str(__import__("pathlib").Path(sys.executable).parent))
+    script = shutil.which("nexus", path=SCRIPTS)
     for words in (["--help"], ["version"], ["list"], ["nonsense"]):
         subprocess.run([script, *words], cwd=nexus.cwd, env=nexus.env, capture_output=True, timeout=30)
     assert not (nexus.cwd / "ran").exists()
@@ -170,6 +174,13 @@ def test_help_lists_the_commands_and_the_cores(nexus):
         assert f"\n  {command} " in text
     assert "NEXUS_CONNECT" in text
     assert nexus("--json", "plugins", "list", app=False).json
+
+
+def test_completion_names_every_command(nexus):
+    listed = nexus("--help", app=False).out.partition("Commands:\n")[2]
+    names = {line.split()[0] for line in listed.splitlines() if line[:3].strip() and line.startswith("  ")}
+    completed = {line.split("\t")[0] for line in nexus("__complete", "", app=False).out.splitlines()}
+    assert completed == names
 
 
 def test_help_imports_nothing_heavy(nexus):
@@ -324,10 +335,6 @@ def test_the_bash_script_completes(nexus):
         _nexus_complete
         echo "${COMPREPLY[@]}"
     """)
-    scripts = str(__import__("pathlib").Path(sys.executable).parent)
-    env = nexus.env | {"NEXUS_APP": str(APP_FILE), "PATH": f"{scripts}:{nexus.env['PATH']}"}
+    env = nexus.env | {"NEXUS_APP": str(APP_FILE), "PATH": f"{SCRIPTS}:{nexus.env['PATH']}"}
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=env, timeout=30)
     assert (done.stdout, done.stderr) == ("add\n", "")
-
-
-APP_FILE = __import__("pathlib").Path(__file__).with_name("app_for_tests.py")
