@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError, Nexus
 from nexus_mcp.channel import McpChannel
-from nexus_mcp.settings import McpSettings
 from nexus_mcp.stdio import redirected
 
 if TYPE_CHECKING:
@@ -44,7 +43,10 @@ async def _serve(target: str) -> int:
         nexus = _application(target)
         try:
             async with nexus:
-                await McpChannel(nexus, nexus.settings(McpSettings)).serve_streams(reader, writer)
+                channel = nexus.channel("mcp")
+                if not isinstance(channel, McpChannel):
+                    raise ConfigurationError(f'{target} does not load the plugin "mcp".')
+                await channel.serve_streams(reader, writer)
         except asyncio.CancelledError:
             return 0
     return 0

@@ -121,6 +121,8 @@ class McpChannel(Channel):
 
     async def serve_streams(self, reader: BinaryIO, writer: BinaryIO) -> None:
         """Serve one client that writes its messages into ``reader``, a line each, and reads from ``writer``."""
+        if self._preload is not None:
+            self._preload.cancel()  # that one is for HTTP
         await self.nexus.threads.call(_import_library)
         from nexus_mcp.stdio_transport import serve
 

@@ -29,6 +29,7 @@ class Plugin:
 print("noise from the module")
 nexus = Nexus(plugins=[Plugin()], disabled_plugins=["api", "cli", "console", "metrics", "durable", "kailash"])
 other = "not a Nexus"
+without = Nexus(discover=False)
 
 
 @nexus.workflow

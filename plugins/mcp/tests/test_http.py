@@ -370,6 +370,5 @@ async def test_calls_under_way_are_answered_when_the_process_stops(build, kit, s
 async def test_stopping_while_the_library_is_loaded(build):
     nexus = build()
     async with nexus:
-        (channel,) = [each for each in nexus._running.channels if each.name == "mcp"]
-        loading = channel._load()
+        loading = nexus.channel("mcp")._load()
     assert loading.done()

@@ -10,14 +10,8 @@ from nexus_mcp.http import _HANDSHAKE_VERSIONS
 from nexus_mcp.plugin import nexus_register_channels
 
 
-def channel_of(nexus):
-    """Return the channel of a running platform."""
-    (found,) = [each for each in nexus._running.channels if each.name == "mcp"]
-    return found
-
-
 async def transport_of(nexus):
-    return await channel_of(nexus)._transport()
+    return await nexus.channel("mcp")._transport()
 
 
 def test_versions_with_sessions_are_the_librarys():

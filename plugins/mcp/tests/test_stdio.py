@@ -143,7 +143,14 @@ async def test_bad_lines_are_answered_and_the_conversation_goes_on(kit):
     assert answers[-1] == {"jsonrpc": "2.0", "id": 9, "result": {}}
 
 
-@pytest.mark.parametrize(("target", "complaint"), [("stdio_app", "usage"), ("stdio_app:other", "not a Nexus object")])
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("stdio_app", "usage"),
+        ("stdio_app:other", "not a Nexus object"),
+        ("stdio_app:without", "does not load the plugin"),
+    ],
+)
 async def test_a_wrong_target_is_one_line_on_stderr(target, complaint):
     command = [sys.executable, "-m", "nexus_mcp", target]
     done = await asyncio.to_thread(subprocess.run, command, cwd=HERE, capture_output=True, text=True, timeout=20)
