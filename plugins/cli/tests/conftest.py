@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import pty
 import re
@@ -49,6 +50,26 @@ class Runner:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def forked(self, *words, stdin="", app=True, timeout=30, env=None):
+        """The same in a child of this process, which has imported everything already: for the many small cases."""
+        import nexus_cli.local
+        import nexus_cli.remote  # noqa: F401
+
+        settings = self.env | ({"NEXUS_APP": str(APP)} if app else {}) | (env or {})
+        files = [self.cwd / f".{name}" for name in ("stdin", "stdout", "stderr")]
+        files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        pid = os.fork()
+        if pid == 0:
+            _become_nexus([os.fsdecode(word) for word in words], files, self.cwd, settings)
+        deadline = time.monotonic() + timeout
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise TimeoutError(words)
+            time.sleep(0.005)
+        return Done(os.waitstatus_to_exitcode(ended[1]), files[1].read_text(), files[2].read_text())
+
     def popen(self, *words, env=None, **options):
         settings = self.env | {"NEXUS_APP": str(APP)} | (env or {})
         return subprocess.Popen([*COMMAND, *words], env=settings, cwd=self.cwd, **options)
@@ -61,6 +82,26 @@ class Runner:
             | (env or {})
         )
         return Terminal([*COMMAND, *words], settings, self.cwd)
+
+
+def _become_nexus(words, files, cwd, env):
+    """Run the command line in this forked process, and end it."""
+    code = 70
+    try:
+        for fd, path in enumerate(files):
+            os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
+        sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, encoding="utf-8") for fd, mode in enumerate("rww"))
+        logging.getLogger().handlers.clear()
+        os.environ.clear()
+        os.environ.update(env)
+        os.chdir(cwd)
+        from nexus_core.__main__ import main
+
+        code = main(words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 class Terminal:

@@ -16,9 +16,9 @@ DEEP = "[" * 100_000 + "]" * 100_000
 def execute(request, nexus):
     """`nexus execute` both ways: everything must be equal."""
     if request.param == "in process":
-        return lambda *words, **options: nexus("execute", *words, **options)
+        return lambda *words, **options: nexus.forked("execute", *words, **options)
     url = request.getfixturevalue("server")
-    return lambda *words, **options: nexus("--connect", url, "execute", *words, app=False, **options)
+    return lambda *words, **options: nexus.forked("--connect", url, "execute", *words, app=False, **options)
 
 
 def test_the_reply_is_that_of_the_api(execute):
