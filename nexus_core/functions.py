@@ -158,7 +158,8 @@ class _Signature:
             return typing.get_type_hints(target, globalns=known, localns=names, include_extras=True)
         except (NameError, TypeError) as exc:
             raise ConfigurationError(
-                f"{self._name}: a type hint can't be resolved: {exc}. Import it outside `if TYPE_CHECKING`."
+                f"{self._name}: a type hint can't be resolved: {exc}. Hints need names that a module "
+                "has at run time: neither below `if TYPE_CHECKING` nor inside a function."
             ) from None
 
     def _input_schema(self) -> dict[str, Any]:

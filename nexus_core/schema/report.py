@@ -86,8 +86,8 @@ def pointer(path: Sequence[Any]) -> str:
 
 def printable(text: str, limit: int = 100) -> str:
     """Return a caller's text for use in a message: one line, no control characters, of bounded length."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in cut)
+    shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

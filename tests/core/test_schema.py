@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jsonschema
+import msgspec
+import pydantic
+import pytest
+from typing_extensions import TypedDict
+
+from nexus_core import ConfigurationError, Context, ValidationError
+from nexus_core.schema.expected import from_expected_parameters
+from nexus_core.schema.references import hoist_definitions
+from nexus_core.schema.validation import MAX_ERRORS, Validator
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Model(pydantic.BaseModel):
+    name: str = pydantic.Field(min_length=2)
+    point: Point | None = None
+
+
+class Struct(msgspec.Struct):
+    tag: str
+    points: list[Point] = []
+
+
+@dataclasses.dataclass
+class Mixed:
+    struct: Struct
+    model: Model
+
+
+class Opaque:
+    pass
+
+
+class Row(TypedDict):
+    a: int
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+HINTS: list[tuple[Any, Any, Any]] = [
+    (int, 3, 3), (int, 3.0, 3), (float, 3, 3.0), (str, "a", "a"), (bool, True, True), (None, None, None),
+    (list[int], [1, 2], [1, 2]), (dict[str, float], {"a": 1}, {"a": 1.0}), (set[int], [1, 2], {1, 2}),
+    (tuple[int, str], [1, "a"], (1, "a")), (int | None, None, None), (int | str, "a", "a"), (Any, {"a": [1]}, {"a": [1]}),
+    (Literal["a", 1], 1, 1), (Colour, "red", Colour.RED), (Point, {"x": 1}, Point(1)),
+    (Model, {"name": "ab", "point": {"x": 1}}, Model(name="ab", point=Point(1))),
+    (Struct, {"tag": "t", "points": [{"x": 1}]}, Struct("t", [Point(1)])),
+    (Mixed, {"struct": {"tag": "t"}, "model": {"name": "ab"}}, Mixed(Struct("t"), Model(name="ab"))),
+    (list[Struct], [{"tag": "t"}], [Struct("t")]), (dict[str, Struct | None], {"a": None}, {"a": None}),
+    (datetime.datetime, "2026-01-02T03:04:05Z", datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)),
+    (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
+    (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+    (decimal.Decimal, "1.50", decimal.Decimal("1.50")), (Path, "/a/b", Path("/a/b")),
+    (Annotated[int, pydantic.Field(ge=1)], 1, 1), (Row, {"a": 1}, {"a": 1}), (Pair, [1, "b"], Pair(1, "b")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hint", "given", "wanted"), HINTS, ids=lambda each: str(each)[:40])
+async def test_hints_become_schemas_and_values_their_types(make: Any, hint: Any, given: Any, wanted: Any) -> None:
+    seen = []
+
+    def take(value):  # type: ignore[no-untyped-def]
+        seen.append(value)
+
+    take.__annotations__ = {"value": hint}
+    workflow = make().register("take", take)
+    jsonschema.Draft202012Validator.check_schema(workflow.input_schema)
+    jsonschema.Draft202012Validator(workflow.input_schema).validate({"value": given})
+    prepared = workflow.prepare({"value": given})
+    assert prepared == {"value": wanted}
+    assert type(prepared["value"]) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("hint", "given", "pointer"),
+    [
+        (int, "3", "/value"), (int, True, "/value"), (int, 1.5, "/value"), (str, 1, "/value"), (Colour, "rad", "/value"),
+        (Point, {"x": "1"}, "/value/x"), (Point, {}, "/value/x"), (Model, {"name": "a"}, "/value/name"),
+        (Struct, {"tag": "t", "points": [{"x": 1}, {"y": 2}]}, "/value/points/1/x"),
+        (Mixed, {"struct": {"tag": 1}, "model": {"name": "ab"}}, "/value/struct/tag"),
+        (list[int], [1, "a"], "/value/1"), (datetime.date, "2026-02-30", "/value"), (int | None, "a", "/value"),
+        (Annotated[int, pydantic.Field(ge=1)], 0, "/value"), (Point | None, {"x": "1"}, "/value/x"),
+        (dict[str, int], {"a/b~c": "x"}, "/value/a~1b~0c"),
+    ],
+)  # fmt: skip
+def test_wrong_values_are_named_by_pointer(make: Any, hint: Any, given: Any, pointer: str) -> None:
+    def take(value):  # type: ignore[no-untyped-def]
+        return None
+
+    take.__annotations__ = {"value": hint}
+    with pytest.raises(ValidationError) as caught:
+        make().register("take", take).prepare({"value": given})
+    assert [error["pointer"] for error in caught.value.errors] == [pointer]
+
+
+def test_errors_are_bounded_and_never_repeat_the_value(make: Any) -> None:
+    def take(known: int) -> None: ...
+
+    workflow = make().register("take", take)
+    secret = "hunter2" * 1000
+    with pytest.raises(ValidationError) as caught:
+        workflow.prepare({"known": secret, "knwon": 1} | {f"x{n}\r\n\x1b[31m{'y' * 500}": secret for n in range(500)})
+    errors = caught.value.errors
+    assert len(errors) == MAX_ERRORS
+    assert "hunter2" not in str(caught.value.problem())
+    assert all(error["message"].isprintable() and len(error["pointer"]) <= 200 for error in errors)
+    assert any(error.get("nearest") == "known" for error in errors)
+
+
+def test_keys_that_are_not_json_are_refused(make: Any) -> None:
+    def take(value: Any) -> None: ...
+
+    workflow = make().register("take", take)
+    for bad in ({1: 2}, {"value": 1, None: 2}):
+        with pytest.raises(ValidationError):
+            workflow.prepare(bad)
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        "Do it.\n\nAt length.\n\nArgs:\n    a: The first.\n    b: The second.\n",
+        "Do it.\n\nAt length.\n\nParameters\n----------\na : int\n    The first.\nb\n    The second.\n",
+        "Do it.\n\nAt length.\n\n:param a: The first.\n:param b: The second.\n",
+    ],
+    ids=["Google", "NumPy", "Sphinx"],
+)
+def test_docstrings_describe_parameters(make: Any, doc: str) -> None:
+    def function(a: int, b: Point = Point(1), *, context: Context | None = None) -> list[Point]:  # noqa: B008
+        return []
+
+    function.__doc__ = doc
+    workflow = make().register("f", function)
+    properties = workflow.input_schema["properties"]
+    assert workflow.description == "Do it.\n\nAt length."
+    assert properties["a"]["description"] == "The first."
+    assert properties["b"]["description"] == "The second."
+    assert properties["b"]["default"] == {"x": 1, "y": 0}
+    assert workflow.input_schema["required"] == ["a"]
+    assert workflow.output_schema["type"] == "array"
+
+
+def test_local_classes_and_names_for_type_checkers_are_found(make: Any) -> None:
+    @dataclasses.dataclass
+    class Local:
+        n: int
+
+    def function(value: Local, context: Context) -> Local:
+        return Local(value.n)
+
+    assert make().register("f", function).input_schema["$defs"]["Local"]["required"] == ["n"]
+
+    namespace: dict[str, Any] = {}
+    exec("async def stream(n: int, c: 'Context') -> 'AsyncIterator[int]':\n    yield n", namespace)
+    workflow = make().register("s", namespace["stream"])
+    assert workflow.output_schema == {"type": "array", "items": {"type": "integer"}}
+    assert list(workflow.input_schema["properties"]) == ["n"]
+
+
+def test_hints_without_a_json_form_are_refused_by_name(make: Any) -> None:
+    def opaque(thing: Opaque) -> None: ...
+
+    def args(*things: int) -> None: ...
+
+    namespace: dict[str, Any] = {}
+    exec("def missing(thing: 'Nowhere') -> None: ...", namespace)
+    for function, word in ((opaque, "thing"), (args, "list parameter"), (namespace["missing"], "Nowhere")):
+        with pytest.raises(ConfigurationError, match=word):
+            make().register("f", function)
+
+
+def test_expected_parameters() -> None:
+    schema = from_expected_parameters(
+        {"data": {"type": "object", "required": True}, "n": {"type": "int", "minimum": 1}, "inner": {"required": ["a"]}}
+    )
+    assert schema["required"] == ["data"]
+    assert schema["properties"]["n"] == {"type": "integer", "minimum": 1}
+    assert schema["properties"]["inner"] == {"required": ["a"]}
+    for bad in ({"a": 1}, {"a": {"type": "strin"}}, {"a": {"$ref": "http://example.com/x"}}, [1]):
+        with pytest.raises(ConfigurationError):
+            from_expected_parameters(bad)  # type: ignore[arg-type]
+
+
+def test_expected_parameters_must_fit_the_function(make: Any) -> None:
+    def take(a: int, b: int = 0) -> None: ...
+
+    for expected, word in (({"c": {}}, "'c'"), ({"b": {}}, "'a'")):
+        with pytest.raises(ConfigurationError, match=word):
+            make().register("take", take, {"expected_parameters": expected})
+
+
+def test_schemas_never_fetch() -> None:
+    with pytest.raises(ConfigurationError):
+        Validator({"$ref": "https://example.com/schema.json"})
+
+
+def test_definitions_move() -> None:
+    schema = {"$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}, "properties": {"$ref": {"$ref": "#/$defs/A"}}}
+    moved, definitions = hoist_definitions(schema, "#/x/")
+    assert moved == {"properties": {"$ref": {"$ref": "#/x/A"}}}
+    assert definitions == {"A": {"items": {"$ref": "#/x/A"}}}
