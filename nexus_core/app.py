@@ -122,6 +122,7 @@ class Nexus:
             manager.load_installed()
         for plugin in given:
             manager.add(plugin)
+        manager.check_required()
         return manager
 
     def _read_plugin_settings(self) -> None:

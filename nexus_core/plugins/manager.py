@@ -47,7 +47,7 @@ class PluginManager:
         """Find and load every installed plugin that is not disabled.
 
         Raises:
-            PluginError: A required plugin is missing or does not load.
+            PluginError: A required plugin does not load.
         """
         for record in reversed(discover(self._disabled)):  # pluggy calls the last registered first
             self.records.insert(0, record)
@@ -56,10 +56,6 @@ class PluginManager:
                 self._load(record)
             elif record.status is not PluginStatus.DISABLED:
                 self._report(record)
-        for name in sorted(self._required - self._by_name.keys()):
-            raise PluginError(f'The required plugin "{name}" is not installed.')
-        for record in self.records:
-            self._require(record)
 
     def add(self, plugin: object, name: str = "") -> None:
         """Register an object or module with hook implementations that is no distribution of its own.
@@ -76,6 +72,17 @@ class PluginManager:
         self._register(record, plugin)
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
+
+    def check_required(self) -> None:
+        """Make sure that every required plugin is active. Call it once all have been loaded.
+
+        Raises:
+            PluginError: One is not.
+        """
+        for name in sorted(self._required - self._by_name.keys()):
+            raise PluginError(f'The required plugin "{name}" is not installed.')
+        for record in self.records:
+            self._require(record)
 
     def _load(self, record: PluginRecord) -> None:
         begin = time.perf_counter()
