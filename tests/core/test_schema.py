@@ -63,7 +63,8 @@ class Pair(NamedTuple):
 HINTS: list[tuple[Any, Any, Any]] = [
     (int, 3, 3), (int, 3.0, 3), (float, 3, 3.0), (str, "a", "a"), (bool, True, True), (None, None, None),
     (list[int], [1, 2], [1, 2]), (dict[str, float], {"a": 1}, {"a": 1.0}), (set[int], [1, 2], {1, 2}),
-    (tuple[int, str], [1, "a"], (1, "a")), (int | None, None, None), (int | str, "a", "a"), (Any, {"a": [1]}, {"a": [1]}),
+    (tuple[int, str], [1, "a"], (1, "a")), (int | None, None, None), (int | str, "a", "a"),
+    (Any, {"a": [1]}, {"a": [1]}),
     (Literal["a", 1], 1, 1), (Colour, "red", Colour.RED), (Point, {"x": 1}, Point(1)),
     (Model, {"name": "ab", "point": {"x": 1}}, Model(name="ab", point=Point(1))),
     (Struct, {"tag": "t", "points": [{"x": 1}]}, Struct("t", [Point(1)])),
@@ -96,7 +97,8 @@ async def test_hints_become_schemas_and_values_their_types(make: Any, hint: Any,
 @pytest.mark.parametrize(
     ("hint", "given", "pointer"),
     [
-        (int, "3", "/value"), (int, True, "/value"), (int, 1.5, "/value"), (str, 1, "/value"), (Colour, "rad", "/value"),
+        (int, "3", "/value"), (int, True, "/value"), (int, 1.5, "/value"), (str, 1, "/value"),
+        (Colour, "rad", "/value"),
         (Point, {"x": "1"}, "/value/x"), (Point, {}, "/value/x"), (Model, {"name": "a"}, "/value/name"),
         (Struct, {"tag": "t", "points": [{"x": 1}, {"y": 2}]}, "/value/points/1/x"),
         (Mixed, {"struct": {"tag": 1}, "model": {"name": "ab"}}, "/value/struct/tag"),
