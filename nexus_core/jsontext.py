@@ -8,6 +8,7 @@ is bypassed in another.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from pathlib import PurePath
@@ -19,6 +20,8 @@ from nexus_core.errors import MalformedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 MAX_DEPTH = 128
 """Levels of nested arrays and objects that are read (serde_json's limit)."""
@@ -121,12 +124,16 @@ def to_jsonable(value: Any) -> Any:
     Raises:
         TypeError: There is no faithful JSON form.
     """
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, PurePath):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
+    try:
+        if hasattr(value, "model_dump"):
+            return value.model_dump(mode="json", by_alias=True)
+        if isinstance(value, PurePath):
+            return str(value)
+        if hasattr(value, "tolist"):
+            return value.tolist()
+    except Exception as exc:  # its text is the workflow's own and not for callers
+        log.error("A %s could not be turned into JSON", type(value).__name__, exc_info=exc)
+        raise TypeError(f"a {type(value).__name__} could not be turned into JSON") from exc
     raise TypeError(f"a {type(value).__name__} has no JSON form")
 
 
