@@ -17,20 +17,23 @@ SCRIPTS = str(Path(sys.executable).parent)
 
 def test_list_and_describe_are_equal_both_ways(nexus, server):
     for words in (("list",), ("describe", "echo")):
-        local, remote = nexus(*words), nexus("--connect", server, *words, app=False)
+        local, remote = nexus.forked(*words), nexus.forked("--connect", server, *words, app=False)
         assert (local.code, local.out) == (0, remote.out)
-    assert {"name": "add", "description": "Add two numbers."} in nexus("list").json["workflows"]
-    assert nexus("describe", "echo").json["input_schema"]["properties"]["kind"]["enum"] == ["small", "large"]
+    assert {"name": "add", "description": "Add two numbers."} in nexus.forked("list").json["workflows"]
+    assert nexus.forked("describe", "echo").json["input_schema"]["properties"]["kind"]["enum"] == ["small", "large"]
 
 
 def test_common_options_stand_before_or_after(nexus, server):
-    assert nexus("list", "--connect", server, app=False).out == nexus(f"--connect={server}", "list", app=False).out
-    assert nexus("list", env={"NEXUS_CONNECT": server}, app=False).code == 0
+    assert (
+        nexus.forked("list", "--connect", server, app=False).out
+        == nexus.forked(f"--connect={server}", "list", app=False).out
+    )
+    assert nexus.forked("list", env={"NEXUS_CONNECT": server}, app=False).code == 0
 
 
 def test_a_detached_run_is_followed_shown_and_cancelled(nexus, server):
     def connected(*words):
-        return nexus("--connect", server, *words, app=False)
+        return nexus.forked("--connect", server, *words, app=False)
 
     handle = connected("execute", "slow", "--steps", "10", "--wait", "0").json
     assert handle["status"] in ("pending", "running")
@@ -51,7 +54,7 @@ def test_a_detached_run_is_followed_shown_and_cancelled(nexus, server):
 
 
 def test_waiting_needs_a_server(nexus):
-    assert nexus("execute", "add", "--wait", "1").code == 2
+    assert nexus.forked("execute", "add", "--wait", "1").code == 2
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_waiting_needs_a_server(nexus):
     ],
 )
 def test_a_wrong_url_is_one_clear_line(nexus, server, free_port, url, code, message):
-    done = nexus("--connect", url.format(free=free_port, server=server), "list", app=False)
+    done = nexus.forked("--connect", url.format(free=free_port, server=server), "list", app=False)
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith("nexus: ")
     assert done.err.count("\n") == 1
@@ -116,16 +119,16 @@ def test_an_application_that_cannot_be_loaded_is_one_clear_line(nexus, app, mess
     }  # fmt: skip
     for name, text in files.items():
         (nexus.cwd / name).write_text(text)
-    done = nexus("--app", app, "list", app=False)
+    done = nexus.forked("--app", app, "list", app=False)
     assert (done.code, done.out) == (1, "")
     assert done.err.count("\n") == 1
     assert message in done.err
     if "Error" in message:
-        assert "Traceback" in nexus("--debug", "--app", app, "list", app=False).err
+        assert "Traceback" in nexus.forked("--debug", "--app", app, "list", app=False).err
 
 
 def test_no_application_is_a_usage_error(nexus):
-    done = nexus("list", app=False)
+    done = nexus.forked("list", app=False)
     assert done.code == 2
     assert "--app" in done.err
     assert "--connect" in done.err
@@ -138,9 +141,9 @@ def test_an_application_is_a_module_a_file_or_in_the_configuration(nexus):
     (nexus.cwd / "mine.py").write_text(source)
     (nexus.cwd / "nexus.yaml").write_text("app: mine:app\n")
     for app in ("mine", "mine:app", "mine.py", "./mine.py:app", str(nexus.cwd / "mine.py")):
-        assert nexus("--app", app, "execute", "mine", app=False).json["result"] == 1
-    assert nexus("execute", "mine", app=False, env={"NEXUS_CONFIG_FILE": "nexus.yaml"}).json["result"] == 1
-    assert nexus("--app", "mine:other", "execute", "mine", app=False).code == 66
+        assert nexus.forked("--app", app, "execute", "mine", app=False).json["result"] == 1
+    assert nexus.forked("execute", "mine", app=False, env={"NEXUS_CONFIG_FILE": "nexus.yaml"}).json["result"] == 1
+    assert nexus.forked("--app", "mine:other", "execute", "mine", app=False).code == 66
 
 
 def test_nothing_in_the_working_directory_runs_unnamed(nexus):
@@ -162,7 +165,7 @@ def test_usage_errors_are_one_line_and_exit_2(nexus):
         (["--app", "x", "--connect", "http://x", "list"], "not both"),
         (["completion", "tcsh"], "bash, zsh, fish"),
     ):
-        done = nexus(*words, app=False)
+        done = nexus.forked(*words, app=False)
         assert (done.code, done.out) == (2, ""), words
         assert message in done.err
         assert done.err.count("\n") == 1
@@ -195,15 +198,15 @@ def test_help_imports_nothing_heavy(nexus):
 
 def test_mcp_config_starts_this_application(nexus):
     (nexus.cwd / "mine.py").write_text("")
-    servers = nexus("mcp-config", "--app", "mine.py:nexus", "--name", "tools", app=False).json["mcpServers"]
+    servers = nexus.forked("mcp-config", "--app", "mine.py:nexus", "--name", "tools", app=False).json["mcpServers"]
     assert servers["tools"]["args"][-3:] == ["serve", "--stdio", f"{nexus.cwd}/mine.py:nexus"]
     assert servers["tools-http"] == {"type": "http", "url": "http://127.0.0.1:3001/mcp"}
-    assert nexus("mcp-config", app=False).code == 2
+    assert nexus.forked("mcp-config", app=False).code == 2
 
 
 def test_version(nexus):
-    assert set(nexus("version", app=False).json) == {"nexus", "cli", "python"}
-    assert nexus("--version", app=False).json == nexus("version", app=False).json
+    assert set(nexus.forked("version", app=False).json) == {"nexus", "cli", "python"}
+    assert nexus.forked("--version", app=False).json == nexus.forked("version", app=False).json
 
 
 def test_the_shell_reads_lines_from_a_pipe(nexus):
@@ -228,7 +231,7 @@ def test_the_shell_keeps_one_application(nexus):
             return len(calls)
         """)
     )
-    done = nexus("--app", "counter.py", "shell", stdin="execute count\nexecute count\n", app=False)
+    done = nexus.forked("--app", "counter.py", "shell", stdin="execute count\nexecute count\n", app=False)
     assert [json.loads(line)["result"] for line in done.out.splitlines()] == [1, 2]
 
 
@@ -257,9 +260,9 @@ def test_plugins_add_commands(nexus):
         nexus = Nexus(plugins=[Plugin()])
         """)
     )
-    assert nexus("--app", "extended.py", "hello", "--name", "Ada", app=False).out == "hello Ada\n"
-    assert nexus("--app", "extended.py", "keys", "drop", "k", app=False).out == "dropped k\n"
-    assert "Did you mean 'hello'?" in nexus("--app", "extended.py", "helo", app=False).err
+    assert nexus.forked("--app", "extended.py", "hello", "--name", "Ada", app=False).out == "hello Ada\n"
+    assert nexus.forked("--app", "extended.py", "keys", "drop", "k", app=False).out == "dropped k\n"
+    assert "Did you mean 'hello'?" in nexus.forked("--app", "extended.py", "helo", app=False).err
 
 
 def test_a_port_in_use_is_said_and_exits_1(nexus):
