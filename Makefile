@@ -6,6 +6,7 @@ PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.t
 PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
 PACKAGES := nexus_core $(wildcard $(join $(PLUGINS:=/nexus_),$(notdir $(PLUGINS))))
 EDITABLE := $(foreach project,. $(PLUGINS),-e $(project))
+WORKERS := 2
 QUICKSTART := docs/examples/quickstart
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -44,7 +45,7 @@ $(VENV)/installed: $(PROJECTS) constraints.txt Makefile | $(BIN)/python
 	$(PIP_INSTALL) --no-build-isolation $(EDITABLE)
 	@touch $@
 
-$(VENV)/tools: $(VENV)/installed tests/requirements.txt
+$(VENV)/tools: $(VENV)/quickstart tests/requirements.txt
 	$(PIP_INSTALL) --requirement tests/requirements.txt
 	@touch $@
 
@@ -66,8 +67,9 @@ run: $(VENV)/quickstart
 	@echo 'Ctrl-C ends it.'
 	@$(BIN)/python $(QUICKSTART)/app.py
 
+# Tests of one file share what they set up, so each file stays with one worker.
 test: $(VENV)/tools
-	$(BIN)/python -m pytest $(TEST_OPTIONS) $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TEST_OPTIONS) $(TESTS)
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check --output-format concise .

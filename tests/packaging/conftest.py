@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -32,6 +33,11 @@ class Project:
     """The source folder of one distribution."""
 
     folder: Path
+
+    @property
+    def key(self) -> str:
+        """The name that the fixture ``wheels`` has for it."""
+        return "core" if self.folder == ROOT else self.folder.name
 
     @property
     def package(self) -> Path:
@@ -86,16 +92,47 @@ class Environment:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every distribution's wheel, by its folder's name; the core's is ``core``."""
     folder = tmp_path_factory.mktemp("wheels")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    subprocess.run([*command, *(str(project.folder) for project in projects())], check=True)
+    folders = [str(project.folder) for project in projects()]
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), *folders)
     found = {path.name.split("-")[0].replace("_", "-"): path for path in folder.glob("*.whl")}
-    return {
-        "core" if project.folder == ROOT else project.folder.name: found[project.distribution] for project in projects()
-    }
+    return {project.key: found[project.distribution] for project in projects()}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that takes ``project`` each of them in turn."""
+    if "project" in metafunc.fixturenames:
+        metafunc.parametrize("project", projects(), ids=lambda project: project.distribution)
+
+
+@pytest.fixture(scope="session", name="projects")
+def every_project() -> list[Project]:
+    """Every distribution of this repository, the core first."""
+    return projects()
 
 
 @pytest.fixture(scope="session")
-def make_environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
+def required(wheels: dict[str, Path]) -> Path:
+    """A folder with the wheels that ours require, at the pinned versions; fetched when requirements change."""
+    declared = [ROOT / "constraints.txt", *(project.folder / "pyproject.toml" for project in projects())]
+    key = hashlib.sha256(sys.version.encode() + b"".join(path.read_bytes() for path in declared)).hexdigest()
+    folder = ROOT / ".cache" / "wheels" / key[:16]
+    if not folder.exists():
+        partial = folder.with_suffix(f".{os.getpid()}")
+        pip("download", "--dest", str(partial), "--constraint", str(declared[0]), *map(str, wheels.values()))
+        for own in partial.glob("nexus_hub*"):
+            own.unlink()
+        partial.rename(folder)
+    return folder
+
+
+def pip(*arguments: str, python: str = sys.executable) -> None:
+    """Run pip for an environment."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    subprocess.run([*command, arguments[0], "--quiet", *arguments[1:]], check=True)
+
+
+@pytest.fixture(scope="session")
+def make_environment(wheels: dict[str, Path], required: Path, tmp_path_factory: pytest.TempPathFactory):
     """Make an environment with the named distributions and what they require. The same ones are made once."""
     made: dict[tuple[str, ...], Environment] = {}
 
@@ -104,12 +141,8 @@ def make_environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathF
             folder = tmp_path_factory.mktemp("-".join(names))
             environment = Environment(folder / "venv", folder / "work")
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.folder)], check=True)
-            subprocess.run(
-                [sys.executable, "-m", "pip", "--python", environment.python, "install", "--quiet", "--no-compile",
-                 "--disable-pip-version-check", "--constraint", str(ROOT / "constraints.txt"),
-                 *(str(wheels[name]) for name in names)],
-                check=True,
-            )  # fmt: skip
+            found = ("--no-index", "--find-links", str(required))
+            pip("install", "--no-compile", *found, *(str(wheels[name]) for name in names), python=environment.python)
             environment.work.mkdir()
             (environment.work / "shop.py").write_text(APP)
             made[names] = environment

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from pathlib import Path
 
-from .conftest import ROOT, projects
-
+ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.+!]*")
 
 
@@ -18,9 +18,9 @@ def test_constraints_are_plain_pins():
     assert len({line.split("==")[0].lower() for line in lines}) == len(lines)
 
 
-def test_every_requirement_is_pinned():
+def test_every_requirement_is_pinned(projects):
     pinned = {_normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    for project in projects():
+    for project in projects:
         declared = tomllib.loads((project.folder / "pyproject.toml").read_text())["project"].get("dependencies", [])
         names = {_normal(re.match(r"[A-Za-z0-9._-]+", each)[0]) for each in declared}
         assert not {name for name in names if not name.startswith("nexus-hub")} - pinned, project.distribution
@@ -30,9 +30,9 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_import_rules_cover_every_package():
+def test_import_rules_cover_every_package(projects):
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    packages = {project.package.name for project in projects()}
+    packages = {project.package.name for project in projects}
     plugins = packages - {"nexus_core", "nexus"}
     assert set(settings["root_packages"]) == packages
     independent = next(each for each in settings["contracts"] if each["type"] == "independence")
