@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
 from nexus_core import CoreSettings, hookspecs
 from nexus_core.errors import error_classes
 

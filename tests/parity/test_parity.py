@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime  # noqa: TC003  (hints are looked up at run time)
+import datetime
 import enum
 import re
 import sys
