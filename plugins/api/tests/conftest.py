@@ -112,6 +112,14 @@ def register(nexus: Nexus, seen: Seen) -> None:
         return object()
 
     @nexus.workflow
+    async def hardly_json():
+        class Model:
+            def model_dump(self, **_):
+                raise KeyError("secret-token-4711")
+
+        return [Model()]
+
+    @nexus.workflow
     async def not_finite():
         return {"a": [1.0, float("nan")]}
 

@@ -62,7 +62,7 @@ async def test_a_chunked_body_is_measured(client, raw):
 )
 async def test_a_body_that_nobody_reads_holds_nothing(client, raw, idle, request_line):
     connection = raw(client.base_url)
-    run_id = (await client.post("/api/workflows/sleeps/execute?wait=0", json={"seconds": 1})).json()["run_id"]
+    run_id = (await client.post("/api/workflows/sleeps/execute?wait=0", json={"seconds": 0.7})).json()["run_id"]
     request_line = request_line.format(run_id)
     body = b"0" * 3_000_000
     answer = asyncio.create_task(connection.read(b"\r\n\r\n"))

@@ -148,10 +148,12 @@ async def test_a_workflow_that_hangs_times_out(client, seen):
     assert seen.cancelled.is_set()
 
 
-@pytest.mark.parametrize(("name", "says"), [("not_json", "JSON"), ("not_finite", "/a/1")])
+@pytest.mark.parametrize(("name", "says"), [("not_json", "JSON"), ("not_finite", "/a/1"), ("hardly_json", "Model")])
 async def test_results_that_are_not_json(client, name, says):
     answer = await client.post(execute(name))
     assert answer.status_code == 500
+    assert answer.json()["code"] == "workflow_failed"
+    assert "secret" not in answer.text
     assert says in answer.json()["detail"]
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nexus_core import Context  # noqa: TC001  (workflows' hints are read)
+from nexus_core import Context
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def url(make_nexus):
         "exits",
         "async_exits",
         "not_json",
+        "hardly_json",
         "not_finite",
         "blob",
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -30,6 +31,10 @@ async def add(a: int = 0, b: int = 0) -> int:
 async def sleeps(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "slept"
+
+@nexus.workflow
+async def blob(size: int) -> str:
+    return "x" * size
 
 @nexus.workflow
 def stubborn(seconds: float) -> str:
@@ -142,7 +147,7 @@ async def test_sigterm_lets_work_finish(run):
 
 
 async def test_sigterm_ends_what_does_not_finish(run):
-    served = await run(shutdown_grace=0.3)
+    served = await run(shutdown_grace=0.3, drain_seconds=0.2)
     async with (
         httpx2.AsyncClient(base_url=served.url, timeout=20) as client,
         websockets.connect(served.url.replace("http", "ws") + "/api/ws") as socket,
@@ -162,21 +167,47 @@ async def test_sigterm_ends_what_does_not_finish(run):
             received += "".join([piece async for piece in text])
         assert "workflow.cancelled" in received
         assert (await stubborn).status_code in (409, 503)
-        async for _ in socket:
-            pass
+        with contextlib.suppress(websockets.ConnectionClosed):
+            async for _ in socket:
+                pass
         assert socket.close_code == 1012
         assert await served.exit(10) == 0
         assert time.monotonic() - begin < 8
     assert "Traceback" not in served.log
 
 
-async def test_sigterm_while_a_client_does_not_read(run):
-    served = await run(shutdown_grace=0.2)
-    _, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rsplit(":", 1)[1]))
-    writer.write(b"POST /api/workflows/sleeps/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
-    await writer.drain()
+UPGRADE = (
+    b"GET /api/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+CALL = b'{"type": "execute", "id": 1, "workflow": "blob", "params": {"size": 15000000}}'
+HANGERS_ON = {
+    "half a body": b"POST /api/workflows/blob/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{",
+    "half a head": b"POST /api/workflows/blob/execute HTTP/1.1\r\nHost: lo",
+    "unread answer": b"POST /api/workflows/blob/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18\r\n"
+    b'Content-Type: application/json\r\n\r\n{"size": 15000000}',
+    "unread WebSocket": UPGRADE,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", HANGERS_ON)
+async def test_sigterm_with_a_client_that_hangs_on(run, kind):
+    served = await run(shutdown_grace=0.2, drain_seconds=0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(served.url.rsplit(":", 1)[1]), limit=1000)
+    writer.write(HANGERS_ON[kind])
+    if kind == "unread WebSocket":
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(bytes([0x81, 0x80 | len(CALL), 0, 0, 0, 0]) + CALL)
+    if kind.startswith("unread"):
+        await reader.readexactly(20)
+    async with httpx2.AsyncClient(base_url=served.url) as client:
+        await client.get("/api/runs")  # what was sent before has been taken
+    begin = time.monotonic()
     served.process.send_signal(signal.SIGTERM)
-    assert await served.exit(8) == 0
+    assert await served.exit(15) == 0
+    assert time.monotonic() - begin < 8
+    assert "Traceback" not in served.log
     writer.close()
 
 
