@@ -66,7 +66,7 @@ class Served:
 async def run():
     started = []
 
-    async def start(**options):
+    async def start(may_listen=True, **options):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROGRAM, repr(options), stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE, env={k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")},
@@ -84,7 +84,9 @@ async def run():
                 listening.set_result(None)
 
         started.append((process, asyncio.create_task(read())))
-        return Served(process, await asyncio.wait_for(listening, 20), lines)
+        served = Served(process, await asyncio.wait_for(listening, 20), lines)
+        assert served.url or not may_listen, served.log
+        return served
 
     yield start
     for process, reading in started:
@@ -216,7 +218,7 @@ async def test_a_port_in_use(run):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        served = await run(api_port=port)
+        served = await run(may_listen=False, api_port=port)
         assert await served.exit(10) == 1
     (line,) = [line for line in served.log.splitlines() if line.startswith("nexus:")]
     assert "api_port" in line
@@ -225,7 +227,7 @@ async def test_a_port_in_use(run):
 
 
 async def test_listening_for_others_without_authentication_is_refused(run):
-    served = await run(host="0.0.0.0")
+    served = await run(may_listen=False, host="0.0.0.0")
     assert await served.exit(10) == 1
     assert "enable_auth" in served.log
     assert "insecure" in served.log
