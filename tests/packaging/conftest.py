@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +122,9 @@ def required(wheels: dict[str, Path]) -> Path:
         pip("download", "--dest", str(partial), "--constraint", str(declared[0]), *map(str, wheels.values()))
         for own in partial.glob("nexus_hub*"):
             own.unlink()
-        partial.rename(folder)
+        with suppress(OSError):  # another run has been faster
+            partial.rename(folder)
+    assert folder.exists()
     return folder
 
 
