@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 TICK = 0.05
 """Seconds by which an alarm may be late."""
@@ -44,8 +47,15 @@ class Alarms:
         for key in [key for key, (when, _) in self._entries.items() if when <= now]:
             _, callback = self._entries.pop(key, (0.0, None))
             if callback is not None:
-                callback()
+                _ring(callback)
         if self._entries and self._loop is not None:
             self._loop.call_later(TICK, self._look)
         else:
             self._loop = None
+
+
+def _ring(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:  # the others must still ring
+        log.exception("An alarm raised")

@@ -14,8 +14,9 @@ from pydantic import ValidationError as PydanticError
 from nexus_core.context import Context
 from nexus_core.errors import ConfigurationError, ValidationError
 from nexus_core.schema.expected import from_expected_parameters
-from nexus_core.schema.hints import Convert, Hints
-from nexus_core.schema.report import pointer, summary
+from nexus_core.schema.hints import Hints
+from nexus_core.schema.report import pointer, printable, summary
+from nexus_core.schema.validation import MAX_ERRORS
 from nexus_core.threads import DaemonThreads, is_async
 from nexus_core.workflow import Workflow
 
@@ -36,35 +37,36 @@ class FunctionWorkflow(Workflow):
         self._function = function
         self._threads = threads
         self._converters = {} if expected else signature.converters
+        self._convert_rest = None if expected else signature.convert_rest
+        self._converts = any((self._convert_rest, *self._converters.values()))
         self._context_name = signature.context_name
         self._positional = signature.positional_only
         self._is_async = is_async(function)
         self.streams = signature.streams
         super().__init__(
             name,
-            input_schema=from_expected_parameters(expected) if expected else signature.input_schema,
+            input_schema=signature.expected_schema(expected) if expected else signature.input_schema,
             output_schema=signature.output_schema,
             description=metadata.get("description") or signature.description,
             metadata=metadata,
         )
-        if expected:
-            signature.refuse_unknown(expected)
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters against the schema, then turn them into the annotated types."""
         self.input_validator.check(params)
-        if not self._converters:
+        if not self._converts:
             return params
         prepared = dict(params)
         errors: list[dict[str, Any]] = []
-        for name, convert in self._converters.items():
-            if name in prepared:
+        for name in params:
+            convert = self._converters.get(name, self._convert_rest)
+            if convert is not None:
                 try:
                     prepared[name] = convert(prepared[name])
                 except (PydanticError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as exc:
                     errors += _conversion_errors(name, exc)
         if errors:
-            raise ValidationError(summary(errors), errors=errors)
+            raise ValidationError(summary(errors), errors=errors[:MAX_ERRORS])
         return prepared
 
     async def run(self, params: dict[str, Any], context: Context) -> Any:
@@ -72,7 +74,7 @@ class FunctionWorkflow(Workflow):
         arguments = dict(params)
         if self._context_name is not None:
             arguments[self._context_name] = context
-        positional = [arguments.pop(name) for name in self._positional if name in arguments]
+        positional = [arguments.pop(name, default) for name, default in self._positional]
         if self.streams:
             return await self._collect(positional, arguments, context)
         if self._is_async:
@@ -85,36 +87,42 @@ class FunctionWorkflow(Workflow):
         items: list[bytes] = []
         if self._is_async:
             stream = self._function(*positional, **arguments)
+        else:
+            stream = await self._threads.run(
+                context.run.outlives, _drain, self._function, positional, arguments, context, items.append
+            )
+        if stream is not None:
             try:
                 async for item in stream:
                     items.append(context.output(item))
             finally:
                 await stream.aclose()
-        else:
-            await self._threads.run(
-                context.run.outlives, _drain, self._function, positional, arguments, context, items.append
-            )
         return msgspec.Raw(b"[" + b",".join(items) + b"]")
 
 
 def _drain(
     function: Callable[..., Any], positional: list[Any], arguments: dict[str, Any], context: Context,
     keep: Callable[[bytes], None],
-) -> None:  # fmt: skip
-    for item in function(*positional, **arguments):
+) -> Any:  # fmt: skip
+    """Take every item of a sync stream. An async one, out of a sync decorator, is returned for the event loop."""
+    stream = function(*positional, **arguments)
+    if hasattr(stream, "__aiter__"):
+        return stream
+    for item in stream:
         if context.cancelled:
-            return
+            break
         keep(context.output(item))
+    return None
 
 
 def _conversion_errors(name: str, exc: Exception) -> list[dict[str, Any]]:
     """Report what only the conversion can find: a user's own validator, a date that does not exist."""
     if isinstance(exc, PydanticError):
         return [
-            {"pointer": pointer([name, *each["loc"]]), "message": each["msg"]}
-            for each in exc.errors(include_input=False, include_url=False)
+            {"pointer": pointer([name, *each["loc"]]), "message": printable(each["msg"], 300)}
+            for each in exc.errors(include_input=False, include_url=False)[:MAX_ERRORS]
         ]
-    return [{"pointer": pointer([name]), "message": str(exc)}]
+    return [{"pointer": pointer([name]), "message": printable(str(exc), 300)}]
 
 
 class _Signature:
@@ -133,12 +141,14 @@ class _Signature:
             raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
         self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
         self._rest = next((p for p in inputs if p.kind is p.VAR_KEYWORD), None)
-        self.positional_only = [p.name for p in self._named if p.kind is p.POSITIONAL_ONLY]
+        self.positional_only = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY]
         self.description, self._descriptions = _docstring(function)
-        self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
-        self.converters: dict[str, Convert] = {
-            p.name: convert for p in self._named if (convert := self._hints.converter(p.name)) is not None
-        }
+        try:
+            self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{name}: {exc}") from None
+        self.converters = {p.name: self._hints.converter(p.name) for p in self._named}
+        self.convert_rest = self._hints.converter(self._rest.name) if self._rest else None
         target = inspect.unwrap(function)
         self.streams = inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
         self.input_schema = self._input_schema()
@@ -193,14 +203,21 @@ class _Signature:
             schema = {"type": "array", "items": schema}
         return schema | ({"$defs": hints.definitions} if hints.definitions else {})
 
-    def refuse_unknown(self, expected: Mapping[str, Any]) -> None:
+    def expected_schema(self, expected: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the schema of ``expected_parameters``. What the function has no default for must be given."""
+        schema = from_expected_parameters(expected)
         known = {p.name for p in self._named}
         for name in expected:
             if name not in known and self._rest is None:
                 raise ConfigurationError(f"{self._name}: expected_parameters names {name!r}; the function does not.")
         for parameter in self._named:
-            if parameter.default is _EMPTY and parameter.name not in expected:
+            if parameter.default is not _EMPTY:
+                continue
+            if parameter.name not in expected:
                 raise ConfigurationError(f"{self._name}: expected_parameters lacks the parameter {parameter.name!r}.")
+            if parameter.name not in schema["required"]:
+                schema["required"].append(parameter.name)
+        return schema
 
 
 def _hint(hint: Any, parameter: inspect.Parameter) -> Any:

@@ -25,6 +25,7 @@ from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Stage
 from nexus_core.runs import Run, RunStatus, RunStore
 from nexus_core.schema.report import nearest, printable, summary
+from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -263,7 +264,7 @@ class _Work:
     async def _run(self, workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
         try:
             return await workflow.run(params, context)
-        except (SystemExit, KeyboardInterrupt) as exc:  # else asyncio would end the whole process with it
+        except ENDS_PROCESS as exc:
             raise RuntimeError(f"the workflow raised {exc!r}") from exc
         finally:
             self.wake()  # one turn of the event loop earlier than the task's own callback

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
 
+ENDS_PROCESS = (SystemExit, KeyboardInterrupt)
+"""What asyncio passes on out of the event loop: raised by someone else's code, it must end no more than its call."""
+
 
 class DaemonThreads:
     """Runs each call at once in a thread of its own, reusing idle ones.
@@ -56,10 +59,18 @@ class DaemonThreads:
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a user's function so that it can't block the event loop: async ones here, sync ones in a thread."""
-        if is_async(function):
-            return await function(*args, **kwargs)
-        outcome = await self.run(_ignore, function, *args, **kwargs)
-        return await outcome if inspect.isawaitable(outcome) else outcome
+        try:
+            if is_async(function):
+                return await function(*args, **kwargs)
+            outcome = await self.run(_ignore, function, *args, **kwargs)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+        except ENDS_PROCESS as exc:
+            raise RuntimeError(f"{function!r} raised {exc!r}") from exc
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise RuntimeError(f"{function!r} raised {exc!r}") from exc  # nobody has cancelled it: it gave up itself
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -80,9 +91,11 @@ class DaemonThreads:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling an object gives a coroutine or an async generator."""
-    target = inspect.unwrap(function)
-    target = getattr(target, "func", target)  # functools.partial
+    """Whether calling an object gives a coroutine or an async generator.
+
+    A sync decorator around an async function is sync: it may block, or run an event loop of its own.
+    """
+    target = getattr(function, "func", function)  # functools.partial
     if not inspect.isroutine(target):
         target = getattr(target, "__call__", target)  # noqa: B004  (an instance with an async __call__)
     return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
@@ -115,9 +128,9 @@ class _Worker:
 def _perform(work: Future[Any], call: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     try:
         value = call(function, *args, **kwargs)
-    except StopIteration as exc:  # a future can't carry it
+    except (StopIteration, *ENDS_PROCESS) as exc:  # a future can't carry the first
         work.set_exception(RuntimeError(f"the function raised {exc!r}"))
-    except BaseException as exc:  # SystemExit too: it must end the call, not the thread
+    except BaseException as exc:
         work.set_exception(exc)
     else:
         work.set_result(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -44,10 +44,16 @@ class Hints:
         self._adapters: dict[str, TypeAdapter[Any]] = {}
         self.schemas: dict[str, dict[str, Any]] = {}
         self.definitions: dict[str, Any] = {}
-        structs = {name: hint for name, hint in self._hints.items() if _mentions_struct(hint)}
+        structs = {name: hint for name, hint in self._hints.items() if self._is_for_msgspec(name, hint)}
         self._use_pydantic({name: hint for name, hint in self._hints.items() if name not in structs})
         self._structs = structs
         self._use_msgspec(structs)
+
+    def _is_for_msgspec(self, name: str, hint: Any) -> bool:
+        try:
+            return _mentions_struct(hint)
+        except NameError as exc:
+            raise _no_json_form(name, hint, exc) from None
 
     def _use_pydantic(self, hints: Mapping[str, Any]) -> None:
         for name, hint in hints.items():
@@ -62,7 +68,8 @@ class Hints:
                 [(name, self._mode, adapter) for name, adapter in self._adapters.items()], ref_template=_REF
             )
         except (PydanticUserError, TypeError) as exc:
-            raise _no_json_form(", ".join(hints), None, exc) from None
+            wrong = _first_failing(hints, lambda name: self._adapters[name].json_schema(mode=self._mode))
+            raise _no_json_form(wrong, hints[wrong], exc) from None
         self.definitions |= document.get("$defs", {})
         self.schemas |= {name: schema for (name, _), schema in schemas.items()}
 
@@ -73,8 +80,9 @@ class Hints:
             schemas, definitions = msgspec.json.schema_components(
                 hints.values(), schema_hook=_model_schema, ref_template="#/$defs/{name}"
             )
-        except TypeError as exc:
-            raise _no_json_form(", ".join(hints), None, exc) from None
+        except (TypeError, NameError) as exc:
+            wrong = _first_failing(hints, lambda name: msgspec.json.schema(hints[name], schema_hook=_model_schema))
+            raise _no_json_form(wrong, hints[wrong], exc) from None
         for name, schema in definitions.items():
             if self.definitions.setdefault(name, schema) != schema:
                 raise ConfigurationError(f"Two different types are called {name}: rename one of them.")
@@ -92,9 +100,21 @@ class Hints:
         return self._adapters[name].validate_python
 
 
+def _first_failing(names: Iterable[str], make_schema: Callable[[str], object]) -> str:
+    """Return the name whose schema can't be made: made together, the error does not say."""
+    last = ""
+    for name in names:
+        last = name
+        try:
+            make_schema(name)
+        except (PydanticUserError, TypeError, NameError):
+            break
+    return last
+
+
 def _no_json_form(name: str, hint: Any, exc: Exception) -> ConfigurationError:
     reason = str(exc).splitlines()[0]
-    return ConfigurationError(f"The annotation of {name}{f' ({hint!r})' if hint else ''} has no JSON form: {reason}")
+    return ConfigurationError(f"The annotation of {name} ({hint!r}) has no JSON form: {reason.rstrip(':')}")
 
 
 def _is_json_native(hint: Any) -> bool:
