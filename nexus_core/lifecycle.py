@@ -7,13 +7,14 @@ import logging
 import signal
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nexus_core import listeners
 from nexus_core.asgi import PathRouter
 from nexus_core.errors import ConfigurationError
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
+from nexus_core.plugins.contributions import Contributions
 from nexus_core.sessions import InProcessSessions, SessionStore
 from nexus_core.stages import Admission, Execution, Resolution, SessionLookup
 
@@ -40,12 +41,13 @@ class Running:
     call: Call
     admission: Admission
     sessions: SessionStore
-    interceptors: Sequence[Interceptor] = ()
-    channels: list[Channel] = field(default_factory=list)
-    routes: list[Route] = field(default_factory=list)
-    servers: list[Server] = field(default_factory=list)
-    handlers: list[Handler] = field(default_factory=list)
-    app: ASGIApp = field(default_factory=lambda: PathRouter(()))
+    interceptors: Sequence[Interceptor]
+    contributions: Contributions
+    channels: list[Channel]
+    routes: list[Route]
+    servers: list[Server]
+    handlers: list[Handler]
+    app: ASGIApp
 
     def on_loop(self) -> bool:
         """Whether the caller is on the event loop's thread."""
@@ -56,80 +58,64 @@ class Running:
 
 
 async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running:
-    """Start plugins, compose the pipeline and start channels.
+    """Start plugins and channels and compose the pipeline.
 
     Raises:
-        PluginError: A required plugin failed.
+        ConfigurationError: A required plugin failed, or the operator has to act. Nothing is left started.
     """
-    plugins = nexus.plugins
-    await plugins.call_lifecycle("nexus_startup", nexus=nexus)
-    interceptors = _collect(nexus, "nexus_register_interceptors")
-    stores = _collect(nexus, "nexus_register_session_stores")
-    if len(stores) > 1:
-        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
-    sessions: SessionStore = stores[0] if stores else InProcessSessions()
-    options = nexus.options
-    admission = Admission(options.max_concurrent_workflows)
-    everyone = [*resolvers, *_collect(nexus, "nexus_register_parameter_resolvers")]
-    built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
-    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
-    chain = [*built_in, *interceptors]
-    running = Running(
-        nexus, asyncio.get_running_loop(), compose(chain, execution), admission, sessions, interceptors=chain
-    )
-    running.handlers = _collect(nexus, "nexus_register_event_handlers")
+    contributions = Contributions(nexus)
+    await contributions.start()
+    try:
+        running = _compose(nexus, resolvers, contributions)
+    except BaseException:
+        await contributions.stop()
+        raise
     for handler in running.handlers:
         nexus.events.add_handler(handler)
-    running.routes = _collect(nexus, "nexus_register_routes")
-    running.servers = _named(nexus, "nexus_register_servers", "server")
-    for channel in _named(nexus, "nexus_register_channels", "channel"):
-        await channel.start()
-        running.channels.append(channel)
-    running.app = nexus.guarded(PathRouter(_apps(running)))
     return running
 
 
-def _collect(nexus: Nexus, hook: str) -> list[Any]:
-    return [item for _, item in nexus.plugins.collect(hook, nexus=nexus)]
+def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions: Contributions) -> Running:
+    options = nexus.options
+    sessions = _session_store(contributions)
+    admission = Admission(options.max_concurrent_workflows)
+    everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
+    built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
+    chain = [*built_in, *contributions.of("nexus_register_interceptors")]
+    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
+    routes = contributions.of("nexus_register_routes")
+    return Running(
+        nexus,
+        asyncio.get_running_loop(),
+        compose(chain, execution),
+        admission,
+        sessions,
+        interceptors=chain,
+        contributions=contributions,
+        channels=contributions.channels,
+        routes=routes,
+        servers=contributions.of("nexus_register_servers"),
+        handlers=contributions.of("nexus_register_event_handlers"),
+        app=nexus.guarded(PathRouter(_apps(contributions, routes))),
+    )
 
 
-def _named(nexus: Nexus, hook: str, kind: str) -> list[Any]:
-    """Return contributions that callers choose by name. A plugin that takes another's name fails."""
-    owners: dict[str, str] = {}
-    kept: list[Any] = []
-    for plugin, item in nexus.plugins.collect(hook, nexus=nexus):
-        owner = owners.setdefault(item.name, plugin)
-        if owner != plugin:
-            first, second = (_distribution(nexus, each) for each in (owner, plugin))
-            nexus.plugins.fail(plugin, f"{first} and {second} both provide the {kind} {item.name!r}")
-        else:
-            kept.append(item)
-    return kept
+def _session_store(contributions: Contributions) -> SessionStore:
+    stores = contributions.of("nexus_register_session_stores")
+    if len(stores) > 1:
+        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
+    return stores[0] if stores else InProcessSessions()
 
 
-def _distribution(nexus: Nexus, plugin: str) -> str:
-    record = next(record for record in nexus.plugins.records if record.name == plugin)
-    return record.distribution or record.target
-
-
-def _apps(running: Running) -> list[tuple[str, ASGIApp]]:
-    found = [(route.path, route.app) for route in running.routes]
-    for channel in running.channels:
-        app = channel.asgi_app()
-        if app is not None:
-            found += [(path, app) for path in channel.paths]
-    return found
+def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
+    added = [(route.path, route.app) for route in routes]
+    return added + [(path, app) for channel, app in contributions.apps for path in channel.paths]
 
 
 async def stop(running: Running) -> None:
     """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
     await finish_work(running)
-    for channel in reversed(running.channels):
-        try:
-            await channel.stop()
-        except Exception:
-            log.exception("The channel %s did not stop cleanly", channel.name)
-    await running.nexus.plugins.call_lifecycle("nexus_shutdown", backwards=True, nexus=running.nexus)
+    await running.contributions.stop()
     await running.nexus.events.close()
     for handler in running.handlers:
         running.nexus.events.remove_handler(handler)

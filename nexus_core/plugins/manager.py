@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pluggy
 
 from nexus_core import hookspecs
-from nexus_core.errors import PluginError
+from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.markers import PROJECT
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
 from nexus_core.threads import DaemonThreads, is_async
@@ -39,7 +39,7 @@ class PluginManager:
         self._manager.add_hookspecs(hookspecs)
         self._required = set(required)
         self._disabled = set(disabled)
-        self._timeout = timeout
+        self.timeout = timeout
         self.records: list[PluginRecord] = []
         self._by_name: dict[str, PluginRecord] = {}
 
@@ -87,11 +87,9 @@ class PluginManager:
     def _load(self, record: PluginRecord) -> None:
         begin = time.perf_counter()
         try:
-            plugin = call_within(self._timeout, record.entry_point().load)
-        except TimeoutError:
-            self.fail(record.name, f"its import did not end within {self._timeout:g} s")
-        except BaseException as exc:  # SystemExit too: importing a plugin must not end the process
-            self.fail(record.name, f"its import failed: {_one_line(exc)}", exc)
+            plugin = call_within(self.timeout, record.entry_point().load)
+        except Exception as exc:
+            self.fail(record.name, f"its import failed: {one_line(exc)}", exc)
         else:
             record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
             self._register(record, plugin)
@@ -104,7 +102,7 @@ class PluginManager:
             if unknown:
                 raise pluggy.PluginValidationError(plugin, f"no such hook: {', '.join(unknown)}")
         except Exception as exc:
-            self.fail(record.name, f"its hooks are wrong: {_one_line(exc)}", exc)
+            self.fail(record.name, f"its hooks are wrong: {one_line(exc)}", exc)
             return
         record.hooks = sorted(caller.name for caller in callers)
         record.status = PluginStatus.ACTIVE
@@ -146,39 +144,38 @@ class PluginManager:
             yield impl.plugin_name, _keyword_call(impl)
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a registering hook and return each contribution with its plugin's name. A plugin that raises fails."""
+        """Call a registering hook and return each contribution with its plugin's name.
+
+        A plugin that raises, or takes longer than ``timeout``, fails.
+
+        Raises:
+            ConfigurationError: A plugin says that the operator has set something wrong, or a required one fails.
+        """
         found: list[tuple[str, Any]] = []
         for name, call in self.implementations(hook):
             try:
-                given = call(**arguments)
-                items = [] if given is None else list(given) if isinstance(given, Iterable) else [given]
+                items = call_within(self.timeout, partial(_items, call, arguments))
+            except ConfigurationError:
+                raise  # the operator's to mend: a wrong option
             except Exception as exc:
-                self.fail(name, f"{hook} failed: {_one_line(exc)}", exc)
+                self.fail(name, f"{hook} failed: {one_line(exc)}", exc)
             else:
                 found += [(name, item) for item in items]
         return [(name, item) for name, item in found if self.is_active(name)]
+
+    def origin(self, name: str) -> str:
+        """Return the distribution that a plugin is from, or the object that was given."""
+        record = self._by_name[name]
+        return record.distribution or record.target
 
     def is_active(self, name: str) -> bool:
         """Whether a plugin is loaded and has not failed since."""
         return self._by_name[name].status is PluginStatus.ACTIVE
 
-    async def call_lifecycle(self, hook: str, *, backwards: bool = False, **arguments: Any) -> None:
-        """Await ``nexus_startup`` or ``nexus_shutdown`` plugin by plugin. One that raises or is too slow fails."""
-        calls = list(self.implementations(hook))
-        for name, call in reversed(calls) if backwards else calls:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await self._threads.call(call, **arguments)
-            except TimeoutError:
-                self._lifecycle_failure(hook, name, f"{hook} did not end within {self._timeout:g} s", None)
-            except Exception as exc:
-                self._lifecycle_failure(hook, name, f"{hook} failed: {_one_line(exc)}", exc)
 
-    def _lifecycle_failure(self, hook: str, name: str, reason: str, exc: Exception | None) -> None:
-        if hook == "nexus_startup":
-            self.fail(name, reason, exc)
-        else:
-            log.error('The plugin "%s": %s', name, reason)
+def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
+    given = call(**arguments)
+    return [] if given is None else list(given) if isinstance(given, Iterable) else [given]
 
 
 def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:
@@ -193,7 +190,8 @@ def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:
     return call_async if is_async(impl.function) else call
 
 
-def _one_line(exc: BaseException) -> str:
+def one_line(exc: BaseException) -> str:
+    """Return an error's class and message for a log line."""
     text = " ".join(str(exc).split())
     return f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__
 
@@ -203,6 +201,7 @@ def call_within(seconds: float, function: Callable[[], Any]) -> Any:
 
     Raises:
         TimeoutError: It did not return in time.
+        RuntimeError: It raised what would end the process, such as ``SystemExit``.
     """
     outcome: list[Any] = []
 
@@ -216,7 +215,10 @@ def call_within(seconds: float, function: Callable[[], Any]) -> Any:
     thread.start()
     thread.join(seconds)
     if len(outcome) < 2:
-        raise TimeoutError
-    if outcome[0]:
-        return outcome[1]
-    raise outcome[1]
+        raise TimeoutError(f"it did not end within {seconds:g} s")
+    succeeded, value = outcome
+    if succeeded:
+        return value
+    if isinstance(value, Exception):
+        raise value
+    raise RuntimeError(f"it raised {value!r}") from value
