@@ -91,7 +91,7 @@ class Nexus:
         self._resolvers: list[ParameterResolver] = []
         self._submitted: set[asyncio.Task[None]] = set()
         self._running: lifecycle.Running | None = None
-        self._starting = asyncio.Lock()
+        self._starting: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = (None, asyncio.Lock())
         self.stop_requests: list[Callable[[], object]] = []
         self._find = self.workflows.find
 
@@ -205,7 +205,7 @@ class Nexus:
     def _workflows_changed(self, name: str, there: bool) -> None:
         event = ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name)
         running = self._running
-        if running is None or running.on_loop():
+        if running is None or running.loop.is_closed() or running.on_loop():
             self.events.publish(event)
         else:
             running.loop.call_soon_threadsafe(self.events.publish, event)
@@ -255,7 +255,7 @@ class Nexus:
         invocation.workflow = self._find(invocation.name)
         running = self._running
         try:
-            if running is None:
+            if running is None or running.loop.is_closed():
                 running = await self._start()
             return await running.call(invocation)
         except NexusError as exc:
@@ -275,10 +275,21 @@ class Nexus:
     # Lifecycle
 
     async def _start(self) -> lifecycle.Running:
-        async with self._starting:
+        loop = asyncio.get_running_loop()
+        if self._starting[0] is not loop:  # a lock belongs to the event loop it was first waited for on
+            self._starting = (loop, asyncio.Lock())
+        async with self._starting[1]:
+            if self._running is not None and self._running.loop.is_closed():
+                self._abandon(self._running)
             if self._running is None:
                 self._running = await lifecycle.start(self, self._resolvers)
             return self._running
+
+    def _abandon(self, running: lifecycle.Running) -> None:
+        """Forget what was started on an event loop that was closed without a stop: nothing of it can be awaited."""
+        self._running = None
+        for handler in running.handlers:
+            self.events.remove_handler(handler)
 
     async def _stop(self) -> None:
         running, self._running = self._running, None

@@ -168,7 +168,7 @@ class _Delivery:
             if self.dropped == 1:
                 log.warning("The event handler %r is too slow: events are dropped for it", self.handler)
         self.waiting.append(event)
-        if self.task is None or self.task.done():
+        if not self._is_delivering():
             try:
                 self.task = asyncio.get_running_loop().create_task(self._deliver(), name="nexus-event-handler")
             except RuntimeError:  # no loop runs yet: the events wait for the first one published on it
@@ -182,7 +182,10 @@ class _Delivery:
             except Exception:
                 log.exception("The event handler %r raised on %s", self.handler, event.type)
 
+    def _is_delivering(self) -> bool:
+        return self.task is not None and not self.task.done() and not self.task.get_loop().is_closed()
+
     def close(self) -> None:
         self.waiting.clear()
-        if self.task is not None:
+        if self.task is not None and self._is_delivering():
             self.task.cancel()
