@@ -72,6 +72,19 @@ class Embedded:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+async def read_body(receive: Receive) -> bytes | None:
+    """Return a request's whole body, or None when the caller has left. `Guard` bounds it in size and time."""
+    message = await receive()
+    parts: list[bytes] = []
+    while message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            return b"".join((*parts, body)) if parts else body
+        parts.append(body)
+        message = await receive()
+    return None
+
+
 async def send_error(
     scope: Scope, send: Send, error: NexusError, *, close: bool = False, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:

@@ -121,6 +121,21 @@ class PermissionDenied(NexusError):
     jsonrpc_code = -32011
 
 
+class OriginNotAllowed(PermissionDenied):
+    """A web page of an origin that is not allowed makes the request."""
+
+    code = "origin_not_allowed"
+    title = "Origin not allowed"
+
+
+class HostNotAllowed(PermissionDenied):
+    """The Host header names a host that is not answered here: a name rebound to this machine, perhaps."""
+
+    code = "host_not_allowed"
+    title = "Host not allowed"
+    status = 421
+
+
 class NotFound(NexusError):
     """What the caller names does not exist, or the caller may not know that it does."""
 

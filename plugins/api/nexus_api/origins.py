@@ -5,27 +5,18 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from nexus_core import NexusError, PermissionDenied
 from nexus_core.asgi import send_error
+from nexus_core.errors import HostNotAllowed, OriginNotAllowed
 from nexus_core.listeners import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from nexus_core import NexusError
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
-
-
-class HostNotAllowed(NexusError):
-    """The Host header names a host that is not answered here."""
-
-    code = "host_not_allowed"
-    title = "Host not allowed"
-    status = 421
-    exit_code = 77
-    jsonrpc_code = -32600
 
 
 class OriginCheck:
@@ -67,7 +58,7 @@ class OriginCheck:
             )
         elif origin is not None and (scope["type"] == "websocket" or scope["method"] not in _READING):
             if not self._lets_in(origin.decode("latin-1"), (host or b"").decode("latin-1")):
-                error = PermissionDenied("Pages of this origin may not call the API; see cors_origins.")
+                error = OriginNotAllowed("Pages of this origin may not call the API; see cors_origins.")
         if error is None:
             await self._app(scope, receive, send)
         else:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_core import Invocation, MalformedRequest
+from nexus_core.asgi import read_body
+from nexus_core.caller import caller_of
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from nexus_core.channel import Receive, Scope, Send
 
 _JSON = (b"content-type", b"application/json")
-_TEXT_LIMIT = 255
-"""Characters of a header that names something of the caller's: a session, an idempotency key."""
-
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,6})?")
 _LONGEST_WAIT = 3600
 
@@ -31,35 +30,7 @@ def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: 
     Raises:
         MalformedRequest: A header has a value that can't be used.
     """
-    authorization = headers.get(b"authorization")
-    traceparent = headers.get(b"traceparent")
-    client = scope.get("client")
-    return Invocation(
-        name,
-        params,
-        "api",
-        credentials=None if authorization is None else {"authorization": authorization.decode("latin-1")},
-        session_id=_short(headers, b"x-nexus-session"),
-        idempotency_key=_short(headers, b"idempotency-key"),
-        trace=None if traceparent is None else _trace(traceparent, headers),
-        client_address=client[0] if client else None,
-    )
-
-
-def _short(headers: dict[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    if value is None:
-        return None
-    if len(value) > _TEXT_LIMIT:
-        raise MalformedRequest(f"The header {name.decode()} is longer than {_TEXT_LIMIT} characters.")
-    return value.decode("latin-1")
-
-
-def _trace(traceparent: bytes, headers: dict[bytes, bytes]) -> dict[str, str]:
-    trace = {"traceparent": traceparent.decode("latin-1")}
-    if b"tracestate" in headers:
-        trace["tracestate"] = headers[b"tracestate"].decode("latin-1")
-    return trace
+    return Invocation(name, params, "api", **caller_of(scope, headers))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
@@ -92,18 +63,9 @@ async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str
     Raises:
         MalformedRequest: It is not a JSON object, or not called one.
     """
-    message = await receive()
-    if message["type"] == "http.disconnect":
+    body = await read_body(receive)
+    if body is None:
         return None
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts = [body]
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-        body = b"".join(parts)
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
         raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")

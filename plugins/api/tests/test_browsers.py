@@ -47,7 +47,7 @@ async def test_other_origins(browser, origin):
     assert "access-control-allow-origin" not in answer.headers
     answer = await browser.post(EXECUTE, json={"a": 1}, headers={"origin": origin})
     assert answer.status_code == 403
-    assert answer.json()["code"] == "permission_denied"
+    assert answer.json()["code"] == "origin_not_allowed"
     assert "access-control-allow-origin" not in answer.headers
     read = await browser.get("/api/workflows", headers={"origin": origin})
     assert "access-control-allow-origin" not in read.headers

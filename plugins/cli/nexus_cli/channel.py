@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_cli.service import Caller, Service
-from nexus_core.asgi import error_headers, send_error
+from nexus_core.asgi import error_headers, read_body, send_error
+from nexus_core.caller import caller_of
 from nexus_core.channel import Channel
-from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, PermissionDenied
+from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed
 from nexus_core.jsontext import parse
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PATH = "/cli"
 _NDJSON = (b"content-type", b"application/x-ndjson")
-_LONGEST_SESSION = 255
 
 
 class CliChannel(Channel):
@@ -51,8 +51,8 @@ class CliChannel(Channel):
         try:
             headers = dict(scope["headers"])
             _check(scope, headers)
-            caller = _caller(scope, headers)
-            body = await _body(receive)
+            caller = Caller(**caller_of(scope, headers))
+            body = await read_body(receive)
             if body is not None:
                 await self._work(parse(body), caller, receive, out)
         except NexusError as exc:
@@ -107,39 +107,10 @@ def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
     if scope["method"] != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST only.")
     if b"origin" in headers:
-        raise PermissionDenied("Web pages may not use the command line's port.")
+        raise OriginNotAllowed("Web pages may not use the command line's port.")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         raise MalformedRequest("The request must be JSON, with Content-Type: application/json.")
-
-
-def _caller(scope: Scope, headers: dict[bytes, bytes]) -> Caller:
-    def text(name: bytes) -> str | None:
-        return headers[name].decode("latin-1") if name in headers else None
-
-    session, authorization = text(b"x-nexus-session"), text(b"authorization")
-    if session is not None and len(session) > _LONGEST_SESSION:
-        raise MalformedRequest(f"The header x-nexus-session is longer than {_LONGEST_SESSION} characters.")
-    trace = {name: value for name in ("traceparent", "tracestate") if (value := text(name.encode())) is not None}
-    client = scope.get("client")
-    return Caller(
-        credentials=None if authorization is None else {"authorization": authorization},
-        session_id=session,
-        trace=trace if "traceparent" in trace else None,
-        client_address=client[0] if client else None,
-    )
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """Return the request's body, or None when the caller has left."""
-    parts: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 async def _left(receive: Receive) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.caller import check_length
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import type_name
 from nexus_core.schema.report import nearest, printable
@@ -30,9 +31,6 @@ LARGEST_PAGE = 1000
 
 LONGEST_WAIT = 3600.0
 """Seconds that a detached call may be waited for."""
-
-_TEXT_LIMIT = 255
-"""Characters of a text that names something: a workflow, a run, a session."""
 
 
 class Request:
@@ -67,10 +65,7 @@ class Request:
         """Return a short text, or None."""
         if self._members.get(name) is None:
             return None
-        value = self.text(name)
-        if len(value) > _TEXT_LIMIT:
-            raise MalformedRequest(f"{name} is longer than {_TEXT_LIMIT} characters.")
-        return value
+        return check_length(name, self.text(name))
 
     def seconds(self, name: str, fits: Callable[[float], bool], rule: str) -> float | None:
         """Return a number of seconds, or None.

@@ -32,6 +32,7 @@ class Caller:
 
     credentials: Mapping[str, str] | None = None
     session_id: str | None = None
+    idempotency_key: str | None = None
     trace: Mapping[str, str] | None = None
     client_address: str | None = None
 
@@ -98,6 +99,7 @@ class Service:
             "cli",
             credentials=caller.credentials,
             session_id=caller.session_id or request.optional_text("session"),
+            idempotency_key=caller.idempotency_key,
             timeout=request.seconds("timeout", lambda value: value > 0, "above 0"),
             trace=caller.trace,
             client_address=caller.client_address,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.shared.exceptions import MCPError
 
 from nexus_core import Invocation, MalformedRequest, NexusError, Result, WorkflowNotFound, jsontext
+from nexus_core.caller import caller_of, check_length
 from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 
 if TYPE_CHECKING:
@@ -24,11 +25,7 @@ IDEMPOTENCY_KEY = "nexus/idempotency-key"
 ERROR_KEY = "nexus/error"
 """Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
 
-TEXT_LIMIT = 255
-"""Characters of what names something of the caller's: a session, an idempotency key."""
-
 _TRACE = ("traceparent", "tracestate")
-_HEADERS = frozenset({b"authorization", b"x-nexus-session", b"traceparent", b"tracestate"})
 
 
 class Calls:
@@ -63,15 +60,12 @@ class Calls:
     def _invocation(
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
     ) -> Invocation:
-        invocation = Invocation(name, arguments, "mcp", timeout=self._timeout)
-        if request is None:
-            _identify_by_environment(invocation)
-        else:
-            _identify_by_request(invocation, request)
+        caller = _from_environment() if request is None else caller_of(request.scope, dict(request.scope["headers"]))
+        invocation = Invocation(name, arguments, "mcp", timeout=self._timeout, **caller)
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
         invocation.session_id = _short(meta, SESSION_KEY) or invocation.session_id
-        invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY)
+        invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY) or invocation.idempotency_key
         return invocation
 
     async def _followed(self, invocation: Invocation, ctx: ServerRequestContext[Any]) -> Result:
@@ -96,33 +90,14 @@ def _short(meta: Mapping[str, Any], key: str) -> str | None:
     value = meta.get(key)
     if value is not None and not isinstance(value, str):
         raise MalformedRequest(f"{key} must be a string.")
-    return None if value is None else _checked(key, value)
+    return None if value is None else check_length(key, value)
 
 
-def _checked(name: str, value: str) -> str:
-    if len(value) > TEXT_LIMIT:
-        raise MalformedRequest(f"{name} is longer than {TEXT_LIMIT} characters.")
-    return value
-
-
-def _identify_by_request(invocation: Invocation, request: Request) -> None:
-    # One pass over the raw headers: Starlette's look-ups decode every header anew.
-    headers = {name: value for name, value in request.scope["headers"] if name in _HEADERS}
-    if (authorization := headers.get(b"authorization")) is not None:
-        invocation.credentials = {"authorization": authorization.decode("latin-1")}
-    if (session_id := headers.get(b"x-nexus-session")) is not None:
-        invocation.session_id = _checked("X-Nexus-Session", session_id.decode("latin-1"))
-    if b"traceparent" in headers:
-        invocation.trace = {k: headers[k.encode()].decode("latin-1") for k in _TRACE if k.encode() in headers}
-    if client := request.scope.get("client"):
-        invocation.client_address = client[0]
-
-
-def _identify_by_environment(invocation: Invocation) -> None:
+def _from_environment() -> dict[str, Any]:
     """On stdio the caller is whoever started the process, with what it put into the environment."""
-    if token := os.environ.get("NEXUS_TOKEN"):
-        invocation.credentials = {"authorization": f"Bearer {token}"}
-    invocation.session_id = os.environ.get("NEXUS_SESSION")
+    token = os.environ.get("NEXUS_TOKEN")
+    credentials = {"authorization": f"Bearer {token}"} if token else None
+    return {"credentials": credentials, "session_id": os.environ.get("NEXUS_SESSION")}
 
 
 def _success(result: Result) -> dict[str, Any]:

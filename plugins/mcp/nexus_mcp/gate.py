@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nexus_core.errors import NexusError
+from nexus_core.errors import HostNotAllowed, OriginNotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,24 +18,6 @@ if TYPE_CHECKING:
     from nexus_core.channel import Scope
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class HostNotAllowed(NexusError):
-    """The Host header names another machine."""
-
-    code = "host_not_allowed"
-    title = "Host not allowed"
-    status = 421
-    jsonrpc_code = -32600
-
-
-class OriginNotAllowed(NexusError):
-    """A web page of an unknown origin makes the request."""
-
-    code = "origin_not_allowed"
-    title = "Origin not allowed"
-    status = 403
-    jsonrpc_code = -32600
 
 
 class Gate:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
-from nexus_core.asgi import error_headers, send_error
+from nexus_core.asgi import error_headers, read_body, send_error
 from nexus_core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -92,15 +92,9 @@ async def _checked_body(receive: Receive) -> Receive:
     Raises:
         MalformedRequest: It breaks them.
     """
-    chunks: list[bytes] = []
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return _replay(message, receive)
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            break
-    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    body = await read_body(receive)
+    if body is None:
+        return _replay({"type": "http.disconnect"}, receive)
     jsontext.parse(body)
     return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
 
