@@ -40,6 +40,9 @@ class Channel:
     async def start(self) -> None:
         """Get ready to answer. Called once, after every plugin has started."""
 
+    async def drain(self) -> None:
+        """End streams that wait for news. Called when the stop begins, while connections are still open."""
+
     async def stop(self) -> None:
         """Let go of everything. Called once, after the last request."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from nexus_core.resolvers import ParameterResolver
 
 log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 1.0
+"""How long one channel may take to end its streams."""
 
 CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
@@ -164,6 +168,7 @@ async def serving(
             raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
         yield bound
         await finish_work(running)
+        await _drain(running.channels)
     finally:
         waiting.cancel()
         ending.set()
@@ -171,6 +176,15 @@ async def serving(
         await stop()
     if task.exception() is not None:
         raise task.exception()  # type: ignore[misc]
+
+
+async def _drain(channels: Sequence[Channel]) -> None:
+    for channel in channels:
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await channel.drain()
+        except Exception:
+            log.exception("The channel %s did not end its streams", channel.name)
 
 
 def _refuse_unguarded(running: Running) -> None:
@@ -215,6 +229,8 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
         loop.add_signal_handler(number, ending.set)
     try:
         async with nexus.serving() as bound:
+            gc.collect()
+            gc.freeze()  # what the start has made lives as long as the process: never look through it again
             for listener in bound:
                 log.info("Listening on %s: %s", listener.url, ", ".join(listener.channels))
             await ending.wait()
