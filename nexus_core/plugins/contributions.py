@@ -22,8 +22,8 @@ CANCEL_SECONDS = 1.0
 
 MEMBERS = {
     "nexus_register_interceptors": ("stage", "__call__"),
-    "nexus_register_session_stores": (),
-    "nexus_register_parameter_resolvers": (),
+    "nexus_register_session_stores": ("create", "get"),
+    "nexus_register_parameter_resolvers": ("resolve_parameters",),
     "nexus_register_event_handlers": ("__call__",),
     "nexus_register_routes": ("path", "app", "channel"),
     "nexus_register_servers": ("name", "serve"),
@@ -70,6 +70,7 @@ class Contributions:
         Raises:
             ConfigurationError: The operator has to act. Nothing is left started.
         """
+        self._plugins.check_required()  # one that failed in an earlier start is not there now: fail closed
         try:
             await self._start_plugins()
             for hook in MEMBERS:
@@ -102,9 +103,11 @@ class Contributions:
         """Let plugins fail whose contributions can't be used."""
         owners: dict[str, str] = {}
         for plugin, item in self._given[hook]:
+            if not self._plugins.is_active(plugin):
+                continue  # one flaw is enough
             if flaw := _flaw(hook, item):
                 self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {flaw}")
-            elif hook in NAMED and self._plugins.is_active(plugin):
+            elif hook in NAMED:
                 owner = owners.setdefault(item.name, plugin)
                 if owner != plugin:
                     both = f"{self._plugins.origin(owner)} and {self._plugins.origin(plugin)}"

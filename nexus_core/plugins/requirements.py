@@ -1,6 +1,7 @@
 """Version requirements (PEP 440 and PEP 508), as far as a plugin's requirement on the core needs them.
 
 ``packaging`` would do this, but listing and switching off plugins must work on the standard library alone.
+Only the release counts: 0.2.0rc1, 0.2.0.post1 and 0.2.0+local are taken for 0.2.0, and the epoch is ignored.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def _meets(installed: str, clause: str) -> bool:
         return True
     operator, wanted = match.groups()
     have, want = _release(installed), _release(wanted)
+    have += (0,) * (len(want) - len(have))
     if operator == "~=":
         return _padded(have, want, ">=") and have[: len(want) - 1] == want[:-1]
     if wanted.endswith(".*"):

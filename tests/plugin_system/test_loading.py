@@ -1,0 +1,231 @@
+"""What becomes of plugins while they are found and loaded."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexus_core import ConfigurationError, Nexus, PluginError, hookimpl
+from nexus_core.plugins.manager import PluginManager
+
+GOOD = """
+@hookimpl
+def nexus_register_parameter_resolvers(nexus):
+    return []
+"""
+
+SETTINGS = """
+from pydantic import Field
+from nexus_core import PluginSettings
+
+class Settings(PluginSettings):
+    {option}: int = Field(1, description="A number.")
+
+@hookimpl
+def nexus_register_settings():
+    return Settings
+"""
+
+BROKEN = {
+    "raises": ("raise ValueError('out of order')", "its import failed: ValueError: out of order"),
+    "imports": ("import no_such_library", "No module named 'no_such_library'"),
+    "syntax": ("def", "SyntaxError"),
+    "exits": ("import sys; sys.exit(3)", "SystemExit(3)"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt()"),
+    "times_out": ("raise TimeoutError('the database')", "its import failed: TimeoutError: the database"),
+    "hangs": ("import threading; threading.Event().wait(30)", "its import failed: TimeoutError: it did not end within"),
+    "unknown_hook": ("@hookimpl\ndef nexus_no_such_hook(): ...", "no such hook: nexus_no_such_hook"),
+    "wrong_arguments": ("@hookimpl\ndef nexus_startup(nexus, more): ...", "its hooks are wrong: PluginValidationError"),
+    "settings_raise": (
+        "@hookimpl\ndef nexus_register_settings():\n    raise ValueError('sorry')",
+        "nexus_register_settings failed: ValueError: sorry",
+    ),
+    "settings_are_none": (
+        "@hookimpl\ndef nexus_register_settings():\n    return dict",
+        "must return a subclass of PluginSettings",
+    ),
+    "settings_hang": (
+        "@hookimpl\ndef nexus_register_settings():\n    import threading; threading.Event().wait(30)",
+        "nexus_register_settings failed: TimeoutError: it did not end within",
+    ),
+    "adapters_exit": (
+        "@hookimpl\ndef nexus_register_workflow_adapters(nexus):\n    raise SystemExit",
+        "nexus_register_workflow_adapters failed: RuntimeError: it raised SystemExit()",
+    ),
+    "core_option": (SETTINGS.format(option="host"), "its option host belongs to the core already"),
+}
+
+
+def timeout(kind: str) -> float:
+    return 0.5 if "hang" in kind else 20
+
+
+def statuses(nexus: Nexus) -> dict[str, str]:
+    return {each.name: str(each.status) for each in nexus.plugins.records if each.distribution.startswith("nexus-x")}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+async def test_a_broken_plugin_is_named_with_its_reason_and_harms_nobody(
+    site: Any, platform: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, reason = BROKEN[kind]
+    site.add("a", GOOD, distribution="nexus-xa")
+    site.add("broken", code, distribution="nexus-xbroken")
+    site.add("z", GOOD, distribution="nexus-xz")
+    with caplog.at_level(logging.ERROR):
+        nexus = platform(plugin_timeout=timeout(kind))
+    assert statuses(nexus) == {"a": "active", "broken": "failed", "z": "active"}
+    record = next(each for each in nexus.plugins.records if each.name == "broken")
+    assert reason in record.reason
+    assert any(record.reason in line.message and "nexus-xbroken" in line.message for line in caplog.records)
+    for hook in ("nexus_startup", "nexus_register_settings", "nexus_register_workflow_adapters"):
+        assert "broken" not in [name for name, _ in nexus.plugins.implementations(hook)]
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        assert (await nexus.invoke("w")).value == 1
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_plugin_that_is_required_stops_the_start(site: Any, platform: Any, kind: str) -> None:
+    code, reason = BROKEN[kind]
+    site.add("broken", code)
+    with pytest.raises(PluginError, match=rf'required plugin "broken" is not active: .*{re.escape(reason)}'):
+        platform(plugin_timeout=timeout(kind), required_plugins=["broken"])
+
+
+def test_a_required_plugin_that_is_not_installed(platform: Any) -> None:
+    with pytest.raises(PluginError, match='"nowhere" is not installed'):
+        platform(required_plugins=["nowhere"])
+
+
+def test_authentication_fails_closed(site: Any, platform: Any) -> None:
+    with pytest.raises(PluginError, match='"auth" is not installed'):
+        platform(enable_auth=True)
+    site.add("auth", "raise ValueError('no keys')")
+    with pytest.raises(PluginError, match=r'"auth" is not active: .*no keys'):
+        platform(enable_auth=True)
+    with pytest.raises(PluginError, match='"auth" is not active: disabled'):
+        platform(enable_auth=True, disabled=("auth",))
+
+
+def test_one_name_from_two_distributions(site: Any, platform: Any) -> None:
+    one = site.add("twin", GOOD, distribution="nexus-x-one")
+    two = site.add("twin", GOOD, distribution="nexus-x-two")
+    site.add("other", GOOD, distribution="nexus-x-other")
+    nexus = platform()
+    assert [str(r.status) for r in nexus.plugins.records if r.name == "twin"] == ["duplicate", "duplicate"]
+    assert nexus.plugins.inactive()["twin"] == "nexus-x-one and nexus-x-two both provide 'twin'"
+    assert not {one, two} & sys.modules.keys()
+    assert "other" in nexus.plugins.active()
+    with pytest.raises(PluginError, match="nexus-x-one and nexus-x-two"):
+        platform(required_plugins=["twin"])
+
+
+def test_another_version_of_the_core_is_required(site: Any, platform: Any) -> None:
+    module = site.add("future", GOOD, requires="nexus-hub-core>=7")
+    nexus = platform()
+    assert "requires nexus-hub-core>=7" in nexus.plugins.inactive()["future"]
+    assert module not in sys.modules
+    with pytest.raises(PluginError, match="nexus-hub-core>=7"):
+        platform(required_plugins=["future"])
+
+
+def test_two_plugins_with_one_option(site: Any, platform: Any) -> None:
+    site.add("first", SETTINGS.format(option="size"))
+    site.add("second", SETTINGS.format(option="size"))
+    nexus = platform(size=5)
+    assert "first" in nexus.plugins.active()
+    assert nexus.plugins.inactive()["second"] == 'its option size belongs to the plugin "first" already'
+
+
+def test_a_wrong_option_is_the_operators(site: Any, platform: Any) -> None:
+    site.add("sized", SETTINGS.format(option="size"))
+    with pytest.raises(ConfigurationError, match="argument size"):
+        platform(size="many")
+
+
+@pytest.mark.parametrize("way", ["argument", "environment", "file"])
+def test_disabled_plugins_are_never_imported(
+    site: Any, platform: Any, way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    off = site.add("off", "raise ValueError('imported')")
+    on = site.add("on", GOOD)
+    if way == "environment":
+        monkeypatch.setenv("NEXUS_DISABLED_PLUGINS", "off")
+    if way == "file":
+        monkeypatch.setattr(sys, "prefix", str(tmp_path))
+        (tmp_path / "etc" / "nexus").mkdir(parents=True)
+        (tmp_path / "etc" / "nexus" / "disabled-plugins").write_text("off\n")
+    nexus = platform(disabled=("off",) if way == "argument" else ())
+    assert off not in sys.modules
+    assert on in sys.modules
+    assert nexus.plugins.inactive()["off"] == "disabled by configuration"
+    with pytest.raises(PluginError, match='"off" is not active: disabled'):
+        platform(disabled=("off",) if way == "argument" else (), required_plugins=["off"])
+
+
+async def test_plugins_are_called_in_the_order_of_their_names(site: Any, platform: Any) -> None:
+    code = """
+    @hookimpl{how}
+    def nexus_startup(nexus):
+        nexus.order.append("{name}")
+
+    @hookimpl
+    def nexus_shutdown(nexus):
+        nexus.order.append("-{name}")
+    """
+    for name in ("delta", "alpha", "charlie", "bravo"):
+        site.add(name, code.format(name=name, how="(tryfirst=True)" if name == "charlie" else ""))
+    for _ in range(2):
+        nexus = platform()
+        nexus.order = []
+        async with nexus:
+            assert nexus.order == ["charlie", "alpha", "bravo", "delta"]
+            assert nexus.plugins.active() == ["alpha", "bravo", "charlie", "delta"]
+        assert nexus.order[4:] == ["-delta", "-charlie", "-bravo", "-alpha"]
+
+
+async def test_several_platforms_with_different_plugins(site: Any, platform: Any) -> None:
+    class Given:
+        def __init__(self) -> None:
+            self.starts = 0
+
+        @hookimpl
+        def nexus_startup(self, nexus: Nexus) -> None:
+            self.starts += 1
+
+    site.add("one", GOOD)
+    site.add("two", GOOD)
+    given = Given()
+    first, second, third = platform(disabled=("two",)), platform(given, disabled=("one",)), platform()
+    assert first.plugins.active() == ["one"]
+    assert second.plugins.active() == ["two", "Given"]
+    assert third.plugins.active() == ["one", "two"]
+    second.plugins.fail("two", "for this test")
+    async with first, second, third:
+        assert given.starts == 1
+    assert third.plugins.active() == ["one", "two"]
+
+
+def test_a_given_plugin_that_is_wrong_is_an_error(platform: Any) -> None:
+    class Wrong:
+        @hookimpl
+        def nexus_shut(self) -> None: ...
+
+    with pytest.raises(PluginError, match="no such hook: nexus_shut"):
+        platform(Wrong())
+    with pytest.raises(PluginError, match="already"):
+        platform(type("Same", (), {})(), type("Same", (), {})())
+
+
+def test_nothing_of_a_failed_plugin_stays_in_the_manager(site: Any) -> None:
+    site.add("wrong", "@hookimpl\ndef nexus_startup(nexus, more): ...\n" + GOOD)
+    manager = PluginManager(Nexus(discover=False).threads)
+    manager.load_installed()
+    assert "wrong" not in [plugin for plugin, _ in manager.implementations("nexus_register_parameter_resolvers")]
+    assert "wrong" in manager.inactive()
