@@ -1,0 +1,198 @@
+"""For the tests of plugins: a platform with chosen plugins only, and the contract that every plugin keeps.
+
+It needs pytest, which the core itself does not.
+"""
+
+# ruff: noqa: D102  (the names of tests say what they test)
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from nexus_core import hookspecs
+from nexus_core.app import Nexus
+from nexus_core.markers import hookimpl
+from nexus_core.options import CoreSettings, PluginSettings
+from nexus_core.plugins.discovery import CORE, GROUP, PluginStatus, discover
+from nexus_core.plugins.requirements import unmet_requirement
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+HEAVY = (
+    "aiohttp", "fastapi", "httpx2", "hypercorn", "jinja2", "kailash", "mcp", "numpy", "opentelemetry", "pandas",
+    "prompt_toolkit", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "typer", "uvicorn", "yaml",
+)  # fmt: skip
+"""Modules that importing ``plugin.py`` must not import: that happens in every process that uses Nexus."""
+
+CHECK_SECONDS = 60.0
+"""How long a fresh interpreter may take; ``nexus plugins check`` has a limit of its own below that."""
+
+
+def isolated_nexus(*plugins: object, **options: Any) -> Nexus:
+    """Return a `Nexus` with these plugins and no installed ones.
+
+    Args:
+        *plugins: Objects or modules with hook implementations.
+        **options: Options by name.
+    """
+    return Nexus(discover=False, plugins=plugins, **options)
+
+
+class PluginContract:
+    """What every installed plugin keeps to. Subclass it: ``class TestContract(PluginContract): plugin = "api"``.
+
+    Attributes:
+        plugin: The name of the entry point.
+        options: Options with which the plugin is started, such as port 0 or the addresses of its services.
+        heavy: Modules that importing the plugin must not import.
+    """
+
+    plugin: ClassVar[str]
+    options: ClassVar[dict[str, Any]] = {}
+    heavy: ClassVar[tuple[str, ...]] = HEAVY
+
+    @pytest.fixture(autouse=True)
+    def _no_options_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [each for each in os.environ if each.startswith("NEXUS_")]:
+            monkeypatch.delenv(name)
+
+    def entry_point(self) -> EntryPoint:
+        """Return the plugin's entry point."""
+        found = [each for each in entry_points(group=GROUP) if each.name == self.plugin]
+        assert len(found) == 1, f"{len(found)} distributions provide the plugin {self.plugin!r}"
+        return found[0]
+
+    def nexus(self, *others: object, **options: Any) -> Nexus:
+        """Return a platform with this plugin, and with no other installed one."""
+        disabled = [record.name for record in discover() if record.name != self.plugin]
+        return Nexus(plugins=others, disabled_plugins=disabled, **{**self.options, **options})
+
+    def test_the_entry_point_leads_to_hook_implementations(self) -> None:
+        loaded = self.entry_point().load()
+        names = [name for name in dir(loaded) if hasattr(getattr(loaded, name), "nexus_impl")]
+        assert names, f"{self.entry_point().value} has no hook implementations"
+
+    def test_the_distribution_names_the_versions_of_the_core_it_works_with(self) -> None:
+        requires = _distribution(self.plugin).requires or []
+        lines = [line for line in requires if re.match(rf"{CORE}\b", line.lower().replace("_", "-"))]
+        assert lines, f"the distribution must require {CORE}"
+        assert unmet_requirement(lines, CORE, "999") is not None, f"{lines[0]!r} has no upper bound"
+
+    def test_importing_it_imports_nothing_heavy(self) -> None:
+        module = self.entry_point().module
+        loaded = _python(f"import sys, {module}; print(*sys.modules, sep='\\n')").splitlines()
+        assert not sorted(set(self.heavy) & set(loaded))
+
+    def test_its_hooks_are_known_and_only_start_and_stop_are_async(self) -> None:
+        nexus = self.nexus()
+        record = next(each for each in nexus.plugins.records if each.name == self.plugin)
+        assert record.status is PluginStatus.ACTIVE, record.reason
+        for hook in record.hooks:
+            assert hasattr(hookspecs, hook)
+            call = next(call for name, call in nexus.plugins.implementations(hook) if name == self.plugin)
+            assert hook in ("nexus_startup", "nexus_shutdown") or not asyncio.iscoroutinefunction(call), hook
+
+    def test_its_options_are_described_have_fitting_defaults_and_are_its_own(self) -> None:
+        taken = set(CoreSettings.model_fields)
+        for record in discover():
+            if record.status is PluginStatus.AVAILABLE and record.name != self.plugin:
+                taken |= _fields(record.entry_point().load())
+        model = _model(self.entry_point().load())
+        if model is None:
+            return
+        for name, field in model.model_fields.items():
+            assert name not in taken, f"the option {name} belongs to another plugin too"
+            assert (field.description or "").strip(), f"the option {name} has no description"
+        assert _model(self.entry_point().load()) is model, "the model must be the same class each time"
+        self.nexus().settings(model)  # it could be made of defaults
+
+    def test_starting_and_stopping_twice_leaves_nothing_behind(self) -> None:
+        asyncio.run(self._leaves_nothing_behind())
+
+    async def _leaves_nothing_behind(self) -> None:
+        nexus = self.nexus()
+        tasks, sockets = asyncio.all_tasks(), _sockets()
+        for _ in range(2):
+            await self._start_and_stop(nexus)
+            assert nexus.channel(self.plugin) is None
+            left = [task for task in asyncio.all_tasks() - tasks if not task.done()]
+            assert not left, f"tasks are left: {left}"
+            assert _sockets() <= sockets, "sockets are left open"
+
+    async def _start_and_stop(self, nexus: Nexus) -> None:
+        async with nexus:
+            nexus.register("contract", lambda: 1, replace=True)
+            assert (await nexus.invoke("contract")).value == 1
+            assert self.plugin in nexus.plugins.active(), nexus.plugins.inactive()
+        nexus.unregister("contract")
+
+    def test_a_plugin_that_fails_beside_it_does_not_harm_it(self) -> None:
+        nexus = self.nexus(_Failing(), _FailingLater())
+        asyncio.run(self._start_and_stop(nexus))
+        assert {"_Failing", "_FailingLater"} <= nexus.plugins.inactive().keys()
+
+    def test_nexus_plugins_check_shows_it_active(self) -> None:
+        code = f"from nexus_core.plugins.commands import run; run(['check', {self.plugin!r}, '--json'])"
+        (record,) = json.loads(_python(code))
+        assert (record["status"], record["reason"]) == ("active", "")
+        assert record["hooks"]
+
+
+class _Failing:
+    @hookimpl
+    def nexus_startup(self, nexus: Nexus) -> None:
+        raise RuntimeError("This plugin fails on purpose.")
+
+
+class _FailingLater:
+    @hookimpl
+    def nexus_register_routes(self, nexus: Nexus) -> list[Any]:
+        raise RuntimeError("This plugin fails on purpose.")
+
+
+def _distribution(plugin: str) -> Distribution:
+    for each in distributions():
+        if any(point.group == GROUP and point.name == plugin for point in each.entry_points):
+            return each
+    raise LookupError(plugin)
+
+
+def _model(plugin: ModuleType) -> type[PluginSettings] | None:
+    give = getattr(plugin, "nexus_register_settings", None)
+    return give() if give is not None else None
+
+
+def _fields(plugin: ModuleType) -> set[str]:
+    model = _model(plugin)
+    return set(model.model_fields) if model is not None else set()
+
+
+def _python(code: str) -> str:
+    done = subprocess.run(  # noqa: S603  (this interpreter, with code from here)
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _sockets() -> set[int]:
+    """Return the file descriptors of this process that are sockets."""
+    found = set()
+    for number in range(3, 1024):
+        try:
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                found.add(number)
+        except OSError:
+            continue  # not open
+    return found
