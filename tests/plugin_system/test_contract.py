@@ -54,11 +54,10 @@ BROKEN = {
 }
 
 
-def run_contract(site: Any, tmp_path: Path) -> Any:
+def run_contract(site: Any, tmp_path: Path, test: str = "") -> Any:
     (tmp_path / "test_sample.py").write_text(TESTS)
-    return site.python(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(tmp_path / "test_sample.py")
-    )
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-k", test]
+    return site.python("-m", "pytest", *options, str(tmp_path / "test_sample.py"))
 
 
 def test_a_good_plugin_passes(site: Any, tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_a_good_plugin_passes(site: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("test", BROKEN)
 def test_a_plugin_that_breaks_the_contract_does_not_pass(site: Any, tmp_path: Path, test: str) -> None:
     site.add("sample", **BROKEN[test])
-    done = run_contract(site, tmp_path)
+    done = run_contract(site, tmp_path, test)
     assert done.returncode == 1, done.stdout
     assert f"::TestContract::{test}" in done.stdout.partition("short test summary")[2]
 
@@ -79,7 +78,7 @@ def test_a_plugin_that_breaks_the_contract_does_not_pass(site: Any, tmp_path: Pa
 def test_a_plugin_with_anothers_option_does_not_pass(site: Any, tmp_path: Path) -> None:
     site.add("another", GOOD)
     site.add("sample", GOOD)
-    done = run_contract(site, tmp_path)
+    done = run_contract(site, tmp_path, "described")
     assert "sample_size belongs to another plugin too" in done.stdout
 
 
