@@ -57,7 +57,8 @@ BROKEN = {
 def run_contract(site: Any, tmp_path: Path, test: str = "") -> Any:
     (tmp_path / "test_sample.py").write_text(TESTS)
     options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-k", test]
-    return site.python("-m", "pytest", *options, str(tmp_path / "test_sample.py"))
+    # No plugin of pytest is needed, and none costs its import.
+    return site.python("-m", "pytest", *options, str(tmp_path / "test_sample.py"), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
 
 
 def test_a_good_plugin_passes(site: Any, tmp_path: Path) -> None:

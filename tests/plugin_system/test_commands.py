@@ -1,0 +1,203 @@
+"""`nexus plugins` as a process, among plugins that are broken in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD = "@hookimpl\ndef nexus_startup(nexus): ..."
+BROKEN = {
+    "raises": "raise ValueError('out of order')",
+    "exits": "import os; os._exit(7)",
+    "hangs": "import threading; threading.Event().wait()",
+    "unknown-hook": "@hookimpl\ndef nexus_no_such_hook(): ...",
+}
+WITHOUT = """
+import runpy, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = ["nexus", *{arguments!r}]
+runpy.run_module("nexus_core", run_name="__main__")
+"""
+
+
+def nexus(site: Any, *arguments: str, **options: Any) -> Any:
+    return site.python("-m", "nexus_core", "plugins", *arguments, **options)
+
+
+@pytest.fixture(name="others_off", autouse=True)
+def others_off_fixture(monkeypatch: pytest.MonkeyPatch, installed: list[str]) -> None:
+    monkeypatch.setenv("NEXUS_DISABLED_PLUGINS", ",".join(installed))
+
+
+@pytest.fixture(name="environment")
+def environment_fixture(tmp_path: Path, site: Any) -> Any:
+    """Return a Python environment of its own, which sees what is installed here."""
+    folder = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
+    libraries = next(folder.glob("lib/python*/site-packages"))
+    (libraries / "here.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    return lambda *arguments, **options: nexus(site, *arguments, python=str(folder / "bin" / "python"), **options)
+
+
+def test_list_imports_no_plugin_and_no_library(site: Any) -> None:
+    modules = [site.add("good", GOOD), *(site.add(name, code) for name, code in BROKEN.items())]
+    done = site.python("-X", "importtime", "-m", "nexus_core", "plugins", "list")
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "nexus_core.plugins.discovery" in imported
+    assert not imported & {"pydantic", "pluggy", "msgspec", "yaml", "asyncio", *modules}
+    records = {record["name"]: record for record in json.loads(done.stdout)}
+    assert {records[name]["status"] for name in ("good", *BROKEN)} == {"available"}
+
+
+def test_list_says_what_keeps_a_plugin_from_being_loaded(site: Any) -> None:
+    site.add("future", GOOD, requires="nexus-hub-core>=7")
+    site.add("twin", GOOD, distribution="nexus-one")
+    site.add("twin", GOOD, distribution="nexus-two")
+    site.add("off", GOOD)
+    found = site.records("list", NEXUS_DISABLED_PLUGINS="off")
+    assert (found["off"]["status"], found["off"]["reason"]) == ("disabled", "disabled by configuration")
+    assert found["future"]["status"] == "incompatible"
+    assert "nexus-hub-core>=7" in found["future"]["reason"]
+    assert (found["twin"]["status"], found["twin"]["reason"]) == (
+        "duplicate",
+        "nexus-one and nexus-two both provide 'twin'",
+    )
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
+def test_list_on_a_terminal(site: Any, options: tuple[str, ...]) -> None:
+    site.add("good", GOOD)
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nexus_core", "plugins", "list", *options],
+        stdout=inner, env={**os.environ, "PYTHONPATH": str(site.folder)},
+    )  # fmt: skip
+    os.close(inner)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(outer, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(outer)
+    assert process.wait(30) == 0
+    text = shown.decode()
+    if options:
+        assert "good" in {record["name"] for record in json.loads(text)}
+    else:
+        head, *rows = text.splitlines()
+        assert head.split() == ["NAME", "VERSION", "STATUS", "DISTRIBUTION", "REASON"]
+        assert ["good", "1.0", "available", "nexus-good"] in [row.split() for row in rows]
+        assert (
+            len({row.index(cell) for row, cell in [(head, "VERSION"), *((r, "1.0") for r in rows if "good" in r)]}) == 1
+        )
+
+
+def test_check_exits_with_1_when_one_plugin_fails(site: Any) -> None:
+    site.add("good", GOOD)
+    assert nexus(site, "check").returncode == 0
+    for name, code in BROKEN.items():
+        site.add(name, code)
+    assert nexus(site, "check", "good").returncode == 0
+    done = nexus(site, "check")
+    assert done.returncode == 1
+    found = {record["name"]: record for record in json.loads(done.stdout)}
+    assert found["good"]["status"] == "active"
+    assert found["good"]["hooks"] == ["nexus_startup"]
+    assert found["good"]["import_ms"] >= 0
+    assert {found[name]["status"] for name in BROKEN} == {"failed"}
+    assert "out of order" in found["raises"]["reason"]
+    assert "ended the interpreter (7)" in found["exits"]["reason"]
+    assert "did not end within 10 s" in found["hangs"]["reason"]
+    assert "no such hook: nexus_no_such_hook" in found["unknown-hook"]["reason"]
+
+
+@pytest.mark.parametrize("required", [{"requires": "nexus-hub-core>=7"}, {"twin": True}], ids=["version", "twin"])
+def test_check_counts_what_can_not_be_loaded(site: Any, required: dict[str, Any]) -> None:
+    if required.pop("twin", False):
+        site.add("wrong", GOOD, distribution="nexus-twin")
+    site.add("wrong", GOOD, **required)
+    assert nexus(site, "check", "wrong").returncode == 1
+
+
+@pytest.mark.parametrize("command", ["check", "info", "disable", "enable"])
+def test_an_unknown_name(site: Any, command: str) -> None:
+    site.add("good", GOOD)
+    done = nexus(site, command, "god")
+    assert done.returncode == 66
+    assert "no plugin 'god' is installed" in done.stderr
+    assert "good" in done.stderr
+    assert done.stdout == ""
+
+
+def test_wrong_usage(site: Any) -> None:
+    assert nexus(site).returncode == 2
+    assert nexus(site, "lost").returncode == 2
+    assert nexus(site, "--help").returncode == 0
+
+
+def test_info_of_a_good_and_of_a_broken_plugin(site: Any) -> None:
+    site.add("good", GOOD)
+    site.add("raises", BROKEN["raises"])
+    good, raises = site.records("info", "good")["good"], site.records("info", "raises")["raises"]
+    assert (good["status"], good["version"], good["distribution"]) == ("active", "1.0", "nexus-good")
+    assert raises["status"] == "failed"
+    assert "out of order" in raises["reason"]
+
+
+def test_disable_and_enable(site: Any, environment: Any) -> None:
+    for name, code in BROKEN.items():
+        site.add(name, code)
+
+    def status() -> str:
+        records = json.loads(environment("list").stdout)
+        return next(record["status"] for record in records if record["name"] == "raises")
+
+    assert status() == "available"
+    done = environment("disable", "raises")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("raises is disabled")
+    assert status() == "disabled"
+    assert environment("check", "raises").returncode == 0
+    assert environment("disable", "raises").returncode == 0
+    assert environment("disable", "exits").returncode == 0
+    assert environment("enable", "raises").returncode == 0
+    assert status() == "available"
+    assert "exits" in {r["name"] for r in json.loads(environment("list").stdout) if r["status"] == "disabled"}
+    assert environment("check", "raises").returncode == 1
+
+
+def test_a_list_that_can_not_be_written(site: Any, environment: Any, tmp_path: Path) -> None:
+    site.add("good", GOOD)
+    (tmp_path / "environment" / "etc").write_text("a file where a directory should be")
+    done = environment("disable", "good")
+    assert done.returncode == 1
+    assert "NEXUS_DISABLED_PLUGINS=good" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "disable", "enable", "info"])
+def test_it_works_without_the_libraries_of_the_core(site: Any, command: str, tmp_path: Path) -> None:
+    site.add("good", GOOD)
+    arguments = ["plugins", command] + ([] if command == "list" else ["good"])
+    missing = {"pluggy", "pydantic", "pydantic_settings", "msgspec", "jsonschema_rs", "docstring_parser", "yaml"}
+    code = f"import sys; sys.prefix = {str(tmp_path)!r}\n" + WITHOUT.format(missing=missing, arguments=arguments)
+    done = site.python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "good" in done.stdout
