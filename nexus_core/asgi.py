@@ -28,14 +28,19 @@ class PathRouter:
         by_length = sorted(apps, key=lambda each: len(each[0]), reverse=True)
         self._apps = [(prefix.rstrip("/"), app) for prefix, app in by_length]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request or a WebSocket on to the application that its path belongs to."""
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = local_path(scope)
         for prefix, app in self._apps:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("/", ""):
-                await app(scope, receive, send)
-                return
-        await send_error(scope, send, NotFound("Nothing answers at this address."))
+                return app(scope, receive, send)
+        return send_error(scope, send, NotFound("Nothing answers at this address."))
+
+
+def local_path(scope: Scope) -> str:
+    """Return a request's path below the one that the application is mounted at."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class Embedded:

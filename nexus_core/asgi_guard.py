@@ -16,6 +16,8 @@ from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, Requ
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from nexus_core.alarms import Alarms
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,6 +80,10 @@ class Guard:
             await exchange.run(self._app)
 
 
+async def _nothing() -> None:
+    pass
+
+
 def _ambiguous() -> MalformedRequest:
     return MalformedRequest("A request has either Content-Length or Transfer-Encoding, not both.")
 
@@ -125,11 +131,13 @@ class _Exchange:
                 raise
             await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
 
-    async def receive(self) -> Message:
+    def receive(self) -> Awaitable[Message]:
+        # Plain functions that hand on the server's own awaitables: a coroutine around each would cost every request.
+        return self._receive() if self.complete and not self._refused else self._receive_body()
+
+    async def _receive_body(self) -> Message:
         if self._refused:
             return _DISCONNECT
-        if self.complete:
-            return await self._receive()
         if self._is_late():
             return await self._refuse_late()
         self._waiting = waiting = asyncio.current_task()
@@ -150,14 +158,13 @@ class _Exchange:
         self.complete = not message.get("more_body", False)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if self._refused:
-            return
+            return _nothing()
         self._started = True
         if self.complete or message["type"] != "http.response.body" or message.get("more_body"):
-            await self._send(message)
-        else:
-            await self._send_last(message)
+            return self._send(message)
+        return self._send_last(message)
 
     async def _send_last(self, message: Message) -> None:
         """Send the end of the answer to a request whose body nobody has read; see `LINGER_SECONDS`."""

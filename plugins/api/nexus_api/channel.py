@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Channel, NexusError, NotFound
-from nexus_core.asgi import send_error
+from nexus_core.asgi import local_path, send_error
 from nexus_core.errors import MethodNotAllowed
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.requests import Request
 
     from nexus_api.settings import ApiSettings
     from nexus_core import Nexus
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
+
+_BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
 
 COMPRESS_FROM = 1024
 """Bytes below which compressing an answer costs more than it saves."""
@@ -50,9 +54,10 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
 
+    execute = Execute(nexus, settings.event_heartbeat)
     app = Starlette(
         routes=[
-            Route("/api/workflows/{name}/execute", Execute(nexus, settings.event_heartbeat), methods=["POST"]),
+            Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
             *workflows.routes(nexus),
             *runs.routes(nexus, settings.event_heartbeat),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
@@ -61,7 +66,9 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
         exception_handlers={HTTPException: _http_error, NexusError: _nexus_error},
     )
     app.router.redirect_slashes = False  # it would build the address from the Host header
-    checked = OriginCheck(app, settings.cors_origins, nexus.options.host, settings.api_allowed_hosts)
+    checked = OriginCheck(
+        _CallsFirst(execute, app), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
+    )
     return _compressed(_shared(checked, settings), settings)
 
 
@@ -90,11 +97,34 @@ def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
         app, minimum_size=COMPRESS_FROM, gzip_level=level, brotli_quality=level, zstd_level=level
     )
 
-    async def compress_if_asked(scope: Scope, receive: Receive, send: Send) -> None:
-        asked = any(name == b"accept-encoding" for name, _ in scope["headers"])
-        await (compress if asked else app)(scope, receive, send)
+    def compress_if_asked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        for name, _ in scope["headers"]:
+            if name == b"accept-encoding":
+                return compress(scope, receive, send)
+        return app(scope, receive, send)
 
     return compress_if_asked
+
+
+class _CallsFirst:
+    """Sends calls of workflows straight to their endpoint: a walk through the routing table costs as much as a call.
+
+    The table has their route as well; it answers the methods that are not allowed.
+    """
+
+    def __init__(self, execute: ASGIApp, others: ASGIApp) -> None:
+        self._execute = execute
+        self._others = others
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = local_path(scope)
+            if path.startswith(_BEFORE_NAME) and path.endswith(_AFTER_NAME):
+                name = path[len(_BEFORE_NAME) : -len(_AFTER_NAME)]
+                if name and "/" not in name:
+                    scope["path_params"] = {"name": name}
+                    return self._execute(scope, receive, send)
+        return self._others(scope, receive, send)
 
 
 class _Answer:

@@ -10,7 +10,7 @@ from nexus_core.errors import HostNotAllowed, OriginNotAllowed
 from nexus_core.listeners import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
 
     from nexus_core import NexusError
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
@@ -42,7 +42,7 @@ class OriginCheck:
         self._hosts = _OWN_NAMES | {host.lower(), *(each.lower() for each in hosts)}
         self._any_host = "*" in hosts or not is_loopback(host)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, or answer 403 or 421."""
         host = origin = None
         for name, value in scope["headers"]:
@@ -59,10 +59,7 @@ class OriginCheck:
         elif origin is not None and (scope["type"] == "websocket" or scope["method"] not in _READING):
             if not self._lets_in(origin.decode("latin-1"), (host or b"").decode("latin-1")):
                 error = OriginNotAllowed("Pages of this origin may not call the API; see cors_origins.")
-        if error is None:
-            await self._app(scope, receive, send)
-        else:
-            await send_error(scope, send, error)
+        return self._app(scope, receive, send) if error is None else send_error(scope, send, error)
 
     def _answers(self, host: str, scope: Scope) -> bool:
         name = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_cli.service import Caller, Service
-from nexus_core.asgi import error_headers, read_body, send_error
+from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import caller_of
 from nexus_core.channel import Channel
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed
@@ -102,7 +102,7 @@ class _Lines:
 
 
 def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
-    if scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") != PATH:
+    if local_path(scope).rstrip("/") != PATH:
         raise NotFound(f"The command line's only address is {PATH}.")
     if scope["method"] != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST only.")

@@ -17,6 +17,8 @@ from nexus_core.asgi import send_error
 from nexus_core.errors import Overloaded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
 
 SERVICE_RESTART = 1012
@@ -112,13 +114,13 @@ class _Sender:
         self._send = send
         self.started = self.complete = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.accept"):
             self.started = True
         elif kind == "websocket.close" or (kind == "http.response.body" and not message.get("more_body")):
             self.complete = True
-        await self._send(message)
+        return self._send(message)
 
     async def end(self, scope: Scope) -> None:
         if self.complete:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
-from nexus_core.asgi import error_headers, read_body, send_error
+from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class HttpFront:
 
 
 def _path(scope: Scope) -> str:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path.rstrip("/")
+    return local_path(scope).rstrip("/")
 
 
 def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
