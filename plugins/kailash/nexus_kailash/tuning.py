@@ -22,6 +22,8 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 
@@ -54,6 +56,8 @@ def _tune_python(node: Any) -> None:
     if node.executor.security_config.memory_limit == DEFAULT_MEMORY_LIMIT:
         node.executor.security_config = copy.copy(node.executor.security_config)
         node.executor.security_config.memory_limit = 0
+    if node.code:
+        node.executor.check_code_safety = _CheckedOnce(node.executor.check_code_safety, node.code)
     words = set(re.findall(r"\w+", node.code or ""))
     node.executor.allowed_modules &= words  # whether an import is allowed is not decided by this list
     declared = node.get_parameters()
@@ -63,6 +67,22 @@ def _tune_python(node: Any) -> None:
         for name, value in node.config.items()
         if name not in constructor or name in words or name in declared
     }
+
+
+class _CheckedOnce:
+    """Kailash's check of a code string, made when the workflow is registered and not again in each run.
+
+    The check parses the code, which Python 3.11 fails at now and then when several threads do it at once
+    (``SystemError: AST constructor recursion depth mismatch``, seen with 3.11.7).
+    """
+
+    def __init__(self, check: Callable[[str], Any], code: str) -> None:
+        self._check = check
+        self._code = code
+        self._found = check(code)
+
+    def __call__(self, code: str) -> Any:
+        return self._found if code == self._code else self._check(code)
 
 
 def _tune_async_python(node: Any) -> None:
