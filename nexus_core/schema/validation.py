@@ -54,6 +54,8 @@ class Validator:
     def errors(self, value: Any) -> list[dict[str, Any]]:
         """Return what is wrong, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits."""
         try:
+            if self._is_valid(value):
+                return []
             found = (entry for error in self._validator.iter_errors(value) for entry in entries(error, self._schema))
             return list(islice(found, MAX_ERRORS))
         except (ValueError, RecursionError) as exc:
