@@ -6,7 +6,12 @@ It belongs to the core so that a broken plugin can't take away the tool that rem
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from nexus_core.plugins.discovery import installed
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 CLI_GROUP = "nexus.cli"
 """Entry point group of the command line: one callable that takes the arguments and returns the exit code."""
@@ -25,24 +30,26 @@ def main(arguments: list[str] | None = None) -> int:
         from nexus_core.plugins import commands
 
         return commands.run(given[1:])
-    found = list(entry_points(group=CLI_GROUP))
+    found = list(installed(CLI_GROUP))
     if len(found) > 1:
-        print(f"nexus: {' and '.join(_owner(each) for each in found)} both provide the command line.", file=sys.stderr)
+        owners = " and ".join(_owner(distribution) for _, distribution in found)
+        print(f"nexus: {owners} both provide the command line.", file=sys.stderr)
         return 1
     if not found:
         print(_USAGE, end="", file=sys.stderr)
         return 0 if given in (["--help"], ["-h"]) else 1
+    entry_point, distribution = found[0]
     try:
-        command_line = found[0].load()
+        command_line = entry_point.load()
     except Exception as exc:
-        print(f"nexus: the command line of {_owner(found[0])} can't be loaded: {exc!r}", file=sys.stderr)
+        print(f"nexus: the command line of {_owner(distribution)} can't be loaded: {exc!r}", file=sys.stderr)
         print("nexus: `nexus plugins list` and `nexus plugins disable` still work.", file=sys.stderr)
         return 1
     return int(command_line(given))
 
 
-def _owner(entry_point: EntryPoint) -> str:
-    return entry_point.dist.name if entry_point.dist else entry_point.value
+def _owner(distribution: Distribution) -> str:
+    return str(distribution.metadata["Name"])
 
 
 if __name__ == "__main__":

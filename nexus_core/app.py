@@ -26,7 +26,7 @@ from nexus_core.events import (
 )
 from nexus_core.invocation import Invocation, Result
 from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
-from nexus_core.plugins.manager import PluginManager
+from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
 from nexus_core.runs import Run, RunStore
 from nexus_core.threads import DaemonThreads
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener
     from nexus_core.resolvers import ParameterResolver
     from nexus_core.sessions import SessionStore
-    from nexus_core.workflow import Workflow
+    from nexus_core.workflow import Workflow, WorkflowAdapter
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Nexus:
         runs: The runs of this process.
         events: Where events are published, and followed by listeners and handlers.
         plugins: The plugins, with what became of each.
+        guards: The plugins that guard access, because an option says so: without them nothing starts.
 
     Raises:
         ConfigurationError: An option is unknown or has a wrong value; the message says where it was set.
@@ -86,8 +87,7 @@ class Nexus:
         self._refuse_unknown_options()
         self.events = EventBus(self.threads)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
-        adapters = [adapter for _, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self)]
-        self.workflows = Registry(adapters, self.threads, self._workflows_changed)
+        self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []
         self._submitted: set[asyncio.Task[None]] = set()
         self._running: lifecycle.Running | None = None
@@ -111,10 +111,10 @@ class Nexus:
         return dict(self._sources.sources)
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
-        guards = {plugin for option, plugin in GUARDS.items() if is_on(self._sources.value(option))}
+        self.guards = {plugin for option, plugin in GUARDS.items() if is_on(self._sources.value(option))}
         manager = PluginManager(
             self.threads,
-            required={*self.options.required_plugins, *guards},
+            required={*self.options.required_plugins, *self.guards},
             disabled=self.options.disabled_plugins,
             timeout=self.options.plugin_timeout,
         )
@@ -135,8 +135,23 @@ class Nexus:
             if taken:
                 self.plugins.fail(plugin, f"its option {taken[0]} belongs to {owners[taken[0]]} already")
                 continue
-            owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
-            self._read(model)
+            try:
+                self._read(model)
+            except ConfigurationError:
+                raise  # the operator's to mend
+            except Exception as exc:
+                self.plugins.fail(plugin, f"its options can't be read: {one_line(exc)}", exc)
+            else:
+                owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+
+    def _adapters(self) -> list[WorkflowAdapter]:
+        found: list[WorkflowAdapter] = []
+        for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self):
+            if all(hasattr(adapter, member) for member in ("name", "adapts", "adapt")):
+                found.append(adapter)
+            else:
+                self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {type(adapter).__name__}")
+        return found
 
     def _refuse_unknown_options(self) -> None:
         known = {name for model in self._settings for name in model.model_fields}
@@ -144,11 +159,10 @@ class Nexus:
         for name, source in self._sources.given().items():
             if name in known or (name.startswith("enable_") and not is_on(self._sources.value(name))):
                 continue
-            complaint = unknown_option(name, source, known, unloaded)
-            if "not loaded" in complaint:
-                log.warning("%s", complaint)
-            else:
+            complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
+            if not may_be_unloaded:
                 raise ConfigurationError(complaint)
+            log.warning("%s", complaint)
 
     # Workflows
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from nexus_core import listeners
 from nexus_core.asgi import PathRouter
-from nexus_core.errors import ConfigurationError
+from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
 from nexus_core.sessions import InProcessSessions, SessionStore
 from nexus_core.stages import Admission, Execution, Resolution, SessionLookup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from nexus_core.app import Nexus
     from nexus_core.channel import ASGIApp, Channel, Listener, Route, Server
@@ -86,6 +86,8 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
     built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
     chain = [*built_in, *contributions.of("nexus_register_interceptors")]
+    if nexus.guards and not _authenticates(chain):
+        raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
     execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
     routes = contributions.of("nexus_register_routes")
     return Running(
@@ -104,6 +106,14 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     )
 
 
+def _authenticates(chain: Sequence[Interceptor]) -> bool:
+    return any(each.stage == Stage.AUTHENTICATE for each in chain)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f'"{name}"' for name in sorted(names))
+
+
 def _session_store(contributions: Contributions) -> SessionStore:
     stores = contributions.of("nexus_register_session_stores")
     if len(stores) > 1:
@@ -119,10 +129,11 @@ def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[s
 async def stop(running: Running) -> None:
     """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
     await finish_work(running)
-    await running.contributions.stop()
-    await running.nexus.events.close()
+    await running.contributions.stop_channels()
+    await running.nexus.events.close()  # plugins' handlers may use what their nexus_shutdown closes
     for handler in running.handlers:
         running.nexus.events.remove_handler(handler)
+    await running.contributions.stop()
 
 
 async def finish_work(running: Running) -> None:
@@ -189,7 +200,7 @@ async def _drain(channels: Sequence[Channel]) -> None:
 
 def _refuse_unguarded(running: Running) -> None:
     options = running.nexus.options
-    guarded = any(each.stage == Stage.AUTHENTICATE for each in running.interceptors)
+    guarded = _authenticates(running.interceptors)
     if not (guarded or options.insecure or listeners.is_loopback(options.host)):
         raise ConfigurationError(
             f"host {options.host!r} can be reached from other machines, and nobody is asked who they are: "

@@ -176,8 +176,8 @@ def is_on(value: Any) -> bool:
     return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
 
 
-def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> str:
-    """Return what to tell about an option that no loaded plugin has.
+def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> tuple[str, bool]:
+    """Return what to tell about an option that no loaded plugin has, and whether one that is not loaded may have it.
 
     Args:
         name: The option.
@@ -187,12 +187,16 @@ def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mappi
     """
     owner = catalog.owner_of(name)
     if owner is not None and owner in unloaded:
-        return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}'
+        return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}', True
     if owner is not None:
-        return f'{source}: it needs the plugin "{owner}": pip install {catalog.DISTRIBUTION_PREFIX}{owner}'
+        return f'{source}: it needs the plugin "{owner}": pip install {catalog.DISTRIBUTION_PREFIX}{owner}', False
     every = [*known, *(option for options in catalog.OPTIONS.values() for option in options)]
     near = nearest(name, every)
-    return f"{source}: there is no option {printable(name)!r}" + (f"; did you mean {near!r}?" if near else "")
+    complaint = f"{source}: there is no option {printable(name)!r}"
+    strangers = sorted(f'"{plugin}"' for plugin in unloaded if plugin not in catalog.OPTIONS)
+    if near or not strangers:
+        return complaint + (f"; did you mean {near!r}?" if near else ""), False
+    return f"{complaint}, unless it belongs to a plugin that is not loaded: {', '.join(strangers)}", True
 
 
 def _read_file(path: Path) -> dict[str, Any]:

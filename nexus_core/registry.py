@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.threads import DaemonThreads
+
+
+log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -81,7 +85,7 @@ class Registry:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
             return target
         for adapter in self._adapters:
-            if adapter.adapts(target):
+            if _adapts(adapter, target):
                 return adapter.adapt(name, target, metadata)
         if callable(target):
             return FunctionWorkflow(name, target, metadata, self._threads)
@@ -90,6 +94,14 @@ class Registry:
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
             f"installed plugins know {known}."
         )
+
+
+def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
+    try:
+        return adapter.adapts(target)
+    except Exception:  # else one broken adapter would keep everything from being registered
+        log.exception("The workflow adapter %r can't tell whether it knows %r", adapter.name, type(target))
+        return False
 
 
 def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -84,13 +84,17 @@ class Contributions:
 
     async def stop(self) -> None:
         """Stop channels, then plugins, in the reverse order of their start. What fails is logged."""
-        for plugin, channel in reversed(self._channels):
-            await self._close(plugin, f"stopping its channel {channel.name!r}", channel.stop)
-        self._channels.clear()
+        await self.stop_channels()
         for plugin, shutdown in reversed(self._shutdowns):
             if plugin in self._opened:
                 await self._close(plugin, "nexus_shutdown", shutdown, nexus=self._nexus)
         self._opened.clear()
+
+    async def stop_channels(self) -> None:
+        """Stop channels, in the reverse order of their start. What fails is logged."""
+        for plugin, channel in reversed(self._channels):
+            await self._close(plugin, f"stopping its channel {channel.name!r}", channel.stop)
+        self._channels.clear()
 
     async def _start_plugins(self) -> None:
         starts = list(self._plugins.implementations("nexus_startup"))
@@ -102,6 +106,7 @@ class Contributions:
     def _check(self, hook: str) -> None:
         """Let plugins fail whose contributions can't be used."""
         owners: dict[str, str] = {}
+        seen: set[tuple[str, str]] = set()
         for plugin, item in self._given[hook]:
             if not self._plugins.is_active(plugin):
                 continue  # one flaw is enough
@@ -112,6 +117,9 @@ class Contributions:
                 if owner != plugin:
                     both = f"{self._plugins.origin(owner)} and {self._plugins.origin(plugin)}"
                     self._plugins.fail(plugin, f"{both} both provide the {NAMED[hook]} {item.name!r}")
+                elif (plugin, item.name) in seen:
+                    self._plugins.fail(plugin, f"it provides the {NAMED[hook]} {item.name!r} twice")
+                seen.add((plugin, item.name))
 
     async def _start_channels(self) -> None:
         for plugin, channel in self._given["nexus_register_channels"]:

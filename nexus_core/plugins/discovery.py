@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.plugins.requirements import unmet_requirement
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterator
+
+log = logging.getLogger(__name__)
 
 GROUP = "nexus.plugins"
 CORE = "nexus-hub-core"
@@ -80,10 +84,8 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     off = {*disabled, *disabled_here()}
     found: dict[str, list[PluginRecord]] = defaultdict(list)
     core = core_version()
-    for distribution in _unique(distributions()):
-        for entry_point in distribution.entry_points:
-            if entry_point.group == GROUP:
-                found[entry_point.name].append(_record(entry_point, distribution, off, core))
+    for entry_point, distribution in installed(GROUP):
+        found[entry_point.name].append(_record(entry_point, distribution, off, core))
     for name, records in found.items():
         if len(records) > 1:
             owners = " and ".join(sorted(record.distribution for record in records))
@@ -92,18 +94,30 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     return sorted((r for records in found.values() for r in records), key=lambda r: (r.name, r.distribution))
 
 
-def _unique(found: Iterable[Distribution]) -> Iterable[Distribution]:
-    """Yield each distribution once: the first on the path is the one that is imported."""
+def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
+    """Yield the entry points of a group. Each distribution counts once: the first on the path is the one imported.
+
+    `importlib.metadata.entry_points` would raise for all of them when the metadata of one can't be read.
+    """
     seen: set[str] = set()
-    for distribution in found:
-        name = _normalized(distribution.metadata["Name"] or "")
+    for distribution in distributions():
+        try:
+            name = _normalized(distribution.metadata["Name"] or "")
+            points = [each for each in distribution.entry_points if each.group == group and distribution.version]
+        except Exception as exc:
+            log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(distribution), exc)
+            continue
         if name not in seen:
             seen.add(name)
-            yield distribution
+            yield from ((point, distribution) for point in points)
 
 
 def _normalized(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _place(distribution: Distribution) -> str:
+    return str(getattr(distribution, "_path", "unknown place"))
 
 
 def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:
@@ -124,7 +138,7 @@ def disabled_here() -> set[str]:
     """Return the plugins that ``NEXUS_DISABLED_PLUGINS`` or the environment's own list switch off."""
     names = os.environ.get("NEXUS_DISABLED_PLUGINS", "").strip("[]").replace('"', "").split(",")
     try:
-        names += disabled_file().read_text(encoding="utf-8").splitlines()
+        names += disabled_file().read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         pass  # no list: nothing is switched off
     return {name.strip() for name in names if name.strip()}
@@ -138,9 +152,11 @@ def set_disabled(name: str, off: bool) -> None:
     """
     path = disabled_file()
     try:
-        names = set(path.read_text(encoding="utf-8").split())
+        names = set(path.read_text(encoding="utf-8", errors="replace").split())
     except FileNotFoundError:
         names = set()
     names = names | {name} if off else names - {name}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{each}\n" for each in sorted(names)), encoding="utf-8")
+    written = path.with_name(f"{path.name}.{os.getpid()}")
+    written.write_text("".join(f"{each}\n" for each in sorted(names)), encoding="utf-8")
+    written.replace(path)  # whoever reads meanwhile sees the old list or the new one

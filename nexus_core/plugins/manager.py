@@ -19,6 +19,9 @@ from nexus_core.threads import DaemonThreads, is_async
 
 log = logging.getLogger(__name__)
 
+MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
+"""The hooks that are awaited."""
+
 
 class PluginManager:
     """The plugins of one `Nexus`: records of all, hook implementations of those that are active.
@@ -101,6 +104,8 @@ class PluginManager:
             unknown = sorted(caller.name for caller in callers if not caller.has_spec())
             if unknown:
                 raise pluggy.PluginValidationError(plugin, f"no such hook: {', '.join(unknown)}")
+            for caller in callers:
+                _refuse_what_is_never_called(plugin, caller)
         except Exception as exc:
             self.fail(record.name, f"its hooks are wrong: {one_line(exc)}", exc)
             return
@@ -171,6 +176,16 @@ class PluginManager:
     def is_active(self, name: str) -> bool:
         """Whether a plugin is loaded and has not failed since."""
         return self._by_name[name].status is PluginStatus.ACTIVE
+
+
+def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> None:
+    for impl in caller.get_hookimpls():
+        if impl.plugin is plugin and (impl.wrapper or impl.hookwrapper):
+            raise pluggy.PluginValidationError(plugin, f"{caller.name} can't be a wrapper")
+        if impl.plugin is plugin and caller.name not in MAY_BE_ASYNC and is_async(impl.function):
+            raise pluggy.PluginValidationError(
+                plugin, f"{caller.name} can't be async; what it returns may have async methods"
+            )
 
 
 def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:

@@ -29,7 +29,7 @@ def unmet_requirement(requires: Iterable[str], name: str, installed: str) -> str
     """Return the requirement on a distribution that its installed version does not meet, or None.
 
     Args:
-        requires: ``Requires-Dist`` lines. Those with an ``extra`` marker do not count.
+        requires: ``Requires-Dist`` lines. Those with a marker do not count: they may not hold here.
         name: The distribution asked about.
         installed: Its version.
     """
@@ -37,7 +37,7 @@ def unmet_requirement(requires: Iterable[str], name: str, installed: str) -> str
         match = _REQUIREMENT.match(line)
         if match is None or match[1].lower().replace("_", "-").replace(".", "-") != name:
             continue
-        if match[3] and "extra" in match[3]:
+        if match[3]:
             continue
         if not all(_meets(installed, clause) for clause in match[2].split(",") if clause.strip()):
             return line.split(";")[0].strip()
