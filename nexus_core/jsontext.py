@@ -11,20 +11,23 @@ import json
 import logging
 import math
 import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from nexus_core.errors import MalformedRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 log = logging.getLogger(__name__)
 
 MAX_DEPTH = 128
 """Levels of nested arrays and objects that are read (serde_json's limit)."""
+
+_NOT_FOR_PYDANTIC = (Iterator, complex, tuple, frozenset, type(None))
+"""An iterator might never end, a complex number is no text; the others are keys of a mapping, which JSON lacks."""
 
 _decode = msgspec.json.Decoder().decode
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -131,6 +134,13 @@ def to_jsonable(value: Any) -> Any:
             return str(value)
         if hasattr(value, "tolist"):
             return value.tolist()
+        if isinstance(value, deque):
+            return list(value)
+        if not isinstance(value, _NOT_FOR_PYDANTIC):
+            from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+            with suppress(PydanticSerializationError):  # it does not know the type either
+                return to_jsonable_python(value)  # addresses, URLs, fractions and the like
     except Exception as exc:  # its text is the workflow's own and not for callers
         log.error("A %s could not be turned into JSON", type(value).__name__, exc_info=exc)
         raise TypeError(f"a {type(value).__name__} could not be turned into JSON") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -13,9 +14,30 @@ from nexus_core.schema.report import entries, printable, summary
 MAX_ERRORS = 50
 """Wrong fields named in one reply."""
 
+_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", re.ASCII)
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?", re.ASCII)
+_DURATION = re.compile(r"[+-]?P(?=.)(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,9})?S)?)?)", re.ASCII)
+
 
 def _refuse_remote(uri: str) -> NoReturn:
     raise ValueError(f"a schema may not refer to {uri}")  # else a $ref would make the server fetch any address
+
+
+def _is_time(text: str) -> bool:
+    return _TIME.fullmatch(text) is not None
+
+
+def _is_date_time(text: str) -> bool:
+    return _DATE.fullmatch(text[:10]) is not None and text[10:11] in ("T", "t", " ") and _is_time(text[11:])
+
+
+def _is_duration(text: str) -> bool:
+    return _DURATION.fullmatch(text) is not None
+
+
+FORMATS = {"date-time": _is_date_time, "time": _is_time, "duration": _is_duration}
+"""Formats that are read as Python's types write them, which RFC 3339 does not allow: ``datetime`` and ``time`` without
+an offset, ``timedelta`` with a sign and a fraction. Which of them it takes is for a workflow's hints to say."""
 
 
 class Validator:
@@ -31,7 +53,7 @@ class Validator:
         self._schema = schema
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
-                schema, validate_formats=True, mask="the value", retriever=_refuse_remote
+                schema, validate_formats=True, formats=FORMATS, mask="the value", retriever=_refuse_remote
             )
         except (ValueError, jsonschema_rs.ReferencingError) as exc:
             raise ConfigurationError(f"The JSON Schema is not valid: {exc}") from None
