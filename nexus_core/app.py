@@ -266,9 +266,9 @@ class Nexus:
     async def _process(self, invocation: Invocation, run: Run) -> Result:
         """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
         invocation.run = run
-        invocation.workflow = self._find(invocation.name)
         running = self._running
         try:
+            invocation.workflow = self._find(invocation.name)
             if running is None or running.loop.is_closed():
                 running = await self._start()
             return await running.call(invocation)

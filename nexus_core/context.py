@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import WorkflowError
 from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
     from nexus_core.invocation import Invocation, Principal
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from nexus_core.sessions import Session
 
 log = logging.getLogger("nexus.workflow")
+
+MESSAGE_CHARACTERS = 500
+EVENT_BYTES = 64 * 1024
+"""The longest JSON text of one event of a workflow's own: a run keeps its latest events in memory."""
 
 
 class Context:
@@ -83,21 +89,28 @@ class Context:
         Args:
             done: How much is done. It should grow from call to call.
             total: How much there is to do, if known.
-            message: What is being done, for people.
+            message: What is being done, for people: one line, of which `MESSAGE_CHARACTERS` are shown.
+
+        Raises:
+            TypeError, ValueError: ``done`` or ``total`` is not a finite number.
         """
-        self._publish(WORKFLOW_PROGRESS, {"done": done, "total": total, "message": message})
+        told = {"done": _finite(done), "total": None if total is None else _finite(total)}
+        self._publish(WORKFLOW_PROGRESS, told | {"message": printable(str(message), MESSAGE_CHARACTERS)})
 
     def emit(self, name: str, value: Any = None) -> None:
         """Send followers an event of the workflow's own.
 
         Args:
             name: What happened, in the workflow's own words.
-            value: Anything that has a JSON form.
+            value: Anything that has a JSON form, of at most `EVENT_BYTES`.
 
         Raises:
-            TypeError, ValueError: ``value`` has no JSON form.
+            TypeError, ValueError: ``value`` has no JSON form, or a longer one.
         """
-        self._publish(WORKFLOW_EVENT, {"name": name, "value": jsontext.parse_trusted(jsontext.encode(value))})
+        text = jsontext.encode(value)
+        if len(text) > EVENT_BYTES:
+            raise ValueError(f"an event has {len(text)} bytes, and at most {EVENT_BYTES} are sent: return large values")
+        self._publish(WORKFLOW_EVENT, {"name": printable(str(name)), "value": jsontext.parse_trusted(text)})
 
     def output(self, value: Any) -> bytes:
         """Send followers one item of a streamed result, and return its JSON text.
@@ -122,3 +135,10 @@ class Context:
             self.run.publish(type, data)
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.run.publish, type, data)
+
+
+def _finite(number: float) -> float:
+    known = number if isinstance(number, (int, float)) else float(number)  # numpy's, decimals, fractions
+    if not math.isfinite(known):
+        raise ValueError(f"progress must be a finite number, not {known}")
+    return known

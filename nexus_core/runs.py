@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from nexus_core.events import (
     TERMINAL,
     WORKFLOW_CANCELLED,
     WORKFLOW_COMPLETED,
+    WORKFLOW_EVENT,
     WORKFLOW_FAILED,
     WORKFLOW_OUTPUT,
     WORKFLOW_PROGRESS,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from nexus_core.invocation import Invocation, Result
 
-PROGRESS_KEPT = 256
-"""Progress events kept for each run; older ones make room. Output is never dropped."""
+EVENTS_KEPT = 256
+"""Progress events, and events of the workflow's own, kept for each run; older ones make room. Output never does."""
 
 CANCEL_SECONDS = 1.0
 """How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
@@ -71,7 +72,7 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_progress", "_task", "_waiters", "_work", "cancel_requested", "channel",
+        "__weakref__", "_bus", "_give_up", "_task", "_told", "_waiters", "_work", "cancel_requested", "channel",
         "error", "events", "finished_at", "id", "keeps_result", "output_bytes", "result", "session_id", "started_at",
         "status", "user_id", "workflow",
     )  # fmt: skip
@@ -95,7 +96,7 @@ class Run:
         self._task: asyncio.Task[Any] | None = None
         self._give_up: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._progress = 0
+        self._told: Counter[str] = Counter()
         self._work: list[asyncio.Future[Any]] = []
 
     @property
@@ -121,17 +122,17 @@ class Run:
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result else None, error
-        elif type == WORKFLOW_PROGRESS:
-            self._make_room_for_progress()
+        elif type in (WORKFLOW_PROGRESS, WORKFLOW_EVENT):
+            self._make_room(type)
         self._bus.publish(event)
         self.events.append(event if self.result is result else event.without_result())
         if self._waiters:
             self._wake()
 
-    def _make_room_for_progress(self) -> None:
-        self._progress += 1
-        if self._progress > PROGRESS_KEPT:
-            del self.events[next(i for i, e in enumerate(self.events) if e.type == WORKFLOW_PROGRESS)]
+    def _make_room(self, type: str) -> None:
+        self._told[type] += 1
+        if self._told[type] > EVENTS_KEPT:
+            del self.events[next(i for i, e in enumerate(self.events) if e.type == type)]
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -86,6 +86,8 @@ def pointer(path: Sequence[Any]) -> str:
 
 def printable(text: str, limit: int = 100) -> str:
     """Return a caller's text for use in a message: one line, no control characters, of bounded length."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

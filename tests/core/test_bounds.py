@@ -1,0 +1,171 @@
+"""What a run may take of the server, and that nothing of it is left when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import decimal
+import math
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nexus_core import Context, Invocation, NexusError, WorkflowFailed
+from nexus_core.context import EVENT_BYTES, MESSAGE_CHARACTERS
+from nexus_core.runs import EVENTS_KEPT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+LIMIT = 6
+
+
+def register_everything(nexus: Any) -> list[str]:
+    """Register workflows of each kind, well-behaved and not; each takes about ``n`` seconds. Return their names."""
+
+    @nexus.workflow
+    async def waits(n: float) -> None:
+        await asyncio.sleep(n)
+
+    @nexus.workflow
+    async def fails(n: float) -> None:
+        await asyncio.sleep(n)
+        raise ValueError
+
+    @nexus.workflow
+    async def ignores_its_cancellation(n: float) -> None:
+        end = time.monotonic() + n
+        while time.monotonic() < end:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                continue
+
+    @nexus.workflow
+    async def streams(n: float) -> AsyncIterator[int]:
+        for number in range(5):
+            await asyncio.sleep(n / 5)
+            yield number
+
+    @nexus.workflow
+    def blocks(n: float) -> None:
+        time.sleep(n)
+
+    @nexus.workflow
+    def asks(n: float, context: Context) -> None:
+        end = time.monotonic() + n
+        while time.monotonic() < end and not context.cancelled:
+            time.sleep(0.001)
+
+    @nexus.workflow
+    def streams_in_a_thread(n: float) -> Iterator[int]:
+        for number in range(5):
+            time.sleep(n / 5)
+            yield number
+
+    return [*nexus.list_workflows(), "nothing"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_happens_to_calls_every_place_is_given_back(make: Any, seed: int) -> None:
+    choose = random.Random(seed)
+    nexus = make(max_concurrent_workflows=LIMIT, workflow_timeout=0.2, shutdown_grace=1)
+    names = register_everything(nexus)
+    loop = asyncio.get_running_loop()
+    calls: list[asyncio.Task[Any]] = []
+    async with nexus:
+        admission = nexus._running.admission
+        for _ in range(300):
+            name, seconds = choose.choice(names), choose.choice([0, 0.001, 0.02, 0.1, 0.3])
+            if choose.random() < 0.5:
+                run = nexus.submit(Invocation(name, {"n": seconds}, timeout=choose.choice([None, 0.01, 0.1])))
+                cancel: Any = run.cancel
+                calls.append(asyncio.create_task(run.wait()))
+            else:
+                calls.append(asyncio.create_task(nexus.invoke(name, {"n": seconds})))
+                cancel = calls[-1].cancel
+            if choose.random() < 0.4:
+                loop.call_later(choose.random() * 0.05, cancel)
+            assert 0 <= admission.in_use <= LIMIT
+            if choose.random() < 0.5:
+                await asyncio.sleep(choose.random() * 0.01)
+        await asyncio.wait(calls)
+        async with asyncio.timeout(5):
+            while admission.in_use:
+                await asyncio.sleep(0.01)
+        assert nexus.runs.running() == []
+        assert not nexus.alarms._entries
+    for call in calls:
+        assert call.cancelled() or call.exception() is None or isinstance(call.exception(), NexusError)
+    for run in nexus.runs.find(limit=1000):
+        assert [event.is_terminal for event in run.events].count(True) == 1
+        assert run.events[-1].is_terminal
+        assert run.status in ("completed", "failed", "cancelled")
+
+
+async def told(nexus: Any, tell: Any) -> tuple[Any, list[Any]]:
+    async def work(context: Context) -> None:
+        tell(context)
+
+    nexus.register("work", work, replace=True)
+    run = nexus.submit(Invocation("work", {}))
+    return run, [event async for event in run.follow()]
+
+
+async def test_events_kept_are_bounded_in_number_and_size(make: Any) -> None:
+    nexus = make()
+
+    def tell(context: Context) -> None:
+        for number in range(1000):
+            context.emit("step", number)
+            context.progress(number)
+        with pytest.raises(ValueError, match=str(EVENT_BYTES)):
+            context.emit("big", "x" * EVENT_BYTES)
+
+    run, events = await told(nexus, tell)
+    assert run.status == "completed"
+    assert [e.data["value"] for e in events if e.type == "workflow.event"] == list(range(1000 - EVENTS_KEPT, 1000))
+    assert [e.data["done"] for e in events if e.type == "workflow.progress"] == list(range(1000 - EVENTS_KEPT, 1000))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "much", object(), None])
+async def test_progress_that_is_no_number_fails_the_workflow_and_reaches_nobody(make: Any, number: Any) -> None:
+    run, events = await told(make(), lambda context: context.progress(number))
+    assert isinstance(run.error, WorkflowFailed)
+    assert "workflow.progress" not in [event.type for event in events]
+
+
+async def test_progress_is_made_printable(make: Any) -> None:
+    run, events = await told(
+        make(), lambda context: context.progress(decimal.Decimal("1.5"), 3, "a\r\n\x1b[31m\ud800" + "x" * 10_000)
+    )
+    assert run.status == "completed"
+    data = events[1].data
+    assert data["done"] == 1.5
+    assert data["message"].isprintable()
+    assert len(data["message"]) == MESSAGE_CHARACTERS
+
+
+async def test_after_the_end_nothing_more_is_told(make: Any) -> None:
+    contexts: list[Context] = []
+    run, _ = await told(make(), contexts.append)
+    before = list(run.events)
+    contexts[0].progress(1)
+    contexts[0].emit("late")
+    await asyncio.to_thread(contexts[0].progress, 2)
+    await asyncio.sleep(0)
+    assert run.events == before
+    assert contexts[0].cancelled
+
+
+@pytest.mark.parametrize("name", [None, 3, [], "\ud800", "a\r\nb\x1b[31m", "x" * 1_000_000])
+async def test_a_name_may_be_anything(make: Any, name: Any) -> None:
+    nexus = make()
+    nexus.register("w", lambda: 1)
+    run = nexus.submit(Invocation(name, {}))
+    assert await run.wait(5)
+    assert run.status == "failed"
+    message = run.error.message
+    assert message.isprintable()
+    assert len(message) < 200
