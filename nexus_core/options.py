@@ -6,6 +6,7 @@ Precedence: argument of `Nexus`, environment (``NEXUS_`` and the name in capital
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -130,7 +131,7 @@ class OptionSources:
         try:
             return model(**values)
         except ValidationError as exc:
-            raise ConfigurationError("; ".join(self._complaints(exc))) from None
+            raise ConfigurationError("; ".join(dict.fromkeys(self._complaints(exc)))) from None
 
     def _take(self, name: str, field: FieldInfo, environment: Mapping[str, Any], values: dict[str, Any]) -> None:
         for source, given in (
@@ -153,9 +154,9 @@ class OptionSources:
         """Return the name of every option that is set, and where, whether anything knows it or not."""
         found = {name: f"{name} of {self._config_name}" for name in self._config}
         found |= {name: f"{name} in {self._file_name}" for name in self._file}
-        for variable in os.environ:
-            if variable.startswith(ENV_PREFIX) and variable not in RESERVED:
-                found[variable.removeprefix(ENV_PREFIX).lower()] = f"environment variable {variable}"
+        for variable in _variables():
+            if variable not in RESERVED:
+                found[_option_of(variable)] = f"environment variable {variable}"
         found |= {name: f"argument {name}" for name in self._arguments}
         return found
 
@@ -167,8 +168,17 @@ class OptionSources:
         return None
 
 
+def _variables() -> list[str]:
+    """Return the environment's variables for options, in capitals or small letters, as pydantic-settings takes them."""
+    return [variable for variable in os.environ if variable.upper().startswith(ENV_PREFIX)]
+
+
+def _option_of(variable: str) -> str:
+    return variable.lower().removeprefix(ENV_PREFIX.lower())
+
+
 def _environment() -> dict[str, str]:
-    return {k.removeprefix(ENV_PREFIX).lower(): v for k, v in os.environ.items() if k.startswith(ENV_PREFIX)}
+    return {_option_of(variable): os.environ[variable] for variable in _variables()}
 
 
 def is_on(value: Any) -> bool:
@@ -203,17 +213,37 @@ def _read_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_repeated_options(yaml.compose(text, yaml.SafeLoader), path)
+        content = yaml.safe_load(text)
     except OSError as exc:
         raise ConfigurationError(f"The configuration file {path} can't be read: {exc.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"The configuration file {path} is not YAML: {exc}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"The configuration file {path} is not UTF-8.") from None
+    except yaml.MarkedYAMLError as exc:  # its own text repeats lines of the file, which may hold secrets
+        line = f"line {exc.problem_mark.line + 1}: " if exc.problem_mark else ""
+        raise ConfigurationError(f"The configuration file {path} is not YAML: {line}{exc.problem}") from None
+    except (yaml.YAMLError, ValueError) as exc:
+        raise ConfigurationError(f"The configuration file {path} is not YAML: {printable(str(exc), 200)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigurationError(f"The configuration file {path} must hold a mapping of option names to values.")
     content.pop("app", None)  # the command line's: which application to serve
     return content
+
+
+def _refuse_repeated_options(root: Any, path: Path) -> None:
+    """YAML's reader would take the last of several: whoever reads the file may see the first."""
+    seen: set[str] = set()
+    pairs = root.value if getattr(root, "id", "") == "mapping" else ()
+    for key, _ in pairs:
+        if not isinstance(key.value, str):
+            continue
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise ConfigurationError(f"The configuration file {path} sets {key.value!r} twice: again in line {line}.")
+        seen.add(key.value)
 
 
 def _members(config: object) -> dict[str, Any]:
@@ -223,4 +253,10 @@ def _members(config: object) -> dict[str, Any]:
         return dict(config)
     if isinstance(config, BaseSettings):
         return config.model_dump(exclude_unset=True)
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if not hasattr(config, "__dict__"):
+        raise ConfigurationError(
+            f"config must be a mapping or an object with attributes, not a {type(config).__name__}."
+        )
     return {name: value for name, value in vars(config).items() if not name.startswith("_")}

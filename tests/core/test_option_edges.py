@@ -1,0 +1,137 @@
+"""Options set in odd places and odd ways: what is wrong is said in one line that holds no value."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+import pytest
+from pydantic import Field, SecretStr
+
+from nexus_core import ConfigurationError, PluginError, PluginSettings, hookimpl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class DepotSettings(PluginSettings):
+    depot_name: str = Field("", description="Name.")
+    depot_map: dict[str, int] = Field({}, description="Map.")
+    depot_numbers: set[int] | None = Field(None, description="Numbers.")
+    depot_key: SecretStr | None = Field(None, description="Key.")
+
+
+class Depot:
+    @hookimpl
+    def nexus_register_settings(self) -> type[PluginSettings]:
+        return DepotSettings
+
+
+@pytest.fixture(name="read")
+def read_fixture(make: Any) -> Any:
+    """Return the depot's options as a platform reads them."""
+    return lambda **options: make(Depot(), **options).settings(DepotSettings)
+
+
+@pytest.fixture(name="file")
+def file_fixture(tmp_path: Path) -> Any:
+    def write(content: str | bytes) -> str:
+        path = tmp_path / "nexus.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def test_structures_in_the_environment(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_DEPOT_MAP", '{"a": 1}')
+    monkeypatch.setenv("NEXUS_DEPOT_NUMBERS", "1, 2,,")
+    settings = read()
+    assert settings.depot_map == {"a": 1}
+    assert settings.depot_numbers == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DEPOT_MAP", '{"hunter2": '),
+        ("DEPOT_MAP", "hunter2"),
+        ("DEPOT_NUMBERS", "1,hunter2"),
+        ("DEPOT_NUMBERS", "[hunter2"),
+    ],
+)
+def test_wrong_structures_are_not_repeated(read: Any, monkeypatch: Any, variable: str, value: str) -> None:
+    monkeypatch.setenv(f"NEXUS_{variable}", value)
+    with pytest.raises(ConfigurationError, match=f"environment variable NEXUS_{variable}") as caught:
+        read()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_small_letters_in_the_environment_count_everywhere(read: Any, make: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("nexus_depot_name", "small")
+    assert read().depot_name == "small"
+    monkeypatch.setenv("nexus_enable_auth", "true")
+    with pytest.raises(PluginError, match="auth"):
+        read()
+    monkeypatch.delenv("nexus_enable_auth")
+    monkeypatch.setenv("Nexus_Depot_Nam", "misspelt")
+    with pytest.raises(ConfigurationError, match="Nexus_Depot_Nam"):
+        read()
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    depot_name: str = "here"
+
+
+class Model(pydantic.BaseModel):
+    depot_name: str = "here"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Slotted(), Model(), types.SimpleNamespace(depot_name="here"), {"depot_name": "here"},
+        types.MappingProxyType({"depot_name": "here"}),
+        DepotSettings(depot_name="here"),
+    ],
+    ids=lambda each: type(each).__name__,
+)  # fmt: skip
+def test_configuration_objects(read: Any, config: Any) -> None:
+    assert read(config=config).depot_name == "here"
+
+
+@pytest.mark.parametrize("config", [(1, 2), 7, "text"])
+def test_what_is_no_configuration_object(read: Any, config: Any) -> None:
+    with pytest.raises(ConfigurationError, match="config must be"):
+        read(config=config)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("depot_name: a\ndepot_name: b\n", "sets 'depot_name' twice: again in line 2"),
+        ("depot_key: hunter2\n  depot_name: [", "not YAML: line 2"),
+        ("depot_name: !!python/object/apply:os.system [hunter2]", "not YAML: line 1"),
+        ("depot_name: \x00hunter2", "not YAML"), (b"\xff\xfe\x00", "not"),
+        ("depot_name: 2026-99-99T99:99:99Z\n", "not YAML"),
+        ("? [a, b]\n: 1\n", "YAML"), ("a: 1\n---\nb: 2\n", "YAML"),
+        ("depot_numbers: [" + "hunter2, " * 500 + "]", "depot_numbers in"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_named_in_one_line_that_repeats_nothing(read: Any, file: Any, content: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(config_file=file(content))
+    message = str(caught.value)
+    assert words in message
+    assert message.isprintable()
+    assert len(message) < 500
+    assert "hunter2" not in message
+
+
+def test_secrets_are_not_shown(read: Any) -> None:
+    settings = read(depot_key="hunter2")
+    assert settings.depot_key.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings)
