@@ -58,7 +58,8 @@ class Guard:
         chunked = False
         for name, value in scope["headers"]:
             if name == b"content-length":
-                length = int(value) if value.isdigit() and len(value) < _DIGITS else -1
+                found = int(value) if value.isdigit() and len(value) < _DIGITS else -1
+                length = found if length in (None, found) else -1
             elif name == b"transfer-encoding":
                 chunked = True
         # HTTP/2 and later need neither header for a body.

@@ -1,0 +1,248 @@
+"""The router and the guard in front of the channels, driven as a server drives them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from nexus_core import Channel, Route, hookimpl
+from nexus_core.alarms import Alarms
+from nexus_core.asgi import PathRouter
+from nexus_core.asgi_guard import Guard
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def scope_of(path: str = "/", root: str = "", headers: Any = (), kind: str = "http", version: str = "1.1") -> Any:
+    scope = {"type": kind, "path": path, "root_path": root, "http_version": version, "method": "POST"}
+    return scope | {"headers": list(headers)}
+
+
+def part(body: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+async def ask(app: Any, scope: Any, *messages: Any) -> list[Any]:
+    """Return what an application sends. After the given messages, nothing more comes."""
+    given = list(messages)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if not given:
+            await asyncio.Event().wait()
+        return given.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(10):
+        await app(scope, receive, send)
+    return sent
+
+
+def answering(name: str) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-name", name.encode())]})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    return app
+
+
+async def answer_to(router: PathRouter, path: str, root: str = "") -> str | None:
+    sent = await ask(router, scope_of(path, root))
+    return dict(sent[0]["headers"])[b"x-name"].decode() if sent[0]["status"] == 200 else None
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "alone", "beside"),
+    [
+        ("/mcp", "", "/mcp", "/mcp"), ("/mcp/", "", "/mcp", "/mcp"), ("/mcp/a", "", "/mcp", "/mcp"),
+        ("/mcpx", "", None, "/"), ("/mcp.json", "", None, "/"), ("/MCP", "", None, "/"), ("//mcp", "", None, "/"),
+        ("/mcp/deep", "", "/mcp/deep", "/mcp/deep"), ("/mcp/deeper", "", "/mcp", "/mcp"),
+        ("/cli", "", "/cli/", "/cli/"),
+        ("/", "", None, "/"), ("", "", None, "/"), ("*", "", None, None), ("/x/../mcp", "", None, "/"),
+        ("/base/mcp", "/base", "/mcp", "/mcp"), ("/base/mcpx", "/base", None, "/"), ("/base", "/base", None, "/"),
+        ("/mcp/mcp", "/mcp", "/mcp", "/mcp"), ("/basement/mcp", "/base", None, None),
+    ],
+)  # fmt: skip
+async def test_the_longest_prefix_of_whole_segments_answers(
+    path: str, root: str, alone: str | None, beside: str | None
+) -> None:
+    prefixes = ["/mcp", "/mcp/deep", "/cli/"]
+    assert await answer_to(PathRouter((each, answering(each)) for each in prefixes), path, root) == alone
+    assert await answer_to(PathRouter((each, answering(each)) for each in ["/", *prefixes]), path, root) == beside
+
+
+async def test_applications_see_the_whole_path() -> None:
+    sent = await ask(PathRouter([("/mcp", answering("mcp"))]), scope_of("/base/mcp/a", "/base"))
+    assert sent[1]["body"] == b"/base/mcp/a"
+
+
+async def test_a_websocket_that_leads_nowhere_is_closed() -> None:
+    sent = await ask(PathRouter(()), scope_of(kind="websocket"))
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def guarded(
+    app: Any, headers: Any, *messages: Any, version: str = "1.1", timeout: float = 30.0
+) -> tuple[int, Any]:
+    guard = Guard(app, Alarms(), 10, timeout)
+    sent = await ask(guard, scope_of(headers=headers, version=version), *messages)
+    if not sent:
+        return 0, None
+    ends = [message for message in sent[1:] if not message.get("more_body")]
+    assert len(ends) == 1, "an answer ends once"
+    assert ends[0] is sent[-1]
+    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+
+
+LENGTH, CHUNKED = b"content-length", (b"transfer-encoding", b"chunked")
+
+
+@pytest.mark.parametrize(
+    ("headers", "messages", "status"),
+    [
+        ([(LENGTH, b"3")], [part(b"abc")], 200), ([(LENGTH, b"10")], [part(b"a" * 10)], 200), ([], [part(b"")], 200),
+        ([CHUNKED], [part(b"a" * 5, more=True), part(b"a" * 5)], 200),
+        ([CHUNKED], [part(b"a" * 6, more=True), part(b"a" * 6)], 413), ([(LENGTH, b"11")], [part(b"a" * 11)], 413),
+        ([(LENGTH, b"3"), CHUNKED], [part(b"abc")], 400), ([CHUNKED, (LENGTH, b"0")], [part(b"")], 400),
+        ([(LENGTH, b"3"), (LENGTH, b"30")], [part(b"abc")], 400),
+        ([(LENGTH, b"30"), (LENGTH, b"3")], [part(b"abc")], 400),
+        ([(LENGTH, b"-1")], [part(b"")], 400), ([(LENGTH, b"+3")], [part(b"abc")], 400),
+        ([(LENGTH, b" 3")], [part(b"abc")], 400),
+        ([(LENGTH, b"9" * 40)], [part(b"")], 400), ([(LENGTH, "٣".encode())], [part(b"abc")], 400),
+        ([(LENGTH, b"")], [part(b"")], 400),
+        ([(LENGTH, b"3")], [part(b"a", more=True), DISCONNECT], 0),
+    ],
+)  # fmt: skip
+async def test_bodies_are_bounded_and_unambiguous(headers: Any, messages: Any, status: int) -> None:
+    found, body = await guarded(echo, headers, *messages, DISCONNECT)
+    assert found == status
+    if status >= 400:
+        assert json.loads(body)["status"] == status
+    elif status:
+        assert body == b"".join(message["body"] for message in messages)
+
+
+async def test_without_any_header_http_2_bodies_are_bounded() -> None:
+    found, _ = await guarded(echo, [], part(b"a" * 6, more=True), part(b"a" * 6), DISCONNECT, version="2")
+    assert found == 413
+
+
+@pytest.mark.parametrize("messages", [[], [part(b"a", more=True)]])
+async def test_a_body_that_does_not_arrive_is_given_up(messages: Any) -> None:
+    found, body = await guarded(echo, [(LENGTH, b"3")], *messages, timeout=0.1)
+    assert found == 408
+    assert "body_timeout" in json.loads(body)["detail"]
+
+
+async def test_an_application_can_not_answer_for_a_body_that_was_refused() -> None:
+    async def stubborn(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await receive()
+        except BaseException:
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    assert (await guarded(stubborn, [(LENGTH, b"3")], timeout=0.1))[0] == 408
+
+
+async def test_a_caller_that_is_cancelled_stays_cancelled() -> None:
+    guard = Guard(echo, Alarms(), 10, 30)
+    task = asyncio.create_task(ask(guard, scope_of(headers=[(LENGTH, b"3")])))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_crash_is_an_answer_without_its_text() -> None:
+    async def crash(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("a secret")
+
+    for headers, messages in (([], []), ([(LENGTH, b"3")], [part(b"abc")])):
+        found, body = await guarded(crash, headers, *messages)
+        assert found == 500
+        assert b"secret" not in body
+
+
+class Door(Channel):
+    name, paths = "door", ("/door",)
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def asgi_app(self) -> Any:
+        self.calls.append("app")
+        return answering("door")
+
+    async def start(self) -> None:
+        self.calls.append("start")
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+
+class DoorPlugin:
+    def __init__(self) -> None:
+        self.door = Door()
+
+    @hookimpl
+    def nexus_register_channels(self) -> list[Channel]:
+        return [self.door]
+
+    @hookimpl
+    def nexus_register_routes(self) -> list[Route]:
+        return [Route("/door/side", answering("side"), "door")]
+
+
+async def test_a_mounted_platform_starts_at_the_first_request(make: Any) -> None:
+    plugin = DoorPlugin()
+    nexus = make(plugin)
+    app = nexus.asgi_app()
+    assert plugin.door.calls == []
+    for path, name in (("/door", b"door"), ("/door/side", b"side"), ("/door/sides", b"door")):
+        sent = await ask(app, scope_of(path))
+        assert sent[0]["headers"] == [(b"x-name", name)]
+    assert (await ask(app, scope_of("/else")))[0]["status"] == 404
+    assert plugin.door.calls == ["start", "app"]
+    await nexus.__aexit__()
+    assert plugin.door.calls == ["start", "app", "stop"]
+
+
+async def test_a_server_with_lifespan_starts_and_stops_it(make: Any) -> None:
+    plugin = DoorPlugin()
+    app = make(plugin).asgi_app()
+    sent = await ask(app, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert plugin.door.calls == ["start", "app", "stop"]
+
+
+async def test_a_server_with_lifespan_is_told_why_it_does_not_start(make: Any) -> None:
+    class Broken:
+        @hookimpl
+        async def nexus_startup(self) -> None:
+            raise OSError("no disk")
+
+    app = make(Broken(), required_plugins=["Broken"]).asgi_app()
+    sent = await ask(app, {"type": "lifespan"}, {"type": "lifespan.startup"})
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "no disk" in sent[0]["message"]
