@@ -349,7 +349,10 @@ class Nexus:
             yield listeners
 
     def start(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`. Owns the process: what prevents the start ends it with exit code 1."""
+        """Serve until SIGTERM, SIGINT or `stop`. Owns the process: what prevents the start ends it with exit code 1.
+
+        A second signal ends the process at once. In another thread than the main one, only `stop` ends it.
+        """
         lifecycle.run_process(self)
 
     def stop(self) -> None:

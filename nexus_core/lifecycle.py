@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import sys
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
 """How long one channel may take to end its streams."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
@@ -236,8 +239,9 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     nexus.stop_requests.append(lambda: loop.call_soon_threadsafe(ending.set))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+    if threading.current_thread() is threading.main_thread():  # no other thread may take signals
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, _first_signal, loop, ending)
     try:
         async with nexus.serving() as bound:
             gc.collect()
@@ -248,6 +252,14 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
             log.info("Stopping")
     finally:
         nexus.stop_requests.clear()
+
+
+def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
+    """Stop in good order; a second signal then ends the process at once."""
+    for number in STOP_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+    ending.set()
 
 
 def request_stop(nexus: Nexus) -> None:

@@ -1,0 +1,170 @@
+"""`Nexus.start` as it owns a process or a thread."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREAMBLE = """
+import asyncio, threading, time
+from nexus_core import Nexus, Server, hookimpl
+
+class Ready:
+    '''A server that says when it would listen, and opens nothing.'''
+    name = "ready"
+    async def serve(self, listeners, started, stop):
+        for listener in listeners:
+            for each in listener.sockets:
+                each.close()
+        started.set()
+        print("ready", flush=True)
+        await stop.wait()
+
+class Plugin:
+    @hookimpl
+    def nexus_register_servers(self):
+        return [Ready()]
+
+def make(*plugins, **options):
+    return Nexus(discover=False, plugins=[Plugin(), *plugins], **options)
+"""
+
+
+@pytest.fixture(name="run")
+def run_fixture() -> Iterator[Any]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(code: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", PREAMBLE + textwrap.dedent(code)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+def until(process: Any, line: str) -> None:
+    for each in process.stdout:
+        if each.strip() == line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def test_it_may_run_in_another_thread(run: Any) -> None:
+    process = run(
+        """
+        nexus = make()
+        thread = threading.Thread(target=nexus.start)
+        thread.start()
+        while not nexus.stop_requests:
+            time.sleep(0.01)
+        nexus.stop()
+        thread.join()
+        print("left")
+        nexus.stop()
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == "left"
+    assert process.returncode == 0
+
+
+def test_it_can_be_started_again(run: Any) -> None:
+    process = run(
+        """
+        class Stopping:
+            @hookimpl
+            def nexus_startup(self, nexus):
+                threading.Timer(0.3, nexus.stop).start()
+        nexus = make(Stopping())
+        for number in (1, 2):
+            nexus.start()
+            print("left", number)
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert out.splitlines() == ["ready", "left 1", "ready", "left 2"], err
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(run: Any, number: int) -> None:
+    process = run(
+        """
+        class Stuck:
+            @hookimpl
+            def nexus_shutdown(self):
+                print("stopping", flush=True)
+                threading.Event().wait()
+        make(Stuck(), plugin_timeout=60).start()
+        """
+    )
+    until(process, "ready")
+    process.send_signal(number)
+    until(process, "stopping")
+    process.send_signal(number)
+    assert process.wait(10) == -number
+
+
+def test_one_signal_waits_for_the_shutdown(run: Any) -> None:
+    process = run(
+        """
+        class Slow:
+            @hookimpl
+            async def nexus_shutdown(self):
+                await asyncio.sleep(0.3)
+                print("shut down", flush=True)
+        make(Slow()).start()
+        print("left")
+        """
+    )
+    until(process, "ready")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert out.splitlines() == ["shut down", "left"], err
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("Nexus(discover=False).start()", "pip install nexus-hub-hypercorn"),
+        ("make(server='other').start()", "There is no server 'other'; installed plugins give: ready."),
+        ("make(host='192.0.2.1').start()", "enable_auth=True"), ("make(host='::').start()", "enable_auth=True"),
+        ("make(host='').start()", "enable_auth=True"),
+    ],
+)  # fmt: skip
+def test_what_prevents_the_start_is_one_line(run: Any, code: str, words: str) -> None:
+    process = run(code)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 1
+    assert err.startswith("nexus: ")
+    assert words in err
+    assert out == ""
+
+
+def test_a_server_that_ends_early_or_raises_is_not_waited_for(run: Any) -> None:
+    process = run(
+        """
+        Ready.serve = lambda self, listeners, started, stop: asyncio.sleep(0)
+        make().start()
+        """
+    )
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err == 'nexus: The server "ready" ended before it listened.\n'
