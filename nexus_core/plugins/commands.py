@@ -10,6 +10,8 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, disabled_file, discover, set_disabled
@@ -71,18 +73,30 @@ def _load_apart(record: PluginRecord) -> PluginRecord:
     """Load one plugin in a process of its own, which it may hang or break as it likes."""
     if record.status is not PluginStatus.AVAILABLE:
         return record
-    command = [sys.executable, "-m", "nexus_core.plugins.check", record.name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False)
-        found = json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        found = {"status": "failed", "reason": f"loading it did not end within {CHECK_SECONDS:g} s"}
-    except (ValueError, IndexError):
-        last = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        found = {"status": "failed", "reason": f"loading it ended the interpreter ({done.returncode}): {last[0]}"}
+    with TemporaryDirectory() as folder:  # files, not pipes: whatever the plugin has started may keep those open
+        found = _check_in(Path(folder), record.name)
     record.status, record.reason = PluginStatus(found["status"]), found["reason"]
     record.hooks, record.import_ms = found.get("hooks", []), found.get("import_ms")
     return record
+
+
+def _check_in(folder: Path, name: str) -> dict[str, Any]:
+    written, errors = folder / "record.json", folder / "errors.txt"
+    command = [sys.executable, "-m", "nexus_core.plugins.check", name, str(written)]
+    try:
+        with errors.open("wb") as stderr:
+            code = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+                timeout=CHECK_SECONDS, check=False,
+            ).returncode  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"status": "failed", "reason": f"loading it did not end within {CHECK_SECONDS:g} s"}
+    try:
+        found: dict[str, Any] = json.loads(written.read_bytes())
+    except (OSError, ValueError):
+        last = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
+        return {"status": "failed", "reason": f"loading it ended the interpreter ({code}): {last[0]}"}
+    return found
 
 
 def _info(options: argparse.Namespace) -> int:
