@@ -172,7 +172,7 @@ async def client(make_nexus, serve):
 def eventually():
     """Wait until a condition holds, for at most some seconds."""
 
-    async def wait(condition, seconds=5.0):
+    async def wait(condition, seconds=20.0):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it never came to hold"
