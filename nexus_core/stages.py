@@ -78,21 +78,14 @@ class Admission:
         try:
             return await call_next(invocation)
         finally:
-            if unfinished := invocation.run.unfinished():
-                self._release_after(unfinished)
-            else:
-                self._release()
+            self._release_after(invocation.run)
 
-    def _release_after(self, unfinished: Sequence[asyncio.Future[Any]]) -> None:
-        waiting = set(unfinished)
-
-        def ended(work: asyncio.Future[Any]) -> None:
-            waiting.discard(work)
-            if not waiting:
-                self._release()
-
-        for work in unfinished:
-            work.add_done_callback(ended)
+    def _release_after(self, run: Run) -> None:
+        """Release the place once nothing of a run goes on. A task that ends may have noted its thread meanwhile."""
+        if unfinished := run.unfinished():
+            unfinished[0].add_done_callback(lambda _: self._release_after(run))
+        else:
+            self._release()
 
     def _release(self) -> None:
         self._in_use -= 1
@@ -210,7 +203,8 @@ class Execution:
                 if not task.done():
                     task.add_done_callback(_retrieve)
                     run.outlives(task)
-                    task.cancel()
+                    if not run.cancel_requested:  # a second cancellation would end its cleaning up
+                        task.cancel()
         return _value(task, run, limit)
 
     def _limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
