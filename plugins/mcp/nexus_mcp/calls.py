@@ -110,8 +110,11 @@ def _success(result: Result) -> dict[str, Any]:
 
 
 def _failure(exc: NexusError) -> dict[str, Any]:
+    text = " ".join(exc.message.split())
+    if exc.run_id is not None:  # models, and many clients, see the text alone
+        text += f" (run {exc.run_id})"
     return {
-        "content": [{"type": "text", "text": " ".join(exc.message.split())}],
+        "content": [{"type": "text", "text": text}],
         "isError": True,
         "resultType": "complete",
         "_meta": {ERROR_KEY: exc.problem()},

@@ -54,6 +54,7 @@ async def test_wrong_parameters_name_each_field(client):
     assert "/a" in text
     assert "/bb" in text
     assert "\n" not in text
+    assert "(run " not in text
     problem = result.meta["nexus/error"]
     assert problem["code"] == "validation_error"
     assert {error["pointer"] for error in problem["errors"]} == {"/a", "/bb"}
@@ -62,7 +63,8 @@ async def test_wrong_parameters_name_each_field(client):
 async def test_a_workflow_says_why_it_refuses(client):
     result = await client.call_tool("refuse", {"reason": "no\nstock"})
     assert result.is_error
-    assert result.content[0].text == "no stock"
+    run_id = result.meta["nexus/error"]["run_id"]
+    assert result.content[0].text == f"no stock (run {run_id})"
     assert result.meta["nexus/error"]["code"] == "workflow_error"
     assert result.meta["nexus/error"]["detail"] == "no\nstock"
 
@@ -72,7 +74,9 @@ async def test_an_exception_does_not_leak(client):
     assert result.is_error
     assert "secret" not in result.model_dump_json()
     assert result.meta["nexus/error"]["code"] == "workflow_failed"
-    assert len(result.meta["nexus/error"]["run_id"]) == 32
+    run_id = result.meta["nexus/error"]["run_id"]
+    assert len(run_id) == 32
+    assert result.content[0].text.endswith(f"(run {run_id})")
 
 
 async def test_unknown_tool_is_a_protocol_error(client):
@@ -119,7 +123,7 @@ async def test_failing_after_progress(client):
 
     result = await client.call_tool("refuse", {"reason": "why"}, progress_callback=report)
     assert result.is_error
-    assert result.content[0].text == "why"
+    assert result.content[0].text == f"why (run {result.meta['nexus/error']['run_id']})"
     with pytest.raises(MCPError, match="no workflow"):
         await client.call_tool("nothing", {}, progress_callback=report)
 
