@@ -29,7 +29,8 @@ from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_o
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
 from nexus_core.runs import Run, RunStore
-from nexus_core.threads import DaemonThreads
+from nexus_core.switch import Switch
+from nexus_core.threads import DaemonThreads, call_on
 
 if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener
@@ -90,9 +91,8 @@ class Nexus:
         self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []
         self._submitted: set[asyncio.Task[None]] = set()
-        self._running: lifecycle.Running | None = None
-        self._starting: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = (None, asyncio.Lock())
-        self.stop_requests: list[Callable[[], object]] = []
+        self._switch = Switch(self, self._resolvers)
+        self.stop_request = lifecycle.StopRequest()
         self._find = self.workflows.find
 
     # Options and plugins
@@ -218,11 +218,11 @@ class Nexus:
 
     def _workflows_changed(self, name: str, there: bool) -> None:
         event = ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name)
-        running = self._running
-        if running is None or running.loop.is_closed() or running.on_loop():
-            self.events.publish(event)
+        running = self._switch.running
+        if running is not None and not running.loop.is_closed():
+            call_on(running.loop, self.events.publish, event)
         else:
-            running.loop.call_soon_threadsafe(self.events.publish, event)
+            self.events.publish(event)
 
     # Calls
 
@@ -235,6 +235,7 @@ class Nexus:
 
         Raises:
             NexusError: The call was refused or failed; the class says how.
+            ConfigurationError: The platform was not started yet, and can't be.
         """
         if isinstance(workflow, Invocation):
             invocation = workflow
@@ -243,7 +244,16 @@ class Nexus:
         return await self._process(invocation, Run(invocation, self.events, keeps_result=False))
 
     def submit(self, invocation: Invocation) -> Run:
-        """Start a run that goes on by itself, and return it: to wait for, follow or cancel. Never raises."""
+        """Start a run that goes on by itself, and return it: to wait for, follow or cancel.
+
+        Whatever is wrong with the invocation ends the run. Call it on the event loop that the platform is started on.
+
+        Raises:
+            ConfigurationError: This is another event loop.
+        """
+        running = self._switch.running
+        if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
+            raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
         run = Run(invocation, self.events)
         task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
         run.attach(task)
@@ -261,16 +271,23 @@ class Nexus:
             result = await self._process(invocation, run)
         except NexusError:
             return  # the run has it
+        except ConfigurationError as exc:
+            log.error("Run %s of %s could not begin: %s", run.id, run.workflow, exc)
+            return
         run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
 
     async def _process(self, invocation: Invocation, run: Run) -> Result:
         """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
+        running = self._switch.running
+        if running is not None and running.loop is not asyncio.get_running_loop():
+            if running.loop.is_running():
+                return await self._hand_over(invocation, run, running.loop)
+            running = None
         invocation.run = run
-        running = self._running
         try:
             invocation.workflow = self._find(invocation.name)
-            if running is None or running.loop.is_closed():
-                running = await self._start()
+            if running is None:
+                running = await self._switch.start()
             return await running.call(invocation)
         except NexusError as exc:
             run.publish(WORKFLOW_FAILED, error=exc)
@@ -278,62 +295,49 @@ class Nexus:
         except asyncio.CancelledError:
             run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
             raise
-        except Exception:
-            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
+        except Exception as exc:
             error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
             run.publish(WORKFLOW_FAILED, error=error)
+            if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
+                raise
+            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
             raise error from None
         finally:
             self.runs.end(run)
 
+    async def _hand_over(self, invocation: Invocation, run: Run, loop: asyncio.AbstractEventLoop) -> Result:
+        """Process an invocation on the platform's event loop, for a caller on another: a sync workflow's, perhaps."""
+        future = asyncio.run_coroutine_threadsafe(self._process(invocation, run), loop)
+        return await asyncio.wrap_future(future)
+
     # Lifecycle
-
-    async def _start(self) -> lifecycle.Running:
-        loop = asyncio.get_running_loop()
-        if self._starting[0] is not loop:  # a lock belongs to the event loop it was first waited for on
-            self._starting = (loop, asyncio.Lock())
-        async with self._starting[1]:
-            if self._running is not None and self._running.loop.is_closed():
-                self._abandon(self._running)
-            if self._running is None:
-                self._running = await lifecycle.start(self, self._resolvers)
-            return self._running
-
-    def _abandon(self, running: lifecycle.Running) -> None:
-        """Forget what was started on an event loop that was closed without a stop: nothing of it can be awaited."""
-        self._running = None
-        for handler in running.handlers:
-            self.events.remove_handler(handler)
-
-    async def _stop(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await lifecycle.stop(running)
 
     def channel(self, name: str) -> Channel | None:
         """Return a channel by name, while the platform is started; None when there is none of that name."""
-        channels = self._running.channels if self._running else ()
+        running = self._switch.running
+        channels = running.channels if running else ()
         return next((channel for channel in channels if channel.name == name), None)
 
     async def __aenter__(self) -> Self:
         """Start plugins and channels inside the caller's event loop. No port is opened; see `serving`."""
-        await self._start()
+        await self._switch.enter()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Let running work finish within ``shutdown_grace``, cancel the rest, stop channels and plugins."""
-        await self._stop()
+        await self._switch.stop()
 
     def asgi_app(self) -> ASGIApp:
         """Return every channel as one ASGI application, to be served or mounted by someone else.
 
         It starts the platform with the server's lifespan, or at the first request where it is mounted.
         """
+        switch = self._switch
 
         async def start() -> None:
-            await self._start()
+            await switch.start()
 
-        return Embedded(lambda: self._running.app if self._running else _gone, start, self._stop)
+        return Embedded(lambda: switch.running.app if switch.running else _gone, start, switch.stop)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[list[Listener]]:
@@ -345,7 +349,7 @@ class Nexus:
         Raises:
             ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
         """
-        async with lifecycle.serving(self, self._start, self._stop) as listeners:
+        async with lifecycle.serving(self, self._switch.enter, self._switch.stop) as listeners:
             yield listeners
 
     def start(self) -> None:
@@ -356,8 +360,11 @@ class Nexus:
         lifecycle.run_process(self)
 
     def stop(self) -> None:
-        """Ask `start` to return, from any thread. Running work gets ``shutdown_grace`` seconds."""
-        lifecycle.request_stop(self)
+        """Ask `start` to return, from any thread, or at once if it is only being called.
+
+        Running work gets ``shutdown_grace`` seconds.
+        """
+        self.stop_request.make()
 
     def guarded(self, app: ASGIApp) -> ASGIApp:
         """Return an application with the limits on request bodies in front."""
@@ -365,7 +372,7 @@ class Nexus:
 
     async def session_store(self) -> SessionStore:
         """Return the store of sessions, started with the platform if nobody has started it yet."""
-        return (await self._start()).sessions
+        return (await self._switch.start()).sessions
 
 
 async def _gone(scope: Any, receive: Any, send: Any) -> None:

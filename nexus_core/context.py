@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import WorkflowError
 from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 from nexus_core.schema.report import printable
+from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
+    import asyncio
+
     from nexus_core.invocation import Invocation, Principal
     from nexus_core.runs import Run
     from nexus_core.sessions import Session
@@ -23,6 +26,9 @@ log = logging.getLogger("nexus.workflow")
 MESSAGE_CHARACTERS = 500
 EVENT_BYTES = 64 * 1024
 """The longest JSON text of one event of a workflow's own: a run keeps its latest events in memory."""
+
+current_run: ContextVar[Run | None] = ContextVar("nexus_current_run", default=None)
+"""The run that the running code is part of, in its tasks and threads too."""
 
 
 class Context:
@@ -120,6 +126,8 @@ class Context:
             WorkflowError: The stream has grown past ``max_result_bytes``.
         """
         text = jsontext.encode(value)
+        if self.run.done:  # a thread that goes on after its time limit: nobody listens
+            return text
         self.run.output_bytes += len(text) + 1
         if self.run.output_bytes > self.max_result_bytes:
             raise WorkflowError(f"The result is larger than max_result_bytes ({self.max_result_bytes}).")
@@ -127,14 +135,7 @@ class Context:
         return text
 
     def _publish(self, type: str, data: dict[str, Any]) -> None:
-        try:
-            on_loop = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            on_loop = False
-        if on_loop:
-            self.run.publish(type, data)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.run.publish, type, data)
+        call_on(self._loop, self.run.publish, type, data)
 
 
 def _finite(number: float) -> float:

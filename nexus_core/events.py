@@ -114,7 +114,7 @@ class EventBus:
         self._threads = threads
         self._numbers = itertools.count(1)
         self._deliveries: list[_Delivery] = []
-        self._listeners: list[Callable[[ChannelEvent], None]] = []
+        self._listeners: tuple[Callable[[ChannelEvent], None], ...] = ()  # replaced when it changes: one may end itself
 
     def publish(self, event: ChannelEvent) -> None:
         """Number an event and pass it on. Call it on the event loop's thread; it never blocks and never raises."""
@@ -139,8 +139,11 @@ class EventBus:
 
     def listen(self, listener: Callable[[ChannelEvent], None]) -> Callable[[], None]:
         """Call a function with each event, inside `publish`. Returns the function that ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        self._listeners = (*self._listeners, listener)
+        return lambda: self._unlisten(listener)
+
+    def _unlisten(self, listener: Callable[[ChannelEvent], None]) -> None:
+        self._listeners = tuple(each for each in self._listeners if each != listener)
 
     async def close(self, limit: float = 1.0) -> None:
         """Let handlers take what waits for them, for at most ``limit`` seconds, then end them."""

@@ -24,14 +24,14 @@ from nexus_core.errors import MalformedRequest
 log = logging.getLogger(__name__)
 
 MAX_DEPTH = 128
-"""Levels of nested arrays and objects that are read (serde_json's limit)."""
+"""Levels of nested arrays and objects that are read and written (serde_json's limit)."""
 
 _NOT_FOR_PYDANTIC = (Iterator, complex, tuple, frozenset, type(None))
 """An iterator might never end, a complex number is no text; the others are keys of a mapping, which JSON lacks."""
 
 _decode = msgspec.json.Decoder().decode
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STRINGS = re.compile(rb'"[^"]*"')
+_NOT_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
 _CURLY_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
@@ -47,7 +47,7 @@ def parse(text: bytes) -> Any:
         raise MalformedRequest(f"The body is not valid JSON: {_reason(text, exc)}") from None
     except RecursionError:
         raise _too_deep() from None
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than_allowed(text):
+    if _deeper_than_allowed(text):
         raise _too_deep()
     _refuse_duplicate_keys(text, value)
     return value
@@ -86,7 +86,13 @@ def _too_deep() -> MalformedRequest:
 
 def _deeper_than_allowed(text: bytes) -> bool:
     """Peel one level of brackets a pass. Whole-text passes in C beat a walk over the decoded value."""
-    brackets = _STRINGS.sub(b"", text).translate(_CURLY_TO_SQUARE, _NOT_BRACKETS)
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # from here on each quote begins or ends a string
+    brackets = text.translate(_CURLY_TO_SQUARE, _NOT_BRACKETS_OR_QUOTES)
+    # Two quotes side by side can go, wherever they stand: what is inside of a string stays inside.
+    brackets = _STRINGS.sub(b"", brackets.replace(b'""', b""))
     for _ in range(MAX_DEPTH):
         if not brackets:
             return False
@@ -157,12 +163,15 @@ def encode(value: Any) -> bytes:
     bytes (as base64).
 
     Raises:
-        TypeError, ValueError: Something in it has no JSON form, NaN and Infinity among them.
+        TypeError, ValueError: Something in it has no JSON form, NaN and Infinity among them, or is nested deeper than
+            `MAX_DEPTH`.
     """
     try:
         text = _encode(value)
     except RecursionError:
         raise ValueError("it is nested too deeply or contains itself") from None
+    if _deeper_than_allowed(text):
+        raise ValueError(f"it is nested too deeply: at most {MAX_DEPTH} levels can be read")
     # msgspec writes a NaN as null: only a text with a null in it can hide one.
     if b"null" in text:
         for pointer in _not_finite(value, ""):

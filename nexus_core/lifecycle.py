@@ -12,13 +12,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nexus_core import listeners
+from nexus_core import listeners, process
+from nexus_core.admission import Admission
 from nexus_core.asgi import PathRouter
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
 from nexus_core.sessions import InProcessSessions, SessionStore
-from nexus_core.stages import Admission, Execution, Resolution, SessionLookup
+from nexus_core.stages import Execution, Resolution, SessionLookup
+from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -55,13 +57,8 @@ class Running:
     servers: list[Server]
     handlers: list[Handler]
     app: ASGIApp
-
-    def on_loop(self) -> bool:
-        """Whether the caller is on the event loop's thread."""
-        try:
-            return asyncio.get_running_loop() is self.loop
-        except RuntimeError:
-            return False
+    is_served: bool = False
+    work_is_finished: bool = False
 
 
 async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running:
@@ -140,22 +137,33 @@ async def stop(running: Running) -> None:
 
 
 async def finish_work(running: Running) -> None:
-    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it."""
-    running.admission.close()
-    try:
-        async with asyncio.timeout(running.nexus.options.shutdown_grace):
-            await running.admission.emptied()
-            return
-    except TimeoutError:
+    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it. Done once."""
+    if running.work_is_finished:
+        return
+    admission = running.admission
+    admission.close()
+    if not await _within(running.nexus.options.shutdown_grace, admission.idle()):
         left = running.nexus.runs.running()
-    log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
-    for run in left:
-        run.cancel()
+        log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
+        for run in left:
+            run.cancel()
+        await _within(CANCEL_SECONDS, admission.idle())
+    # Work that was told to stop before, at its time limit perhaps, may clean up. A thread that has not stopped won't.
+    if tasks := [work for work in admission.lingering() if isinstance(work, asyncio.Task)]:
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+    if left_behind := admission.lingering():
+        log.info("Leaving %d runs behind that go on although they were told to stop", len(left_behind))
+    running.work_is_finished = True
+
+
+async def _within(seconds: float, work: Awaitable[object]) -> bool:
+    """Wait for something, for at most so many seconds. Returns whether it came."""
     try:
-        async with asyncio.timeout(CANCEL_SECONDS):
-            await running.admission.emptied()
+        async with asyncio.timeout(seconds):
+            await work
     except TimeoutError:
-        log.warning("Leaving behind work that does not stop when it is cancelled")
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -164,6 +172,9 @@ async def serving(
 ) -> AsyncIterator[list[Listener]]:
     """Start, listen on every port, and stop at the end."""
     running = await start()
+    if running.is_served:
+        raise ConfigurationError("This platform is being served already.")
+    running.is_served = True
     try:
         _refuse_unguarded(running)
         server = _server(running)
@@ -224,21 +235,51 @@ def _server(running: Running) -> Server:
     raise ConfigurationError("Nothing can listen: no server plugin is active. pip install nexus-hub-hypercorn")
 
 
+class StopRequest:
+    """Asks a process that serves to stop, from any thread; one that is made before it serves is not lost."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made = False
+        self._told: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+        """Return the event, of the running event loop, that a request sets."""
+        event = asyncio.Event()
+        with self._lock:
+            self._told = loop, event
+            if self._made:
+                event.set()
+        return event
+
+    def make(self) -> None:
+        """Ask for the stop."""
+        with self._lock:
+            self._made = True
+            if self._told is not None:
+                loop, event = self._told
+                call_on(loop, event.set)
+
+    def detach(self) -> None:
+        """Forget the request: it has been heard."""
+        with self._lock:
+            self._made, self._told = False, None
+
+
 def run_process(nexus: Nexus) -> None:
-    """Serve until a signal or `request_stop`; what prevents the start is one line on stderr and exit code 1."""
+    """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
     if not logging.getLogger().handlers:
         logging.basicConfig(level=nexus.options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(_serve_until_stopped(nexus))
+        process.run(_serve_until_stopped(nexus))
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
 async def _serve_until_stopped(nexus: Nexus) -> None:
-    ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    nexus.stop_requests.append(lambda: loop.call_soon_threadsafe(ending.set))
+    ending = nexus.stop_request.attach(loop)
     if threading.current_thread() is threading.main_thread():  # no other thread may take signals
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, _first_signal, loop, ending)
@@ -251,7 +292,7 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
             await ending.wait()
             log.info("Stopping")
     finally:
-        nexus.stop_requests.clear()
+        nexus.stop_request.detach()
 
 
 def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
@@ -260,9 +301,3 @@ def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> Non
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
     ending.set()
-
-
-def request_stop(nexus: Nexus) -> None:
-    """Ask `run_process` to return, from any thread."""
-    for ask in list(nexus.stop_requests):
-        ask()

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 ENV_PREFIX = "NEXUS_"
 RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT"})
 """``NEXUS_`` variables that are no options: they speak to the command line."""
+
+
+MAX_SECONDS = 31_536_000.0
+"""The longest time limit: a year. Infinity is no number of seconds; timers overflow from 292 years on."""
+
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+"""The type of an option that is a time limit."""
 
 
 class PluginSettings(BaseSettings):
@@ -68,16 +75,22 @@ class CoreSettings(PluginSettings):
     insecure: bool = Field(False, description="Listen beyond this machine without authentication.")
     server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
     max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
-    workflow_timeout: float | None = Field(300.0, gt=0, description="Seconds a run may take; none for no limit.")
-    shutdown_grace: float = Field(10.0, ge=0, description="Seconds that running work gets when the process stops.")
+    workflow_timeout: Seconds | None = Field(300.0, description="Seconds a run may take; none for no limit.")
+    shutdown_grace: float = Field(
+        10.0,
+        ge=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds that running work gets when the process stops.",
+    )
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
-    body_timeout: float = Field(30.0, gt=0, description="Seconds in which a request body must arrive.")
+    body_timeout: Seconds = Field(30.0, description="Seconds in which a request body must arrive.")
     max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of results remembered with them.")
     required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
-    plugin_timeout: float = Field(10.0, gt=0, description="Seconds a plugin gets to be imported, started, stopped.")
+    plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
     log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
 
     @field_validator("workflow_timeout", mode="before")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict, deque
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound
 from nexus_core.events import (
     TERMINAL,
@@ -21,14 +23,21 @@ from nexus_core.events import (
     ChannelEvent,
     EventBus,
 )
+from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from nexus_core.invocation import Invocation, Result
 
-EVENTS_KEPT = 256
-"""Progress events, and events of the workflow's own, kept for each run; older ones make room. Output never does."""
+EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
+"""How many events of a type are kept for each run; older ones make room. Every other type comes once or twice.
+
+Who follows a run as it goes sees them all; who comes late, or is this far behind, finds the output in the result.
+"""
+
+EVENT_BYTES = 500
+"""What an event of those types costs in memory beside its content, about: for `RunStore`'s bound."""
 
 CANCEL_SECONDS = 1.0
 """How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
@@ -66,15 +75,15 @@ class Run:
         started_at, finished_at: Seconds since the epoch.
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
         error: Why it failed or was cancelled.
-        events: The run's events, oldest first.
         output_bytes: Bytes of JSON text that it has streamed.
+        followers: How many are in `follow`: what they have not seen yet is kept when the run ends.
         keeps_result: Whether history keeps result and output, because nobody was there to take them.
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_task", "_told", "_waiters", "_work", "cancel_requested", "channel",
-        "error", "events", "finished_at", "id", "keeps_result", "output_bytes", "result", "session_id", "started_at",
-        "status", "user_id", "workflow",
+        "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
+        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "result", "session_id",
+        "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -89,14 +98,14 @@ class Run:
         self.finished_at: float | None = None
         self.result: Result | None = None
         self.error: NexusError | None = None
-        self.events: list[ChannelEvent] = []
-        self.output_bytes = 0
+        self.output_bytes = self.followers = 0
         self.cancel_requested = False
         self._bus = bus
         self._task: asyncio.Task[Any] | None = None
         self._give_up: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._told: Counter[str] = Counter()
+        self._steps: list[ChannelEvent] = []
+        self._told: dict[str, deque[ChannelEvent]] = {}
         self._work: list[asyncio.Future[Any]] = []
 
     @property
@@ -122,17 +131,16 @@ class Run:
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result else None, error
-        elif type in (WORKFLOW_PROGRESS, WORKFLOW_EVENT):
-            self._make_room(type)
         self._bus.publish(event)
-        self.events.append(event if self.result is result else event.without_result())
+        kept = event if self.result is result else event.without_result()
+        if type not in EVENTS_KEPT:
+            self._steps.append(kept)
+        elif type in self._told:
+            self._told[type].append(kept)
+        else:
+            self._told[type] = deque([kept], EVENTS_KEPT[type])
         if self._waiters:
             self._wake()
-
-    def _make_room(self, type: str) -> None:
-        self._told[type] += 1
-        if self._told[type] > EVENTS_KEPT:
-            del self.events[next(i for i, e in enumerate(self.events) if e.type == type)]
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -152,7 +160,7 @@ class Run:
             self._stop()
 
     def cancel(self) -> bool:
-        """Ask the run to stop. Returns False when it has ended already."""
+        """Ask the run to stop, from any thread. Returns False when it has ended already."""
         if self.done:
             return False
         self.cancel_requested = True
@@ -161,9 +169,12 @@ class Run:
 
     def _stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            call_on(self._task.get_loop(), self._cancel_task, self._task)
+
+    def _cancel_task(self, task: asyncio.Task[Any]) -> None:
+        task.cancel()
         if self._give_up is not None:
-            asyncio.get_running_loop().call_later(CANCEL_SECONDS, self._give_up)
+            task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
 
     def outlives(self, work: asyncio.Future[Any]) -> None:
         """Note work that can't be stopped, such as a thread: the run's place is not free before it has ended."""
@@ -185,7 +196,7 @@ class Run:
 
     async def settled(self) -> None:
         """Wait until the run has begun or has been refused: until its first event."""
-        while not self.events:
+        while not self._steps:
             await self.changed()
 
     async def outcome(self) -> Result:
@@ -201,9 +212,21 @@ class Run:
             raise RunNotFound(f"The result of run {self.id} is no longer kept.")
         return self.result
 
+    @property
+    def events(self) -> list[ChannelEvent]:
+        """The run's events, oldest first, as far as they are kept; see `EVENTS_KEPT`."""
+        return self.events_after(0)
+
     def events_after(self, number: int) -> list[ChannelEvent]:
-        """Return the events with a higher number, oldest first."""
-        return [event for event in self.events if event.number > number]
+        """Return the events with a higher number, oldest first. What it costs grows with their count alone."""
+        fresh: list[ChannelEvent] = []
+        for kept in (self._steps, *self._told.values()):
+            for event in reversed(kept):
+                if event.number <= number:
+                    break
+                fresh.append(event)
+        fresh.sort(key=attrgetter("number"))
+        return fresh
 
     async def changed(self, timeout: float | None = None) -> bool:
         """Wait for the next event, for at most ``timeout`` seconds. Returns whether there is one."""
@@ -221,21 +244,37 @@ class Run:
 
     async def follow(self, after: int = 0) -> AsyncIterator[ChannelEvent]:
         """Yield the run's events with a number above ``after``, from the past and as they come, up to the last."""
-        while True:
-            for event in (fresh := self.events_after(after)):
-                after = event.number
-                yield event
-                if event.is_terminal:
-                    return
-            if not fresh:
-                if self.done:
-                    return
-                await self.changed()
+        self.followers += 1
+        try:
+            while True:
+                fresh = self.events_after(after)
+                for event in fresh:
+                    after = event.number
+                    yield event
+                if not fresh:
+                    if self.done:
+                        return
+                    await self.changed()
+        finally:
+            self.followers -= 1
 
-    def forget_result(self) -> None:
-        """Drop result and output. The last event is copied, not changed: a handler may be about to read its result."""
-        self.result, self.output_bytes = None, 0
-        self.events = [event.without_result() for event in self.events if event.type != WORKFLOW_OUTPUT]
+    def bytes_kept(self) -> int:
+        """Return about how many bytes `forget` would free."""
+        told = sum(len(kept) for kept in self._told.values()) * EVENT_BYTES
+        own = self._told.get(WORKFLOW_EVENT, ())
+        output = self.output_bytes if WORKFLOW_OUTPUT in self._told else 0
+        result = 0 if self.result is None else len(self.result.json)
+        return told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
+
+    def forget_told(self) -> None:
+        """Drop what the workflow said while it ran: progress, output, events of its own."""
+        self._told = {}
+
+    def forget(self) -> None:
+        """Drop everything but how it began and how it ended."""
+        self.result = None
+        self.forget_told()
+        self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as channels show it; the result or the error too, once there is one."""
@@ -265,7 +304,7 @@ class RunStore:
 
     Args:
         history: How many ended runs are kept.
-        history_bytes: How many bytes of results are kept with them; the oldest results go first.
+        history_bytes: How many bytes of results and events are kept with them; the oldest go first.
     """
 
     def __init__(self, history: int, history_bytes: int) -> None:
@@ -273,6 +312,7 @@ class RunStore:
         self._history_bytes = history_bytes
         self._running: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._sizes: OrderedDict[str, int] = OrderedDict()
         self._kept_bytes = 0
 
     def add(self, run: Run) -> None:
@@ -283,23 +323,19 @@ class RunStore:
         """Move a run to the history, if it was added. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
-        if len(run.events) > 2 and not run.keeps_result:
-            run.events = [run.events[0], run.events[-1]]
-            run.output_bytes = 0
+        if not run.keeps_result and not run.followers:
+            run.forget_told()
         self._ended[run.id] = run
-        self._kept_bytes += _kept_bytes(run)
+        if size := run.bytes_kept():
+            self._sizes[run.id] = size
+            self._kept_bytes += size
         if len(self._ended) > self._history:
-            _, dropped = self._ended.popitem(last=False)
-            self._kept_bytes -= _kept_bytes(dropped)
-        if self._kept_bytes > self._history_bytes:
-            self._drop_oldest_results()
-
-    def _drop_oldest_results(self) -> None:
-        for run in list(self._ended.values()):
-            if self._kept_bytes <= self._history_bytes:
-                return
-            self._kept_bytes -= _kept_bytes(run)
-            run.forget_result()
+            oldest, _ = self._ended.popitem(last=False)
+            self._kept_bytes -= self._sizes.pop(oldest, 0)
+        while self._kept_bytes > self._history_bytes:
+            oldest, size = self._sizes.popitem(last=False)
+            self._kept_bytes -= size
+            self._ended[oldest].forget()
 
     def get(self, run_id: str) -> Run:
         """Return a run.
@@ -331,7 +367,3 @@ class RunStore:
     def running(self) -> list[Run]:
         """Return the runs that have not ended."""
         return [*self._running.values()]
-
-
-def _kept_bytes(run: Run) -> int:
-    return run.output_bytes + (0 if run.result is None else len(run.result.json))

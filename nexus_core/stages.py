@@ -9,11 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.context import Context
+from nexus_core.context import Context, current_run
 from nexus_core.errors import (
     MalformedRequest,
     NexusError,
-    Overloaded,
     RunCancelled,
     WorkflowError,
     WorkflowFailed,
@@ -22,6 +21,7 @@ from nexus_core.errors import (
 )
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_STARTED
 from nexus_core.invocation import Invocation, Result
+from nexus_core.options import MAX_SECONDS
 from nexus_core.pipeline import Call, Stage
 from nexus_core.runs import Run, RunStatus, RunStore
 from nexus_core.schema.report import nearest, printable, summary
@@ -37,60 +37,6 @@ if TYPE_CHECKING:
     from nexus_core.workflow import Workflow
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER = 1.0
-"""Seconds after which a refused caller is told to try again."""
-
-
-class Admission:
-    """Takes at most ``limit`` invocations at once and refuses the rest at once: there is no queue."""
-
-    stage = Stage.ADMIT
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._in_use = 0
-        self._closed = False
-        self._empty = asyncio.Event()
-
-    @property
-    def in_use(self) -> int:
-        """Invocations being worked on, threads that outlived theirs included."""
-        return self._in_use
-
-    def close(self) -> None:
-        """Refuse everything from now on."""
-        self._closed = True
-        if not self._in_use:
-            self._empty.set()
-
-    async def emptied(self) -> None:
-        """Wait until nothing is being worked on. Call it after `close`."""
-        await self._empty.wait()
-
-    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
-        """Take the invocation, or refuse it at once."""
-        if self._closed:
-            raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
-        if self._in_use >= self._limit:
-            raise Overloaded(f"max_concurrent_workflows ({self._limit}) are running already.", retry_after=RETRY_AFTER)
-        self._in_use += 1
-        try:
-            return await call_next(invocation)
-        finally:
-            self._release_after(invocation.run)
-
-    def _release_after(self, run: Run) -> None:
-        """Release the place once nothing of a run goes on. A task that ends may have noted its thread meanwhile."""
-        if unfinished := run.unfinished():
-            unfinished[0].add_done_callback(lambda _: self._release_after(run))
-        else:
-            self._release()
-
-    def _release(self) -> None:
-        self._in_use -= 1
-        if self._closed and not self._in_use:
-            self._empty.set()
 
 
 class SessionLookup:
@@ -209,8 +155,12 @@ class Execution:
 
     def _limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
         own = workflow.timeout if workflow.timeout is not None else self._timeout
-        limits = [limit for limit in (own, invocation.timeout) if limit is not None]
-        return min(limits) if limits else None
+        wish = invocation.timeout
+        if wish is None:
+            return own
+        if not 0 < wish <= MAX_SECONDS:  # nor is NaN
+            raise MalformedRequest(f"timeout must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}.")
+        return wish if own is None else min(own, wish)
 
     def _begin(self, run: Run, invocation: Invocation) -> None:
         run.user_id = invocation.principal.user_id if invocation.principal else None
@@ -256,6 +206,7 @@ class _Work:
             self.awakened.set_result(None)
 
     async def _run(self, workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
+        current_run.set(context.run)  # in the task's own copy of the context variables: there is nothing to reset
         try:
             return await workflow.run(params, context)
         except ENDS_PROCESS as exc:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import os
 import queue
 import threading
-from concurrent.futures import Future
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +75,10 @@ class DaemonThreads:
                 raise
             raise RuntimeError(f"{function!r} raised {exc!r}") from exc  # nobody has cancelled it: it gave up itself
 
+    def start(self, function: Callable[[], object]) -> None:
+        """Call a function in a thread; nobody waits for it."""
+        self._take().put((Future(), contextvars.Context().run, function, (), {}))
+
     def _take(self) -> _Worker:
         with self._lock:
             return self._idle.pop() if self._idle else _Worker(self, self._name)
@@ -88,6 +95,75 @@ class DaemonThreads:
                 return False
             self._idle.remove(worker)
             return True
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """An event loop's executor. Its threads can't keep the process from ending: its base's would be waited for.
+
+    Args:
+        name: The threads' name.
+        end_seconds: How long `shutdown` waits for calls.
+    """
+
+    def __init__(self, name: str, end_seconds: float) -> None:
+        super().__init__()  # event loops take no other class; the base's own threads start in its `submit`
+        self._daemons = DaemonThreads(name)
+        self._end_seconds = end_seconds
+        self._limit = self._free = min(32, (os.cpu_count() or 1) + 4)  # as the base has it
+        self._calls: deque[tuple[Any, ...]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in a thread, as soon as one is free."""
+        future: Future[Any] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._calls.append((future, contextvars.Context().run, function, args, kwargs))
+            if not self._free:
+                return future
+            self._free -= 1
+        self._daemons.start(self._work)
+        return future
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._calls:
+                    self._free += 1
+                    self._changed.notify_all()
+                    return
+                call = self._calls.popleft()
+            if call[0].set_running_or_notify_cancel():
+                _perform(*call)
+            del call
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and wait for those there are, at most ``end_seconds``."""
+        with self._changed:
+            self._closed = True
+            while cancel_futures and self._calls:
+                self._calls.popleft()[0].cancel()
+            if wait:
+                self._changed.wait_for(lambda: self._free == self._limit, self._end_seconds)
+
+
+def is_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the caller is on an event loop's thread, called by that loop."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def call_on(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:
+    """Call a function on an event loop's thread: at once on that thread, soon from another, never once it is closed."""
+    if is_on(loop):
+        function(*args)
+        return
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(function, *args)
 
 
 def is_async(function: Callable[..., Any]) -> bool:

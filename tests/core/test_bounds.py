@@ -75,7 +75,7 @@ async def test_whatever_happens_to_calls_every_place_is_given_back(make: Any, se
     loop = asyncio.get_running_loop()
     calls: list[asyncio.Task[Any]] = []
     async with nexus:
-        admission = nexus._running.admission
+        admission = nexus._switch.running.admission
         for _ in range(300):
             name, seconds = choose.choice(names), choose.choice([0, 0.001, 0.02, 0.1, 0.3])
             if choose.random() < 0.5:
@@ -124,9 +124,10 @@ async def test_events_kept_are_bounded_in_number_and_size(make: Any) -> None:
             context.emit("big", "x" * EVENT_BYTES)
 
     run, events = await told(nexus, tell)
+    kept = EVENTS_KEPT["workflow.event"]
     assert run.status == "completed"
-    assert [e.data["value"] for e in events if e.type == "workflow.event"] == list(range(1000 - EVENTS_KEPT, 1000))
-    assert [e.data["done"] for e in events if e.type == "workflow.progress"] == list(range(1000 - EVENTS_KEPT, 1000))
+    assert [e.data["value"] for e in events if e.type == "workflow.event"] == list(range(1000 - kept, 1000))
+    assert [e.data["done"] for e in events if e.type == "workflow.progress"] == list(range(1000 - kept, 1000))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "much", object(), None])

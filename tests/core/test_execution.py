@@ -40,7 +40,7 @@ async def eventually(condition: Any, seconds: float = 5.0) -> None:
 
 
 def admission(nexus: Any) -> Any:
-    return nexus._running.admission
+    return nexus._switch.running.admission
 
 
 async def test_every_kind_of_callable_runs(make: Any) -> None:
@@ -418,7 +418,7 @@ async def test_parameter_resolvers_may_block_and_raise(make: Any) -> None:
 
 
 async def test_history_is_bounded(make: Any) -> None:
-    nexus = make(run_history=10, run_history_bytes=5000)
+    nexus = make(run_history=10, run_history_bytes=20_000)
 
     @nexus.workflow
     async def big(n: int) -> AsyncIterator[str]:

@@ -215,7 +215,7 @@ async def test_a_sync_stream_stops_when_its_run_is_cancelled(make: Any) -> None:
             run.cancel()
     assert run.status == "cancelled"
     async with asyncio.timeout(5):
-        while nexus._running.admission.in_use:
+        while nexus._switch.running.admission.in_use:
             await asyncio.sleep(0.005)
     ended = len(made)
     await asyncio.sleep(0.02)

@@ -61,7 +61,7 @@ async def test_parameter_resolvers(make: Any, exception: BaseException, kind: st
     run = nexus.submit(Invocation("w", {}))
     assert await run.wait(5)
     assert run.status == "failed"
-    assert nexus._running.admission.in_use == 0
+    assert nexus._switch.running.admission.in_use == 0
 
 
 async def test_an_alarm_that_raises_does_not_silence_the_others() -> None:

@@ -195,7 +195,7 @@ async def test_work_is_refused_while_stopping(make: Any) -> None:
         await finish.wait()
 
     await nexus.__aenter__()
-    running = nexus._running
+    running = nexus._switch.running
     call = asyncio.create_task(nexus.invoke("work"))
     await began.wait()
     running.admission.close()

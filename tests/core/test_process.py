@@ -69,8 +69,6 @@ def test_it_may_run_in_another_thread(run: Any) -> None:
         nexus = make()
         thread = threading.Thread(target=nexus.start)
         thread.start()
-        while not nexus.stop_requests:
-            time.sleep(0.01)
         nexus.stop()
         thread.join()
         print("left")
@@ -137,6 +135,95 @@ def test_one_signal_waits_for_the_shutdown(run: Any) -> None:
     out, err = process.communicate(timeout=30)
     assert out.splitlines() == ["shut down", "left"], err
     assert process.returncode == 0
+
+
+CALLS_AT_START = """
+    class Calls:
+        @hookimpl
+        def nexus_register_event_handlers(self):
+            return [self.tell]
+        async def tell(self, event):
+            if event.type == "workflow.started":
+                print("working", flush=True)
+    nexus = make(Calls(), shutdown_grace=0.2)
+    serve = Ready.serve
+    async def submit_and_serve(*args):
+        nexus.submit(Invocation("work", {}))
+        await serve(*args)
+    Ready.serve = submit_and_serve
+"""
+IGNORES_CANCELLATION = """
+    @nexus.workflow
+    async def work():
+        while True:
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                pass
+"""
+LEAVES_A_TASK = """
+    left = []
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                pass
+    @nexus.workflow
+    async def work():
+        left.append(asyncio.create_task(stubborn()))
+        await left[0]
+"""
+BLOCKS_A_THREAD = """
+    @nexus.workflow
+    async def work():
+        await asyncio.to_thread(threading.Event().wait)
+"""
+BLOCKS = """
+    @nexus.workflow
+    def work():
+        threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [IGNORES_CANCELLATION, LEAVES_A_TASK, BLOCKS_A_THREAD, BLOCKS],
+    ids=["ignores", "task", "executor", "thread"],
+)
+def test_work_that_does_not_stop_does_not_keep_the_process(run: Any, work: str) -> None:
+    process = run(
+        "    from nexus_core import Invocation\n"
+        + CALLS_AT_START
+        + work
+        + """
+    nexus.start()
+    print("left", flush=True)
+    """
+    )
+    until(process, "working")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert out.splitlines()[-1] == "left", err
+    assert process.returncode == 0
+    assert "Traceback" not in err
+
+
+def test_calls_in_threads_of_the_loop_are_waited_for_at_the_end(run: Any) -> None:
+    process = run(
+        """
+        from nexus_core import process
+        def slow(number):
+            time.sleep(0.3)
+            return number
+        async def main():
+            asyncio.get_running_loop().run_in_executor(None, lambda: (time.sleep(0.5), print("written", flush=True)))
+            return sum(await asyncio.gather(*(asyncio.to_thread(slow, n) for n in range(50))))
+        print(process.run(main()))
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert sorted(out.splitlines()) == ["1225", "written"], err
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def idle(eventually):
         def is_idle():
             names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
             calls = sum("_handle" == name or "_Connection" in name for name in names)
-            return not nexus.runs.running() and not nexus._running.admission.in_use and calls <= connections
+            return not nexus.runs.running() and not nexus._switch.running.admission.in_use and calls <= connections
 
         await eventually(is_idle)
 

@@ -38,11 +38,11 @@ async def served_by_hypercorn(app):
 async def test_under_a_server_of_someone_elses(make_nexus, eventually):
     nexus = make_nexus()
     async with served_by_hypercorn(nexus.asgi_app()) as client:
-        await eventually(lambda: nexus._running)  # the server's lifespan starts it, not the first request
+        await eventually(lambda: nexus._switch.running)  # the server's lifespan starts it, not the first request
         assert (await client.post(EXECUTE, json={"a": 2})).json()["result"] == 2
         assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "/"}]
         assert (await client.get("/nothing")).status_code == 404
-    assert nexus._running is None
+    assert nexus._switch.running is None
 
 
 async def test_mounted(make_nexus):
