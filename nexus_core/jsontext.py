@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -35,8 +36,12 @@ _NOT_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
 _CURLY_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
-def parse(text: bytes) -> Any:
+def parse(text: bytes, what: str = "body") -> Any:
     """Return the value of a JSON text.
+
+    Args:
+        text: The text.
+        what: What the caller knows the text as, for messages.
 
     Raises:
         MalformedRequest: The text is not JSON, or breaks one of this module's rules. The message says which.
@@ -44,12 +49,12 @@ def parse(text: bytes) -> Any:
     try:
         value = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise MalformedRequest(f"The body is not valid JSON: {_reason(text, exc)}") from None
+        raise MalformedRequest(f"The {what} is not valid JSON: {_reason(text, exc)}") from None
     except RecursionError:
-        raise _too_deep() from None
+        raise _too_deep(what) from None
     if _deeper_than_allowed(text):
-        raise _too_deep()
-    _refuse_duplicate_keys(text, value)
+        raise _too_deep(what)
+    _refuse_duplicate_keys(text, value, what)
     return value
 
 
@@ -58,17 +63,21 @@ def parse_trusted(text: bytes) -> Any:
     return _decode(text)
 
 
-def parse_object(text: bytes) -> dict[str, Any]:
+def parse_object(text: bytes, what: str = "body") -> dict[str, Any]:
     """Return the members of a JSON object; an empty text is an empty object.
+
+    Args:
+        text: The text.
+        what: As for `parse`.
 
     Raises:
         MalformedRequest: As `parse`, or the text is another kind of value.
     """
     if not text or text.isspace():
         return {}
-    value = parse(text)
+    value = parse(text, what)
     if type(value) is not dict:
-        raise MalformedRequest(f"The body must be a JSON object, not {type_name(value)}.")
+        raise MalformedRequest(f"The {what} must be a JSON object, not {type_name(value)}.")
     return value
 
 
@@ -80,8 +89,8 @@ def _reason(text: bytes, exc: Exception) -> str:
     return f"{str(exc).removeprefix('JSON is malformed: ').rstrip('.')}."
 
 
-def _too_deep() -> MalformedRequest:
-    return MalformedRequest(f"The body is nested too deeply: at most {MAX_DEPTH} levels are read.")
+def _too_deep(what: str) -> MalformedRequest:
+    return MalformedRequest(f"The {what} is nested too deeply: at most {MAX_DEPTH} levels are read.")
 
 
 def _deeper_than_allowed(text: bytes) -> bool:
@@ -100,7 +109,7 @@ def _deeper_than_allowed(text: bytes) -> bool:
     return bool(brackets)
 
 
-def _refuse_duplicate_keys(text: bytes, value: Any) -> None:
+def _refuse_duplicate_keys(text: bytes, value: Any, what: str) -> None:
     r"""A lost duplicate shows as fewer quotes and colons when the value is written again.
 
     Escapes like ``\u0022`` could hide a loss, so a text that has any is read once more, key by key.
@@ -108,14 +117,14 @@ def _refuse_duplicate_keys(text: bytes, value: Any) -> None:
     again = _encode(value)
     if b"\\u" not in text and again.count(b'"') == text.count(b'"') and again.count(b":") == text.count(b":"):
         return
-    json.loads(text, object_pairs_hook=_unique)
+    json.loads(text, object_pairs_hook=partial(_unique, what))
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> None:
+def _unique(what: str, pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
-            raise MalformedRequest(f"The body names the key {json.dumps(key[:100])} twice in one object.")
+            raise MalformedRequest(f"The {what} names the key {json.dumps(key[:100])} twice in one object.")
         seen.add(key)
 
 

@@ -100,6 +100,14 @@ def test_objects_are_asked_for() -> None:
             parse_object(text)
 
 
+@pytest.mark.parametrize("text", [b"{", b"[" * 200 + b"]" * 200, b"[" * 100_000, b'{"a": 1, "a": 2}', b"[]"])
+def test_messages_name_what_was_read(text: bytes) -> None:
+    for what, named in ((), "The body "), (("message",), "The message "):
+        with pytest.raises(MalformedRequest) as caught:
+            parse_object(text, *what)
+        assert caught.value.message.startswith(named)
+
+
 @pytest.mark.parametrize(
     "bad", [math.nan, math.inf, {"a": [1, -math.inf]}, [None, {"x": math.nan}], {1: {2: math.nan}}]
 )

@@ -78,7 +78,8 @@ class _Connection:
             return
         call_id = None
         try:
-            message = parse_object(text.encode(errors="surrogatepass") if isinstance(text, str) else text)
+            written = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+            message = parse_object(written, "message")
             call_id = _call_id(message)
             match message.get("type"):
                 case "execute":

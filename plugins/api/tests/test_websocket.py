@@ -195,6 +195,7 @@ async def test_bad_messages_cost_only_themselves(ws, kind):
     message = await ws.receive()
     assert message["type"] == "error"
     assert message["error"]["code"] in ("malformed_request", "run_not_found", "validation_error")
+    assert "body" not in message["error"]["detail"]
     assert len(json.dumps(message)) < 1500
     await ws.execute("after", "add", a=1)
     assert (await ws.until_end("after"))[-1]["result"] == 1

@@ -75,7 +75,7 @@ async def _pass_on(
     refusals: MemoryObjectSendStream[SessionMessage],
 ) -> None:  # fmt: skip
     try:
-        value = jsontext.parse(line)
+        value = jsontext.parse(line, "message")
         message = jsonrpc_message_adapter.validate_python(value, by_name=False)
     except MalformedRequest as exc:
         await refusals.send(_refusal(PARSE_ERROR, exc))

@@ -140,6 +140,7 @@ async def test_bad_lines_are_answered_and_the_conversation_goes_on(kit):
     assert answers[0]["result"]["serverInfo"]["name"] == "nexus"
     assert [answer["error"]["code"] for answer in answers[1:-1]] == list(bad.values())
     assert {answer["id"] for answer in answers[1:-1]} == {None}
+    assert not any("The body" in answer["error"]["message"] for answer in answers[1:-1])
     assert answers[-1] == {"jsonrpc": "2.0", "id": 9, "result": {}}
 
 
