@@ -66,7 +66,7 @@ async def test_mounted(make_nexus):
         assert (await client.get(handle.headers["location"], params={"wait": 5})).json()["result"] == "slept"
         own = await client.get("/nexus/api/workflows", headers={"host": "public.example"})
         assert own.status_code == 200, "the outer application answers for its names"
-    await nexus._stop()
+    await nexus.__aexit__()
 
 
 class Beside(Channel):
