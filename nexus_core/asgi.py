@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core.errors import NexusError, NotFound
+from nexus_core.errors import ConfigurationError, NotFound, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_core.errors import NexusError
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+"""How long requests are refused after a start that has failed, before one of them tries again."""
 
 
 class PathRouter:
@@ -46,7 +51,8 @@ def local_path(scope: Scope) -> str:
 class Embedded:
     """`PathRouter` for someone else's server: it starts the platform with the server, or at the first request.
 
-    A server that sends lifespan events gets start-up and shutdown; a mounted application never sees them.
+    A server that sends lifespan events gets start-up and shutdown; a mounted application never sees them. There, what
+    prevents the start is the log's to tell: the application around it must not fail with each request.
     """
 
     def __init__(
@@ -55,17 +61,43 @@ class Embedded:
         self._app = app
         self._start = start
         self._stop = stop
+        self._has_ended = False
+        self._retry_at = 0.0
+        self._complaint = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and start the platform first if nobody has."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-            return
-        await self._start()
-        await self._app()(scope, receive, send)
+        elif self._has_ended:
+            await _refuse(scope, send, "The platform has been stopped.")
+        elif await self._is_started():
+            await self._app()(scope, receive, send)
+        else:
+            await _refuse(scope, send, "The platform could not be started; the server's log has the reason.")
+
+    async def _is_started(self) -> bool:
+        if self._retry_at and time.monotonic() < self._retry_at:
+            return False
+        try:
+            await self._start()
+        except Exception as exc:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._complain(exc)
+            return False
+        self._retry_at, self._complaint = 0.0, ""
+        return True
+
+    def _complain(self, exc: Exception) -> None:
+        """Log why the platform does not start, once for each reason."""
+        if self._complaint != (complaint := str(exc)):
+            self._complaint = complaint
+            unforeseen = None if isinstance(exc, ConfigurationError) else exc
+            log.error("The platform could not be started: %s", complaint, exc_info=unforeseen)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        self._has_ended = False
         try:
             await self._start()
         except Exception as exc:
@@ -73,8 +105,13 @@ class Embedded:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self._has_ended = True  # a late request must not start what nobody would stop
         await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _refuse(scope: Scope, send: Send, reason: str) -> None:
+    await send_error(scope, send, Overloaded(reason, retry_after=RETRY_SECONDS), close=True)
 
 
 async def read_body(receive: Receive) -> bytes | None:

@@ -196,7 +196,7 @@ class RateLimited(NexusError):
 
 
 class Overloaded(NexusError):
-    """``max_concurrent_workflows`` are running, or the process is shutting down."""
+    """``max_concurrent_workflows`` are running, or the platform is not started, or shutting down."""
 
     code = "overloaded"
     title = "Overloaded"

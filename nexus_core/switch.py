@@ -31,17 +31,22 @@ class Switch:
         self._resolvers = resolvers
         self.running: lifecycle.Running | None = None
         self._changing: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = (None, asyncio.Lock())
+        self._starting: asyncio.Task[lifecycle.Running] | None = None
 
     async def start(self) -> lifecycle.Running:
         """Start the platform on the running event loop, unless it is started there.
 
+        Who asks while it is being started shares what becomes of that, and does not try once more.
+
         Raises:
             ConfigurationError: It can't be started, or is started on another event loop.
         """
-        running = self.running
-        if running is not None and running.loop is asyncio.get_running_loop():
+        here, running, starting = asyncio.get_running_loop(), self.running, self._starting
+        if running is not None and running.loop is here:
             return running
-        return await asyncio.shield(asyncio.create_task(self._start(), name="nexus-start"))
+        if starting is None or starting.done() or starting.get_loop() is not here:
+            self._starting = starting = asyncio.create_task(self._start(), name="nexus-start")
+        return await asyncio.shield(starting)
 
     async def enter(self) -> lifecycle.Running:
         """Start for somebody who will call `stop`. When he is cancelled meanwhile, that is done for him."""
@@ -53,6 +58,7 @@ class Switch:
 
     async def stop(self) -> None:
         """Stop what was started on the running event loop, if anything was."""
+        self._starting = None  # who asks from now on wants it started once this has stopped it
         await asyncio.shield(asyncio.create_task(self._stop(), name="nexus-stop"))
 
     async def _start(self) -> lifecycle.Running:

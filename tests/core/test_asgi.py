@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Channel, Route, hookimpl
+from nexus_core import Channel, ConfigurationError, Route, hookimpl
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import PathRouter
 from nexus_core.asgi_guard import Guard
@@ -226,6 +226,74 @@ async def test_a_mounted_platform_starts_at_the_first_request(make: Any) -> None
     assert plugin.door.calls == ["start", "app"]
     await nexus.__aexit__()
     assert plugin.door.calls == ["start", "app", "stop"]
+
+
+class Stubborn:
+    """Fails to start until it is told otherwise, and takes a moment for it."""
+
+    def __init__(self) -> None:
+        self.reason: Exception | None = ConfigurationError("There is no disk.")
+        self.attempts = 0
+
+    @hookimpl
+    async def nexus_startup(self) -> None:
+        self.attempts += 1
+        await asyncio.sleep(0)
+        if self.reason is not None:
+            raise self.reason
+
+
+@pytest.fixture
+def stubborn(make: Any) -> Any:
+    plugin = Stubborn()
+    plugin.nexus = make(plugin, DoorPlugin())  # type: ignore[attr-defined]
+    return plugin
+
+
+async def test_a_mounted_platform_that_does_not_start_is_no_failure_of_the_application_around(
+    stubborn: Any, caplog: Any, monkeypatch: Any
+) -> None:
+    app = stubborn.nexus.asgi_app()
+    for _ in range(3):
+        (start, body) = await ask(app, scope_of("/door"))
+        assert start["status"] == 503
+        headers = dict(start["headers"])
+        assert headers[b"content-type"] == b"application/problem+json"
+        assert headers[b"retry-after"] == b"1"
+        problem = json.loads(body["body"])
+        assert problem["code"] == "overloaded"
+        assert "no disk" not in problem["detail"], "that is for the operator"
+    (refusal,) = await ask(app, scope_of("/door", kind="websocket"))
+    assert refusal["type"] == "websocket.close"
+    assert stubborn.attempts == 1, "the next one waits a moment"
+    monkeypatch.setattr("nexus_core.asgi.RETRY_SECONDS", 0.0)
+    app = stubborn.nexus.asgi_app()
+    caplog.clear()
+    for _ in range(3):
+        assert (await ask(app, scope_of("/door")))[0]["status"] == 503
+    assert stubborn.attempts == 4
+    (complaint,) = [record for record in caplog.records if record.name == "nexus_core.asgi"]
+    assert "no disk" in complaint.getMessage()
+    stubborn.reason = None
+    assert (await ask(app, scope_of("/door")))[0]["status"] == 200
+    await stubborn.nexus.__aexit__()
+
+
+async def test_requests_that_come_while_it_starts_share_what_becomes_of_it(stubborn: Any) -> None:
+    app = stubborn.nexus.asgi_app()
+    answers = await asyncio.gather(*(ask(app, scope_of("/door")) for _ in range(10)))
+    assert [sent[0]["status"] for sent in answers] == [503] * 10
+    assert stubborn.attempts == 1
+
+
+async def test_a_request_after_the_servers_end_starts_nothing(make: Any) -> None:
+    plugin = DoorPlugin()
+    app = make(plugin).asgi_app()
+    life = [{"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    for lives in (1, 2):
+        await ask(app, *life)
+        assert (await ask(app, scope_of("/door")))[0]["status"] == 503
+        assert plugin.door.calls == ["start", "app", "stop"] * lives
 
 
 async def test_a_server_with_lifespan_starts_and_stops_it(make: Any) -> None:

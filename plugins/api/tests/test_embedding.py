@@ -9,13 +9,14 @@ from types import ModuleType
 
 import httpx2
 import pytest
+import websockets
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from nexus_core import Channel, hookimpl
+from nexus_core import Channel, ConfigurationError, hookimpl
 
 EXECUTE = "/api/workflows/add/execute"
 
@@ -67,6 +68,27 @@ async def test_mounted(make_nexus):
         own = await client.get("/nexus/api/workflows", headers={"host": "public.example"})
         assert own.status_code == 200, "the outer application answers for its names"
     await nexus.__aexit__()
+
+
+async def test_mounted_and_not_able_to_start(make_nexus):
+    class Unlucky:
+        @hookimpl
+        def nexus_startup(self):
+            raise ConfigurationError("No disk.")
+
+    async def home(_):
+        return PlainTextResponse("home")
+
+    outer = Starlette(routes=[Route("/", home), Mount("/nexus", make_nexus(Unlucky()).asgi_app())])
+    async with served_by_hypercorn(outer) as client:
+        for _ in range(2):
+            answer = await client.post("/nexus" + EXECUTE, json={"a": 2})
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["code"] == "overloaded"
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await websockets.connect(str(client.base_url).replace("http", "ws") + "nexus/api/ws")
+        assert refused.value.response.status_code == 403
+        assert (await client.get("/")).text == "home"
 
 
 class Beside(Channel):
