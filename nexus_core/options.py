@@ -35,9 +35,9 @@ RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SE
 
 
 MAX_SECONDS = 31_536_000.0
-"""The longest time limit: a year. Infinity is no number of seconds; timers overflow from 292 years on."""
+"""The longest time limit: a year."""
 
-Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 """The type of an option that is a time limit."""
 
 
@@ -46,7 +46,7 @@ class PluginSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
-        arbitrary_types_allowed=True, frozen=True,
+        arbitrary_types_allowed=True, frozen=True, allow_inf_nan=False,
     )  # fmt: skip
 
     @classmethod
@@ -80,14 +80,13 @@ class CoreSettings(PluginSettings):
         10.0,
         ge=0,
         le=MAX_SECONDS,
-        allow_inf_nan=False,
         description="Seconds that running work gets when the process stops.",
     )
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
     body_timeout: Seconds = Field(30.0, description="Seconds in which a request body must arrive.")
     max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
-    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of results remembered with them.")
+    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
     required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
     plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")

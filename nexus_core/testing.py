@@ -14,6 +14,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +28,7 @@ from nexus_core.plugins.discovery import CORE, GROUP, PluginStatus, discover
 from nexus_core.plugins.requirements import unmet_requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 HEAVY = (
@@ -47,6 +49,18 @@ def isolated_nexus(*plugins: object, **options: Any) -> Nexus:
         **options: Options by name.
     """
     return Nexus(discover=False, plugins=plugins, **options)
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Let the event loop turn until a condition holds.
+
+    Raises:
+        AssertionError: It does not within so many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come within {seconds:g} s"
+        await asyncio.sleep(0.005)
 
 
 class PluginContract:

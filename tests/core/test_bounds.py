@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import Context, Invocation, NexusError, WorkflowFailed
+from nexus_core import ConfigurationError, Context, Invocation, MalformedRequest, NexusError, WorkflowFailed
 from nexus_core.context import EVENT_BYTES, MESSAGE_CHARACTERS
 from nexus_core.runs import EVENTS_KEPT
+from nexus_core.testing import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -128,6 +129,113 @@ async def test_events_kept_are_bounded_in_number_and_size(make: Any) -> None:
     assert run.status == "completed"
     assert [e.data["value"] for e in events if e.type == "workflow.event"] == list(range(1000 - kept, 1000))
     assert [e.data["done"] for e in events if e.type == "workflow.progress"] == list(range(1000 - kept, 1000))
+
+
+async def test_output_kept_is_bounded_and_followers_miss_nothing(make: Any) -> None:
+    nexus = make()
+    items = 3 * EVENTS_KEPT["workflow.output"]
+
+    @nexus.workflow
+    async def count() -> AsyncIterator[int]:
+        for number in range(items):
+            yield number
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+
+    run = nexus.submit(Invocation("count", {}))
+    seen = [event.data["value"] async for event in run.follow() if event.type == "workflow.output"]
+    assert seen == list(range(items))
+    late = [event async for event in run.follow()]
+    assert len(late) == EVENTS_KEPT["workflow.output"] + 2
+    assert [event.number for event in late] == sorted(event.number for event in late)
+    assert late[-1].result.value == seen
+
+
+async def test_following_costs_what_is_new_and_not_what_there_was(make: Any) -> None:
+    run, events = await told(make(), lambda context: [context.output(number) for number in range(9_000)])
+    compared = 0
+
+    class Counted(int):
+        def __ge__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return int(self) >= int(other)  # type: ignore[call-overload]
+
+    assert [event.number for event in run.events_after(Counted(events[-3].number))] == [e.number for e in events[-2:]]
+    assert 0 < compared < 10
+
+
+@pytest.mark.parametrize("keeps", ["result", "output", "events"])
+async def test_history_holds_no_more_bytes_than_allowed(make: Any, keeps: str) -> None:
+    nexus = make(run_history_bytes=1_000_000, run_history=100)
+    runs = []
+
+    @nexus.workflow
+    async def work(context: Context) -> str:
+        if keeps == "events":
+            for _ in range(10):
+                context.emit("step", "x" * 20_000)
+        elif keeps == "output":
+            for _ in range(400):
+                context.output(1)
+        return "x" * 200_000 if keeps == "result" else ""
+
+    async with nexus:
+        for _ in range(30):
+            run = nexus.submit(Invocation("work", {}))
+            await run.wait()
+            await eventually(lambda: not nexus.runs.running())
+            runs.append(run)
+        kept = [run for run in runs if len(run.events) > 2 or run.result is not None]
+        assert 3 <= len(kept) <= 5
+        assert kept == runs[-len(kept) :]
+        assert 0 <= nexus.runs._kept_bytes <= 1_000_000
+        await nexus.invoke("work")
+        assert len(nexus.runs.find()[0].events) == 2  # its caller has had it all
+
+
+async def test_what_a_run_says_after_its_end_is_not_counted(make: Any) -> None:
+    nexus = make()
+    contexts: list[Context] = []
+
+    @nexus.workflow
+    async def work(context: Context) -> None:
+        contexts.append(context)
+
+    await nexus.invoke("work")
+    contexts[0].output("x" * 1000)
+    assert contexts[0].run.output_bytes == 0
+    assert nexus.runs._kept_bytes == 0
+
+
+async def test_a_listener_may_end_itself(make: Any) -> None:
+    nexus = make()
+    seen: list[str] = []
+
+    def once(event: Any) -> None:
+        seen.append("once")
+        end()
+
+    end = nexus.events.listen(once)
+    nexus.events.listen(lambda event: seen.append("always"))
+    nexus.register("one", lambda: 1)
+    nexus.register("two", lambda: 2)
+    assert seen == ["once", "always", "always"]
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, -1, 0, 1e300])
+async def test_a_callers_time_limit_must_be_one(make: Any, timeout: float) -> None:
+    nexus = make()
+    nexus.register("one", lambda: 1)
+    with pytest.raises(MalformedRequest, match="timeout must be a number of seconds"):
+        await nexus.invoke(Invocation("one", {}, timeout=timeout))
+
+
+@pytest.mark.parametrize("option", ["plugin_timeout", "workflow_timeout", "body_timeout", "shutdown_grace"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "-1"])
+def test_time_limits_are_bounded(make: Any, option: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"argument {option}: Input should be"):
+        make(**{option: value})
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "much", object(), None])

@@ -24,19 +24,12 @@ from nexus_core import (
     WorkflowTimeout,
     hookimpl,
 )
+from nexus_core.testing import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from nexus_core import Call, Result
-
-
-async def eventually(condition: Any, seconds: float = 5.0) -> None:
-    """Let the loop turn until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        await asyncio.sleep(0.005)
 
 
 def admission(nexus: Any) -> Any:

@@ -11,13 +11,7 @@ from typing import Any
 import pytest
 
 from nexus_core import ConfigurationError, Invocation, Overloaded, WorkflowTimeout, hookimpl
-
-
-async def eventually(condition: Any, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        await asyncio.sleep(0.005)
+from nexus_core.testing import eventually
 
 
 class Counting:

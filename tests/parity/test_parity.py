@@ -76,6 +76,17 @@ async def return_much() -> str:
     return "x" * 2_000_000
 
 
+async def nest(levels: int) -> Any:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+async def repeat_keys() -> dict[Any, str]:
+    return {1: "first", "1": "last"}
+
+
 async def break_promise() -> int:
     return "not a number"  # type: ignore[return-value]
 
@@ -94,6 +105,7 @@ def build() -> Nexus:
     nexus = Nexus(api_port=0, cli_port=0, mcp_port=0, max_result_bytes=1_000_000)
     for function in (
         order, count, explain, fail, quit_process, return_object, return_nan, return_much, break_promise, text, numbers,
+        nest, repeat_keys,
     ):  # fmt: skip
         nexus.register(function.__name__, function)
     nexus.register("hang", hang, {"timeout": 0.2})
@@ -144,6 +156,8 @@ VALUES = {
     "defaults": ("order", '{"items": []}'),
     "no parameters": ("numbers", "{}"),
     "whole as real": ("numbers", '{"whole": 3.0, "real": 3, "flag": true}'),
+    "nested": ("nest", '{"levels": 128}'),
+    "equal keys": ("repeat_keys", "{}"),
     "stream": ("count", '{"upto": 5}'),
     "unicode": ("text", '{"value": "\\u00e9\\ud83d\\ude00\\u0000\\u001b[31m"}'),
     "big integer": ("expected", '{"data": {"n": 123456789012345678901234567890}}'),
@@ -168,6 +182,7 @@ ERRORS = {
     "hung": ("hang", "{}", "workflow_timeout"),
     "not JSON": ("return_object", "{}", "workflow_failed"),
     "not a number": ("return_nan", "{}", "workflow_failed"),
+    "nested too deeply": ("nest", '{"levels": 129}', "workflow_failed"),
     "too large": ("return_much", "{}", "workflow_failed"),
     "not as promised": ("break_promise", "{}", "workflow_failed"),
 }  # fmt: skip
@@ -221,8 +236,8 @@ async def test_text_that_is_no_proper_json_is_refused(platform: Any, door: Any, 
 
 
 def without_place(detail: str | None) -> str:
-    """Return a message without the place in the text, which depends on what a channel has around the parameters."""
-    return re.sub(r" \(byte \d+\)| - at `[^`]*`", "", detail or "")
+    """Return a message without what depends on the channel: its word for the text, and the place in it."""
+    return re.sub(r"^(The (body|message)|--data)| \(byte \d+\)| - at `[^`]*`", "", detail or "")
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda each: each.name)
