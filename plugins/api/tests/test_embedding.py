@@ -30,10 +30,12 @@ async def served_by_hypercorn(app):
     stop = asyncio.Event()
     config = Config.from_mapping(bind=[f"fd://{bound.detach()}"], accesslog=None, errorlog=None, graceful_timeout=1)
     task = asyncio.create_task(hypercorn_serve(app, config, shutdown_trigger=stop.wait))
-    async with httpx2.AsyncClient(base_url=url, timeout=10) as client:
-        yield client
-    stop.set()
-    await task
+    try:
+        async with httpx2.AsyncClient(base_url=url, timeout=10) as client:
+            yield client
+    finally:
+        stop.set()
+        await task
 
 
 async def test_under_a_server_of_someone_elses(make_nexus, eventually):
@@ -86,7 +88,7 @@ async def test_mounted_and_not_able_to_start(make_nexus):
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert answer.json()["code"] == "overloaded"
         with pytest.raises(websockets.InvalidStatus) as refused:
-            await websockets.connect(str(client.base_url).replace("http", "ws") + "nexus/api/ws")
+            await websockets.connect(str(client.base_url.join("/nexus/api/ws").copy_with(scheme="ws")))
         assert refused.value.response.status_code == 403
         assert (await client.get("/")).text == "home"
 
