@@ -29,14 +29,18 @@ async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeav
         send: Where the events go.
     """
     await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})  # middleware changes it
-    with caller:
-        while not run.done or run.events_after(after):
-            for event in run.events_after(after):
-                after = event.number
-                await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
-            if not run.done and not run.events_after(after) and not await run.changed(heartbeat):
-                await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    run.followers += 1  # `Run.follow` knows no heartbeat
+    try:
+        with caller:
+            while (fresh := run.events_after(after)) or not run.done:
+                for event in fresh:
+                    after = event.number
+                    await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
+                if not fresh and not await run.changed(heartbeat):
+                    await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        run.followers -= 1
 
 
 def _frame(event: ChannelEvent) -> bytes:

@@ -115,6 +115,57 @@ async def test_every_event_comes_once_across_interruptions(client):
                 return
 
 
+async def attached(client, seen):
+    """A call whose caller waits for its result, which it streams all at once, and its run."""
+    going_on = asyncio.Event()
+
+    @client.nexus.workflow
+    async def burst():
+        seen.started.set()
+        await going_on.wait()
+        for number in range(5):
+            yield number
+
+    call = asyncio.create_task(client.post(EXECUTE.format("burst")))
+    await seen.started.wait()
+    (run,) = client.nexus.runs.running()
+    return call, run, going_on
+
+
+async def test_who_is_slow_to_take_the_events_of_such_a_run_misses_nothing(client, seen):
+    """The server's `send` returns when the other side takes something: here, after the run has ended."""
+    call, run, going_on = await attached(client, seen)
+    pieces, ended = [], asyncio.Event()
+
+    async def send(message):
+        pieces.append(message.get("body", b""))
+        if b"workflow.started" in pieces[-1]:
+            going_on.set()
+            await ended.wait()
+
+    scope = {"type": "http", "method": "GET", "path": f"/api/runs/{run.id}/events", "query_string": b"", "headers": []}
+    following = asyncio.create_task(client.nexus.channel("api").asgi_app()(scope, asyncio.Event().wait, send))
+    assert (await call).json()["result"] == [0, 1, 2, 3, 4]
+    assert run.done
+    ended.set()
+    await asyncio.wait_for(following, 5)
+    events, _ = parse(b"".join(pieces).decode())
+    assert [kind for _, kind, _ in events] == ["workflow.started", *["workflow.output"] * 5, "workflow.completed"]
+    assert run.followers == 0
+
+
+async def test_who_comes_late_hears_how_such_a_run_began_and_ended(client, seen):
+    call, run, going_on = await attached(client, seen)
+    going_on.set()
+    await call
+    answer = await client.get(f"/api/runs/{run.id}/events", timeout=3)
+    events, _ = parse(answer.text)
+    assert [kind for _, kind, _ in events] == ["workflow.started", "workflow.completed"]
+    assert "result" not in events[-1][2], "its caller has it"
+    again = await client.get(f"/api/runs/{run.id}/events", headers={"last-event-id": str(events[0][0])}, timeout=3)
+    assert parse(again.text)[0] == events[1:]
+
+
 async def test_numbers_of_the_future(client):
     run_id = await finished(client, n=1)
     answer = await client.get(f"/api/runs/{run_id}/events", headers={"last-event-id": "999999999"})
