@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 1.0
 """How long one channel may take to end its streams."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
 
@@ -281,7 +279,7 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
     loop = asyncio.get_running_loop()
     ending = nexus.stop_request.attach(loop)
     if threading.current_thread() is threading.main_thread():  # no other thread may take signals
-        for number in STOP_SIGNALS:
+        for number in process.STOP_SIGNALS:
             loop.add_signal_handler(number, _first_signal, loop, ending)
     try:
         async with nexus.serving() as bound:
@@ -297,7 +295,7 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
 
 def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
     """Stop in good order; a second signal then ends the process at once."""
-    for number in STOP_SIGNALS:
+    for number in process.STOP_SIGNALS:
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
     ending.set()

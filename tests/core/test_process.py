@@ -209,6 +209,30 @@ def test_work_that_does_not_stop_does_not_keep_the_process(run: Any, work: str) 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_what_runs_until_one_in_good_order(run: Any, number: int) -> None:
+    process = run(
+        """
+        from nexus_core import process
+        class Closes:
+            @hookimpl
+            def nexus_shutdown(self):
+                print("shut down", flush=True)
+        async def main():
+            async with make(Closes()):
+                print("ready", flush=True)
+                await asyncio.Event().wait()
+        process.run_until_signal(main())
+        print("left", flush=True)
+        """
+    )
+    until(process, "ready")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert out.splitlines() == ["shut down", "left"], err
+    assert (process.returncode, err) == (0, "")
+
+
 def test_calls_in_threads_of_the_loop_are_waited_for_at_the_end(run: Any) -> None:
     process = run(
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nexus_cli.options import UsageError
+from nexus_core import process
 from nexus_core.schema.report import nearest, printable
 
 if TYPE_CHECKING:
@@ -49,6 +49,6 @@ def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return asyncio.run(callback(*args, **kwargs))
+        return process.run(callback(*args, **kwargs))
 
     return run

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_cli.backend import OnEvent, credentials, read_line
 from nexus_cli.service import Caller, Service
+from nexus_core import process
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -35,7 +36,7 @@ class LocalBackend:
         self._nexus = nexus
         # When this is closed, only work that nobody waits for any more is left.
         nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
-        self._loop = asyncio.new_event_loop()
+        self._loop = process.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
         self._service = Service(nexus)
         self._run(nexus.__aenter__()).result()

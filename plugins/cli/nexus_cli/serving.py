@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from nexus_core import process
 from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def serve(state: State, *, stdio: bool) -> None:
         with protocol_stdout():
             nexus = state.nexus()
         sys.stdout.flush()
-        asyncio.run(_stdio(nexus))
+        process.run_until_signal(_stdio(nexus))
     else:
         state.nexus().start()
 

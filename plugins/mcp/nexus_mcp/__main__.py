@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
-import signal
 import sys
 from typing import TYPE_CHECKING
 
-from nexus_core import ConfigurationError, Nexus
+from nexus_core import ConfigurationError, Nexus, process
 from nexus_mcp.channel import McpChannel
 from nexus_mcp.stdio import redirected
 
@@ -27,29 +25,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     try:
-        return asyncio.run(_serve(given[0]))
+        process.run_until_signal(_serve(given[0]))
+        return 0
     except ConfigurationError as exc:
         print(f"nexus_mcp: {exc}", file=sys.stderr)  # noqa: T201
         return 1
 
 
-async def _serve(target: str) -> int:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
+async def _serve(target: str) -> None:
     # Before the application is imported: its module may print too.
     with redirected() as (reader, writer):
         nexus = _application(target)
-        try:
-            async with nexus:
-                channel = nexus.channel("mcp")
-                if not isinstance(channel, McpChannel):
-                    raise ConfigurationError(f'{target} does not load the plugin "mcp".')
-                await channel.serve_streams(reader, writer)
-        except asyncio.CancelledError:
-            return 0
-    return 0
+        async with nexus:
+            channel = nexus.channel("mcp")
+            if not isinstance(channel, McpChannel):
+                raise ConfigurationError(f'{target} does not load the plugin "mcp".')
+            await channel.serve_streams(reader, writer)
 
 
 def _application(target: str) -> Nexus:
