@@ -1,40 +1,65 @@
-"""Moves a schema's definitions, so that several schemas can live in one document."""
+"""Moves a schema into a larger document, so that what it refers to is found there."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LOCAL = "#/$defs/"
+_DEFINITIONS = "#/$defs/"
+_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
+"""Keywords with a mapping from names to schemas: any name may be there, a keyword's too."""
+
+_VALUES = frozenset({"const", "default", "enum", "examples"})
+"""Keywords whose values are data: what looks like a reference there is none."""
 
 
-def hoist_definitions(schema: Mapping[str, Any], target: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a schema from its ``$defs`` and let its references point to where they will be.
+def move_schema(schema: Mapping[str, Any], place: str, definitions: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a schema from its ``$defs`` and let its references point to where both will be.
 
     Args:
-        schema: A schema whose references are local (``#/$defs/Name``).
-        target: What stands before a definition's name in its new place, such as ``#/components/schemas/order.``.
+        schema: A schema whose references are to its own document: ``#``, ``#/properties/a``, ``#/$defs/Name``.
+        place: The reference to where the schema itself will be, such as ``#/properties/result``.
+        definitions: What will stand before a definition's name in references: ``#/components/schemas/order.``.
 
     Returns:
         The schema without ``$defs``, and the definitions by their old names. Neither is shared with the original.
     """
-    moved = _move(schema, target)
+    moved = _Move(place, definitions).schema(schema)
     return moved, moved.pop("$defs", {})
 
 
-def _move(part: Any, target: str) -> Any:
-    if isinstance(part, dict):
-        return {
-            key: _moved_reference(item, target) if key == "$ref" else _move(item, target) for key, item in part.items()
-        }
-    if isinstance(part, list):
-        return [_move(item, target) for item in part]
-    return part
+class _Move:
+    def __init__(self, place: str, definitions: str) -> None:
+        self._place = place
+        self._definitions = definitions
 
+    def schema(self, schema: Any) -> Any:
+        """Return a copy of a schema, of a list of schemas, or of what stands in their place."""
+        if isinstance(schema, dict):
+            return {key: self._member(key, value) for key, value in schema.items()}
+        if isinstance(schema, list):
+            return [self.schema(each) for each in schema]
+        return schema
 
-def _moved_reference(reference: Any, target: str) -> Any:
-    if isinstance(reference, str) and reference.startswith(_LOCAL):
-        return target + reference.removeprefix(_LOCAL)
-    return _move(reference, target)
+    def _member(self, key: str, value: Any) -> Any:
+        if key == "$ref":
+            return self._reference(value)
+        if key in _VALUES:
+            return deepcopy(value)
+        if not isinstance(value, dict):
+            return self.schema(value)
+        if key in _SCHEMAS_BY_NAME:
+            return {name: self.schema(each) for name, each in value.items()}
+        if key == "discriminator" and isinstance(mapping := value.get("mapping"), dict):  # OpenAPI's; pydantic has it
+            return {**value, "mapping": {name: self._reference(each) for name, each in mapping.items()}}
+        return self.schema(value)
+
+    def _reference(self, reference: Any) -> Any:
+        if not isinstance(reference, str):
+            return reference
+        if reference.startswith(_DEFINITIONS):
+            return self._definitions + reference.removeprefix(_DEFINITIONS)
+        return self._place + reference[1:] if reference == "#" or reference.startswith("#/") else reference

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import json
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from typing_extensions import TypedDict
 
 from nexus_core import ConfigurationError, Context, ValidationError
 from nexus_core.schema.expected import from_expected_parameters
-from nexus_core.schema.references import hoist_definitions
+from nexus_core.schema.references import move_schema
 from nexus_core.schema.validation import MAX_ERRORS, Validator
 
 
@@ -218,8 +219,32 @@ def test_schemas_never_fetch() -> None:
         Validator({"$ref": "https://example.com/schema.json"})
 
 
-def test_definitions_move() -> None:
+def test_a_schema_moves_with_its_definitions() -> None:
     schema = {"$defs": {"A": {"items": {"$ref": "#/$defs/A"}}}, "properties": {"$ref": {"$ref": "#/$defs/A"}}}
-    moved, definitions = hoist_definitions(schema, "#/x/")
+    moved, definitions = move_schema(schema, "#/y", "#/x/")
     assert moved == {"properties": {"$ref": {"$ref": "#/x/A"}}}
     assert definitions == {"A": {"items": {"$ref": "#/x/A"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "moved"),
+    [
+        ({"items": {"$ref": "#"}}, {"items": {"$ref": "#/y"}}),
+        ({"anyOf": [{"$ref": "#/properties/a"}]}, {"anyOf": [{"$ref": "#/y/properties/a"}]}),
+        ({"properties": {"default": {"$ref": "#"}}}, {"properties": {"default": {"$ref": "#/y"}}}),
+        ({"patternProperties": {"enum": {"$ref": "#"}}}, {"patternProperties": {"enum": {"$ref": "#/y"}}}),
+        ({"not": {"$ref": "#"}}, {"not": {"$ref": "#/y"}}),
+        ({"items": True, "$ref": "https://example.com/#/$defs/A"},) * 2,
+        ({"default": {"$ref": "#/$defs/A"}},) * 2,
+        ({"enum": [{"$ref": "#"}], "const": {"$ref": "#"}, "examples": [{"$ref": "#"}]},) * 2,
+        (
+            {"discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/Cat"}}},
+            {"discriminator": {"propertyName": "kind", "mapping": {"cat": "#/x/Cat"}}},
+        ),
+        ({"discriminator": {"propertyName": "kind"}},) * 2,
+    ],
+)
+def test_references_move_and_nothing_else(schema: dict[str, Any], moved: dict[str, Any]) -> None:
+    before = json.dumps(schema)
+    assert move_schema(schema, "#/y", "#/x/") == (moved, {})
+    assert json.dumps(schema) == before

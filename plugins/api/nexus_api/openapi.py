@@ -15,7 +15,7 @@ from nexus_core.errors import (
     WorkflowTimeout,
 )
 from nexus_core.plugins.discovery import core_version
-from nexus_core.schema.references import hoist_definitions
+from nexus_core.schema.references import move_schema
 
 if TYPE_CHECKING:
     from nexus_core import ChannelEvent, Nexus, Workflow
@@ -189,11 +189,12 @@ def _get(
     }
 
 
-def _placed(schema: dict[str, Any], prefix: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Put a schema's definitions among the document's own and return the schema."""
-    moved, definitions = hoist_definitions(schema, f"#/components/schemas/{prefix}.")
-    schemas |= {f"{prefix}.{name}": definition for name, definition in definitions.items()}
-    return moved
+def _placed(schema: dict[str, Any], name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Put a schema and its definitions among the document's own, and return the reference to it."""
+    place = _ref(name)
+    schemas[name], definitions = move_schema(schema, place["$ref"], f"{place['$ref']}.")
+    schemas |= {f"{name}.{each}": definition for each, definition in definitions.items()}
+    return place
 
 
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:

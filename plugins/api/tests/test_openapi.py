@@ -4,15 +4,73 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+import httpx2
 import jsonschema
 import pytest
+from pydantic import BaseModel, Field
+
+from nexus_core import Workflow, hookimpl
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node] = []
+
+
+@dataclass
+class Branch:
+    width: int
+    branches: list[Branch] = field(default_factory=list)
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    friends: list[Animal] = []
+
+
+Animal = Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Chain(Workflow):
+    """As an adapter might make one: its schemas refer to their own root."""
+
+    def __init__(self):
+        link = {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}
+        super().__init__("chain", input_schema=link, output_schema=link)
+
+    async def run(self, params, context):
+        return params
+
+
+class ChainAdapter:
+    name = "chain"
+
+    def adapts(self, target):
+        return target == "chain"
+
+    def adapt(self, name, target, metadata):
+        return Chain()
+
+
+class ChainPlugin:
+    @hookimpl
+    def nexus_register_workflow_adapters(self):
+        return [ChainAdapter()]
 
 
 def references(part):
     if isinstance(part, dict):
         if isinstance(part.get("$ref"), str):
             yield part["$ref"]
+        if isinstance(part.get("discriminator"), dict):
+            yield from part["discriminator"]["mapping"].values()
         for item in part.values():
             yield from references(item)
     elif isinstance(part, list):
@@ -28,8 +86,39 @@ def found(document, reference):
 
 
 @pytest.fixture
+async def client(make_nexus, serve):
+    """A client of a platform that has recursive workflows too."""
+    nexus = make_nexus(ChainPlugin())
+
+    @nexus.workflow
+    async def node(node: Node) -> Node:
+        return node
+
+    @nexus.workflow
+    async def branch(branch: Branch) -> Branch:
+        return branch
+
+    @nexus.workflow
+    async def animal(animal: Animal) -> Animal:
+        return animal
+
+    nexus.register("chain", "chain")
+    async with httpx2.AsyncClient(base_url=await serve(nexus), timeout=20) as client:
+        client.nexus = nexus
+        yield client
+
+
+@pytest.fixture
 async def document(client):
     return (await client.get("/openapi.json")).json()
+
+
+def schema_in(document, name, status=None):
+    """The schema of a workflow's parameters, or of an answer, that can be used by itself."""
+    operation = document["paths"][f"/api/workflows/{name}/execute"]["post"]
+    described = operation["responses"][status] if status else operation["requestBody"]
+    kind = "application/json" if status in (None, "200", "202") else "application/problem+json"
+    return {"components": document["components"], **described["content"][kind]["schema"]}
 
 
 def test_every_reference_leads_somewhere(document):
@@ -44,9 +133,9 @@ def test_one_typed_path_for_each_workflow(document, client):
     for name in client.nexus.list_workflows():
         operation = document["paths"][f"/api/workflows/{name}/execute"]["post"]
         assert operation["operationId"] == f"execute_{name}"
-    body = document["paths"]["/api/workflows/add/execute"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["schema"]["properties"]["a"]["type"] == "integer"
-    assert body["schema"]["required"] == ["a"]
+    body = found(document, schema_in(document, "add")["$ref"])
+    assert body["properties"]["a"]["type"] == "integer"
+    assert body["required"] == ["a"]
 
 
 def test_component_names_and_operations_are_allowed_ones(document):
@@ -87,10 +176,31 @@ async def test_answers_fit_the_document(client, document):
     for name, params, status in calls:
         answer = await client.post(f"/api/workflows/{name}/execute", json=params)
         assert answer.status_code == status
-        described = document["paths"][f"/api/workflows/{name}/execute"]["post"]["responses"][str(status)]["content"]
-        schema = described[answer.headers["content-type"]]["schema"]
-        whole = {"components": document["components"], **schema}
-        jsonschema.Draft202012Validator(whole).validate(answer.json())
+        jsonschema.Draft202012Validator(schema_in(document, name, str(status))).validate(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("node", {"node": {"name": "a", "children": [{"name": "b"}]}}, {"node": {"name": "a", "children": [{}]}}),
+        ("branch", {"branch": {"width": 1, "branches": [{"width": 1}]}}, {"branch": {"width": 1, "branches": [1]}}),
+        (
+            "animal",
+            {"animal": {"kind": "dog", "friends": [{"kind": "cat"}]}},
+            {"animal": {"kind": "dog", "friends": [{"kind": "cow"}]}},
+        ),
+        ("chain", {"next": {"next": {}}}, {"next": {"nxt": {}}}),
+    ],
+)
+async def test_recursive_schemas_say_what_holds(client, document, name, right, wrong):
+    for params, status in ((right, 200), (wrong, 422)):
+        answer = await client.post(f"/api/workflows/{name}/execute", json=params)
+        assert answer.status_code == status
+        assert jsonschema.Draft202012Validator(schema_in(document, name)).is_valid(params) == (status == 200)
+        if status == 200:
+            reply = jsonschema.Draft202012Validator(schema_in(document, name, "200"))
+            assert reply.is_valid(answer.json())
+            assert not reply.is_valid({"result": wrong.get(name, wrong), "run_id": "1"})
 
 
 async def test_the_page_needs_nothing_from_elsewhere(client):

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import MalformedRequest
+from nexus_core.schema.references import move_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,6 @@ PAGE_SIZE = 1000
 """Tools, or resources, in one page of a list."""
 
 _CURSOR = "after:"
-_RESULT = "#/properties/result"
 
 
 class Catalogue:
@@ -87,7 +87,7 @@ def _tool(workflow: Workflow) -> dict[str, Any]:
 
 def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the schema of a reply, ``{"result": ..., "run_id": ...}``, around the schema of a result."""
-    result = _moved(dict(output_schema or {}))
+    result, definitions = move_schema(output_schema or {}, "#/properties/result", "#/$defs/")
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -98,21 +98,6 @@ def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
         },
         "required": ["result", "run_id"],
     }
-    if definitions := result.pop("$defs", None):
+    if definitions:
         schema["$defs"] = definitions
     return schema
-
-
-def _moved(part: Any) -> Any:
-    """Copy a schema that moves from the root to `_RESULT` while its ``$defs`` stay at the root."""
-    if isinstance(part, list):
-        return [_moved(each) for each in part]
-    if not isinstance(part, dict):
-        return part
-    return {key: _moved_reference(item) if key == "$ref" else _moved(item) for key, item in part.items()}
-
-
-def _moved_reference(reference: Any) -> Any:
-    if reference == "#" or (isinstance(reference, str) and reference.startswith("#/")):
-        return reference if reference.startswith("#/$defs/") else _RESULT + reference[1:]
-    return _moved(reference)
