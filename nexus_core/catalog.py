@@ -5,9 +5,18 @@ from __future__ import annotations
 DISTRIBUTION_PREFIX = "nexus-hub-"
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "api": ("api_port", "api_config", "cors_origins", "api_allowed_hosts", "compression_level"),
-    "cli": ("cli_port", "cli_config"),
-    "mcp": ("mcp_port", "mcp_config", "tool_timeout", "max_concurrent_sessions", "mcp_allowed_hosts"),
+    "api": (
+        "api_port", "cors_origins", "api_allowed_hosts", "compression_level", "event_heartbeat", "websocket_calls",
+    ),
+    "cli": ("cli_port",),
+    "mcp": (
+        "mcp_port", "mcp_config", "tool_timeout", "max_concurrent_sessions", "mcp_allowed_hosts",
+        "mcp_allowed_origins", "mcp_session_idle_timeout",
+    ),
+    "hypercorn": (
+        "keep_alive_timeout", "send_timeout", "websocket_ping_interval", "websocket_max_message_bytes", "drain_seconds",
+    ),
+    "kailash": (),
     "auth": (
         "enable_auth", "auth_strategy", "auth_provider", "auth_providers", "auth_service_url", "jwt_secret",
         "enable_csrf_protection",
@@ -22,7 +31,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "health": ("enable_health_checks", "health_check_interval"),
     "durable": ("postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout"),
 }  # fmt: skip
-"""The options of each first-party plugin that users meet in documentation."""
+"""Every option of each first-party plugin."""
 
 GUARDS = {"enable_auth": "auth"}
 """Options that guard access, and the plugin without which they must stop the start."""

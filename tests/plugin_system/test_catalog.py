@@ -1,0 +1,35 @@
+"""The catalog of first-party options against the plugins themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from nexus_core import catalog
+from nexus_core.options import unknown_option
+from nexus_core.plugins.discovery import PluginRecord, discover
+
+FIRST_PARTY = [each for each in discover() if each.distribution.startswith(catalog.DISTRIBUTION_PREFIX)]
+
+
+def test_the_first_party_plugins_are_found() -> None:
+    assert {"api", "cli", "hypercorn", "kailash", "mcp"} <= {record.name for record in FIRST_PARTY}
+
+
+@pytest.mark.parametrize("record", FIRST_PARTY, ids=lambda record: record.name)
+def test_it_has_the_options_that_each_plugin_has(record: PluginRecord) -> None:
+    plugin = record.entry_point().load()
+    settings = getattr(plugin, "nexus_register_settings", None)
+    options = set(settings().model_fields) if settings is not None else set()
+    assert set(catalog.OPTIONS[record.name]) == options
+
+
+def test_no_option_has_two_owners() -> None:
+    every = [option for options in catalog.OPTIONS.values() for option in options]
+    assert len(every) == len(set(every))
+    assert all(catalog.owner_of(option) == plugin for plugin, options in catalog.OPTIONS.items() for option in options)
+
+
+@pytest.mark.parametrize("option", ["mcp_allowed_origins", "mcp_session_idle_timeout", "drain_seconds"])
+def test_an_option_of_a_plugin_that_is_not_installed_names_what_to_install(option: str) -> None:
+    complaint, _ = unknown_option(option, f"argument {option}", [], {})
+    assert f"pip install {catalog.DISTRIBUTION_PREFIX}{catalog.owner_of(option)}" in complaint
