@@ -246,15 +246,17 @@ async def test_a_closed_session_makes_room(build, kit):
 
 
 async def test_an_idle_session_ends(build, kit):
+    nexus = build(mcp_session_idle_timeout=0.2)
     async with (
-        kit.serving(build(mcp_session_idle_timeout=0.2)) as address,
+        kit.serving(nexus) as address,
         httpx2.AsyncClient(headers=kit.accept) as http,
     ):
         opened = await http.post(address, json=kit.initialize())
         headers = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         assert (await http.post(address, json=ping, headers=headers)).status_code == 200
-        await asyncio.sleep(0.5)
+        transport = await nexus.channel("mcp")._transport()
+        await kit.until(lambda: transport.sessions == 0)
         assert (await http.post(address, json=ping, headers=headers)).status_code == 404
 
 
