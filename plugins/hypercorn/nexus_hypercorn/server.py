@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from nexus_hypercorn import internals
 from nexus_hypercorn.drain import Drain
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class HypercornServer:
 
     async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; then close the ports, let connections finish, end what is left."""
+        internals.check()
         async with asyncio.TaskGroup() as group:
             for listener in listeners:
                 group.create_task(self._serve(listener, stop), name=f"hypercorn-{listener.channels[0]}")
@@ -49,7 +51,7 @@ class HypercornServer:
             await stop.wait()
             # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
             await drain.drain(self._settings.drain_seconds)
-            asyncio.get_running_loop().call_later(CLOSING_SECONDS, _abort_connections, drain)
+            asyncio.get_running_loop().call_later(CLOSING_SECONDS, internals.abort_connections, drain)
 
         await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
 
@@ -72,19 +74,6 @@ class HypercornServer:
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
             graceful_timeout=2 * CLOSING_SECONDS,
         )
-
-
-def _abort_connections(app: Drain) -> None:
-    """Cut the connections that are still there: hypercorn waits for each until its last byte is read (0.18).
-
-    It keeps no list of them, but each is served by a task whose frame names its application and its writer.
-    """
-    for task in asyncio.all_tasks():
-        work = task.get_coro()
-        if getattr(work, "__qualname__", "") == "worker_serve.<locals>._server_callback":
-            names = getattr(getattr(work, "cr_frame", None), "f_locals", {})
-            if getattr(names.get("app"), "app", None) is app:
-                names["writer"].transport.abort()
 
 
 def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
