@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ACCEPT_BACKLOG = 1024
 """Connections that the kernel keeps waiting while the loop is busy."""
 
+LONGEST_USER_TIMEOUT = 2**31 - 1
+"""Milliseconds that the kernel takes for TCP_USER_TIMEOUT."""
+
 CLOSING_SECONDS = 1.0
 """How long hypercorn gets at the end to close its connections by itself."""
 
@@ -59,7 +62,8 @@ class HypercornServer:
         from hypercorn.config import Config
 
         log = logging.getLogger("nexus.server")
-        log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
         for bound in listener.sockets:
             _notice_lost_peers(bound, self._settings.send_timeout)
         return Config.from_mapping(
@@ -84,4 +88,5 @@ def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
     """
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
+        milliseconds = min(max(1, int(seconds * 1000)), LONGEST_USER_TIMEOUT)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -23,6 +23,12 @@ async def test_keep_alive(serve, raw):
         assert b'"/%d"' % number in await connection.read(b"}")
 
 
+async def test_the_longest_time_limits(serve, raw):
+    year = 31_536_000
+    url = await serve(send_timeout=year, keep_alive_timeout=year, websocket_ping_interval=year)
+    assert b" 200 " in await raw(url).ask(GET % b"a", b"}")
+
+
 async def test_idle_connections_are_closed(serve, raw, no_connection_left):
     connection = raw(await serve(keep_alive_timeout=0.2))
     await connection.send(GET % b"a")

@@ -344,6 +344,8 @@ def test_options_from_a_configuration_object():
     assert settings(mcp_config={"port": 4002}).mcp_port == 4002
     with pytest.raises(ConfigurationError, match="max_concurrent_sessions"):
         settings(max_concurrent_sessions=0)
+    with pytest.raises(ConfigurationError, match="mcp_config: must be a mapping"):
+        settings(mcp_config="mcp.json")
 
 
 async def test_a_long_silent_call_sends_signs_of_life(build, kit, monkeypatch):
