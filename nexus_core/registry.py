@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.functions import FunctionWorkflow
 from nexus_core.stages import unknown_workflow
@@ -112,4 +113,12 @@ def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         value = metadata.get(key, ())
         if isinstance(value, str) or not all(isinstance(each, str) for each in value):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
+    for key in ("description", "category"):
+        if not isinstance(metadata.get(key), str | None):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
+    for key in metadata.keys() - {"expected_parameters"}:  # those may hold Python types
+        try:
+            jsontext.encode(metadata[key])
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"{name}: metadata[{key!r}] can't be shown to callers: {exc}.") from None
     return metadata
