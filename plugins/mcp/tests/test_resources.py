@@ -161,6 +161,18 @@ async def test_listeners_without_session_hear_of_a_run_that_ends(build, kit, see
 
 
 @pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+@pytest.mark.parametrize("uri", ["nexus://sessions/a", "file:///etc/passwd", "nexus://workflows/" + "a" * 500])
+async def test_what_never_changes_can_not_be_subscribed(build, kit, uri):
+    nexus = build()
+    async with kit.serving(nexus) as address, kit.connected(address, "legacy") as client:
+        with pytest.raises(MCPError) as caught:
+            await client.subscribe_resource(uri)
+        assert caught.value.error.code == -32602
+        assert len(caught.value.error.data["uri"]) <= 512
+        assert not (await nexus.channel("mcp")._transport()).server.announcements._subscribers
+
+
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
 async def test_subscribed_sessions_hear_of_a_replaced_workflow(build, kit):
     heard = []
 
