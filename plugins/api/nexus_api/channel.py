@@ -9,9 +9,10 @@ from nexus_core.asgi import local_path, send_error
 from nexus_core.errors import MethodNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from nexus_api.settings import ApiSettings
     from nexus_core import Nexus
@@ -45,8 +46,6 @@ class ApiChannel(Channel):
 
 def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
-    from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation, runs, workflows
@@ -55,19 +54,17 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api.websocket import WebSocketCalls
 
     execute = Execute(nexus, settings.event_heartbeat)
-    app = Starlette(
-        routes=[
+    routes = _Routes(
+        [
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
             *workflows.routes(nexus),
             *runs.routes(nexus, settings.event_heartbeat),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
             *documentation.routes(nexus),
-        ],
-        exception_handlers={HTTPException: _http_error, NexusError: _nexus_error},
+        ]
     )
-    app.router.redirect_slashes = False  # it would build the address from the Host header
     checked = OriginCheck(
-        _CallsFirst(execute, app), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
+        _CallsFirst(execute, routes), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
     )
     return _compressed(_shared(checked, settings), settings)
 
@@ -125,6 +122,27 @@ class _CallsFirst:
                     scope["path_params"] = {"name": name}
                     return self._execute(scope, receive, send)
         return self._others(scope, receive, send)
+
+
+class _Routes:
+    """The routing table, with problem details for what goes wrong in it.
+
+    A whole Starlette application would answer unforeseen exceptions itself, in plain text, and pass them on as well.
+    Here they reach the guard in front, as those of every other channel do.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        from starlette.exceptions import HTTPException
+        from starlette.middleware.exceptions import ExceptionMiddleware
+        from starlette.routing import Router
+
+        # Redirecting would build the address from the Host header.
+        router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(router, {HTTPException: _http_error, NexusError: _nexus_error})
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope["app"] = self  # only inside an application does the router raise what it can't route
+        return self._app(scope, receive, send)
 
 
 class _Answer:
