@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
 
-COMPRESS_FROM = 1024
-"""Bytes below which compressing an answer costs more than it saves."""
-
 
 class ApiChannel(Channel):
     """REST, WebSocket and event streams under ``/api``, the documentation under ``/docs``."""
@@ -49,6 +46,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation, runs, workflows
+    from nexus_api.compression import compressed
     from nexus_api.execute import Execute
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
@@ -66,7 +64,8 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     checked = OriginCheck(
         _CallsFirst(execute, routes), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
     )
-    return _compressed(_shared(checked, settings), settings)
+    shared = _shared(checked, settings)
+    return compressed(shared, settings.compression_level) if settings.compression_level else shared
 
 
 def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
@@ -82,25 +81,6 @@ def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
                        "traceparent", "tracestate"],
         expose_headers=["Retry-After", "Preference-Applied", "Location"],
     )  # fmt: skip
-
-
-def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
-    if settings.compression_level == 0:
-        return app
-    from starlette_compress import CompressMiddleware
-
-    level = settings.compression_level
-    compress = CompressMiddleware(
-        app, minimum_size=COMPRESS_FROM, gzip_level=level, brotli_quality=level, zstd_level=level
-    )
-
-    def compress_if_asked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        for name, _ in scope["headers"]:
-            if name == b"accept-encoding":
-                return compress(scope, receive, send)
-        return app(scope, receive, send)
-
-    return compress_if_asked
 
 
 class _CallsFirst:
