@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.functions import FunctionWorkflow
+from nexus_core.options import MAX_SECONDS
 from nexus_core.stages import unknown_workflow
 from nexus_core.workflow import Workflow, WorkflowAdapter, check_name
 
@@ -84,6 +85,7 @@ class Registry:
         if isinstance(target, Workflow):
             if target.name != name:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
+            _checked(name, target.metadata)
             return target
         for adapter in self._adapters:
             if _adapts(adapter, target):
@@ -107,8 +109,11 @@ def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
 
 def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     timeout = metadata.get("timeout")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
-        raise ConfigurationError(f"{name}: metadata['timeout'] must be a number of seconds above 0.")
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
+        raise ConfigurationError(
+            f"{name}: metadata['timeout'] must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}."
+        )
     for key in ("tags", "required_permissions"):
         value = metadata.get(key, ())
         if isinstance(value, str) or not all(isinstance(each, str) for each in value):
