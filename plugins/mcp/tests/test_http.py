@@ -103,8 +103,21 @@ async def test_this_machines_own_names_are_answered(raw, kit, host):
     assert (await raw.post(kit.initialize(), host=host, origin=f"http://{host}")).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["192.0.2.7:3001", "[2001:db8::7]", "app.localhost:3001"])
+async def test_names_that_can_not_be_rebound_are_answered_and_pages_from_elsewhere_may_not_call(raw, kit, host):
+    assert (await raw.post(kit.initialize(), host=host)).status_code == 200
+    assert (await raw.post(kit.initialize(), origin=f"http://{host}")).status_code == 403
+    assert (await raw.post(kit.initialize(), host=host, origin=f"http://{host}")).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["", "localhost.evil.example", "127.0.0.1.evil.example", "0x7f.1", "xlocalhost"])
+async def test_names_that_only_look_like_it_are_not(raw, kit, host):
+    assert (await raw.post(kit.initialize(), host=host)).status_code in (400, 421)
+
+
 @pytest.mark.parametrize(
-    "origin", ["null", "file://", "http://localhost.evil.example", "http://127.0.0.1@evil.example"]
+    "origin",
+    ["null", "file://", "http://localhost.evil.example", "http://127.0.0.1@evil.example", "http://[", "http://"],
 )
 async def test_odd_origins_are_refused(raw, kit, origin):
     assert (await raw.post(kit.initialize(), origin=origin)).status_code == 403
@@ -120,6 +133,17 @@ async def test_hosts_and_origins_can_be_allowed(build, kit):
             ({"origin": "https://app.example.com"}, 200),
             ({"origin": "http://app.example.com"}, 403),
         ):
+            assert (await http.post(address, json=kit.initialize(), headers=headers)).status_code == status, headers
+
+
+async def test_any_host_is_not_any_origin(build, kit):
+    async with kit.serving(build(mcp_allowed_hosts=["*"])) as address, httpx2.AsyncClient(headers=kit.accept) as http:
+        for host, origin, status in (
+            ("mcp.example.com", None, 200),
+            ("mcp.example.com", "https://mcp.example.com", 200),
+            ("mcp.example.com", "https://evil.example", 403),
+        ):
+            headers = {"host": host} | ({"origin": origin} if origin else {})
             assert (await http.post(address, json=kit.initialize(), headers=headers)).status_code == status, headers
 
 
