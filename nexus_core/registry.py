@@ -25,14 +25,15 @@ class Registry:
     """Workflows by name.
 
     Args:
-        adapters: Asked in turn what an object is; plain callables come last.
+        adapters: Returns who is asked in turn what an object is; plain callables come last.
         threads: Where sync functions run.
         changed: Called with the name and whether it is there now, after each change.
     """
 
     def __init__(
-        self, adapters: Sequence[WorkflowAdapter], threads: DaemonThreads, changed: Callable[[str, bool], None]
-    ) -> None:
+        self, adapters: Callable[[], Sequence[WorkflowAdapter]], threads: DaemonThreads,
+        changed: Callable[[str, bool], None],
+    ) -> None:  # fmt: skip
         self._adapters = adapters
         self._threads = threads
         self._changed = changed
@@ -87,12 +88,13 @@ class Registry:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
             _checked(name, target.metadata)
             return target
-        for adapter in self._adapters:
+        adapters = self._adapters()
+        for adapter in adapters:
             if _adapts(adapter, target):
                 return adapter.adapt(name, target, metadata)
         if callable(target):
             return FunctionWorkflow(name, target, metadata, self._threads)
-        known = ", ".join(["functions", *(adapter.name for adapter in self._adapters)])
+        known = ", ".join(["functions", *(adapter.name for adapter in adapters)])
         raise ConfigurationError(
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
             f"installed plugins know {known}."
