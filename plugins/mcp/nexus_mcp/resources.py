@@ -67,13 +67,13 @@ async def read(nexus: Nexus, uri: str) -> dict[str, Any]:
 
 
 def check_subscription(uri: str) -> None:
-    """Let pass what may be the URI of a workflow or a run, there or not: a session keeps it.
+    """Let pass what may be a resource, there or not: a session keeps its URI in memory.
 
     Raises:
-        NotFound: It is another.
+        NotFound: It is too long for one.
     """
-    if not uri.startswith((WORKFLOWS, RUNS)) or len(uri) > LONGEST:
-        raise _naming(uri, NotFound(f"Only resources whose URI begins with {WORKFLOWS} or {RUNS} tell of changes."))
+    if len(uri) > LONGEST:
+        raise _naming(uri, NotFound("There is no such resource."))
 
 
 def _naming(uri: str, exc: NotFound) -> NotFound:

@@ -161,9 +161,8 @@ async def test_listeners_without_session_hear_of_a_run_that_ends(build, kit, see
 
 
 @pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
-@pytest.mark.parametrize("uri", ["nexus://sessions/a", "file:///etc/passwd", "nexus://workflows/" + "a" * 500])
-async def test_what_never_changes_can_not_be_subscribed(build, kit, uri):
-    nexus = build()
+async def test_subscriptions_do_not_fill_the_memory(build, kit):
+    nexus, uri = build(), "nexus://workflows/" + "a" * 500
     async with kit.serving(nexus) as address, kit.connected(address, "legacy") as client:
         with pytest.raises(MCPError) as caught:
             await client.subscribe_resource(uri)
