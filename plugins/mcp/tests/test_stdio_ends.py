@@ -178,9 +178,9 @@ def test_a_client_that_never_reads_fills_no_memory(start, kind):
     sent = server.flood(call(1, "blob", size=200_000) if kind == "calls" else b"rubbish\n" * 100)
     assert sent > 10
     assert server.resident_megabytes() - before < 100
-    server.process.stdout.close()  # it is not read while the process ends either
     server.process.terminate()
-    assert server.process.wait(10) == 0
+    assert server.process.wait(10) == 0  # nor is anything read while it ends
+    server.process.stdout.close()
 
 
 def test_a_client_that_reads_late_gets_every_answer(start):
