@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
@@ -58,15 +59,18 @@ class StdioTransport:
         self._limit = max_line_bytes
         self._unanswered: set[str] = set()
         self._written = asyncio.Event()
-        self._is_left = False
         self._incoming, self._requests = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         self._answers, self._outgoing = anyio.create_memory_object_stream[SessionMessage](0)
         self._refusals = self._answers.clone()
 
     async def serve(self, server: McpServer, grace: float) -> None:
-        """Serve the client until it closes its side; what runs then gets ``grace`` seconds to be answered."""
+        """Serve the client until it closes its side; what runs then gets ``grace`` seconds to be answered.
+
+        A client that reads no more is served no more: whatever it still sends, nobody would hear the answer.
+        """
         writing = asyncio.create_task(self._write())
         reading = asyncio.create_task(self._read(server, grace))
+        writing.add_done_callback(lambda _: reading.cancel())
         try:
             await server.run(self._requests, self._answers, server.create_initialization_options())
         finally:
@@ -121,7 +125,7 @@ class StdioTransport:
         return self._outgoing.statistics().tasks_waiting_send < UNREAD_ANSWERS
 
     def _are_all_answered(self) -> bool:
-        return self._is_left or not self._unanswered
+        return not self._unanswered
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds that may change with each message that is written."""
@@ -131,7 +135,8 @@ class StdioTransport:
 
     async def _refuse(self, code: int, exc: NexusError) -> None:
         error = ErrorData(code=code, message=exc.message, data=exc.problem())
-        await self._refusals.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+        with suppress(anyio.BrokenResourceError):  # the client reads no more
+            await self._refusals.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=None, error=error)))
 
     async def _write(self) -> None:
         async with self._outgoing:
@@ -141,12 +146,10 @@ class StdioTransport:
                 try:
                     await self._threads.call(_write_all, self._writer, text.encode() + b"\n")
                 except OSError:
-                    break  # the client is gone; its input ends too
+                    return  # the client reads no more
                 if isinstance(message, (JSONRPCResponse, JSONRPCError)):
                     self._unanswered.discard(str(message.id))
                 self._written.set()
-        self._is_left = True
-        self._written.set()
 
 
 def _write_all(writer: BinaryIO, data: bytes) -> None:

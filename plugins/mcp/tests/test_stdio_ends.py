@@ -183,6 +183,17 @@ def test_a_client_that_never_reads_fills_no_memory(start, kind):
     server.process.stdout.close()
 
 
+@pytest.mark.parametrize("sent", [b"rubbish\n", call(1, "nap", seconds=60)], ids=["rubbish", "call"])
+def test_a_client_that_reads_no_more_is_served_no_more(start, sent):
+    server = start()
+    server.process.stdout.close()
+    server.send(sent, call(2, "noisy", a=1))
+    assert server.process.wait(10) == 0
+    errors = server.process.stderr.read()
+    assert b"Traceback" not in errors
+    assert b"never retrieved" not in errors
+
+
 def test_a_client_that_reads_late_gets_every_answer(start):
     server = start(max_concurrent_workflows=5, max_concurrent_sessions=1)
     calls = [call(number, "blob", size=50_000) for number in range(100)]
