@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import types
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from pydantic import ValidationError as PydanticError
+from pydantic.fields import FieldInfo
 
 from nexus_core.context import Context
 from nexus_core.errors import ConfigurationError, ValidationError
 from nexus_core.schema.expected import from_expected_parameters
-from nexus_core.schema.hints import Hints
+from nexus_core.schema.hints import Convert, Hints
 from nexus_core.schema.report import pointer, printable, summary
 from nexus_core.schema.validation import MAX_ERRORS
-from nexus_core.threads import DaemonThreads, is_async
+from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
 from nexus_core.workflow import Workflow
 
 _STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
@@ -45,6 +47,8 @@ class FunctionWorkflow(Workflow):
         self._converters = {} if expected else signature.converters
         self._convert_rest = None if expected else signature.convert_rest
         self._converts = any((self._convert_rest, *self._converters.values()))
+        self._fields = signature.fields
+        self._serialize = signature.serialize
         self._context_name = signature.context_name
         self._positional = signature.positional_only
         self._is_async = is_async(function)
@@ -69,8 +73,10 @@ class FunctionWorkflow(Workflow):
             if convert is not None:
                 try:
                     prepared[name] = convert(prepared[name])
-                except (PydanticError, msgspec.ValidationError, ValueError, TypeError, OverflowError) as exc:
+                except (PydanticError, msgspec.ValidationError, OverflowError) as exc:
                     errors += _conversion_errors(name, exc)
+                except (*ENDS_PROCESS, asyncio.CancelledError) as exc:
+                    raise RuntimeError(f"the check of {name} raised {exc!r}") from exc
         if errors:
             raise ValidationError(summary(errors), errors=errors[:MAX_ERRORS])
         return prepared
@@ -78,50 +84,65 @@ class FunctionWorkflow(Workflow):
     async def run(self, params: dict[str, Any], context: Context) -> Any:
         """Call the function; collect the items of a stream."""
         arguments = dict(params)
+        for name, field in self._fields.items():
+            if name not in params:
+                arguments[name] = field.get_default(call_default_factory=True, validated_data=params)
         if self._context_name is not None:
             arguments[self._context_name] = context
         positional = [arguments.pop(name, default) for name, default in self._positional]
         if self.streams:
             return await self._collect(positional, arguments, context)
         if self._is_async:
-            return await self._function(*positional, **arguments)
-        value = await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
-        return await value if inspect.isawaitable(value) else value
+            value = await self._function(*positional, **arguments)
+        else:
+            value = await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
+            if inspect.isawaitable(value):
+                value = await value
+        return value if self._serialize is None else self._serialize(value)
 
     async def _collect(self, positional: list[Any], arguments: dict[str, Any], context: Context) -> msgspec.Raw:
         """Publish each item as it comes and return them all as one JSON array."""
         items: list[bytes] = []
+        serialize = self._serialize
+
+        def keep(item: Any) -> int:
+            items.append(context.output(item if serialize is None else serialize(item)))
+            return len(items)
+
         if self._is_async:
             stream = self._function(*positional, **arguments)
         else:
             stream = await self._threads.run(
-                context.run.outlives, _drain, self._function, positional, arguments, context, items.append
+                context.run.outlives, _drain, self._function, positional, arguments, context, keep
             )
         if stream is not None:
             try:
                 async for item in stream:
-                    items.append(context.output(item))
-                    if len(items) % BREATH == 0:
+                    if keep(item) % BREATH == 0:
                         await asyncio.sleep(0)
             finally:
-                await stream.aclose()
+                if hasattr(stream, "aclose"):
+                    await stream.aclose()
         return msgspec.Raw(b"[" + b",".join(items) + b"]")
 
 
 def _drain(
     function: Callable[..., Any], positional: list[Any], arguments: dict[str, Any], context: Context,
-    keep: Callable[[bytes], None],
+    keep: Callable[[Any], int],
 ) -> Any:  # fmt: skip
-    """Take every item of a sync stream. An async one, out of a sync decorator, is returned for the event loop."""
+    """Take every item of a sync stream. An async one, out of a sync function, is returned for the event loop."""
     stream = function(*positional, **arguments)
     if hasattr(stream, "__aiter__"):
         return stream
-    for number, item in enumerate(stream, 1):
-        if context.cancelled:
-            break
-        keep(context.output(item))
-        if number % BREATH == 0:
-            context.catch_up()
+    try:
+        for item in stream:
+            if context.cancelled:
+                break
+            if keep(item) % BREATH == 0:
+                context.catch_up()
+    finally:
+        if hasattr(stream, "close"):
+            stream.close()  # now and here: an exception would keep it from ending
     return None
 
 
@@ -144,7 +165,9 @@ class _Signature:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError) as exc:
             raise ConfigurationError(f"{name}: {function!r} can't be called as a workflow: {exc}") from None
-        hints = self._resolve(function)
+        implementation = _implementation(function)
+        hints = self._resolve(implementation)
+        hints |= {p.name: p.annotation for p in parameters if p.name not in hints and _is_hint(p.annotation)}
         self.context_name = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
         inputs = [p for p in parameters if p.name != self.context_name]
         if any(p.kind is p.VAR_POSITIONAL for p in inputs):
@@ -152,24 +175,19 @@ class _Signature:
         self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
         self._rest = next((p for p in inputs if p.kind is p.VAR_KEYWORD), None)
         self.positional_only = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY]
-        self.description, self._descriptions = _docstring(function)
+        self.fields = {p.name: field for p in self._named if (field := _field(hints.get(p.name), p.default))}
+        self.description, self._descriptions = _docstring(function, implementation)
         try:
             self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
         except ConfigurationError as exc:
             raise ConfigurationError(f"{name}: {exc}") from None
         self.converters = {p.name: self._hints.converter(p.name) for p in self._named}
         self.convert_rest = self._hints.converter(self._rest.name) if self._rest else None
-        target = inspect.unwrap(function)
-        self.streams = inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
+        self.streams = _is_stream(function, implementation, hints.get("return"))
         self.input_schema = self._input_schema()
-        self.output_schema = self._output_schema(hints.get("return"))
+        self.output_schema, self.serialize = self._output(hints.get("return"))
 
-    def _resolve(self, function: Callable[..., Any]) -> dict[str, Any]:
-        target = inspect.unwrap(getattr(function, "func", function))
-        if inspect.isclass(target):
-            target = target.__init__
-        elif not inspect.isroutine(target):
-            target = type(target).__call__
+    def _resolve(self, target: Callable[..., Any]) -> dict[str, Any]:
         names = {}
         if inspect.isfunction(target) or inspect.ismethod(target):
             names = dict(inspect.getclosurevars(target).nonlocals)
@@ -190,20 +208,30 @@ class _Signature:
             schema.pop("title", None)
             if text := self._descriptions.get(parameter.name):
                 schema.setdefault("description", text)
-            if parameter.default is _EMPTY:
+            default = self._default(parameter)
+            if default is _EMPTY:
                 required.append(parameter.name)
-            elif (default := _json_default(parameter.default)) is not ...:
-                schema["default"] = default
+            elif (shown := _json_default(default)) is not ...:
+                schema["default"] = shown
             properties[parameter.name] = schema
         rest = self._hints.schemas[self._rest.name] if self._rest else False
         schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": rest}
         return schema | ({"$defs": self._hints.definitions} if self._hints.definitions else {})
 
-    def _output_schema(self, hint: Any) -> dict[str, Any] | None:
+    def _default(self, parameter: inspect.Parameter) -> Any:
+        field = self.fields.get(parameter.name)
+        if field is None:
+            return parameter.default
+        if field.is_required():
+            return _EMPTY
+        return ... if field.default_factory else field.default
+
+    def _output(self, hint: Any) -> tuple[dict[str, Any] | None, Convert | None]:
+        """Return the result's schema and what has to be done for it to fit."""
         if self.streams:
             hint = get_args(hint)[0] if get_origin(hint) in _STREAMS and get_args(hint) else Any
         if hint in (None, Any, type(None), object) and not self.streams:
-            return None
+            return None, None
         try:
             hints = Hints({"return": hint}, "serialization")
         except ConfigurationError as exc:
@@ -211,7 +239,8 @@ class _Signature:
         schema = dict(hints.schemas["return"])
         if self.streams:
             schema = {"type": "array", "items": schema}
-        return schema | ({"$defs": hints.definitions} if hints.definitions else {})
+        schema |= {"$defs": hints.definitions} if hints.definitions else {}
+        return schema, hints.serializer("return")
 
     def expected_schema(self, expected: Mapping[str, Any]) -> dict[str, Any]:
         """Return the schema of ``expected_parameters``. What the function has no default for must be given."""
@@ -221,7 +250,7 @@ class _Signature:
             if name not in known and self._rest is None:
                 raise ConfigurationError(f"{self._name}: expected_parameters names {name!r}; the function does not.")
         for parameter in self._named:
-            if parameter.default is not _EMPTY:
+            if self._default(parameter) is not _EMPTY:
                 continue
             if parameter.name not in expected:
                 raise ConfigurationError(f"{self._name}: expected_parameters lacks the parameter {parameter.name!r}.")
@@ -230,14 +259,45 @@ class _Signature:
         return schema
 
 
+def _implementation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that is behind decorators, partial calls, a class or a callable object."""
+    target = inspect.unwrap(function)
+    while isinstance(target, functools.partial):
+        target = inspect.unwrap(target.func)
+    if inspect.isclass(target):
+        return target.__init__
+    return target if inspect.isroutine(target) else inspect.unwrap(type(target).__call__)
+
+
+def _is_stream(function: Callable[..., Any], implementation: Callable[..., Any], returned: Any) -> bool:
+    if inspect.iscoroutinefunction(function):  # it may be a decorator that collects a stream's items
+        return False
+    is_generator = inspect.isasyncgenfunction(implementation) or inspect.isgeneratorfunction(implementation)
+    return is_generator or (get_origin(returned) or returned) in _STREAMS
+
+
+def _is_hint(annotation: Any) -> bool:
+    return annotation is not _EMPTY and not isinstance(annotation, str)
+
+
 def _hint(hint: Any, parameter: inspect.Parameter) -> Any:
     """Return the parameter's hint; a default of None makes it optional, as readers of the code expect."""
+    if isinstance(parameter.default, FieldInfo):
+        return Annotated[hint, parameter.default]
     # Not `hint | None`: a hint may be a string, or a type without that operator.
     return Union[hint, None] if parameter.default is None and hint is not Any else hint  # noqa: UP007
 
 
+def _field(hint: Any, default: Any) -> FieldInfo | None:
+    """Return pydantic's ``Field(...)`` that gives a parameter its default, if one does."""
+    if isinstance(default, FieldInfo):
+        return default
+    found = hint.__metadata__ if get_origin(hint) is Annotated and default is _EMPTY else ()
+    return next((each for each in found if isinstance(each, FieldInfo) and not each.is_required()), None)
+
+
 def _is_context(hint: Any) -> bool:
-    if get_origin(hint) in (Union, types.UnionType):
+    if get_origin(hint) in (Annotated, Union, types.UnionType):
         return any(_is_context(arg) for arg in get_args(hint))
     return isinstance(hint, type) and issubclass(hint, Context)
 
@@ -251,13 +311,19 @@ def _json_default(value: Any) -> Any:
         return ...
 
 
-def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+def _docstring(function: Callable[..., Any], implementation: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     """Return a docstring's own text and what it says of each parameter (Google, NumPy and Sphinx style)."""
-    text = inspect.getdoc(function) if inspect.isroutine(inspect.unwrap(function)) else inspect.getdoc(type(function))
-    if not text:
-        return "", {}
     from docstring_parser import parse
 
-    parsed = parse(text)
-    parts = [part for part in (parsed.short_description, parsed.long_description) if part]
-    return "\n\n".join(parts), {p.arg_name: p.description for p in parsed.params if p.description}
+    outer = inspect.unwrap(function)
+    texts = [inspect.getdoc(outer if inspect.isclass(outer) else type(outer)), implementation.__doc__]
+    if inspect.isroutine(outer) or isinstance(outer, functools.partial):
+        texts = [inspect.getdoc(implementation)]
+    description = ""
+    parameters: dict[str, str] = {}
+    for text in filter(None, texts):
+        parsed = parse(inspect.cleandoc(text))
+        parts = [part for part in (parsed.short_description, parsed.long_description) if part]
+        description = description or "\n\n".join(parts)
+        parameters |= {p.arg_name: p.description for p in parsed.params if p.description}
+    return description, parameters

@@ -1,4 +1,4 @@
-"""JSON Schema, and conversion from JSON's types, for Python type hints.
+"""JSON Schema, and conversion from and to JSON's types, for Python type hints.
 
 pydantic does the work for everything it knows. A hint with a msgspec struct anywhere in it goes to msgspec, which
 knows dataclasses, enums and the rest as well and asks pydantic about models and other types inside.
@@ -6,24 +6,35 @@ knows dataclasses, enums and the rest as well and asks pydantic about models and
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import sys
 import types
-import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from math import ceil
+from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
 import msgspec
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic import ValidationError as PydanticError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.schema.parts import (
+    decodes_bytes,
+    ignored_by_msgspec,
+    is_pydantic_dataclass,
+    is_written_by_pydantic,
+    needs_msgspec,
+)
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import BytesSchema, DataclassSchema, ModelSchema
 
 Convert = Callable[[Any], Any]
 _REF = "#/$defs/{model}"
 _UNIONS = (Union, types.UnionType)
+_CONFIG = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64", ser_json_inf_nan="constants")
+"""How values are read and written that are not in a model, which has a configuration of its own."""
 
 
 class Hints:
@@ -48,28 +59,24 @@ class Hints:
         self._models: dict[type, TypeAdapter[Any]] = {}
         self.schemas: dict[str, dict[str, Any]] = {}
         self.definitions: dict[str, Any] = {}
-        structs = {name: hint for name, hint in self._hints.items() if self._is_for_msgspec(name, hint)}
+        structs = {name: hint for name, hint in self._hints.items() if _is_for_msgspec(name, hint)}
         self._use_pydantic({name: hint for name, hint in self._hints.items() if name not in structs})
         self._structs = structs
         self._use_msgspec(structs)
 
-    def _is_for_msgspec(self, name: str, hint: Any) -> bool:
-        try:
-            return _needs_msgspec(hint)
-        except NameError as exc:
-            raise _no_json_form(name, hint, exc) from None
-
     def _use_pydantic(self, hints: Mapping[str, Any]) -> None:
         for name, hint in hints.items():
             try:
-                self._adapters[name] = TypeAdapter(hint)
+                self._adapters[name] = _adapter(hint)
             except (PydanticSchemaGenerationError, PydanticUserError, TypeError, ImportError) as exc:
                 raise _no_json_form(name, hint, exc) from None
         if not self._adapters:
             return
         try:
             schemas, document = TypeAdapter.json_schemas(
-                [(name, self._mode, adapter) for name, adapter in self._adapters.items()], ref_template=_REF
+                [(name, self._mode, adapter) for name, adapter in self._adapters.items()],
+                ref_template=_REF,
+                schema_generator=_JsonSchema,
             )
         except (PydanticUserError, TypeError) as exc:
             wrong = _first_failing(hints, lambda name: self._adapters[name].json_schema(mode=self._mode))
@@ -115,7 +122,7 @@ class Hints:
 
     def _convert_model(self, cls: type, value: Any) -> Any:
         try:
-            return self._model(cls).validate_python(value)
+            return _validated(self._model(cls), value)
         except PydanticError as exc:  # its own text repeats the value
             raise ValueError("; ".join(each["msg"] for each in exc.errors(include_input=False)[:3])) from None
 
@@ -123,12 +130,79 @@ class Hints:
         """Return what turns a checked JSON value into the annotated type; None where it is that type already."""
         hint = self._hints[name]
         if name in self._structs:
-            return lambda value: msgspec.convert(value, hint, dec_hook=self._convert_model)
+            return lambda value: msgspec.convert(value, hint, str_keys=True, dec_hook=self._convert_model)
         if _is_json_native(hint):
             return None
         if hint is int or hint is float:
             return hint  # 3.0 is an integer to JSON Schema, and 3 a number
-        return self._adapters[name].validate_python
+        adapter = self._adapters[name]
+        return lambda value: _validated(adapter, value)
+
+    def serializer(self, name: str) -> Convert | None:
+        """Return what pydantic makes of a value on its way out; None where it is written as what it is."""
+        if name in self._structs or not is_written_by_pydantic(self._hints[name]):
+            return None
+        adapter = self._adapters[name]
+        return lambda value: adapter.dump_python(value, mode="json", by_alias=True)
+
+
+class _JsonSchema(GenerateJsonSchema):
+    """Says of bytes that they are base64, as `_CONFIG` does, but not within a model."""
+
+    _models = 0
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        self._models += 1
+        try:
+            return super().model_schema(schema)
+        finally:
+            self._models -= 1
+
+    def dataclass_schema(self, schema: DataclassSchema) -> JsonSchemaValue:
+        has_own_config = is_pydantic_dataclass(schema["cls"])
+        self._models += has_own_config
+        try:
+            return super().dataclass_schema(schema)
+        finally:
+            self._models -= has_own_config
+
+    def bytes_schema(self, schema: BytesSchema) -> JsonSchemaValue:
+        if self._models:
+            return super().bytes_schema(schema)
+        described: JsonSchemaValue = {"type": "string", "contentEncoding": "base64"}
+        if "min_length" in schema:
+            described["minLength"] = ceil(schema["min_length"] * 4 / 3)  # the padding may be left out
+        if "max_length" in schema:
+            described["maxLength"] = ceil(schema["max_length"] / 3) * 4
+        return described
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    """Return pydantic's view of a hint; within a new type, because it takes no configuration for a bare dataclass."""
+    config = None if decodes_bytes(hint) else _CONFIG
+    return TypeAdapter(NewType("Value", hint), config=config)  # type: ignore[arg-type]
+
+
+def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
+    """Return a JSON value as the adapter's type. What is strict takes a date's text and the like from JSON alone."""
+    try:
+        return adapter.validate_python(value)
+    except PydanticError as exc:
+        if any(each["type"] == "float_type" for each in exc.errors(include_url=False, include_input=False)):
+            raise  # from JSON, a number beyond a float's range would be infinite
+        return adapter.validate_json(msgspec.json.encode(value))
+
+
+def _is_for_msgspec(name: str, hint: Any) -> bool:
+    try:
+        if not needs_msgspec(hint):
+            return False
+        ignored = ignored_by_msgspec(hint)
+    except (NameError, TypeError) as exc:
+        raise _no_json_form(name, hint, exc) from None
+    if ignored is not None:
+        raise ConfigurationError(f"The annotation of {name} ({hint!r}) is read by msgspec, which ignores {ignored}.")
+    return True
 
 
 def _first_failing(names: Iterable[str], make_schema: Callable[[str], object]) -> str:
@@ -144,7 +218,9 @@ def _first_failing(names: Iterable[str], make_schema: Callable[[str], object]) -
 
 
 def _no_json_form(name: str, hint: Any, exc: Exception) -> ConfigurationError:
-    reason = str(exc).splitlines()[0]
+    reason = str(exc).splitlines()[0].partition(". Set `arbitrary_types_allowed")[0]
+    if reason.startswith("Encoding objects"):
+        reason = f"{reason}: make what is the default of a field with default_factory"
     return ConfigurationError(f"The annotation of {name} ({hint!r}) has no JSON form: {reason.rstrip(':')}")
 
 
@@ -156,33 +232,7 @@ def _is_json_native(hint: Any) -> bool:
     if origin in (list, *_UNIONS):
         return all(_is_json_native(arg) for arg in args)
     if origin is dict:
-        return args[0] is str and _is_json_native(args[1])
+        return not args or (args[0] is str and _is_json_native(args[1]))
     if origin is Literal:
         return all(isinstance(arg, (str, bool)) for arg in args)
     return False
-
-
-def _needs_msgspec(hint: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    """Whether something that only msgspec takes rightly is somewhere in a hint, in the fields of dataclasses too.
-
-    That is its structs and constraints, bytes (base64, as in results), and `typing.TypedDict` before Python 3.12.
-    """
-    if isinstance(hint, type) and not get_args(hint):
-        if issubclass(hint, (msgspec.Struct, bytes, bytearray)):
-            return True
-        if sys.version_info < (3, 12) and type(hint).__module__ == "typing" and typing.is_typeddict(hint):
-            return True
-        if not dataclasses.is_dataclass(hint) or hint in seen:
-            return False
-        fields = typing.get_type_hints(hint, include_extras=True).values()
-        return any(_needs_msgspec(each, seen | {hint}) for each in fields)
-    if get_origin(hint) is Annotated and any(isinstance(each, msgspec.Meta) for each in hint.__metadata__):
-        return True
-    return any(_needs_msgspec(arg, seen) for arg in _type_arguments(hint))
-
-
-def _type_arguments(hint: Any) -> Sequence[Any]:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return ()
-    return args[:1] if origin is Annotated else (*args, origin) if origin is not None else args

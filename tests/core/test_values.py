@@ -10,6 +10,7 @@ import enum
 import fractions
 import ipaddress
 import json
+import sys
 import typing
 import uuid
 from pathlib import Path
@@ -60,9 +61,35 @@ class Two(msgspec.Struct, tag=True):
     b: int
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
 @dataclasses.dataclass
 class Blob:
     data: bytes
+
+
+@dataclasses.dataclass
+class Upload:
+    name: Annotated[str, pydantic.Field(min_length=2)]
+    data: Annotated[bytes, pydantic.Field(min_length=1, max_length=2)]
+
+
+BlobName = typing.NewType("BlobName", bytes)
+
+
+class Rigid(pydantic.BaseModel, strict=True):
+    day: datetime.date
+    id: uuid.UUID
+    tags: set[str]
+    pair: tuple[int, Level]
+
+
+@pydantic.dataclasses.dataclass
+class Labelled:
+    first_name: str = pydantic.Field(alias="firstName")
+    data: bytes = b""
 
 
 class Plain(typing.TypedDict, total=False):
@@ -72,10 +99,6 @@ class Plain(typing.TypedDict, total=False):
 class Pair(NamedTuple):
     a: int
     b: str
-
-
-class Level(enum.IntEnum):
-    LOW = 1
 
 
 Item = TypeVar("Item")
@@ -103,6 +126,13 @@ BOTH_WAYS: list[tuple[Any, Any]] = [
     (ipaddress.IPv4Address, "1.2.3.4"), (collections.deque[int], [1, 2]), (pydantic.HttpUrl, "http://a.example/"),
     (fractions.Fraction, "1/2"), (decimal.Decimal, "1.50"), (int, 10**30), (float, 1e308),
     (Literal[1, "a", None], None),
+    (Upload, {"name": "ab", "data": "aGk="}), (list[Upload], [{"name": "ab", "data": "aA=="}]), (BlobName, "aGk="),
+    (bytes | str, "aGk="), (bytearray, "aGk="), (pydantic.Base64Bytes, "aGk="), (dict[int, bytes], {"1": "aGk="}),
+    (dict[int, Tree], {"1": {"inner": {"x": 1}, "leaves": []}}),
+    (getattr(typing, "Dict"), {"a": 1}), (getattr(typing, "List"), [1]),  # noqa: B009  (what is checked is the old form)
+    (Rigid, {"day": "2026-01-02", "id": ID, "tags": ["a"], "pair": [1, 1]}),
+    (Labelled, {"firstName": "a", "data": "b"}), (list[Labelled], [{"firstName": "a", "data": ""}]),
+    (Annotated[decimal.Decimal, pydantic.PlainSerializer(float, float)], 1.5),
 ]  # fmt: skip
 
 
@@ -129,6 +159,10 @@ async def test_what_goes_in_comes_out(make: Any, hint: Any, value: Any) -> None:
         (datetime.datetime, "2026-01-02", "/value"), (datetime.datetime, "2026-02-30T00:00:00", "/value"),
         (datetime.datetime, 5, "/value"), (datetime.time, "25:00:00", "/value"), (datetime.timedelta, "P", "/value"),
         (datetime.timedelta, "1 day", "/value"), (uuid.UUID, "x", "/value"), (ipaddress.IPv4Address, "1.2.3", "/value"),
+        (Upload, {"name": "a", "data": "aGk="}, "/value/name"), (Upload, {"name": "ab", "data": ""}, "/value/data"),
+        (Upload, {"name": "ab", "data": "YWJj"}, "/value/data"), (Labelled, {"first_name": "a"}, "/value/firstName"),
+        (Annotated[bytes, pydantic.Field(max_length=1)], "aGk=", "/value"), (list[float], [10**400], "/value/0"),
+        (list[Rigid], [{"day": "2026-02-30", "id": ID, "tags": [], "pair": [1, 1]}], "/value/0/day"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(make: Any, hint: Any, value: Any, pointer: str) -> None:
@@ -158,6 +192,76 @@ class Holder(msgspec.Struct):
 
 class Closed(pydantic.BaseModel, extra="forbid"):
     a: int = 0
+
+
+class Bounded(msgspec.Struct):
+    n: Annotated[int, pydantic.Field(ge=1)]
+
+
+class Doubting(msgspec.Struct):
+    n: Annotated[int, pydantic.AfterValidator(abs)]
+
+
+class Around2(msgspec.Struct):
+    labelled: Labelled
+
+
+class Somewhere(msgspec.Struct):
+    path: Path = Path("a")
+
+
+class PlainBounded(typing.TypedDict):
+    n: Annotated[int, pydantic.Field(ge=1)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "word"),
+    [
+        (Bounded, "msgspec.Meta"), (Doubting, "msgspec.Meta"), (list[Bounded | None], "msgspec.Meta"),
+        (Annotated[list[One], pydantic.Field(min_length=1)], "msgspec.Meta"), (Around2, "pydantic dataclass Labelled"),
+        (Somewhere, "default_factory"),
+    ],
+)  # fmt: skip
+def test_what_would_be_ignored_is_refused(make: Any, hint: Any, word: str) -> None:
+    def take(value):  # type: ignore[no-untyped-def]
+        return None
+
+    take.__annotations__ = {"value": hint}
+    with pytest.raises(ConfigurationError, match=f"take: The annotation of value .*{word}"):
+        make().register("take", take)
+
+
+def test_constraints_in_a_typed_dictionary_hold_or_are_refused(make: Any) -> None:
+    def take(value):  # type: ignore[no-untyped-def]
+        return None
+
+    take.__annotations__ = {"value": PlainBounded}
+    if sys.version_info < (3, 12):
+        with pytest.raises(ConfigurationError, match=r"use typing_extensions\.TypedDict"):
+            make().register("take", take)
+    else:
+        with pytest.raises(ValidationError, match="/value/n"):
+            make().register("take", take).prepare({"value": {"n": 0}})
+
+
+def test_a_description_beside_a_struct_is_no_constraint(make: Any) -> None:
+    def take(value):  # type: ignore[no-untyped-def]
+        return value
+
+    take.__annotations__ = {"value": Annotated[One, pydantic.Field(description="The first.")]}
+    assert make().register("take", take).prepare({"value": {"type": "One", "a": 1}}) == {"value": One(1)}
+
+
+def test_base64_is_described_as_such(make: Any) -> None:
+    def take(value: Upload, other: bytes) -> bytes:
+        return b""
+
+    workflow = make().register("take", take)
+    schema = workflow.input_schema
+    assert schema["properties"]["other"] == {"type": "string", "contentEncoding": "base64"}
+    data = schema["$defs"]["Upload"]["properties"]["data"]
+    assert (data["contentEncoding"], data["minLength"], data["maxLength"]) == ("base64", 2, 4)
+    assert workflow.output_schema == {"type": "string", "contentEncoding": "base64"}
 
 
 def test_a_models_own_checks_inside_a_struct_do_not_repeat_the_value(make: Any) -> None:
