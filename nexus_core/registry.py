@@ -49,10 +49,14 @@ class Registry:
             ConfigurationError: The name is not allowed or taken, or nothing knows the object.
         """
         check_name(name)
+        taken = ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
         if name in self._workflows and not replace:
-            raise ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
+            raise taken
         workflow = self._adapt(name, target, _checked(name, metadata or {}))
-        self._workflows[name] = workflow
+        if replace:
+            self._workflows[name] = workflow
+        elif self._workflows.setdefault(name, workflow) is not workflow:  # by another thread, meanwhile
+            raise taken
         self._changed(name, True)
         return workflow
 
@@ -62,9 +66,8 @@ class Registry:
         Raises:
             WorkflowNotFound: There is none of that name.
         """
-        if name not in self._workflows:
+        if self._workflows.pop(name, None) is None:
             raise unknown_workflow(name, self.names())
-        del self._workflows[name]
         self._changed(name, False)
 
     def get(self, name: str) -> Workflow:

@@ -6,17 +6,20 @@ import asyncio
 import dataclasses
 import datetime
 import functools
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pydantic
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, ValidationError
+from nexus_core import ConfigurationError, Context, Invocation, ValidationError, WorkflowFailed
+from nexus_core.errors import WorkflowNotFound
+from nexus_core.functions import FunctionWorkflow
 from nexus_core.schema.validation import MAX_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 @dataclasses.dataclass
@@ -121,6 +124,150 @@ async def test_methods_and_objects(make: Any) -> None:
     assert await call(nexus, Maker().of_class, a=1) == "Maker 1"
     assert await call(nexus, functools.partial(Maker(), a=3)) == 3
     assert await call(nexus, functools.partial(lambda x, y: [x, y], 1), y=2) == [1, 2]
+
+
+class Counter:
+    """Counts."""
+
+    def __call__(self, n: int) -> Any:
+        """Count.
+
+        Args:
+            n: How far.
+        """
+        yield from range(n)
+
+
+class AsyncCounter:
+    async def __call__(self, n: int) -> Any:
+        for each in range(n):
+            yield each
+
+
+class Model(pydantic.BaseModel):
+    a: int
+
+
+async def test_callable_objects_and_declared_iterators_stream(make: Any) -> None:
+    def declared(n: int) -> Iterator[int]:
+        return iter(range(n))
+
+    async def numbers(n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+
+    def declared_async(n: int) -> AsyncIterator[int]:
+        return numbers(n)
+
+    nexus = make()
+    for target in (
+        Counter(), AsyncCounter(), functools.partial(Counter()), functools.partial(AsyncCounter()), declared,
+        declared_async, functools.partial(functools.partial(numbers)),
+    ):  # fmt: skip
+        assert await call(nexus, target, n=3) == [0, 1, 2]
+        assert nexus.workflows.get("w").streams
+
+
+async def test_a_decorator_that_collects_a_stream(make: Any) -> None:
+    async def numbers(n: int):  # type: ignore[no-untyped-def]
+        for number in range(n):
+            yield number
+
+    @functools.wraps(numbers)
+    async def collected(*args: Any, **kwargs: Any) -> Any:
+        return [each async for each in numbers(*args, **kwargs)]
+
+    nexus = make()
+    assert await call(nexus, collected, n=3) == [0, 1, 2]
+    assert not nexus.workflows.get("w").streams
+
+
+def test_objects_and_partial_calls_are_described_by_what_they_call(make: Any) -> None:
+    nexus = make()
+    counter = nexus.register("counter", Counter())
+    assert (counter.description, counter.input_schema["properties"]["n"]["description"]) == ("Counts.", "How far.")
+    partial = nexus.register("partial", functools.partial(Maker(), a=3))
+    assert partial.description == "Call it."
+
+
+def test_a_class_is_called_with_its_signature(make: Any) -> None:
+    assert make().register("model", Model).input_schema["properties"] == {"a": {"type": "integer"}}
+
+
+async def test_pydantics_fields_give_defaults_and_limits(make: Any) -> None:
+    def work(
+        a: int = pydantic.Field(5, ge=1), /, *, b: Annotated[list[int], pydantic.Field(default_factory=list)],
+        c: int = pydantic.Field(),
+    ) -> list[Any]:  # fmt: skip
+        b.append(a)
+        return [a, b, c]
+
+    nexus = make()
+    for _ in range(2):
+        assert await call(nexus, work, c=1) == [5, [5], 1]
+    schema = nexus.workflows.get("w").input_schema
+    assert schema["required"] == ["c"]
+    assert schema["properties"]["a"] == {"type": "integer", "minimum": 1, "default": 5}
+    with pytest.raises(ValidationError, match="/a: expected at least 1"):
+        await call(nexus, work, a=0, c=1)
+
+
+async def test_a_context_may_be_annotated_further(make: Any) -> None:
+    def work(context: Annotated[Context, "the run"]) -> str:
+        return context.workflow
+
+    assert await call(make(), work) == "w"
+
+
+async def test_a_sync_stream_that_fails_is_closed_at_once(make: Any) -> None:
+    closed: list[str] = []
+
+    def work() -> Any:
+        try:
+            yield float("nan")
+        finally:
+            closed.append(threading.current_thread().name)
+
+    nexus = make()
+    with pytest.raises(WorkflowFailed) as failed:
+        await call(nexus, work)
+    assert closed == ["nexus-workflow"]
+    assert failed.value.run_id  # held until here: the exception, and with it the stream's frame
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+async def test_a_type_whose_check_would_end_the_process_fails_its_workflow(make: Any, raised: BaseException) -> None:
+    class Strict(pydantic.BaseModel):
+        n: int
+
+        @pydantic.field_validator("n")
+        @classmethod
+        def _check(cls, n: int) -> int:
+            raise raised
+
+    def work(item: Any) -> None: ...
+
+    work.__annotations__ = {"item": Strict}
+    with pytest.raises(WorkflowFailed, match="under the run's id"):
+        await call(make(), work, item={"n": 1})
+
+
+async def test_a_broken_check_tells_the_caller_nothing_of_the_server(make: Any, caplog: Any) -> None:
+    class Broken(pydantic.BaseModel):
+        n: int
+
+        @pydantic.field_validator("n")
+        @classmethod
+        def _check(cls, n: int) -> int:
+            return n + "hunter2"  # type: ignore[operator]
+
+    def work(item: Any) -> None: ...
+
+    work.__annotations__ = {"item": Broken}
+    with pytest.raises(WorkflowFailed) as failed:
+        await call(make(), work, item={"n": 1})
+    assert "unsupported operand" not in str(failed.value.problem())
+    assert "unsupported operand" in caplog.text
 
 
 @dataclasses.dataclass
@@ -232,3 +379,89 @@ async def test_ten_thousand_workflows(make: Any) -> None:
         nexus.register(f"w{number}", work)
     assert len(nexus.list_workflows()) == 10_000
     assert (await nexus.invoke("w9999", {"n": 3})).value == 3
+
+
+async def test_workflows_are_replaced_under_load(make: Any) -> None:
+    nexus = make(max_concurrent_workflows=1000)
+
+    def versions(number: int) -> Callable[[int], list[int]]:
+        def work(n: int) -> list[int]:
+            return [number, n]
+
+        return work
+
+    nexus.register("w", versions(0))
+    replaced = threading.Event()
+
+    def replace() -> None:
+        for number in range(250):
+            nexus.register("w", versions(number), replace=True)
+
+    def replace_all() -> None:
+        threads = [threading.Thread(target=replace) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        replaced.set()
+
+    async with nexus:
+        threading.Thread(target=replace_all).start()
+        while not replaced.is_set():
+            for result in await asyncio.gather(*(nexus.invoke("w", {"n": n}) for n in range(10))):
+                assert result.value[1] in range(10)
+        assert (await nexus.invoke("w", {"n": 1})).value == [249, 1]
+
+
+def test_of_two_threads_that_register_one_name_one_wins(make: Any) -> None:
+    nexus = make()
+    both = threading.Barrier(2, timeout=10)
+
+    class Slow:
+        name = "slow"
+
+        def adapts(self, target: object) -> bool:
+            return isinstance(target, Model)
+
+        def adapt(self, name: str, target: Any, metadata: Any) -> Any:
+            both.wait()
+            return FunctionWorkflow(name, lambda: target.a, metadata, nexus.threads)
+
+    nexus.workflows._adapters = lambda: [Slow()]
+    outcomes: list[str] = []
+
+    def register(a: int) -> None:
+        try:
+            nexus.register("w", Model(a=a))
+            outcomes.append("there")
+        except ConfigurationError as exc:
+            outcomes.append(str(exc))
+
+    threads = [threading.Thread(target=register, args=(a,)) for a in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(outcomes) == ['There is a workflow "w" already; pass replace=True to put another there.', "there"]
+
+
+async def test_a_stream_goes_on_after_its_workflow_is_unregistered(make: Any) -> None:
+    nexus = make()
+    go = asyncio.Event()
+
+    @nexus.workflow
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+        await go.wait()
+        yield 2
+
+    async with nexus:
+        run = nexus.submit(Invocation("stream", {}))
+        async for event in run.follow():
+            if event.type == "workflow.output":
+                break
+        nexus.unregister("stream")
+        with pytest.raises(WorkflowNotFound):
+            await nexus.invoke("stream")
+        go.set()
+        assert (await run.outcome()).value == [1, 2]
