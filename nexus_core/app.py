@@ -333,12 +333,11 @@ class Nexus:
 
         It starts the platform with the server's lifespan, or at the first request where it is mounted.
         """
-        switch = self._switch
 
-        async def start() -> None:
-            await switch.start()
+        async def start() -> ASGIApp:
+            return (await self._switch.start()).app
 
-        return Embedded(lambda: switch.running.app if switch.running else _gone, start, switch.stop)
+        return Embedded(start, self._switch.stop)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[list[Listener]]:
@@ -374,7 +373,3 @@ class Nexus:
     async def session_store(self) -> SessionStore:
         """Return the store of sessions, started with the platform if nobody has started it yet."""
         return (await self._switch.start()).sessions
-
-
-async def _gone(scope: Any, receive: Any, send: Any) -> None:
-    raise ConfigurationError("The platform has been stopped.")

@@ -71,10 +71,7 @@ class Embedded:
     prevents the start is the log's to tell: the application around it must not fail with each request.
     """
 
-    def __init__(
-        self, app: Callable[[], ASGIApp], start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._app = app
+    def __init__(self, start: Callable[[], Awaitable[ASGIApp]], stop: Callable[[], Awaitable[None]]) -> None:
         self._start = start
         self._stop = stop
         self._has_ended = False
@@ -87,22 +84,22 @@ class Embedded:
             await self._lifespan(receive, send)
         elif self._has_ended:
             await _refuse(scope, send, "The platform has been stopped.")
-        elif await self._is_started():
-            await self._app()(scope, receive, send)
+        elif (app := await self._started()) is not None:
+            await app(scope, receive, send)
         else:
             await _refuse(scope, send, "The platform could not be started; the server's log has the reason.")
 
-    async def _is_started(self) -> bool:
+    async def _started(self) -> ASGIApp | None:
         if self._retry_at and time.monotonic() < self._retry_at:
-            return False
+            return None
         try:
-            await self._start()
+            app = await self._start()
         except Exception as exc:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             self._complain(exc)
-            return False
+            return None
         self._retry_at, self._complaint = 0.0, ""
-        return True
+        return app
 
     def _complain(self, exc: Exception) -> None:
         """Log why the platform does not start, once for each reason."""

@@ -276,8 +276,8 @@ class Run:
         self.forget_told()
         self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the run as channels show it; the result or the error too, once there is one."""
+    def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
+        """Return the run as channels show it: with the error, and with the result unless ``with_result`` is false."""
         members: dict[str, Any] = {
             "run_id": self.id,
             "workflow": self.workflow,
@@ -292,7 +292,7 @@ class Run:
             members["session_id"] = self.session_id
         if self.user_id is not None:
             members["user_id"] = self.user_id
-        if self.result is not None:
+        if with_result and self.result is not None:
             members["result"] = self.result.value
         if self.error is not None:
             members["error"] = self.error.problem()

@@ -35,7 +35,7 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
         if not 1 <= limit <= LARGEST_PAGE:
             raise MalformedRequest(f"limit must be from 1 to {LARGEST_PAGE}.")
         found = nexus.runs.find(workflow=query.get("workflow"), status=status, limit=limit)
-        return json_answer({"runs": [_without_result(run.to_dict()) for run in found]})
+        return json_answer({"runs": [run.to_dict(with_result=False) for run in found]})
 
     async def show(request: Request) -> Response:
         run = nexus.runs.get(request.path_params["run_id"])
@@ -82,8 +82,3 @@ def _number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise MalformedRequest(f"{name} must be a whole number.")
     return int(text)
-
-
-def _without_result(run: dict[str, object]) -> dict[str, object]:
-    run.pop("result", None)
-    return run

@@ -89,7 +89,7 @@ class Service:
             raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
         limit = request.number("limit", 100, 1, LARGEST_PAGE)
         found = self._nexus.runs.find(workflow=request.optional_text("workflow"), status=status, limit=limit)
-        return [{name: value for name, value in run.to_dict().items() if name != "result"} for run in found]
+        return [run.to_dict(with_result=False) for run in found]
 
     async def _execute(self, request: Request, caller: Caller) -> AsyncIterator[bytes]:
         invocation = Invocation(
