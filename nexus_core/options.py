@@ -87,6 +87,8 @@ class CoreSettings(PluginSettings):
     max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
+    store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
     required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
     plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")

@@ -71,6 +71,7 @@ class Run:
     Attributes:
         id: See `new_run_id`.
         workflow, channel, user_id, session_id: What runs, through which channel, for whom.
+        owner: The `Principal.identity` it belongs to, or None where nobody was asked.
         status: A `RunStatus`.
         started_at, finished_at: Seconds since the epoch.
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
@@ -82,8 +83,8 @@ class Run:
 
     __slots__ = (
         "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
-        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "result", "session_id",
-        "started_at", "status", "user_id", "workflow",
+        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "owner", "result",
+        "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -92,6 +93,7 @@ class Run:
         self.workflow = invocation.name
         self.channel = invocation.channel
         self.user_id: str | None = None
+        self.owner: str | None = None
         self.session_id: str | None = None
         self.status = RunStatus.PENDING
         self.started_at: float = time.time()

@@ -50,8 +50,8 @@ class SessionLookup:
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
         """Put the session into the invocation."""
         if invocation.session_id is not None:
-            user_id = invocation.principal.user_id if invocation.principal else None
-            invocation.session = await self._store.get(invocation.session_id, user_id)
+            owner = invocation.principal.identity if invocation.principal else None
+            invocation.session = await self._store.get(invocation.session_id, owner)
             invocation.session.active_channels.add(invocation.channel)
         return await call_next(invocation)
 
@@ -78,6 +78,7 @@ class Resolution:
             if params is not None:
                 raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
             params = {}
+        invocation.given = params
         invocation.params = workflow.prepare(params)
         return await call_next(invocation)
 
@@ -163,7 +164,8 @@ class Execution:
         return wish if own is None else min(own, wish)
 
     def _begin(self, run: Run, invocation: Invocation) -> None:
-        run.user_id = invocation.principal.user_id if invocation.principal else None
+        if principal := invocation.principal:
+            run.user_id, run.owner = principal.user_id, principal.identity
         run.session_id = invocation.session.id if invocation.session else None
         run.status = RunStatus.RUNNING
         self._runs.add(run)

@@ -63,6 +63,11 @@ class Workflow(ABC):
 
         return None if self.output_schema is None else Validator(self.output_schema)
 
+    @cached_property
+    def required_permissions(self) -> frozenset[str]:
+        """The permissions that a caller needs (``metadata["required_permissions"]``), where callers are known."""
+        return frozenset(self.metadata.get("required_permissions") or ())
+
     @property
     def timeout(self) -> float | None:
         """Seconds a run may take (``metadata["timeout"]``), or None for the option ``workflow_timeout``."""
