@@ -25,7 +25,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "breaker": ("enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout"),
     "cache": ("enable_caching", "cache_backend", "cache_ttl", "cache_manager"),
     "sessions": ("enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval"),
-    "redis": ("redis_url", "redis_pool_size", "redis_pool_max_connections"),
+    "redis": ("redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix"),
     "metrics": ("enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "monitoring_service_url"),
     "tracing": ("enable_tracing",),
     "health": ("enable_health_checks", "health_check_interval"),

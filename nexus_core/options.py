@@ -42,7 +42,11 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 
 
 class PluginSettings(BaseSettings):
-    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between."""
+    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
+
+    ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
+    ``NEXUS_`` and its own name does not: for names that many platforms set.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
@@ -151,6 +155,7 @@ class OptionSources:
         for source, given in (
             (f"argument {name}", self._arguments),
             (f"environment variable {ENV_PREFIX}{name.upper()}", environment),
+            *_other_variable(name, field),
             (f"{name} in {self._file_name}", self._file),
             (f"{name} of {self._config_name}", self._config),
         ):
@@ -180,6 +185,14 @@ class OptionSources:
             if name in given:
                 return given[name]
         return None
+
+
+def _other_variable(name: str, field: FieldInfo) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the source that an option names for itself, if that is set."""
+    extra = field.json_schema_extra
+    variable = extra.get("environment") if isinstance(extra, dict) else None
+    value = os.environ.get(variable, "") if isinstance(variable, str) else ""
+    return [(f"environment variable {variable}", {name: value})] if value else []
 
 
 def _variables() -> list[str]:

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from nexus_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    plugin = "redis"
+
+
+class TestContractWithoutAServer(PluginContract):
+    plugin = "redis"
+    options = {"redis_url": "redis://127.0.0.1:1"}
