@@ -20,6 +20,7 @@ from nexus_core.events import (
     WORKFLOW_FAILED,
     WORKFLOW_OUTPUT,
     WORKFLOW_PROGRESS,
+    WORKFLOW_STARTED,
     ChannelEvent,
     EventBus,
 )
@@ -317,12 +318,19 @@ class RunStore:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._kept_bytes = 0
 
-    def add(self, run: Run) -> None:
-        """Keep a run that has begun."""
+    def begin(self, run: Run, invocation: Invocation) -> None:
+        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
+        if run.status is not RunStatus.PENDING:
+            return
+        if principal := invocation.principal:
+            run.user_id, run.owner = principal.user_id, principal.identity
+        run.session_id = invocation.session.id if invocation.session else None
+        run.status = RunStatus.RUNNING
         self._running[run.id] = run
+        run.publish(WORKFLOW_STARTED)
 
     def end(self, run: Run) -> None:
-        """Move a run to the history, if it was added. What is over the bounds is dropped, oldest first."""
+        """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
         if not run.keeps_result and not run.followers:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 MEMORY = "memory"
 """The name of the store in this process's memory."""
@@ -69,19 +69,36 @@ class MemoryStore:
 
     Args:
         max_entries: How many values it holds.
-        max_bytes: How many bytes of values it holds.
+        max_bytes: How many bytes of keys and values it holds. A value that is larger is not kept at all.
+        clock: Returns the time in seconds, which never goes back.
     """
 
     name = MEMORY
 
-    def __init__(self, max_entries: int = 100_000, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        max_entries: int = 100_000,
+        max_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._clock = clock
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """The bytes of its keys and values."""
+        return self._bytes
+
+    def clear(self, prefix: str = "") -> None:
+        """Take away every value whose key begins so."""
+        for key in [key for key in self._entries if key.startswith(prefix)]:
+            self._drop(key)
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
@@ -117,7 +134,7 @@ class MemoryStore:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry[1] <= time.monotonic():
+        if entry[1] <= self._clock():
             self._drop(key)
             return None
         self._entries.move_to_end(key)
@@ -126,16 +143,17 @@ class MemoryStore:
     def _set(self, key: str, value: bytes, ttl: float) -> None:
         if key in self._entries:
             self._drop(key)
-        if len(value) > self._max_bytes:
+        size = len(key) + len(value)
+        if size > self._max_bytes or not ttl > 0:  # what can't stay must not drive others out
             return
-        self._entries[key] = (value, time.monotonic() + ttl)
-        self._bytes += len(value)
+        self._entries[key] = (value, self._clock() + ttl)
+        self._bytes += size
         while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
-            _, (dropped, _) = self._entries.popitem(last=False)
-            self._bytes -= len(dropped)
+            oldest, (dropped, _) = self._entries.popitem(last=False)
+            self._bytes -= len(oldest) + len(dropped)
 
     def _drop(self, key: str) -> None:
-        self._bytes -= len(self._entries.pop(key)[0])
+        self._bytes -= len(key) + len(self._entries.pop(key)[0])
 
 
 def choose_store(stores: Iterable[Store], name: str, option: str) -> Store:

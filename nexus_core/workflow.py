@@ -30,9 +30,11 @@ class Workflow(ABC):
         output_schema: JSON Schema of the value, or None where it is not known.
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
+        uses_context: Whether what it gives may depend on its `Context`: on who calls, or on the session.
     """
 
     streams: bool = False
+    uses_context: bool = True
 
     def __init__(
         self,
