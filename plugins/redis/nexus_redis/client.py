@@ -147,13 +147,13 @@ class RedisClient:
                 if self._doubt.is_set() and now() - came_back < AWAY_SECONDS:  # it comes and goes
                     await asyncio.sleep(AWAY_SECONDS)
                 self._doubt.clear()
-                was_away = self.reason is not None
-                if was_away:
+                was_away, reason = self.reason is not None, await probe.run()
+                self._found(reason)
+                if reason is not None:
                     await pools.drop_idle(pool)  # what they lead to may be gone for good
-                self._found(await probe.run())
-                await pools.trim(pool, self._pool_size)
-                if was_away and self.reason is None:
+                elif was_away:
                     came_back = now()
+                await pools.trim(pool, self._pool_size)
         finally:
             await probe.close()
 

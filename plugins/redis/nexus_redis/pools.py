@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio import BlockingConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import RedisSSLContext
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+
+from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nexus_redis.address import Address
@@ -21,13 +25,24 @@ class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """A pool whose connections lead to the server that sentinels name, and that waits when all are in use."""
 
 
+class _TlsConnection(SSLConnection):
+    """A connection that shares its context with the others: each would load every certificate of the system anew."""
+
+    def __init__(self, *, shared: RedisSSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context = shared
+
+
 def make_pool(address: Address, max_connections: int, timeout: float) -> BlockingConnectionPool:
     """Return a pool that connects when it is first used.
 
     Args:
         address: Where to.
         max_connections: How many connections at most.
-        timeout: Seconds that one sentinel gets of the time that its user allows for everything.
+        timeout: Seconds that connecting and a command may take together.
+
+    Raises:
+        ConfigurationError: Certificates can't be loaded.
     """
     options: dict[str, Any] = {
         "username": address.username or None,
@@ -56,9 +71,22 @@ def make_pool(address: Address, max_connections: int, timeout: float) -> Blockin
         return _SentinelPool(address.service, sentinels, **options)  # type: ignore[no-untyped-call]
     if address.path:
         return BlockingConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **options)
-    (host, port), tls = address.hosts[0], address.tls
-    kind = Connection if tls is None else SSLConnection
-    return BlockingConnectionPool(connection_class=kind, host=host, port=port, **(tls or {}), **options)
+    host, port = address.hosts[0]
+    if address.tls is not None:
+        options |= {"connection_class": _TlsConnection, "shared": _tls_context(address.tls)}
+    return BlockingConnectionPool(host=host, port=port, **options)
+
+
+def _tls_context(given: dict[str, Any]) -> RedisSSLContext:
+    """Return a context that is loaded already."""
+    names = {name.removeprefix("ssl_"): value for name, value in given.items()}
+    options: dict[str, Any] = {"cert_reqs": "required", "check_hostname": True}
+    context = RedisSSLContext(**options | names)
+    try:
+        context.get()
+    except (ssl.SSLError, OSError) as exc:
+        raise ConfigurationError(f"redis_url: its certificates can't be loaded: {exc.strerror or exc}") from None
+    return context
 
 
 async def drop_idle(pool: BlockingConnectionPool) -> None:

@@ -56,3 +56,23 @@ def seconds():
         return time.monotonic() - begin, error
 
     return measure
+
+
+STEPS = {
+    "get": lambda store: store.get("a"),
+    "set": lambda store: store.set("a", b"1", 60),
+    "add": lambda store: store.add("a", b"2", 60),
+    "add anew": lambda store: store.add("new", b"2", 60),
+    "replace": lambda store: store.replace("a", b"1", b"2", 60),
+    "delete": lambda store: store.delete("a"),
+    "delete if": lambda store: store.delete("a", b"1"),
+    "fixed": lambda store: store.hit("a", 3, 60, "fixed_window"),
+    "moving": lambda store: store.hit("a", 3, 60, "moving_window"),
+    "sliding": lambda store: store.hit("a", 3, 60, "sliding_window"),
+}
+
+
+@pytest.fixture
+def steps():
+    """Every method of a store, by name: functions that take the store."""
+    return STEPS

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from nexus_core.testing import PluginContract
 
 
@@ -9,4 +11,4 @@ class TestContract(PluginContract):
 
 class TestContractWithoutAServer(PluginContract):
     plugin = "redis"
-    options = {"redis_url": "redis://127.0.0.1:1"}
+    options: ClassVar[dict[str, Any]] = {"redis_url": "redis://127.0.0.1:1"}
