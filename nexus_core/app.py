@@ -144,14 +144,15 @@ class Nexus:
             else:
                 owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
 
-    def _adapters(self) -> list[WorkflowAdapter]:
-        found: list[WorkflowAdapter] = []
+    def _adapters(self) -> Callable[[], list[WorkflowAdapter]]:
+        """Return what tells the adapters of the plugins that are active at the time."""
+        found: list[tuple[str, WorkflowAdapter]] = []
         for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self):
             if all(hasattr(adapter, member) for member in ("name", "adapts", "adapt")):
-                found.append(adapter)
+                found.append((plugin, adapter))
             else:
                 self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {type(adapter).__name__}")
-        return found
+        return lambda: [adapter for plugin, adapter in found if self.plugins.is_active(plugin)]
 
     def _refuse_unknown_options(self) -> None:
         known = {name for model in self._settings for name in model.model_fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -46,6 +47,21 @@ def local_path(scope: Scope) -> str:
     """Return a request's path below the one that the application is mounted at."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, in small letters and without the port."""
+    host = host.lower()
+    return host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]  # the former is an IPv6 address
+
+
+def can_be_rebound(name: str) -> bool:
+    """Whether whoever owns a host's name can let it mean this machine (DNS rebinding): not for addresses, localhost."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name != "localhost" and not name.endswith(".localhost")
+    return False
 
 
 class Embedded:

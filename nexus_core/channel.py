@@ -38,7 +38,7 @@ class Channel:
         return None
 
     async def start(self) -> None:
-        """Get ready to answer. Called once, after every plugin has started."""
+        """Get ready to answer. Called once, after every plugin has started. If it raises, it leaves nothing open."""
 
     async def drain(self) -> None:
         """End streams that wait for news. Called when the stop begins, while connections are still open."""

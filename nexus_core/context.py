@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from nexus_core import jsontext
 from nexus_core.errors import WorkflowError
 from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 from nexus_core.schema.report import printable
-from nexus_core.threads import call_on
+from nexus_core.threads import call_on, is_on
 
 if TYPE_CHECKING:
     import asyncio
@@ -133,6 +134,14 @@ class Context:
             raise WorkflowError(f"The result is larger than max_result_bytes ({self.max_result_bytes}).")
         self._publish(WORKFLOW_OUTPUT, {"value": jsontext.parse_trusted(text)})
         return text
+
+    def catch_up(self) -> None:
+        """Wait, in a thread, until the event loop has published what was said so far."""
+        if not is_on(self._loop) and not self._loop.is_closed():
+            published = threading.Event()
+            call_on(self._loop, published.set)
+            while not published.wait(1.0) and not self._loop.is_closed():
+                pass
 
     def _publish(self, type: str, data: dict[str, Any]) -> None:
         call_on(self._loop, self.run.publish, type, data)

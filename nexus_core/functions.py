@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 import typing
@@ -22,6 +23,11 @@ from nexus_core.workflow import Workflow
 
 _STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
 _EMPTY = inspect.Parameter.empty
+
+BREATH = 100
+"""Items of a stream after which the event loop gets its turn: a stream that waits for nothing would hold it up, and
+one in a thread could be ahead of its followers by its whole length."""
+
 _TYPING_ONLY = {"Context": Context} | {each.__name__: each for each in _STREAMS}
 """Names that code formatters move below ``if TYPE_CHECKING``, where nothing can be looked up at run time."""
 
@@ -100,6 +106,8 @@ class FunctionWorkflow(Workflow):
             try:
                 async for item in stream:
                     items.append(context.output(item))
+                    if len(items) % BREATH == 0:
+                        await asyncio.sleep(0)
             finally:
                 await stream.aclose()
         return msgspec.Raw(b"[" + b",".join(items) + b"]")
@@ -113,10 +121,12 @@ def _drain(
     stream = function(*positional, **arguments)
     if hasattr(stream, "__aiter__"):
         return stream
-    for item in stream:
+    for number, item in enumerate(stream, 1):
         if context.cancelled:
             break
         keep(context.output(item))
+        if number % BREATH == 0:
+            context.catch_up()
     return None
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.functions import FunctionWorkflow
+from nexus_core.options import MAX_SECONDS
 from nexus_core.stages import unknown_workflow
 from nexus_core.workflow import Workflow, WorkflowAdapter, check_name
 
@@ -23,14 +25,15 @@ class Registry:
     """Workflows by name.
 
     Args:
-        adapters: Asked in turn what an object is; plain callables come last.
+        adapters: Returns who is asked in turn what an object is; plain callables come last.
         threads: Where sync functions run.
         changed: Called with the name and whether it is there now, after each change.
     """
 
     def __init__(
-        self, adapters: Sequence[WorkflowAdapter], threads: DaemonThreads, changed: Callable[[str, bool], None]
-    ) -> None:
+        self, adapters: Callable[[], Sequence[WorkflowAdapter]], threads: DaemonThreads,
+        changed: Callable[[str, bool], None],
+    ) -> None:  # fmt: skip
         self._adapters = adapters
         self._threads = threads
         self._changed = changed
@@ -83,13 +86,15 @@ class Registry:
         if isinstance(target, Workflow):
             if target.name != name:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
+            _checked(name, target.metadata)
             return target
-        for adapter in self._adapters:
+        adapters = self._adapters()
+        for adapter in adapters:
             if _adapts(adapter, target):
                 return adapter.adapt(name, target, metadata)
         if callable(target):
             return FunctionWorkflow(name, target, metadata, self._threads)
-        known = ", ".join(["functions", *(adapter.name for adapter in self._adapters)])
+        known = ", ".join(["functions", *(adapter.name for adapter in adapters)])
         raise ConfigurationError(
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
             f"installed plugins know {known}."
@@ -106,10 +111,21 @@ def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
 
 def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     timeout = metadata.get("timeout")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
-        raise ConfigurationError(f"{name}: metadata['timeout'] must be a number of seconds above 0.")
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
+        raise ConfigurationError(
+            f"{name}: metadata['timeout'] must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}."
+        )
     for key in ("tags", "required_permissions"):
         value = metadata.get(key, ())
         if isinstance(value, str) or not all(isinstance(each, str) for each in value):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
+    for key in ("description", "category"):
+        if not isinstance(metadata.get(key), str | None):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
+    for key in metadata.keys() - {"expected_parameters"}:  # those may hold Python types
+        try:
+            jsontext.encode(metadata[key])
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"{name}: metadata[{key!r}] can't be shown to callers: {exc}.") from None
     return metadata

@@ -79,7 +79,12 @@ class Resolution:
                 raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
             params = {}
         invocation.given = params
-        invocation.params = workflow.prepare(params)
+        try:
+            invocation.params = workflow.prepare(params)
+        except NexusError:
+            raise
+        except Exception as exc:  # a validator of the workflow's own types
+            raise _failed(invocation.run, exc) from None
         return await call_next(invocation)
 
 
@@ -229,15 +234,19 @@ def _value(task: asyncio.Task[Any], run: Run, limit: float | None) -> Any:
         run.cancel_requested = True  # what still runs, in a thread perhaps, sees `Context.cancelled`
         raise WorkflowTimeout(f"The workflow did not finish within {limit:g} seconds.")
     if task.cancelled():
-        log.error("Run %s of %s cancelled itself", run.id, run.workflow)
-        raise WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.")
+        raise _failed(run, RuntimeError("it cancelled itself"))
     exc = task.exception()
     if exc is None:
         return task.result()
     if isinstance(exc, WorkflowError):
         raise exc
+    raise _failed(run, exc) from None
+
+
+def _failed(run: Run, exc: BaseException) -> WorkflowFailed:
+    """Return what the caller may know of an exception in the workflow's own code; the log gets the rest."""
     log.error("Run %s of %s failed", run.id, run.workflow, exc_info=exc)
-    raise WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.") from None
+    return WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.", run_id=run.id)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

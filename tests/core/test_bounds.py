@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import decimal
 import math
 import random
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, MalformedRequest, NexusError, WorkflowFailed
+from nexus_core import ConfigurationError, Context, Invocation, MalformedRequest, NexusError, Workflow, WorkflowFailed
 from nexus_core.context import EVENT_BYTES, MESSAGE_CHARACTERS
+from nexus_core.functions import BREATH
 from nexus_core.runs import EVENTS_KEPT
 from nexus_core.testing import eventually
 
@@ -278,3 +280,63 @@ async def test_a_name_may_be_anything(make: Any, name: Any) -> None:
     message = run.error.message
     assert message.isprintable()
     assert len(message) < 200
+
+
+@pytest.mark.parametrize("raised", [KeyError("secret"), RuntimeError("secret")])
+async def test_a_type_whose_own_check_is_broken_fails_its_workflow(make: Any, caplog: Any, raised: Exception) -> None:
+    nexus = make()
+
+    @dataclasses.dataclass
+    class Strict:
+        a: int
+
+        def __post_init__(self) -> None:
+            raise raised
+
+    def work(item: Any) -> None: ...
+
+    work.__annotations__ = {"item": Strict}
+    nexus.register("work", work)
+    with pytest.raises(WorkflowFailed, match="under the run's id") as failed:
+        await nexus.invoke("work", {"item": {"a": 1}})
+    assert failed.value.run_id in caplog.text
+    assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, 10**400, -1, 0, "5", True])
+def test_a_workflows_time_limit_must_be_one(make: Any, timeout: Any) -> None:
+    class Own(Workflow):
+        async def run(self, params: dict[str, Any], context: Context) -> None: ...
+
+    for target in (lambda: 1, Own("w", input_schema={"type": "object"}, metadata={"timeout": timeout})):
+        with pytest.raises(ConfigurationError, match=r"w: metadata\['timeout'\] must be a number of seconds"):
+            make().register("w", target, {"timeout": timeout})
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_stream_that_waits_for_nothing_lets_others_run_and_be_followed(make: Any, kind: str) -> None:
+    nexus = make(max_result_bytes=1_000_000_000)
+    made = 0
+
+    async def endless() -> AsyncIterator[int]:
+        nonlocal made
+        while True:
+            made += 1
+            yield made
+
+    def endless_in_a_thread() -> Iterator[int]:
+        nonlocal made
+        while True:
+            made += 1
+            yield made
+
+    nexus.register("endless", endless if kind == "async" else endless_in_a_thread)
+    async with nexus:
+        run = nexus.submit(Invocation("endless", {}))
+        seen = 0
+        async for event in run.follow():
+            seen += event.type == "workflow.output"
+            if seen == 1000:
+                assert made <= 1000 + 3 * BREATH
+                run.cancel()
+        assert run.status == "cancelled"

@@ -339,8 +339,12 @@ def test_names_that_can_not_be(make: Any, name: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"timeout": 0}, {"timeout": "5"}, {"timeout": True}, {"tags": "a"}, {"tags": [1]}]
-)
+    "metadata",
+    [
+        {"timeout": 0}, {"timeout": "5"}, {"timeout": True}, {"tags": "a"}, {"tags": [1]}, {"description": 5},
+        {"category": ["a"]}, {"owner": object()}, {"weight": float("nan")},
+    ],
+)  # fmt: skip
 def test_metadata_that_can_not_be(make: Any, metadata: Any) -> None:
     with pytest.raises(ConfigurationError, match="metadata"):
         make().register("w", lambda: 1, metadata)

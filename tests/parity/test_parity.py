@@ -237,7 +237,7 @@ async def test_text_that_is_no_proper_json_is_refused(platform: Any, door: Any, 
 
 def without_place(detail: str | None) -> str:
     """Return a message without what depends on the channel: its word for the text, and the place in it."""
-    return re.sub(r"^(The (body|message)|--data)| \(byte \d+\)| - at `[^`]*`", "", detail or "")
+    return re.sub(r"^(The (body|message|value of --data))| \(byte \d+\)| - at `[^`]*`", "", detail or "")
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda each: each.name)

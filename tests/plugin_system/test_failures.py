@@ -374,3 +374,27 @@ async def test_disabled_access_control_fails_closed(site: Any, platform: Any) ->
     site.add("auth", AUTH)
     with pytest.raises(PluginError, match="auth"):
         platform(enable_auth=True, disabled=("auth",))
+
+
+ADAPTS_UNTIL_STARTED = """
+from nexus_core import hookimpl
+class Adapter:
+    name = "text"
+    def adapts(self, target): return isinstance(target, str)
+    def adapt(self, name, target, metadata): raise AssertionError("adapted")
+@hookimpl
+def nexus_register_workflow_adapters(nexus): return [Adapter()]
+@hookimpl
+def nexus_startup(nexus): raise OSError("gone")
+"""
+
+
+async def test_the_adapters_of_a_plugin_that_fails_at_the_start_go_with_it(site: Any, platform: Any) -> None:
+    site.add("texts", ADAPTS_UNTIL_STARTED)
+    nexus = platform()
+    with pytest.raises(AssertionError, match="adapted"):
+        nexus.register("w", "a text")
+    async with nexus:
+        assert record(nexus, "texts").status == "failed"
+        with pytest.raises(ConfigurationError, match="installed plugins know functions"):
+            nexus.register("w", "a text")

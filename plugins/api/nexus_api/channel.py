@@ -9,18 +9,16 @@ from nexus_core.asgi import local_path, send_error
 from nexus_core.errors import MethodNotAllowed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from nexus_api.settings import ApiSettings
     from nexus_core import Nexus
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
 
 _BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
-
-COMPRESS_FROM = 1024
-"""Bytes below which compressing an answer costs more than it saves."""
 
 
 class ApiChannel(Channel):
@@ -45,31 +43,29 @@ class ApiChannel(Channel):
 
 def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
-    from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation, runs, workflows
+    from nexus_api.compression import compressed
     from nexus_api.execute import Execute
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
 
     execute = Execute(nexus, settings.event_heartbeat)
-    app = Starlette(
-        routes=[
+    routes = _Routes(
+        [
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
             *workflows.routes(nexus),
             *runs.routes(nexus, settings.event_heartbeat),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
             *documentation.routes(nexus),
-        ],
-        exception_handlers={HTTPException: _http_error, NexusError: _nexus_error},
+        ]
     )
-    app.router.redirect_slashes = False  # it would build the address from the Host header
     checked = OriginCheck(
-        _CallsFirst(execute, app), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
+        _CallsFirst(execute, routes), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
     )
-    return _compressed(_shared(checked, settings), settings)
+    shared = _shared(checked, settings)
+    return compressed(shared, settings.compression_level) if settings.compression_level else shared
 
 
 def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
@@ -85,25 +81,6 @@ def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
                        "traceparent", "tracestate"],
         expose_headers=["Retry-After", "Preference-Applied", "Location"],
     )  # fmt: skip
-
-
-def _compressed(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
-    if settings.compression_level == 0:
-        return app
-    from starlette_compress import CompressMiddleware
-
-    level = settings.compression_level
-    compress = CompressMiddleware(
-        app, minimum_size=COMPRESS_FROM, gzip_level=level, brotli_quality=level, zstd_level=level
-    )
-
-    def compress_if_asked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        for name, _ in scope["headers"]:
-            if name == b"accept-encoding":
-                return compress(scope, receive, send)
-        return app(scope, receive, send)
-
-    return compress_if_asked
 
 
 class _CallsFirst:
@@ -125,6 +102,27 @@ class _CallsFirst:
                     scope["path_params"] = {"name": name}
                     return self._execute(scope, receive, send)
         return self._others(scope, receive, send)
+
+
+class _Routes:
+    """The routing table, with problem details for what goes wrong in it.
+
+    A whole Starlette application would answer unforeseen exceptions itself, in plain text, and pass them on as well.
+    Here they reach the guard in front, as those of every other channel do.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        from starlette.exceptions import HTTPException
+        from starlette.middleware.exceptions import ExceptionMiddleware
+        from starlette.routing import Router
+
+        # Redirecting would build the address from the Host header.
+        router = Router(routes, redirect_slashes=False)
+        self._app = ExceptionMiddleware(router, {HTTPException: _http_error, NexusError: _nexus_error})
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope["app"] = self  # only inside an application does the router raise what it can't route
+        return self._app(scope, receive, send)
 
 
 class _Answer:

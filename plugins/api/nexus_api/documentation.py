@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).parent / "static"
 FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "start.js", "favicon-32x32.png")
 _HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'",
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
@@ -52,7 +53,7 @@ class Execute:
             result = await run.outcome()
             await send_json(send, result.reply(), headers=((b"preference-applied", f"wait={wait:g}".encode()),))
             return
-        location = (b"location", f"{scope.get('root_path', '')}/api/runs/{run.id}".encode())
+        location = (b"location", f"{quote(scope.get('root_path', ''))}/api/runs/{run.id}".encode())
         await send_json(send, encode(run.to_dict()), 202, (location, (b"retry-after", b"1")))
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from nexus_api.translate import encode
 from nexus_core.errors import (
@@ -103,7 +104,7 @@ class OpenAPI:
         return {
             "openapi": "3.1.0",
             "info": {"title": "Nexus", "version": core_version()},
-            "servers": [{"url": root_path or "/"}],
+            "servers": [{"url": quote(root_path) or "/"}],
             "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
             "paths": paths | _general_paths(),
             "components": {"schemas": schemas},

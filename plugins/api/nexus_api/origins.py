@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
-from nexus_core.asgi import send_error
+from nexus_core.asgi import can_be_rebound, host_name, send_error
 from nexus_core.errors import HostNotAllowed, OriginNotAllowed
 from nexus_core.listeners import is_loopback
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
 class OriginCheck:
@@ -39,7 +37,7 @@ class OriginCheck:
     def __init__(self, app: ASGIApp, origins: Collection[str], host: str, hosts: Collection[str]) -> None:
         self._app = app
         self._origins = frozenset(origins)
-        self._hosts = _OWN_NAMES | {host.lower(), *(each.lower() for each in hosts)}
+        self._hosts = {host.lower(), *(each.lower() for each in hosts)}
         self._any_host = "*" in hosts or not is_loopback(host)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -51,7 +49,7 @@ class OriginCheck:
             elif name == b"origin":
                 origin = value
         error: NexusError | None = None
-        if host is not None and not self._any_host and not self._answers(host.decode("latin-1").lower(), scope):
+        if host and not self._any_host and not self._answers(host.decode("latin-1").lower(), scope):
             error = HostNotAllowed(
                 "The Host header names a host that is not answered here; api_allowed_hosts (NEXUS_API_ALLOWED_HOSTS) "
                 "lists those that are."
@@ -62,22 +60,13 @@ class OriginCheck:
         return self._app(scope, receive, send) if error is None else send_error(scope, send, error)
 
     def _answers(self, host: str, scope: Scope) -> bool:
-        name = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
-        if name in self._hosts or host in self._hosts or scope.get("root_path"):
+        name = host_name(host)
+        if name in self._hosts or host in self._hosts or scope.get("root_path") or not can_be_rebound(name):
             return True
         server = scope.get("server")
-        return server is None or not is_loopback(server[0]) or name.endswith(".localhost") or _is_address(name)
+        return server is None or not is_loopback(server[0])
 
     def _lets_in(self, origin: str, host: str) -> bool:
         if "*" in self._origins or origin in self._origins:
             return True
         return bool(host) and origin.partition("://")[2] == host
-
-
-def _is_address(name: str) -> bool:
-    """Whether a name is an IP address: those can't be rebound."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from nexus_core import PluginSettings
+from nexus_core.options import PluginSettings, Seconds
 
 
 class ApiSettings(PluginSettings):
@@ -22,5 +22,5 @@ class ApiSettings(PluginSettings):
     compression_level: int = Field(
         4, ge=0, le=9, description="How hard answers of 1 KiB and more are compressed; 0 for not at all."
     )
-    event_heartbeat: float = Field(15.0, gt=0, description="Seconds of silence after which an event stream says so.")
+    event_heartbeat: Seconds = Field(15.0, description="Seconds of silence after which an event stream says so.")
     websocket_calls: int = Field(100, ge=1, description="Calls that one WebSocket may have under way.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import threading
 import time
@@ -169,19 +168,6 @@ async def client(make_nexus, serve):
 
 
 @pytest.fixture
-def eventually():
-    """Wait until a condition holds, for at most some seconds."""
-
-    async def wait(condition, seconds=20.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it never came to hold"
-            await asyncio.sleep(0.01)
-
-    return wait
-
-
-@pytest.fixture
 def idle(eventually):
     """Wait until a platform has nothing under way: no run, no place taken, no task but the server's own."""
 
@@ -194,58 +180,6 @@ def idle(eventually):
         await eventually(is_idle)
 
     return wait
-
-
-class Raw:
-    """A plain socket that speaks whatever the test writes."""
-
-    def __init__(self, url):
-        host, port = url.removeprefix("http://").rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=10)
-        self.socket.setblocking(False)
-        self.received = b""
-
-    async def send(self, data):
-        await asyncio.get_running_loop().sock_sendall(self.socket, data)
-
-    async def read(self, until=None, seconds=10.0):
-        """Return what has been received once `until` is in it, or the other side has closed."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(seconds):
-            while until is None or until not in self.received:
-                try:
-                    data = await loop.sock_recv(self.socket, 65536)
-                except ConnectionResetError:
-                    data = b""
-                if not data:
-                    break
-                self.received += data
-        return self.received
-
-    async def ask(self, data, until=None, seconds=10.0):
-        await self.send(data)
-        return await self.read(until, seconds)
-
-    def close(self):
-        self.socket.close()
-
-    def reset(self):
-        """Leave without a farewell."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.socket.close()
-
-
-@pytest.fixture
-def raw():
-    opened = []
-
-    def connect(url):
-        opened.append(Raw(str(url)))
-        return opened[-1]
-
-    yield connect
-    for each in opened:
-        each.close()
 
 
 @pytest.fixture

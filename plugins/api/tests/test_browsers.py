@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx2
 import pytest
 import zstandard
+from nexus_api.compression import compressed
 
 EXECUTE = "/api/workflows/add/execute"
 FRIEND = "https://app.example.com"
@@ -122,3 +124,29 @@ async def test_compression_switched_off(make_nexus, serve, client):
     url = await serve(make_nexus(compression_level=0))
     answer = await client.post(url + "/api/workflows/blob/execute", json={"size": 50_000})
     assert "content-encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("accepts", ["gzip", "br", "zstd"])
+async def test_while_a_large_answer_is_compressed_others_get_their_turn(accepts):
+    turns, sent = 0, []
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": b"[1, 2, 3]" * 300_000})
+
+    async def send(message):
+        sent.append(message)
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(take_turns())
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"accept-encoding", accepts.encode())]}
+    await compressed(large, 4)(scope, None, send)
+    others.cancel()
+    assert dict(sent[0]["headers"])[b"content-encoding"] == accepts.encode()
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
+    assert turns >= 10

@@ -72,6 +72,20 @@ async def test_mounted(make_nexus):
     await nexus.__aexit__()
 
 
+async def test_a_place_of_mounting_that_callers_choose_forges_no_header(make_nexus):
+    nexus = make_nexus()
+    outer = Starlette(routes=[Mount("/{tenant}", nexus.asgi_app())])
+    async with served_by_hypercorn(outer) as client:
+        answer = await client.post("/%0d%0aX-Forged:%201%0d%0aü/api/workflows/sleeps/execute?wait=0", json={})
+        assert answer.status_code == 202
+        assert "x-forged" not in answer.headers
+        assert answer.headers["location"].startswith("/%0D%0AX-Forged%3A%201%0D%0A%C3%BC/api/runs/")
+        assert (await client.get(answer.headers["location"])).json()["status"] == "running"
+        document = await client.get("/%0d%0aü/openapi.json")
+        assert document.json()["servers"] == [{"url": "/%0D%0A%C3%BC"}]
+    await nexus.__aexit__()
+
+
 async def test_mounted_and_not_able_to_start(make_nexus):
     class Unlucky:
         @hookimpl

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from nexus_core import Workflow
+
 
 def execute(name):
     return f"/api/workflows/{name}/execute"
@@ -240,3 +242,20 @@ async def test_headers_that_name_nothing_usable(client, header, value):
     answer = await client.post(execute("add"), json={"a": 1}, headers={header: value})
     assert answer.status_code in (400, 404)
     assert value not in answer.text
+
+
+class Indescribable(Workflow):
+    async def run(self, params, context):
+        return None
+
+    def describe(self):
+        raise ValueError("secret-token-4711")
+
+
+async def test_what_nobody_has_foreseen_is_a_problem_as_well_and_logged_once(client, caplog):
+    client.nexus.register("odd", Indescribable("odd", input_schema={"type": "object"}))
+    answer = await client.get("/api/workflows/odd")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["code"] == "internal_error"
+    assert "secret" not in answer.text
+    assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -58,21 +58,16 @@ async def test_following_does_not_own_the_run(client, seen, eventually):
     assert not seen.cancelled.is_set()
 
 
-async def test_waiting_for_a_run_ends_when_the_caller_leaves(client, raw, idle, seen):
+async def test_waiting_for_a_run_ends_when_the_caller_leaves(client, raw, eventually):
     run_id = (await client.post("/api/workflows/sleeps/execute?wait=0")).json()["run_id"]
+    run = client.nexus.runs.get(run_id)
     connection = raw(client.base_url)
     await connection.send(f"GET /api/runs/{run_id}?wait=600 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-    await asyncio.sleep(0.1)  # nothing shows from outside that the wait has begun
+    await eventually(lambda: run._waiters)
     connection.close()
-
-    def waits():
-        return [t for t in asyncio.all_tasks() if getattr(t.get_coro(), "__qualname__", "") == "_handle"]
-
-    async with asyncio.timeout(5):
-        while waits():
-            await asyncio.sleep(0.01)
-    assert client.nexus.runs.get(run_id).status == "running"
-    client.nexus.runs.get(run_id).cancel()
+    await eventually(lambda: not run._waiters)
+    assert run.status == "running"
+    run.cancel()
 
 
 async def test_overload_is_refused_at_once_and_leaves_nothing(make_nexus, serve, idle, seen):

@@ -209,6 +209,7 @@ async def test_the_page_needs_nothing_from_elsewhere(client):
     policy = page.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe-eval" not in policy
+    assert "frame-ancestors 'none'" in policy
     assert "http" not in policy
     assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(assets) >= 4

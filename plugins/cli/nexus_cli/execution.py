@@ -12,7 +12,8 @@ import msgspec
 from nexus_cli.backend import request_of
 from nexus_cli.fields import Fields
 from nexus_cli.live import LiveRun
-from nexus_cli.options import UsageError
+from nexus_cli.options import UsageError, seconds
+from nexus_cli.requests import LONGEST_WAIT
 from nexus_core.errors import NotFound
 from nexus_core.jsontext import parse_object
 from nexus_core.schema.report import printable
@@ -65,10 +66,7 @@ class Arguments:
         if option == "--data":
             self.data = value
             return
-        try:
-            self.wait = float(value)
-        except ValueError:
-            raise UsageError("Option --wait needs a number of seconds.") from None
+        self.wait = seconds("--wait", value, 0.0, LONGEST_WAIT)
 
 
 def run(state: State, words: list[str]) -> None:
@@ -93,7 +91,7 @@ def run(state: State, words: list[str]) -> None:
     show_reply(state.output, reply, live.items, time.monotonic() - begin)
 
 
-def show_reply(output: Output, reply: bytes, items: int, seconds: float) -> None:
+def show_reply(output: Output, reply: bytes, items: int, duration: float) -> None:
     """Write a reply: as it is for programs, the result alone for people."""
     if not output.pretty:
         output.json(reply)
@@ -105,14 +103,17 @@ def show_reply(output: Output, reply: bytes, items: int, seconds: float) -> None
         return
     if not items:
         output.value(members["result"])
+    elif items != len(members["result"]):
+        output.note(f"{items} items were shown as they came; here are all {len(members['result'])}")
+        output.value(members["result"])
     marks = "".join(f", {mark}" for mark in ("cached", "replayed") if members.get(mark))
     count = f"{items} items, " if items else ""
-    output.note(f"run {members['run_id']} ({count}{seconds:.2f} s{marks})")
+    output.note(f"run {members['run_id']} ({count}{duration:.2f} s{marks})")
 
 
 def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
     """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
-    params = parse_object(_data(arguments.data)) if arguments.data is not None else {}
+    params = parse_object(_data(arguments.data), "value of --data") if arguments.data is not None else {}
     if arguments.fields:
         try:
             schema = describe(state, arguments.name)["input_schema"]

@@ -5,9 +5,13 @@ Standard library only: ``nexus --help`` comes through here.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any
+
+SHORTEST, LONGEST = 0.001, 31_536_000.0
+"""Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.MAX_SECONDS` has it."""
 
 
 class UsageError(Exception):
@@ -79,7 +83,7 @@ def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
         elif name in VALUES:
             if not equals and (value := next(words, "")) == "":
                 raise UsageError(f"Option {name} needs a value.")
-            given[VALUES[name][0]] = _seconds(value) if name == "--timeout" else value
+            given[VALUES[name][0]] = seconds(name, value, SHORTEST, LONGEST) if name == "--timeout" else value
         elif word in FLAGS:
             given[FLAGS[word][0]] = True
         else:
@@ -93,11 +97,16 @@ def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
     return replace(base, **given), rest
 
 
-def _seconds(text: str) -> float:
+def seconds(option: str, text: str, low: float, high: float) -> float:
+    """Return an option's value as a number of seconds.
+
+    Raises:
+        UsageError: It is none, or out of bounds.
+    """
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError("Option --timeout needs a number of seconds above 0.")
-    return seconds
+        number = math.nan
+    if not low <= number <= high:  # nor is NaN
+        raise UsageError(f"Option {option} needs a number of seconds from {low:g} to {high:.0f}.")
+    return number

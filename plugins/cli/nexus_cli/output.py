@@ -40,7 +40,7 @@ class Output:
         stdout: Where results go.
         stderr: Where errors and progress go.
         as_json: Whether JSON is asked for on a terminal too.
-        log_hint: Where the log of a failed run is, as the end of a sentence.
+        log_hint: Where the log of a failed run is, to follow its id.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, as_json: bool = False, log_hint: str = "") -> None:
@@ -139,9 +139,14 @@ class Output:
                 where, message = (printable(str(entry.get(name, "")), 300) for name in ("pointer", "message"))
                 print(f"  {where or '/'}: {message}", file=self.stderr, flush=True)
         else:
-            self.complain(error.message)
-            if error.run_id and error.status >= 500:
-                self.note(f"run {error.run_id}{self.log_hint}")
+            self.complain(f"{error.message}{self._run(error)}")
+
+    def _run(self, error: NexusError) -> str:
+        """Return the run that an error ended, and where its reason is, if the error itself does not say it."""
+        if not error.run_id:
+            return ""
+        hint = self.log_hint if error.code in ("workflow_failed", "internal_error") else ""
+        return f" (run {error.run_id}{hint})"
 
 
 def escaped(text: str, keep: str = "") -> str:

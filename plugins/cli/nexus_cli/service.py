@@ -6,7 +6,6 @@ An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while s
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,14 +120,13 @@ class Service:
         return _encode(run.to_dict())
 
     async def _followed(self, invocation: Invocation) -> AsyncIterator[bytes]:
-        call = asyncio.create_task(self._nexus.invoke(invocation))
-        await asyncio.sleep(0)  # the call begins: from then on it has a run
+        run = self._nexus.submit(invocation)
         try:
-            async for line in _events(invocation.run):
+            async for line in _events(run):
                 yield line
-            yield _reply((await call).reply())
+            yield _reply((await run.outcome()).reply())
         finally:
-            call.cancel()
+            run.cancel()
 
 
 async def _events(run: Run, after: int = 0) -> AsyncIterator[bytes]:

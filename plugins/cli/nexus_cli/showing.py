@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from nexus_cli.backend import request_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nexus_cli.state import State
 
 _decode = msgspec.json.Decoder().decode
@@ -17,17 +20,10 @@ _decode = msgspec.json.Decoder().decode
 
 def workflows(state: State) -> None:
     """Show the workflows."""
-    reply = state.backend().call(request_of("list"), state.options)
-    if not state.output.pretty:
-        state.output.json(reply)
-        return
-    found = _decode(reply)["workflows"]
-    if not found:
-        state.output.line("No workflow is registered.")
-        return
-    state.output.table(
-        ("WORKFLOW", "DESCRIPTION"), ((each["name"], each["description"].partition("\n")[0]) for each in found)
-    )
+    _table(
+        state, request_of("list"), "workflows", "No workflow is registered.",
+        {"WORKFLOW": itemgetter("name"), "DESCRIPTION": lambda each: each["description"].partition("\n")[0]},
+    )  # fmt: skip
 
 
 def workflow(state: State, name: str) -> None:
@@ -43,16 +39,11 @@ def workflow(state: State, name: str) -> None:
 
 def runs(state: State, **filters: Any) -> None:
     """Show runs, newest first."""
-    reply = state.backend().call(request_of("runs.list", **filters), state.options)
-    if not state.output.pretty:
-        state.output.json(reply)
-        return
-    found = _decode(reply)["runs"]
-    if not found:
-        state.output.line("There are no runs.")
-        return
-    rows = ([each["run_id"], each["workflow"], each["status"], _age(each["started_at"]), _took(each)] for each in found)
-    state.output.table(("RUN", "WORKFLOW", "STATUS", "STARTED", "TOOK"), rows)
+    _table(
+        state, request_of("runs.list", **filters), "runs", "There are no runs.",
+        {"RUN": itemgetter("run_id"), "WORKFLOW": itemgetter("workflow"), "STATUS": itemgetter("status"),
+         "STARTED": lambda each: _age(each["started_at"]), "TOOK": _took},
+    )  # fmt: skip
 
 
 def run(state: State, command: str, run_id: str) -> None:
@@ -62,6 +53,21 @@ def run(state: State, command: str, run_id: str) -> None:
         state.output.value(_decode(reply))
     else:
         state.output.json(reply)
+
+
+def _table(
+    state: State, request: dict[str, Any], member: str, none: str, columns: dict[str, Callable[[dict[str, Any]], str]]
+) -> None:
+    """Show the objects in a member of a reply, one column for each heading, or say that there are none."""
+    reply = state.backend().call(request, state.options)
+    if not state.output.pretty:
+        state.output.json(reply)
+        return
+    found = _decode(reply)[member]
+    if found:
+        state.output.table([*columns], ([column(each) for column in columns.values()] for each in found))
+    else:
+        state.output.line(none)
 
 
 def _age(started_at: float) -> str:

@@ -53,10 +53,10 @@ async def slow(steps: int = 100, *, context: Context) -> str:
 
 
 @nexus.workflow
-async def stream(n: int = 3) -> Any:
+async def stream(n: int = 3, pause: float = 0.01) -> Any:
     for i in range(n):
         yield {"i": i}
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
 
 
 @nexus.workflow

@@ -118,10 +118,13 @@ class Terminal:
         self.code = None
 
     def expect(self, pattern, timeout=10):
-        """Read until the pattern appears after what was expected before."""
+        """Read until the pattern appears in the text after what was expected before.
+
+        The text is without cursor movements: how much of a word is drawn anew depends on how fast it was typed.
+        """
         deadline = time.monotonic() + timeout
-        while not (found := re.search(pattern, self.raw[self._seen :])):
-            assert time.monotonic() < deadline, f"{pattern!r} not in {self.raw[self._seen :]!r}"
+        while not (found := re.search(pattern, self.text[self._seen :])):
+            assert time.monotonic() < deadline, f"{pattern!r} not in {self.text[self._seen :]!r}: {self.raw!r}"
             assert self._read(deadline), f"ended without {pattern!r}: {self.raw!r}"
         self._seen += found.end()
         return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core.asgi import send_error
 from nexus_core.errors import Overloaded
+from nexus_hypercorn.internals import end_pings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -77,7 +78,7 @@ class Drain:
         try:
             await self._app(scope, receive_and_look, sender)
         finally:
-            sender.end_pings()
+            end_pings(sender.send)
             if not left:
                 self._take_the_rest(receive)
 
@@ -108,10 +109,10 @@ async def _discard(receive: Receive) -> None:
 class _Sender:
     """Remembers how far an answer has come."""
 
-    __slots__ = ("_send", "complete", "started")
+    __slots__ = ("complete", "send", "started")
 
     def __init__(self, send: Send) -> None:
-        self._send = send
+        self.send = send
         self.started = self.complete = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
@@ -120,31 +121,17 @@ class _Sender:
             self.started = True
         elif kind == "websocket.close" or (kind == "http.response.body" and not message.get("more_body")):
             self.complete = True
-        return self._send(message)
+        return self.send(message)
 
     async def end(self, scope: Scope) -> None:
         if self.complete:
             return
         if scope["type"] == "websocket":
-            await self._send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "The server stops."})
+            await self.send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "The server stops."})
         elif self.started:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await send_error(scope, self._send, Overloaded("The server is shutting down.", retry_after=1), close=True)
-
-    def end_pings(self) -> None:
-        """End the task that pings this WebSocket: it sleeps on when that has closed, and holds its connection (0.18).
-
-        hypercorn gives no handle on it. It is found in the connection's task group, through the stream that ``send``
-        is a method of.
-        """
-        stream = getattr(self._send, "__self__", None)
-        group = getattr(getattr(stream, "task_group", None), "_task_group", None)
-        for task in list(getattr(group, "_tasks", ())):
-            work = task.get_coro()
-            if getattr(work, "__qualname__", "") == "WSStream._send_pings" and work.cr_frame is not None:
-                if work.cr_frame.f_locals.get("self") is stream:
-                    task.cancel()
+            await send_error(scope, self.send, Overloaded("The server is shutting down.", retry_after=1), close=True)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

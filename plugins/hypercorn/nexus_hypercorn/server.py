@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from nexus_hypercorn import internals
 from nexus_hypercorn.drain import Drain
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ACCEPT_BACKLOG = 1024
 """Connections that the kernel keeps waiting while the loop is busy."""
+
+LONGEST_USER_TIMEOUT = 2**31 - 1
+"""Milliseconds that the kernel takes for TCP_USER_TIMEOUT."""
 
 CLOSING_SECONDS = 1.0
 """How long hypercorn gets at the end to close its connections by itself."""
@@ -34,6 +38,7 @@ class HypercornServer:
 
     async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; then close the ports, let connections finish, end what is left."""
+        internals.check()
         async with asyncio.TaskGroup() as group:
             for listener in listeners:
                 group.create_task(self._serve(listener, stop), name=f"hypercorn-{listener.channels[0]}")
@@ -49,7 +54,7 @@ class HypercornServer:
             await stop.wait()
             # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
             await drain.drain(self._settings.drain_seconds)
-            asyncio.get_running_loop().call_later(CLOSING_SECONDS, _abort_connections, drain)
+            asyncio.get_running_loop().call_later(CLOSING_SECONDS, internals.abort_connections, drain)
 
         await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
 
@@ -57,7 +62,8 @@ class HypercornServer:
         from hypercorn.config import Config
 
         log = logging.getLogger("nexus.server")
-        log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
         for bound in listener.sockets:
             _notice_lost_peers(bound, self._settings.send_timeout)
         return Config.from_mapping(
@@ -74,19 +80,6 @@ class HypercornServer:
         )
 
 
-def _abort_connections(app: Drain) -> None:
-    """Cut the connections that are still there: hypercorn waits for each until its last byte is read (0.18).
-
-    It keeps no list of them, but each is served by a task whose frame names its application and its writer.
-    """
-    for task in asyncio.all_tasks():
-        work = task.get_coro()
-        if getattr(work, "__qualname__", "") == "worker_serve.<locals>._server_callback":
-            names = getattr(getattr(work, "cr_frame", None), "f_locals", {})
-            if getattr(names.get("app"), "app", None) is app:
-                names["writer"].transport.abort()
-
-
 def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
     """Let the kernel end connections whose other side is gone or takes nothing; accepted sockets inherit it.
 
@@ -95,4 +88,5 @@ def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
     """
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000)))
+        milliseconds = min(max(1, int(seconds * 1000)), LONGEST_USER_TIMEOUT)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

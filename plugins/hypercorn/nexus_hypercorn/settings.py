@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from nexus_core import PluginSettings
+from nexus_core.options import MAX_SECONDS, PluginSettings, Seconds
 
 
 class HypercornSettings(PluginSettings):
     """How the server treats connections."""
 
-    keep_alive_timeout: float = Field(
-        5.0, gt=0, description="Seconds after which an idle connection, or one with half a request head, is closed."
+    keep_alive_timeout: Seconds = Field(
+        5.0, description="Seconds after which an idle connection, or one with half a request head, is closed."
     )
-    send_timeout: float = Field(
-        30.0, gt=0, description="Seconds after which a connection whose other side takes nothing is closed (Linux)."
+    send_timeout: Seconds = Field(
+        30.0, description="Seconds after which a connection whose other side takes nothing is closed (Linux)."
     )
-    websocket_ping_interval: float = Field(20.0, gt=0, description="Seconds between pings on a WebSocket.")
+    websocket_ping_interval: Seconds = Field(20.0, description="Seconds between pings on a WebSocket.")
     websocket_max_message_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest WebSocket message.")
     drain_seconds: float = Field(
-        1.0, ge=0, description="Seconds that open connections get to finish what they send when the process stops."
+        1.0,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds that open connections get to finish what they send when the process stops.",
     )

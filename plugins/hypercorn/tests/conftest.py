@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import time
 from contextlib import AsyncExitStack
 from types import ModuleType
 
@@ -13,10 +11,11 @@ import nexus_hypercorn.plugin
 import pytest
 
 from nexus_core import Channel, Nexus, hookimpl
+from nexus_core.testing import eventually
 
 
 class Small(Channel):
-    """Answers with what it was asked; `/slow` after a while, `/stream` for ever, WebSockets echo."""
+    """Answers with what it was asked, `/held` when it is released, `/deaf` when no more fits; WebSockets echo."""
 
     name = "small"
     port_option = "small_port"
@@ -24,6 +23,7 @@ class Small(Channel):
 
     def __init__(self):
         self.under_way = 0
+        self.released = asyncio.Event()
 
     def asgi_app(self):
         return self._answer
@@ -33,11 +33,12 @@ class Small(Channel):
         try:
             if scope["type"] == "websocket":
                 await self._echo(scope, receive, send)
-            elif scope["path"] == "/slow":
-                await asyncio.sleep(0.3)
-                await self._send(scope, send, b"slow")
-            elif scope["path"] == "/stream":
-                await self._stream(send)
+            elif scope["path"] == "/held":
+                await self.released.wait()
+                await self._send(scope, send, b"held")
+            elif scope["path"] == "/deaf":
+                await eventually(receive.__self__._receive.__self__.full)  # hypercorn's queue, behind the guard
+                await self._send(scope, send, b"deaf")
             elif scope["path"] == "/large":
                 await self._send(scope, send, b"x" * 50_000_000)
             else:
@@ -49,12 +50,6 @@ class Small(Channel):
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-    async def _stream(self, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while True:
-            await send({"type": "http.response.body", "body": b"tick\n", "more_body": True})
-            await asyncio.sleep(0.05)
 
     async def _reflect(self, scope, receive, send):
         body = b""
@@ -71,7 +66,7 @@ class Small(Channel):
         if scope["path"] == "/ends":
             return
         if scope["path"] == "/deaf":
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "text": message["text"]})
 
@@ -102,77 +97,16 @@ async def serve(small):
 
 
 @pytest.fixture
-def eventually():
-    async def wait(condition, seconds=5.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it never came to hold"
-            await asyncio.sleep(0.01)
-
-    return wait
-
-
-@pytest.fixture
-def no_connection_left(eventually, small):
+def no_connection_left(small):
     """Wait until the server holds no connection and nothing that belongs to one."""
 
-    async def wait(seconds=5.0):
+    async def wait():
         ends = ("_server_callback", "_send_pings", "_handle", "_discard")
 
         def none_left():
             names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
             return not small.under_way and not any(name.endswith(ends) for name in names)
 
-        await eventually(none_left, seconds)
+        await eventually(none_left)
 
     return wait
-
-
-class Raw:
-    """A plain socket."""
-
-    def __init__(self, url, **options):
-        host, port = url.removeprefix("http://").rsplit(":", 1)
-        self.socket = socket.socket()
-        for name, value in options.items():
-            self.socket.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
-        self.socket.settimeout(10)
-        self.socket.connect((host, int(port)))
-        self.socket.setblocking(False)
-        self.received = b""
-
-    async def send(self, data):
-        await asyncio.get_running_loop().sock_sendall(self.socket, data)
-
-    async def read(self, until=None, seconds=10.0):
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(seconds):
-            while until is None or until not in self.received:
-                try:
-                    data = await loop.sock_recv(self.socket, 65536)
-                except ConnectionResetError:
-                    data = b""
-                if not data:
-                    break
-                self.received += data
-        return self.received
-
-    def close(self):
-        self.socket.close()
-
-    def reset(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.socket.close()
-
-
-@pytest.fixture
-def raw():
-    opened = []
-
-    def connect(url, **options):
-        opened.append(Raw(url, **options))
-        return opened[-1]
-
-    yield connect
-    for each in opened:
-        each.close()

@@ -23,6 +23,12 @@ async def test_keep_alive(serve, raw):
         assert b'"/%d"' % number in await connection.read(b"}")
 
 
+async def test_the_longest_time_limits(serve, raw):
+    year = 31_536_000
+    url = await serve(send_timeout=year, keep_alive_timeout=year, websocket_ping_interval=year)
+    assert b" 200 " in await raw(url).ask(GET % b"a", b"}")
+
+
 async def test_idle_connections_are_closed(serve, raw, no_connection_left):
     connection = raw(await serve(keep_alive_timeout=0.2))
     await connection.send(GET % b"a")
@@ -31,11 +37,13 @@ async def test_idle_connections_are_closed(serve, raw, no_connection_left):
     await no_connection_left()
 
 
-async def test_pipelined_requests_are_answered_in_order(serve, raw):
+async def test_pipelined_requests_are_answered_in_order(serve, raw, small, eventually):
     connection = raw(await serve())
-    await connection.send(GET % b"slow" + GET % b"one" + GET % b"two")
+    await connection.send(GET % b"held" + GET % b"one" + GET % b"two")
+    await eventually(lambda: small.under_way)
+    small.released.set()
     received = await connection.read(b'"/two"')
-    assert received.index(b"slow") < received.index(b'"/one"') < received.index(b'"/two"')
+    assert received.index(b"held") < received.index(b'"/one"') < received.index(b'"/two"')
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: "])
@@ -101,16 +109,16 @@ async def test_300_connections_open_and_close(serve, raw, no_connection_left):
         if index % 3:
             assert b" 200 " in await connection.read(b"}")
         connection.reset() if index % 2 else connection.close()
-    await no_connection_left(8)
+    await no_connection_left()
 
 
 async def test_an_application_that_never_reads_a_body_of_many_messages(serve, raw, no_connection_left):
     """hypercorn's queue is full when the answer ends."""
     url = await serve()
     connection = raw(url)
-    head = b"POST /slow HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /deaf HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     await connection.send(head + b"1\r\na\r\n" * 100)
-    assert b" 200 " in await connection.read(b"slow", seconds=3)
+    assert b" 200 " in await connection.read(b"deaf", seconds=3)
     connection.close()
     await no_connection_left()
 
@@ -128,7 +136,7 @@ async def test_an_ambiguous_request_with_many_chunks(serve, raw, no_connection_l
 async def test_an_answer_that_nobody_reads_is_cut(serve, raw, small, no_connection_left):
     connection = raw(await serve(send_timeout=0.5), SO_RCVBUF=4096)
     await connection.send(GET % b"large")
-    await no_connection_left(8)
+    await no_connection_left()
 
 
 def http2():
@@ -137,9 +145,9 @@ def http2():
     return connection
 
 
-def open_stream(connection, path="/slow"):
+def open_stream(connection):
     stream = connection.get_next_available_stream_id()
-    headers = [(":method", "GET"), (":path", path), (":scheme", "http"), (":authority", "localhost")]
+    headers = [(":method", "GET"), (":path", "/held"), (":scheme", "http"), (":authority", "localhost")]
     connection.send_headers(stream, headers, end_stream=True)
     return stream
 
@@ -170,9 +178,9 @@ async def test_the_upgrade_to_http2_is_refused(serve, raw, no_connection_left, s
     client = raw(await serve())
     settings = b"AAQAAAAA"  # an initial window of 0 bytes: nothing with a body could ever be sent
     await client.send(
-        b"GET /slow HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"GET /held HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
         b"HTTP2-Settings: " + settings + b"\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
     )
     await client.read(b" 101 ")
     client.close()
-    await no_connection_left(8)
+    await no_connection_left()

@@ -65,6 +65,8 @@ class Announcements:
 
     def connect(self, connection: Connection) -> None:
         """Announce changes to a session of the older era, until it ends."""
+        if connection in self._connections:
+            return  # it says that it is initialized once more
         self._connections.add(connection)
         connection.exit_stack.callback(self._disconnect, connection)
 

@@ -124,11 +124,13 @@ class McpChannel(Channel):
         if self._preload is not None:
             self._preload.cancel()  # that one is for HTTP
         await self.nexus.threads.call(_import_library)
-        from nexus_mcp.stdio_transport import serve
+        from nexus_mcp.stdio_transport import StdioTransport
 
+        options = self.nexus.options
+        transport = StdioTransport(reader, writer, self.nexus.threads, options.max_body_bytes)
         server = self.build_server()
         try:
-            await serve(server, reader, writer, self.nexus.threads, self.nexus.options.max_body_bytes)
+            await transport.serve(server, options.shutdown_grace)
         finally:
             await server.close()
 

@@ -8,8 +8,8 @@ of the streamable HTTP transport).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from nexus_core.asgi import can_be_rebound, host_name
 from nexus_core.errors import HostNotAllowed, OriginNotAllowed
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Gate:
 
     def __init__(self, host: str, hosts: Iterable[str], origins: Iterable[str]) -> None:
         self._hosts = {each.lower() for each in (*LOOPBACK, host, *hosts)}
+        self._any_host = "*" in self._hosts
         self._origins = {each.lower().rstrip("/") for each in origins}
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
@@ -40,36 +41,30 @@ class Gate:
             HostNotAllowed, OriginNotAllowed: The message names the option to set.
         """
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not self._is_host_allowed(host, scope):
+        name = host_name(host)
+        if not (self._any_host or self._knows(host, scope)) and (not name or can_be_rebound(name)):
             raise HostNotAllowed(
                 "The Host header names a host that is not answered here; mcp_allowed_hosts (NEXUS_MCP_ALLOWED_HOSTS) "
                 "lists those that are."
             )
         if origin := headers.get(b"origin"):
-            self._check_origin(origin.decode("latin-1").lower(), scope)
+            self._check_origin(origin.decode("latin-1").lower(), host, scope)
 
-    def _check_origin(self, origin: str, scope: Scope) -> None:
+    def _check_origin(self, origin: str, host: str, scope: Scope) -> None:
+        """Let pages call that come from here: under the name in the Host header, or another of this machine's."""
         if self._origins & {origin, "*"}:
             return
-        parts = urlsplit(origin)
-        if parts.scheme in ("http", "https") and self._is_host_allowed(parts.netloc, scope):
+        scheme, _, place = origin.partition("://")
+        if scheme in ("http", "https") and place and (place == host or self._knows(place, scope)):
             return
         raise OriginNotAllowed(
             "Pages of this origin may not call here; mcp_allowed_origins (NEXUS_MCP_ALLOWED_ORIGINS) lists those "
             "that may."
         )
 
-    def _is_host_allowed(self, host: str, scope: Scope) -> bool:
-        name = _without_port(host)
-        if not name:
-            return False
-        if host in self._hosts or name in self._hosts or "*" in self._hosts:
+    def _knows(self, host: str, scope: Scope) -> bool:
+        name = host_name(host)
+        if host in self._hosts or name in self._hosts:
             return True
-        server = scope.get("server")  # the address the connection came in at: no name can be rebound to be that
+        server = scope.get("server")  # the address the connection came in at
         return server is not None and name == str(server[0]).lower()
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):  # an IPv6 address
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]

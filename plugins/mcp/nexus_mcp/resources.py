@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from nexus_core import jsontext
 from nexus_core.errors import NotFound, RunNotFound
+from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
     from nexus_core import Nexus, Session, Workflow
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"
 SESSIONS = "nexus://sessions/"
+LONGEST = 512
+"""Characters of a URI that can be subscribed to: enough for every character of a workflow's name percent-encoded."""
+
 _JSON = "application/json"
 
 TEMPLATES = [
@@ -57,10 +61,24 @@ async def read(nexus: Nexus, uri: str) -> dict[str, Any]:
     try:
         content = await _content(nexus, uri)
     except NotFound as exc:
-        exc.details |= {"uri": uri}  # SEP-2164
-        raise
+        raise _naming(uri, exc) from None
     text = jsontext.encode(content).decode()
     return {"contents": [{"uri": uri, "mimeType": _JSON, "text": text}], "resultType": "complete"}
+
+
+def check_subscription(uri: str) -> None:
+    """Let pass what may be a resource, there or not: a session keeps its URI in memory.
+
+    Raises:
+        NotFound: It is too long for one.
+    """
+    if len(uri) > LONGEST:
+        raise _naming(uri, NotFound("There is no such resource."))
+
+
+def _naming(uri: str, exc: NotFound) -> NotFound:
+    exc.details |= {"uri": printable(uri, LONGEST)}  # SEP-2164
+    return exc
 
 
 async def _content(nexus: Nexus, uri: str) -> dict[str, Any]:

@@ -129,7 +129,9 @@ class McpServer(Server[Any]):
         return await resources.read(self.nexus, str(params.uri))
 
     async def _subscribe(self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams) -> dict[str, Any]:
-        if not self.announcements.subscribe(connection_of(ctx), str(params.uri)):
+        uri = str(params.uri)
+        resources.check_subscription(uri)
+        if not self.announcements.subscribe(connection_of(ctx), uri):
             raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
         return {}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from nexus_core import PluginSettings
+from nexus_core.options import PluginSettings, Seconds
 
 _FROM_CONFIG = {
     "port": "mcp_port",
@@ -23,8 +23,8 @@ class McpSettings(PluginSettings):
         None,
         description="An object with `port`, `tool_timeout` and `max_concurrent_sessions`, for what is not set itself.",
     )
-    tool_timeout: float | None = Field(
-        None, gt=0, description="Seconds a tool call may take; a workflow's own shorter limit holds."
+    tool_timeout: Seconds | None = Field(
+        None, description="Seconds a tool call may take; a workflow's own shorter limit holds."
     )
     max_concurrent_sessions: int = Field(
         100, ge=1, description="Open sessions, and requests without a session, at once; more are refused with 503."
@@ -37,9 +37,16 @@ class McpSettings(PluginSettings):
     mcp_allowed_origins: list[str] = Field(
         [], description="Origins whose pages may call, such as https://app.example.com; * for all."
     )
-    mcp_session_idle_timeout: float = Field(
-        1800.0, gt=0, description="Seconds without a request after which a session is closed."
+    mcp_session_idle_timeout: Seconds = Field(
+        1800.0, description="Seconds without a request after which a session is closed."
     )
+
+    @field_validator("mcp_config")
+    @classmethod
+    def _has_members(cls, value: Any) -> Any:
+        if value is None or isinstance(value, dict) or hasattr(value, "__dict__"):
+            return value
+        raise ValueError("must be a mapping, or an object with attributes")
 
     @field_validator("tool_timeout", mode="before")
     @classmethod
@@ -52,6 +59,6 @@ class McpSettings(PluginSettings):
         config = values.get("mcp_config") if isinstance(values, dict) else None
         if config is None:
             return values
-        members = config if isinstance(config, dict) else vars(config)
+        members = config if isinstance(config, dict) else getattr(config, "__dict__", {})
         given = {option: members.get(name) for name, option in _FROM_CONFIG.items()}
         return {option: value for option, value in given.items() if value is not None} | values

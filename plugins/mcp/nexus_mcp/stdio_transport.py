@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
 from mcp.shared.message import SessionMessage
-from mcp.types import INVALID_REQUEST, ErrorData, JSONRPCError, jsonrpc_message_adapter
+from mcp.types import (
+    INVALID_REQUEST,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    jsonrpc_message_adapter,
+)
 from pydantic import ValidationError
 
 from nexus_core import MalformedRequest, jsontext
@@ -15,90 +24,129 @@ from nexus_core.errors import RequestTooLarge
 from nexus_mcp.http import PARSE_ERROR
 
 if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from collections.abc import Callable
+
+    from mcp.types import JSONRPCMessage
 
     from nexus_core.errors import NexusError
     from nexus_core.threads import DaemonThreads
     from nexus_mcp.server import McpServer
 
-CLOSING_SECONDS = 5.0
-"""How long answers that are being written may take once the client has closed its side."""
+log = logging.getLogger(__name__)
+
+UNREAD_ANSWERS = 10
+"""Messages that may wait for the client to read them, before no more of its own are read: it could fill the memory."""
+
+CLOSING_SECONDS = 1.0
+"""How long the last answers may take to be read."""
 
 
-async def serve(
-    server: McpServer, reader: BinaryIO, writer: BinaryIO, threads: DaemonThreads, max_line_bytes: int
-) -> None:
-    """Serve one client until it closes its side.
+class StdioTransport:
+    """One client, who writes into one stream and reads from another.
 
     Args:
-        server: What answers.
         reader: Where messages come from. It may block: it is read in a thread.
         writer: Where messages go.
         threads: For reading and writing.
         max_line_bytes: The longest message.
     """
-    incoming, requests = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-    answers, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
-    refusals = answers.clone()
-    writing = asyncio.create_task(_write(outgoing, writer, threads))
-    reading = asyncio.create_task(_read(reader, incoming, refusals, threads, max_line_bytes))
-    try:
-        await server.run(requests, answers, server.create_initialization_options())
-    finally:
-        reading.cancel()
-        refusals.close()
-        await asyncio.wait({reading, writing}, timeout=CLOSING_SECONDS)
-        writing.cancel()
 
+    def __init__(self, reader: BinaryIO, writer: BinaryIO, threads: DaemonThreads, max_line_bytes: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._threads = threads
+        self._limit = max_line_bytes
+        self._unanswered: set[str] = set()
+        self._written = asyncio.Event()
+        self._is_left = False
+        self._incoming, self._requests = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        self._answers, self._outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        self._refusals = self._answers.clone()
 
-async def _read(
-    reader: BinaryIO, incoming: MemoryObjectSendStream[SessionMessage | Exception],
-    refusals: MemoryObjectSendStream[SessionMessage], threads: DaemonThreads, limit: int,
-) -> None:  # fmt: skip
-    async with incoming:
-        while line := await threads.call(reader.readline, limit + 1):
-            if len(line) > limit:
-                await _skip_line(reader, line, threads, limit)
-                error = RequestTooLarge(f"The message is larger than max_body_bytes ({limit}).")
-                await refusals.send(_refusal(error.jsonrpc_code, error))
-            elif not line.isspace():
-                await _pass_on(line, incoming, refusals)
+    async def serve(self, server: McpServer, grace: float) -> None:
+        """Serve the client until it closes its side; what runs then gets ``grace`` seconds to be answered."""
+        writing = asyncio.create_task(self._write())
+        reading = asyncio.create_task(self._read(server, grace))
+        try:
+            await server.run(self._requests, self._answers, server.create_initialization_options())
+        finally:
+            reading.cancel()
+            self._refusals.close()
+            await asyncio.wait({reading, writing}, timeout=CLOSING_SECONDS)
+            writing.cancel()
 
-
-async def _skip_line(reader: BinaryIO, line: bytes, threads: DaemonThreads, limit: int) -> None:
-    while line and not line.endswith(b"\n"):
-        line = await threads.call(reader.readline, limit)
-
-
-async def _pass_on(
-    line: bytes, incoming: MemoryObjectSendStream[SessionMessage | Exception],
-    refusals: MemoryObjectSendStream[SessionMessage],
-) -> None:  # fmt: skip
-    try:
-        value = jsontext.parse(line, "message")
-        message = jsonrpc_message_adapter.validate_python(value, by_name=False)
-    except MalformedRequest as exc:
-        await refusals.send(_refusal(PARSE_ERROR, exc))
-    except ValidationError:
-        invalid = MalformedRequest("The message is not a JSON-RPC request, notification or response.")
-        await refusals.send(_refusal(INVALID_REQUEST, invalid))
-    else:
-        await incoming.send(SessionMessage(message))
-
-
-def _refusal(code: int, exc: NexusError) -> SessionMessage:
-    error = ErrorData(code=code, message=exc.message, data=exc.problem())
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=None, error=error))
-
-
-async def _write(outgoing: MemoryObjectReceiveStream[SessionMessage], writer: BinaryIO, threads: DaemonThreads) -> None:
-    async with outgoing:
-        async for message in outgoing:
-            text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+    async def _read(self, server: McpServer, grace: float) -> None:
+        async with self._incoming:  # that it closes ends the server
             try:
-                await threads.call(_write_all, writer, text.encode() + b"\n")
-            except OSError:
-                return  # the client is gone; its input ends too
+                while line := await self._threads.call(self._reader.readline, self._limit + 1):
+                    await self._take(line)
+                    await self._until(self._are_answers_read)
+            except OSError as exc:
+                log.warning("The client can't be read from any more: %s", exc)
+            server.end_listening()  # those requests would never be answered otherwise
+            try:
+                async with asyncio.timeout(grace):
+                    await self._until(self._are_all_answered)
+            except TimeoutError:
+                log.warning("shutdown_grace has passed: cancelling what still runs")
+
+    async def _take(self, line: bytes) -> None:
+        if len(line) > self._limit:
+            while line and not line.endswith(b"\n"):
+                line = await self._threads.call(self._reader.readline, self._limit)
+            error = RequestTooLarge(f"The message is larger than max_body_bytes ({self._limit}).")
+            await self._refuse(error.jsonrpc_code, error)
+        elif not line.isspace():
+            await self._pass_on(line)
+
+    async def _pass_on(self, line: bytes) -> None:
+        try:
+            message = jsonrpc_message_adapter.validate_python(jsontext.parse(line, "message"), by_name=False)
+        except MalformedRequest as exc:
+            await self._refuse(PARSE_ERROR, exc)
+        except ValidationError:
+            invalid = MalformedRequest("The message is not a JSON-RPC request, notification or response.")
+            await self._refuse(INVALID_REQUEST, invalid)
+        else:
+            self._note(message)
+            await self._incoming.send(SessionMessage(message))
+
+    def _note(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCRequest):
+            self._unanswered.add(str(message.id))  # a client may cancel request 1 as "1"
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._unanswered.discard(str((message.params or {}).get("requestId")))  # it is never answered
+
+    def _are_answers_read(self) -> bool:
+        return self._outgoing.statistics().tasks_waiting_send < UNREAD_ANSWERS
+
+    def _are_all_answered(self) -> bool:
+        return self._is_left or not self._unanswered
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds that may change with each message that is written."""
+        while not condition():
+            self._written.clear()
+            await self._written.wait()
+
+    async def _refuse(self, code: int, exc: NexusError) -> None:
+        error = ErrorData(code=code, message=exc.message, data=exc.problem())
+        await self._refusals.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+
+    async def _write(self) -> None:
+        async with self._outgoing:
+            async for each in self._outgoing:
+                message = each.message
+                text = message.model_dump_json(by_alias=True, exclude_unset=True)
+                try:
+                    await self._threads.call(_write_all, self._writer, text.encode() + b"\n")
+                except OSError:
+                    break  # the client is gone; its input ends too
+                if isinstance(message, (JSONRPCResponse, JSONRPCError)):
+                    self._unanswered.discard(str(message.id))
+                self._written.set()
+        self._is_left = True
+        self._written.set()
 
 
 def _write_all(writer: BinaryIO, data: bytes) -> None:

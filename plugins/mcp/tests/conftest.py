@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Annotated
@@ -135,13 +134,6 @@ async def _connected(address, era, headers=None, **options):
             yield client
 
 
-async def _until(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition never held"
-        await asyncio.sleep(0.01)
-
-
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
@@ -168,11 +160,11 @@ def _modern(name):
 
 
 @pytest.fixture
-def kit():
+def kit(eventually):
     """What tests share: ``serving``, ``connected``, ``until``, and raw messages of both eras."""
     accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     return SimpleNamespace(
-        serving=_serving, connected=_connected, until=_until, initialize=_initialize, call=_call, modern=_modern,
+        serving=_serving, connected=_connected, until=eventually, initialize=_initialize, call=_call, modern=_modern,
         accept=accept,
     )  # fmt: skip
 

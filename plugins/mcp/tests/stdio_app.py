@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from nexus_core import Context, Nexus, hookimpl
@@ -29,7 +30,6 @@ class Plugin:
 print("noise from the module")
 nexus = Nexus(plugins=[Plugin()], disabled_plugins=["api", "cli", "console", "metrics", "durable", "kailash"])
 other = "not a Nexus"
-without = Nexus(discover=False)
 
 
 @nexus.workflow
@@ -62,6 +62,23 @@ async def sleep(marker: str) -> None:
     except asyncio.CancelledError:
         Path(marker).write_text("cancelled")
         raise
+
+
+@nexus.workflow
+async def nap(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "rested"
+
+
+@nexus.workflow
+def sync_sleep(marker: str) -> None:
+    Path(marker).write_text("started")
+    time.sleep(60)
+
+
+@nexus.workflow
+async def blob(size: int) -> str:
+    return "x" * size
 
 
 @nexus.workflow

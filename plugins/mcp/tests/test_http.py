@@ -103,8 +103,21 @@ async def test_this_machines_own_names_are_answered(raw, kit, host):
     assert (await raw.post(kit.initialize(), host=host, origin=f"http://{host}")).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["192.0.2.7:3001", "[2001:db8::7]", "app.localhost:3001"])
+async def test_names_that_can_not_be_rebound_are_answered_and_pages_from_elsewhere_may_not_call(raw, kit, host):
+    assert (await raw.post(kit.initialize(), host=host)).status_code == 200
+    assert (await raw.post(kit.initialize(), origin=f"http://{host}")).status_code == 403
+    assert (await raw.post(kit.initialize(), host=host, origin=f"http://{host}")).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["", "localhost.evil.example", "127.0.0.1.evil.example", "0x7f.1", "xlocalhost"])
+async def test_names_that_only_look_like_it_are_not(raw, kit, host):
+    assert (await raw.post(kit.initialize(), host=host)).status_code in (400, 421)
+
+
 @pytest.mark.parametrize(
-    "origin", ["null", "file://", "http://localhost.evil.example", "http://127.0.0.1@evil.example"]
+    "origin",
+    ["null", "file://", "http://localhost.evil.example", "http://127.0.0.1@evil.example", "http://[", "http://"],
 )
 async def test_odd_origins_are_refused(raw, kit, origin):
     assert (await raw.post(kit.initialize(), origin=origin)).status_code == 403
@@ -120,6 +133,17 @@ async def test_hosts_and_origins_can_be_allowed(build, kit):
             ({"origin": "https://app.example.com"}, 200),
             ({"origin": "http://app.example.com"}, 403),
         ):
+            assert (await http.post(address, json=kit.initialize(), headers=headers)).status_code == status, headers
+
+
+async def test_any_host_is_not_any_origin(build, kit):
+    async with kit.serving(build(mcp_allowed_hosts=["*"])) as address, httpx2.AsyncClient(headers=kit.accept) as http:
+        for host, origin, status in (
+            ("mcp.example.com", None, 200),
+            ("mcp.example.com", "https://mcp.example.com", 200),
+            ("mcp.example.com", "https://evil.example", 403),
+        ):
+            headers = {"host": host} | ({"origin": origin} if origin else {})
             assert (await http.post(address, json=kit.initialize(), headers=headers)).status_code == status, headers
 
 
@@ -246,15 +270,17 @@ async def test_a_closed_session_makes_room(build, kit):
 
 
 async def test_an_idle_session_ends(build, kit):
+    nexus = build(mcp_session_idle_timeout=0.2)
     async with (
-        kit.serving(build(mcp_session_idle_timeout=0.2)) as address,
+        kit.serving(nexus) as address,
         httpx2.AsyncClient(headers=kit.accept) as http,
     ):
         opened = await http.post(address, json=kit.initialize())
         headers = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
         ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
         assert (await http.post(address, json=ping, headers=headers)).status_code == 200
-        await asyncio.sleep(0.5)
+        transport = await nexus.channel("mcp")._transport()
+        await kit.until(lambda: transport.sessions == 0)
         assert (await http.post(address, json=ping, headers=headers)).status_code == 404
 
 
@@ -342,6 +368,8 @@ def test_options_from_a_configuration_object():
     assert settings(mcp_config={"port": 4002}).mcp_port == 4002
     with pytest.raises(ConfigurationError, match="max_concurrent_sessions"):
         settings(max_concurrent_sessions=0)
+    with pytest.raises(ConfigurationError, match="mcp_config: must be a mapping"):
+        settings(mcp_config="mcp.json")
 
 
 async def test_a_long_silent_call_sends_signs_of_life(build, kit, monkeypatch):

@@ -161,6 +161,17 @@ async def test_listeners_without_session_hear_of_a_run_that_ends(build, kit, see
 
 
 @pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+async def test_subscriptions_do_not_fill_the_memory(build, kit):
+    nexus, uri = build(), "nexus://workflows/" + "a" * 500
+    async with kit.serving(nexus) as address, kit.connected(address, "legacy") as client:
+        with pytest.raises(MCPError) as caught:
+            await client.subscribe_resource(uri)
+        assert caught.value.error.code == -32602
+        assert len(caught.value.error.data["uri"]) <= 512
+        assert not (await nexus.channel("mcp")._transport()).server.announcements._subscribers
+
+
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
 async def test_subscribed_sessions_hear_of_a_replaced_workflow(build, kit):
     heard = []
 

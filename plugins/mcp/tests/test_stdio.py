@@ -149,7 +149,7 @@ async def test_bad_lines_are_answered_and_the_conversation_goes_on(kit):
     [
         ("stdio_app", "usage"),
         ("stdio_app:other", "not a Nexus object"),
-        ("stdio_app:without", "does not load the plugin"),
+        ("stdio_bare:nexus", "does not load the plugin"),
     ],
 )
 async def test_a_wrong_target_is_one_line_on_stderr(target, complaint):

@@ -1,0 +1,5 @@
+"""Served by `test_stdio.py`: an application without the plugin."""
+
+from nexus_core import Nexus
+
+nexus = Nexus(discover=False)
