@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
@@ -130,7 +131,7 @@ async def test_a_unix_socket(connect, start_redis, tmp_path):
 @pytest.fixture
 async def sentinel(start_redis, tmp_path):
     """Two servers, one of them a replica of the other, and a sentinel that watches them as ``main``."""
-    first, second = start_redis(), start_redis()
+    first, second = start_redis("--repl-diskless-sync-delay", "0"), start_redis()
     second.ask("REPLICAOF", "127.0.0.1", first.port)
     await eventually(lambda: second.ask("INFO", "replication")["master_link_status"] == "up", 20)
     file = tmp_path / "sentinel.conf"
@@ -178,3 +179,24 @@ async def test_sentinels_that_know_no_such_service_or_are_gone(connect, sentinel
     gone = await connect(f"redis+sentinel://127.0.0.1:{watcher.port}/main")
     with pytest.raises(BackendUnavailable):
         await gone.get("a")
+
+
+async def test_a_network_that_swallows_even_the_greeting(connect, seconds):
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(8)]
+        try:
+            for each in fillers:
+                each.setblocking(False)
+                each.connect_ex(("127.0.0.1", port))
+            begin = time.monotonic()
+            store = await connect(f"redis://127.0.0.1:{port}")
+            assert 0.2 < time.monotonic() - begin < 2
+            duration, error = await seconds(store.get("a"))
+            assert type(error) is BackendUnavailable
+            assert duration < 0.1
+        finally:
+            for each in fillers:
+                each.close()
