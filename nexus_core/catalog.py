@@ -23,7 +23,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "ratelimit": ("enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy"),
     "breaker": ("enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout"),
-    "cache": ("enable_caching", "cache_backend", "cache_ttl", "cache_manager"),
+    "cache": (
+        "enable_caching", "cache_backend", "cache_ttl", "cache_manager", "cache_timeout", "cache_max_entries",
+        "cache_max_bytes", "cache_max_entry_bytes",
+    ),
     "sessions": ("enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval"),
     "redis": ("redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix"),
     "metrics": ("enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "monitoring_service_url"),
