@@ -68,8 +68,10 @@ class ResultCache:
             return None  # the execution refuses it
         try:
             params = jsontext.canonical(invocation.given)
+            if jsontext.parse_trusted(params) != invocation.given:
+                return None  # a set and a list, or NaN and null, have the same text
         except (TypeError, ValueError, RecursionError):
-            return None  # given by code, and not JSON
+            return None
         own: str | None = ""
         if self._advice.is_needed:
             own = await self._advice.key(invocation.name, params)
