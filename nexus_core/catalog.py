@@ -22,7 +22,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "enable_csrf_protection",
     ),
     "ratelimit": ("enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy"),
-    "breaker": ("enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout"),
+    "breaker": (
+        "enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout",
+        "circuit_breaker_backend",
+    ),
     "cache": (
         "enable_caching", "cache_backend", "cache_ttl", "cache_manager", "cache_timeout", "cache_max_entries",
         "cache_max_bytes", "cache_max_entry_bytes",
