@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from nexus_cache.entry import Kept
@@ -104,7 +105,11 @@ class ResultCache:
         finally:
             led_here.reset(above)
         flight.land(result)
-        await place.put(result)
+        try:
+            await place.put(result)
+        except asyncio.CancelledError:
+            await place.give_up()
+            raise
         return result
 
     def _leave(self, key: str, flight: Flight) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from nexus_core.testing import HEAVY, PluginContract
 
 
@@ -10,4 +12,4 @@ class TestContract(PluginContract):
 
 class TestContractSwitchedOn(PluginContract):
     plugin = "cache"
-    options = {"enable_caching": True}
+    options: ClassVar = {"enable_caching": True}
