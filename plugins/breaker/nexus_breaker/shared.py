@@ -161,7 +161,7 @@ class SharedCircuit(Circuit):
                 except BackendUnavailable:
                     self._went_without_store()
                     self._is_ahead = True
-                    self._change(state)
+                    self._change(step(self.state, self._clock()))  # the attempt may have taken a while
                     return
 
     async def _write(self, state: State) -> bool:

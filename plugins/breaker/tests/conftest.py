@@ -10,6 +10,7 @@ import nexus_redis.plugin
 import pytest
 
 from nexus_core import CircuitOpen, Nexus, NexusError
+from nexus_core.testing import eventually
 
 
 class Shop:
@@ -48,6 +49,25 @@ class Shop:
 
     async def is_open(self, name="order"):
         return await self.call(name) is CircuitOpen
+
+    async def look(self, name="order"):
+        """Let the platform's copy of a circuit be what the store has."""
+        (breaker,) = [each for each in self.nexus._switch.running.interceptors if type(each).__name__ == "Breaker"]
+        workflow = self.nexus.workflows.get(name)
+        if workflow not in breaker._circuits:
+            breaker._circuits[workflow] = breaker._make(workflow)
+        await breaker._circuits[workflow].look()
+
+    async def probe(self, name="order"):
+        """Call until a call gets through and waits at the gate; return its task."""
+        self.gate, ran = asyncio.Event(), self.ran
+        async with asyncio.timeout(10):
+            while True:
+                call = asyncio.create_task(self.call(name))
+                await eventually(lambda call=call: call.done() or self.ran > ran)
+                if not call.done():
+                    return call
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture

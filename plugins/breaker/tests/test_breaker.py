@@ -80,23 +80,10 @@ async def test_after_a_while_a_call_that_fails_opens_it_again(open_shop, comes_t
     await comes_to(shop.call, "ordered")
 
 
-async def half_open(shop):
-    """Wait until the circuit lets a probe through that waits at the gate; return the probe's task."""
-    shop.gate = asyncio.Event()
-    ran = shop.ran
-    async with asyncio.timeout(10):
-        while True:
-            call = asyncio.create_task(shop.call())
-            await eventually(lambda call=call: call.done() or shop.ran > ran)
-            if not call.done():
-                return call
-            await asyncio.sleep(0.01)
-
-
 async def test_of_many_calls_exactly_one_is_the_probe(open_shop):
     shop = await open_shop(circuit_breaker_reset_timeout=0.2)
     await shop.fail(5)
-    probe = await half_open(shop)
+    probe = await shop.probe()
     assert await asyncio.gather(*(shop.call() for _ in range(50))) == [CircuitOpen] * 50
     with pytest.raises(CircuitOpen) as refused:
         await shop.nexus.invoke("order")
@@ -110,7 +97,7 @@ async def test_of_many_calls_exactly_one_is_the_probe(open_shop):
 async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(open_shop, comes_to):
     shop = await open_shop(circuit_breaker_reset_timeout=0.2)
     await shop.fail(5)
-    probe = await half_open(shop)
+    probe = await shop.probe()
     probe.cancel()
     await asyncio.wait([probe])
     shop.gate.set()
@@ -120,7 +107,7 @@ async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(open_shop,
 async def test_a_probe_whose_run_is_cancelled_leaves_its_place_to_the_next(open_shop):
     shop = await open_shop(circuit_breaker_reset_timeout=0.2)
     await shop.fail(5)
-    probe = await half_open(shop)
+    probe = await shop.probe()
     (run,) = shop.nexus.runs.running()
     run.cancel()
     await probe
