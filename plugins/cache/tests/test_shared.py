@@ -185,7 +185,7 @@ def damaged(entry: bytes):
     yield entry.replace(b'"run_id":"', b'"run_id":"\\"')
     yield entry + b"x"
     yield entry.replace(b'"n":0', b'"n":\xff')
-    yield b"[" * 100_000
+    yield b'{"nexus_cache":"result.1","result":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     yield b"null"
     yield b"{}"
     yield b'{"nexus_cache":"result.1"}'
