@@ -130,6 +130,10 @@ class Result:
         """The value in JSON's types, decoded anew at each access: changing it changes no other caller's."""
         return _decode(self.json)
 
+    def marks(self) -> dict[str, bool]:
+        """Return what there is to tell of where it comes from: ``cached`` and ``replayed``, where they are true."""
+        return {name: True for name in ("cached", "replayed") if getattr(self, name)}
+
     def reply(self) -> bytes:
         """Return the reply that REST, the command line and MCP share: ``{"result": ..., "run_id": ...}``."""
         marks = b""

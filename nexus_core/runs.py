@@ -296,7 +296,7 @@ class Run:
         if self.user_id is not None:
             members["user_id"] = self.user_id
         if self.result is not None:
-            members["result"] = self.result.value
+            members |= {"result": self.result.value} | self.result.marks()
         if self.error is not None:
             members["error"] = self.error.problem()
         return members
