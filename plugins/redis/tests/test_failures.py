@@ -12,8 +12,15 @@ import pytest
 from nexus_core import BackendUnavailable
 from nexus_core.testing import eventually
 
-LIMIT = 0.4
-"""Seconds that a call may wait for a store that does not answer."""
+LIMIT = 0.55
+"""Seconds that a call may wait for a store that does not answer: one time limit, and what a busy machine adds to it."""
+
+
+@pytest.fixture
+def watchful(monkeypatch):
+    """Look for what has changed more often than otherwise."""
+    monkeypatch.setattr("nexus_redis.client.WATCH_SECONDS", 0.1)
+    monkeypatch.setattr("nexus_redis.client.AWAY_SECONDS", 0.1)
 
 
 def disturbances(proxy, server):
@@ -79,7 +86,7 @@ async def test_many_calls_at_once_wait_no_longer_than_one(connect, redis_proxy, 
     redis_proxy.mode = "blackhole"
     answers = await asyncio.gather(*(seconds(store.get("a")) for _ in range(100)))
     assert all(type(error) is BackendUnavailable for _, error in answers)
-    assert max(duration for duration, _ in answers) < LIMIT + 0.1
+    assert max(duration for duration, _ in answers) < LIMIT
 
 
 async def test_who_finds_no_connection_free_is_told_in_time(connect, redis_proxy, seconds):
@@ -89,7 +96,7 @@ async def test_who_finds_no_connection_free_is_told_in_time(connect, redis_proxy
     redis_proxy.mode = "delay"
     answers = await asyncio.gather(*(seconds(store.get("a")) for _ in range(10)))
     assert [type(error) for _, error in answers].count(BackendUnavailable) >= 6
-    assert max(duration for duration, _ in answers) < LIMIT + 0.1
+    assert max(duration for duration, _ in answers) < LIMIT
     redis_proxy.mode = "pass"
     await come_to_work(store)
     assert await store.get("a") == b"1"
@@ -111,7 +118,7 @@ async def test_the_time_limit_is_an_option(connect, redis_proxy, seconds):
     assert duration > 0.6
 
 
-async def test_it_notices_without_being_asked(store, redis_proxy):
+async def test_it_notices_without_being_asked(watchful, store, redis_proxy):
     redis_proxy.mode = "blackhole"
     await eventually(lambda: store.reason is not None, 5)
     redis_proxy.mode = "pass"
@@ -164,7 +171,7 @@ async def test_a_key_with_a_value_of_another_kind_is_unavailable_and_others_are_
     assert 1 <= caplog.text.count("refused a command") <= 4
 
 
-async def test_a_server_that_became_a_replica_is_unavailable_until_it_is_no_more(connect, start_redis, steps):
+async def test_a_server_that_became_a_replica_is_unavailable_until_it_is_no_more(watchful, connect, start_redis, steps):
     server = start_redis()
     store = await connect(server.url)
     await store.set("a", b"1", 60)
@@ -178,7 +185,7 @@ async def test_a_server_that_became_a_replica_is_unavailable_until_it_is_no_more
     await come_to_work(store)
 
 
-async def test_a_server_that_is_full_is_unavailable_until_it_is_not(connect, start_redis):
+async def test_a_server_that_is_full_is_unavailable_until_it_is_not(watchful, connect, start_redis):
     server = start_redis()
     store = await connect(server.url)
     server.ask("CONFIG", "SET", "maxmemory", "1")
@@ -189,9 +196,9 @@ async def test_a_server_that_is_full_is_unavailable_until_it_is_not(connect, sta
     await come_to_work(store)
 
 
-async def test_a_server_that_is_loading_is_unavailable_until_it_has_loaded(connect, start_redis):
+async def test_a_server_that_is_loading_is_unavailable_until_it_has_loaded(watchful, connect, start_redis):
     server = start_redis()
-    for i in range(300):
+    for i in range(150):
         server.ask("SET", f"key {i}", "x" * 200)
     server.ask("SAVE")
     server.kill()
