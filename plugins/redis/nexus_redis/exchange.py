@@ -65,7 +65,7 @@ class Probe:
 
     def __init__(self, pool: BlockingConnectionPool, key: str, timeout: float) -> None:
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
-        self._command = ("SET", key, "1", "PX", 1000)
+        self._command = ("SET", key, "1", "PX", 1000, "NX", "GET")  # as the store does, which needs Redis 7
         self._timeout = timeout
 
     async def run(self) -> str | None:
