@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from nexus_core import lifecycle
+from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
 from nexus_core.asgi_guard import Guard
 from nexus_core.catalog import GUARDS
-from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
+from nexus_core.dispatch import Dispatcher
+from nexus_core.errors import ConfigurationError
 from nexus_core.events import (
-    WORKFLOW_CANCELLED,
-    WORKFLOW_COMPLETED,
-    WORKFLOW_FAILED,
     WORKFLOW_REGISTERED,
     WORKFLOW_UNREGISTERED,
     ChannelEvent,
@@ -29,6 +27,7 @@ from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_o
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
 from nexus_core.runs import Run, RunStore
+from nexus_core.stores import MemoryStore, Store, choose_store
 from nexus_core.switch import Switch
 from nexus_core.threads import DaemonThreads, call_on
 
@@ -90,10 +89,11 @@ class Nexus:
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
         self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []
-        self._submitted: set[asyncio.Task[None]] = set()
         self._switch = Switch(self, self._resolvers)
+        self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events)
         self.stop_request = lifecycle.StopRequest()
-        self._find = self.workflows.find
+        self._memory_store = MemoryStore()
+        self.use_stores(())
 
     # Options and plugins
 
@@ -165,6 +165,22 @@ class Nexus:
                 raise ConfigurationError(complaint)
             log.warning("%s", complaint)
 
+    def use_stores(self, stores: Iterable[Store]) -> None:
+        """Take plugins' stores into use, beside the one in memory. Called at each start."""
+        self._stores: list[Store] = [self._memory_store, *stores]
+
+    def store(self, name: str | None, option: str) -> Store:
+        """Return a store by name, or the one that the option ``store`` names. For hooks called at start-up.
+
+        Args:
+            name: The store's name; None for the one that ``store`` names.
+            option: The option that holds the name, for the error.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        return choose_store(self._stores, name or self.options.store, option if name else "store")
+
     # Workflows
 
     def register(
@@ -227,8 +243,10 @@ class Nexus:
 
     # Calls
 
-    async def invoke(self, workflow: str | Invocation, params: Mapping[str, Any] | None = None) -> Result:
-        """Run a workflow in the caller's place: cancelling the call cancels the run.
+    def invoke(
+        self, workflow: str | Invocation, params: Mapping[str, Any] | None = None
+    ) -> Coroutine[Any, Any, Result]:
+        """Run a workflow in the caller's place: cancelling the call cancels the run, unless it has an idempotency key.
 
         Args:
             workflow: A name, or an `Invocation` that a channel has made.
@@ -238,11 +256,9 @@ class Nexus:
             NexusError: The call was refused or failed; the class says how.
             ConfigurationError: The platform was not started yet, and can't be.
         """
-        if isinstance(workflow, Invocation):
-            invocation = workflow
-        else:
-            invocation = Invocation(workflow, dict(params or {}))
-        return await self._process(invocation, Run(invocation, self.events, keeps_result=False))
+        if isinstance(workflow, str):
+            workflow = Invocation(workflow, dict(params or {}))
+        return self._dispatcher.invoke(workflow)
 
     def submit(self, invocation: Invocation) -> Run:
         """Start a run that goes on by itself, and return it: to wait for, follow or cancel.
@@ -252,64 +268,28 @@ class Nexus:
         Raises:
             ConfigurationError: This is another event loop.
         """
-        running = self._switch.running
-        if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
-            raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
-        run = Run(invocation, self.events)
-        task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
-        run.attach(task)
-        self._submitted.add(task)
-        task.add_done_callback(lambda task: self._submission_ended(task, run))
-        return run
+        return self._dispatcher.submit(invocation)
 
-    def _submission_ended(self, task: asyncio.Task[None], run: Run) -> None:
-        self._submitted.discard(task)
-        # Cancelled before its first step, a task never enters the coroutine that would say so.
-        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+    async def authenticate(self, caller: Invocation) -> None:
+        """Find out who a caller is, and set its ``principal``. Does nothing where nobody is asked.
 
-    async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
-        try:
-            result = await self._process(invocation, run)
-        except NexusError:
-            return  # the run has it
-        except ConfigurationError as exc:
-            log.error("Run %s of %s could not begin: %s", run.id, run.workflow, exc)
-            return
-        run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
+        Raises:
+            AuthenticationError: The credentials are missing or wrong.
+        """
+        await self._dispatcher.authenticate(caller)
 
-    async def _process(self, invocation: Invocation, run: Run) -> Result:
-        """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
-        running = self._switch.running
-        if running is not None and running.loop is not asyncio.get_running_loop():
-            if running.loop.is_running():
-                return await self._hand_over(invocation, run, running.loop)
-            running = None
-        invocation.run = run
-        try:
-            invocation.workflow = self._find(invocation.name)
-            if running is None:
-                running = await self._switch.start()
-            return await running.call(invocation)
-        except NexusError as exc:
-            run.publish(WORKFLOW_FAILED, error=exc)
-            raise
-        except asyncio.CancelledError:
-            run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
-            raise
-        except Exception as exc:
-            error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
-            run.publish(WORKFLOW_FAILED, error=error)
-            if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
-                raise
-            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
-            raise error from None
-        finally:
-            self.runs.end(run)
+    async def view(self, caller: Invocation) -> View:
+        """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
 
-    async def _hand_over(self, invocation: Invocation, run: Run, loop: asyncio.AbstractEventLoop) -> Result:
-        """Process an invocation on the platform's event loop, for a caller on another: a sync workflow's, perhaps."""
-        future = asyncio.run_coroutine_threadsafe(self._process(invocation, run), loop)
-        return await asyncio.wrap_future(future)
+        Args:
+            caller: An `Invocation` with what the channel knows of the caller; its name and parameters do not matter.
+
+        Raises:
+            AuthenticationError: The credentials are missing or wrong.
+            RateLimited: The caller has used up its budget.
+        """
+        authorizers = await self._dispatcher.identify(caller)
+        return View(self, caller.principal, authorizers)
 
     # Lifecycle
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class NexusError(Exception):
@@ -271,6 +271,25 @@ class PluginError(ConfigurationError):
 
 class PortInUse(ConfigurationError):
     """A channel's port is taken by another process."""
+
+
+def error_from_problem(problem: Mapping[str, Any]) -> NexusError:
+    """Return the error that problem details were made from. A class that is not known here is told by its status."""
+    code, status = str(problem.get("code", "")), problem.get("status")
+    classes = error_classes()
+    kind = next((each for each in classes if each.code == code), None)
+    known = {"type", "title", "status", "detail", "code", "run_id", "errors", "retry_after"}
+    error = (kind or next((each for each in classes if each.status == status), NexusError))(
+        str(problem.get("detail", "")),
+        errors=problem.get("errors") or (),
+        retry_after=problem.get("retry_after"),
+        run_id=problem.get("run_id"),
+        details={name: value for name, value in problem.items() if name not in known},
+    )
+    if kind is None:  # a plugin's own
+        own = {"code": code, "title": problem.get("title"), "status": status}
+        vars(error).update({name: value for name, value in own.items() if value})
+    return error
 
 
 def error_classes() -> list[type[NexusError]]:

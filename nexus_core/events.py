@@ -95,7 +95,7 @@ class ChannelEvent:
         if self.data is not None:
             members["data"] = self.data
         if self.result is not None:
-            members["result"] = self.result.value
+            members |= {"result": self.result.value} | self.result.marks()
         if self.error is not None:
             members["error"] = self.error.problem()
         if self.duration is not None:

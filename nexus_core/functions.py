@@ -35,14 +35,18 @@ _TYPING_ONLY = {"Context": Context} | {each.__name__: each for each in _STREAMS}
 
 
 class FunctionWorkflow(Workflow):
-    """A callable whose type hints are its schema."""
+    """A callable whose type hints are its schema.
+
+    Attributes:
+        function: The callable.
+    """
 
     def __init__(
         self, name: str, function: Callable[..., Any], metadata: Mapping[str, Any], threads: DaemonThreads
     ) -> None:
         signature = _Signature(name, function)
         expected = metadata.get("expected_parameters")
-        self._function = function
+        self.function = function
         self._threads = threads
         self._converters = {} if expected else signature.converters
         self._convert_rest = None if expected else signature.convert_rest
@@ -53,6 +57,7 @@ class FunctionWorkflow(Workflow):
         self._positional = signature.positional_only
         self._is_async = is_async(function)
         self.streams = signature.streams
+        self.uses_context = signature.context_name is not None
         super().__init__(
             name,
             input_schema=signature.expected_schema(expected) if expected else signature.input_schema,
@@ -93,9 +98,9 @@ class FunctionWorkflow(Workflow):
         if self.streams:
             return await self._collect(positional, arguments, context)
         if self._is_async:
-            value = await self._function(*positional, **arguments)
+            value = await self.function(*positional, **arguments)
         else:
-            value = await self._threads.run(context.run.outlives, self._function, *positional, **arguments)
+            value = await self._threads.run(context.run.outlives, self.function, *positional, **arguments)
             if inspect.isawaitable(value):
                 value = await value
         return value if self._serialize is None else self._serialize(value)
@@ -110,10 +115,10 @@ class FunctionWorkflow(Workflow):
             return len(items)
 
         if self._is_async:
-            stream = self._function(*positional, **arguments)
+            stream = self.function(*positional, **arguments)
         else:
             stream = await self._threads.run(
-                context.run.outlives, _drain, self._function, positional, arguments, context, keep
+                context.run.outlives, _drain, self.function, positional, arguments, context, keep
             )
         if stream is not None:
             try:

@@ -14,6 +14,7 @@ from nexus_core.markers import hookspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nexus_core.access import Authorizer
     from nexus_core.app import Nexus
     from nexus_core.channel import Channel, Command, Route, Server
     from nexus_core.events import Handler
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline import Interceptor
     from nexus_core.resolvers import ParameterResolver
     from nexus_core.sessions import SessionStore
+    from nexus_core.stores import Store
     from nexus_core.workflow import WorkflowAdapter
 
 
@@ -121,6 +123,30 @@ def nexus_register_parameter_resolvers(nexus: Nexus) -> Iterable[ParameterResolv
 @hookspec
 def nexus_register_session_stores(nexus: Nexus) -> Iterable[SessionStore]:
     """Return a store for sessions in place of the one in memory. Called at start-up; at most one may be given.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_stores(nexus: Nexus) -> Iterable[Store]:
+    """Return stores for shared state, beside the one in memory. Called at start-up; options choose one by name.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_stores(nexus):
+            return [EtcdStore(nexus.settings(EtcdSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_authorizers(nexus: Nexus) -> Iterable[Authorizer]:
+    """Return what decides who may do what, only where that is switched on. Called at start-up; all must agree.
 
     .. versionadded:: 0.1
     """

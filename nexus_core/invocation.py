@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,13 +18,45 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Principal:
-    """Who calls, once authenticated."""
+    """Who calls, once authenticated.
+
+    Attributes:
+        user_id: Unique within its tenant.
+        permissions: What it may do, such as ``data.read``; an `Authorizer` interprets them.
+        scopes: What the credential that it came with allows, where that is less.
+        tenant_id: The tenant it belongs to, or None.
+        claims: Whatever else is known of it.
+        identity: Tells it from every other principal: what belongs to it is kept under this.
+    """
 
     user_id: str
     permissions: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     tenant_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Derive the identity: no tenant and user together look like another tenant's user."""
+        tenant = "" if self.tenant_id is None else quote(self.tenant_id, safe="@") + "/"
+        object.__setattr__(self, "identity", tenant + quote(self.user_id, safe="@|:"))
+
+
+@dataclass(slots=True, frozen=True)
+class RateLimit:
+    """How much of a caller's budget is left after its call.
+
+    Attributes:
+        limit: Calls that a window may have.
+        window: The window's length in seconds.
+        remaining: Calls that are left.
+        reset: Seconds until there are more.
+    """
+
+    limit: int
+    window: float
+    remaining: int
+    reset: float
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +65,8 @@ class Invocation:
 
     Attributes:
         name: The workflow's name as the caller gave it. It need not exist.
-        params: The parameters: raw from the channel; after the resolve stage those that fit the schema.
+        params: The parameters: raw from the channel; after the resolve stage what `Workflow.prepare` made of them.
+        given: The JSON parameters that fit the schema; set by the resolve stage.
         channel: ``api``, ``cli``, ``mcp``, or ``python`` for a call from code.
         credentials: What the channel found, for the authenticate stage: ``{"authorization": "Bearer ..."}``.
         principal: Who calls; set by the authenticate stage.
@@ -42,6 +76,8 @@ class Invocation:
         timeout: Seconds the caller gives the run; the workflow's own limit holds when it is shorter.
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
+        headers: The request's other headers, names in lower case, for stages that know some; where there are any.
+        rate_limit: What is left of the caller's budget; set by the limit stage.
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
     """
@@ -57,6 +93,9 @@ class Invocation:
     timeout: float | None = None
     trace: Mapping[str, str] | None = None
     client_address: str | None = None
+    headers: Mapping[bytes, bytes] | None = None
+    rate_limit: RateLimit | None = None
+    given: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
     run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation
 
@@ -90,6 +129,10 @@ class Result:
     def value(self) -> Any:
         """The value in JSON's types, decoded anew at each access: changing it changes no other caller's."""
         return _decode(self.json)
+
+    def marks(self) -> dict[str, bool]:
+        """Return what there is to tell of where it comes from: ``cached`` and ``replayed``, where they are true."""
+        return {name: True for name in ("cached", "replayed") if getattr(self, name)}
 
     def reply(self) -> bytes:
         """Return the reply that REST, the command line and MCP share: ``{"result": ..., "run_id": ...}``."""

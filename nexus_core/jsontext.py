@@ -188,6 +188,18 @@ def encode(value: Any) -> bytes:
     return text
 
 
+_encode_sorted = msgspec.json.Encoder(enc_hook=to_jsonable, order="deterministic").encode
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON text that is the same for equal values: members in the order of their names. For hashes, not readers.
+
+    Raises:
+        TypeError, ValueError: Something in it has no JSON form.
+    """
+    return _encode_sorted(value)
+
+
 def _not_finite(value: Any, pointer: str) -> Iterator[str]:
     if isinstance(value, float):
         if not math.isfinite(value):

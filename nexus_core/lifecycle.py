@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nexus_core import listeners, process
+from nexus_core.access import Authorization, Authorizer
 from nexus_core.admission import Admission
 from nexus_core.asgi import PathRouter
 from nexus_core.errors import ConfigurationError, PluginError
+from nexus_core.idempotency import Idempotency
+from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
 from nexus_core.sessions import InProcessSessions, SessionStore
@@ -46,6 +49,9 @@ class Running:
     nexus: Nexus
     loop: asyncio.AbstractEventLoop
     call: Call
+    authenticate: Call
+    identify: Call
+    authorizers: Sequence[Authorizer]
     admission: Admission
     sessions: SessionStore
     interceptors: Sequence[Interceptor]
@@ -82,9 +88,16 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     sessions = _session_store(contributions)
     admission = Admission(options.max_concurrent_workflows)
     everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
-    built_in: list[Interceptor] = [admission, SessionLookup(sessions), Resolution(everyone, nexus.threads)]
-    chain = [*built_in, *contributions.of("nexus_register_interceptors")]
-    if nexus.guards and not _authenticates(chain):
+    authorizers = contributions.of("nexus_register_authorizers")
+    chain: list[Interceptor] = [
+        admission,
+        SessionLookup(sessions),
+        *([Authorization(authorizers)] if authorizers else []),
+        Resolution(everyone, nexus.threads),
+        Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout),
+        *contributions.of("nexus_register_interceptors"),
+    ]
+    if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
     execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
     routes = contributions.of("nexus_register_routes")
@@ -92,6 +105,9 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         nexus,
         asyncio.get_running_loop(),
         compose(chain, execution),
+        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.AUTHENTICATE], _known),
+        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.LIMIT], _known),
+        authorizers,
         admission,
         sessions,
         interceptors=chain,
@@ -102,6 +118,11 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         handlers=contributions.of("nexus_register_event_handlers"),
         app=nexus.guarded(PathRouter(_apps(contributions, routes))),
     )
+
+
+async def _known(invocation: Invocation) -> Result:
+    """End the pipeline of those who call nothing, and only ask to see."""
+    return Result(b"null", invocation.run.id)
 
 
 def _authenticates(chain: Sequence[Interceptor]) -> bool:

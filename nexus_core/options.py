@@ -42,7 +42,11 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 
 
 class PluginSettings(BaseSettings):
-    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between."""
+    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
+
+    ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
+    ``NEXUS_`` and its own name does not: for names that many platforms set.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
@@ -87,6 +91,8 @@ class CoreSettings(PluginSettings):
     max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
+    store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
     required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
     plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
@@ -149,6 +155,7 @@ class OptionSources:
         for source, given in (
             (f"argument {name}", self._arguments),
             (f"environment variable {ENV_PREFIX}{name.upper()}", environment),
+            *_other_variable(name, field),
             (f"{name} in {self._file_name}", self._file),
             (f"{name} of {self._config_name}", self._config),
         ):
@@ -178,6 +185,14 @@ class OptionSources:
             if name in given:
                 return given[name]
         return None
+
+
+def _other_variable(name: str, field: FieldInfo) -> list[tuple[str, Mapping[str, str]]]:
+    """Return the source that an option names for itself, if that is set."""
+    extra = field.json_schema_extra
+    variable = extra.get("environment") if isinstance(extra, dict) else None
+    value = os.environ.get(variable, "") if isinstance(variable, str) else ""
+    return [(f"environment variable {variable}", {name: value})] if value else []
 
 
 def _variables() -> list[str]:

@@ -21,8 +21,8 @@ class Stage(IntEnum):
     AUTHENTICATE = 20
     LIMIT = 30
     SESSION = 40
-    RESOLVE = 50
-    AUTHORIZE = 60
+    AUTHORIZE = 50
+    RESOLVE = 60
     IDEMPOTENCY = 70
     CACHE = 80
     BREAKER = 90
@@ -33,7 +33,7 @@ class Interceptor(Protocol):
 
     stage: Stage
 
-    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Return the result of ``await call_next(invocation)``, or one of its own, or raise a `NexusError`."""
 
 

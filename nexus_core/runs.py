@@ -20,6 +20,7 @@ from nexus_core.events import (
     WORKFLOW_FAILED,
     WORKFLOW_OUTPUT,
     WORKFLOW_PROGRESS,
+    WORKFLOW_STARTED,
     ChannelEvent,
     EventBus,
 )
@@ -71,6 +72,7 @@ class Run:
     Attributes:
         id: See `new_run_id`.
         workflow, channel, user_id, session_id: What runs, through which channel, for whom.
+        owner: The `Principal.identity` it belongs to, or None where nobody was asked.
         status: A `RunStatus`.
         started_at, finished_at: Seconds since the epoch.
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
@@ -82,8 +84,8 @@ class Run:
 
     __slots__ = (
         "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
-        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "result", "session_id",
-        "started_at", "status", "user_id", "workflow",
+        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "owner", "result",
+        "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -92,6 +94,7 @@ class Run:
         self.workflow = invocation.name
         self.channel = invocation.channel
         self.user_id: str | None = None
+        self.owner: str | None = None
         self.session_id: str | None = None
         self.status = RunStatus.PENDING
         self.started_at: float = time.time()
@@ -293,7 +296,7 @@ class Run:
         if self.user_id is not None:
             members["user_id"] = self.user_id
         if with_result and self.result is not None:
-            members["result"] = self.result.value
+            members |= {"result": self.result.value} | self.result.marks()
         if self.error is not None:
             members["error"] = self.error.problem()
         return members
@@ -315,12 +318,19 @@ class RunStore:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._kept_bytes = 0
 
-    def add(self, run: Run) -> None:
-        """Keep a run that has begun."""
+    def begin(self, run: Run, invocation: Invocation) -> None:
+        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
+        if run.status is not RunStatus.PENDING:
+            return
+        if principal := invocation.principal:
+            run.user_id, run.owner = principal.user_id, principal.identity
+        run.session_id = invocation.session.id if invocation.session else None
+        run.status = RunStatus.RUNNING
         self._running[run.id] = run
+        run.publish(WORKFLOW_STARTED)
 
     def end(self, run: Run) -> None:
-        """Move a run to the history, if it was added. What is over the bounds is dropped, oldest first."""
+        """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
         if not run.keeps_result and not run.followers:

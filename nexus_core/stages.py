@@ -19,11 +19,10 @@ from nexus_core.errors import (
     WorkflowNotFound,
     WorkflowTimeout,
 )
-from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_STARTED
+from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
 from nexus_core.invocation import Invocation, Result
 from nexus_core.options import MAX_SECONDS
 from nexus_core.pipeline import Call, Stage
-from nexus_core.runs import Run, RunStatus, RunStore
 from nexus_core.schema.report import nearest, printable, summary
 from nexus_core.threads import ENDS_PROCESS
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from nexus_core.alarms import Alarms
     from nexus_core.resolvers import ParameterResolver
+    from nexus_core.runs import Run, RunStore
     from nexus_core.sessions import SessionStore
     from nexus_core.threads import DaemonThreads
     from nexus_core.workflow import Workflow
@@ -50,8 +50,8 @@ class SessionLookup:
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
         """Put the session into the invocation."""
         if invocation.session_id is not None:
-            user_id = invocation.principal.user_id if invocation.principal else None
-            invocation.session = await self._store.get(invocation.session_id, user_id)
+            owner = invocation.principal.identity if invocation.principal else None
+            invocation.session = await self._store.get(invocation.session_id, owner)
             invocation.session.active_channels.add(invocation.channel)
         return await call_next(invocation)
 
@@ -78,6 +78,7 @@ class Resolution:
             if params is not None:
                 raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
             params = {}
+        invocation.given = params
         try:
             invocation.params = workflow.prepare(params)
         except NexusError:
@@ -120,7 +121,7 @@ class Execution:
         limit = self._limit(invocation, workflow)
         deadline = None if limit is None else begin + limit
         context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes)
-        self._begin(run, invocation)
+        self._runs.begin(run, invocation)
         try:
             value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
             text = self._text(workflow, value, run)
@@ -166,13 +167,6 @@ class Execution:
         if not 0 < wish <= MAX_SECONDS:  # nor is NaN
             raise MalformedRequest(f"timeout must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}.")
         return wish if own is None else min(own, wish)
-
-    def _begin(self, run: Run, invocation: Invocation) -> None:
-        run.user_id = invocation.principal.user_id if invocation.principal else None
-        run.session_id = invocation.session.id if invocation.session else None
-        run.status = RunStatus.RUNNING
-        self._runs.add(run)
-        run.publish(WORKFLOW_STARTED)
 
     def _text(self, workflow: Workflow, value: Any, run: Run) -> bytes:
         """Return a value as JSON text, if it has one and it is what the workflow promised."""

@@ -30,9 +30,11 @@ class Workflow(ABC):
         output_schema: JSON Schema of the value, or None where it is not known.
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
+        uses_context: Whether what it gives may depend on its `Context`: on who calls, or on the session.
     """
 
     streams: bool = False
+    uses_context: bool = True
 
     def __init__(
         self,
@@ -62,6 +64,11 @@ class Workflow(ABC):
         from nexus_core.schema.validation import Validator
 
         return None if self.output_schema is None else Validator(self.output_schema)
+
+    @cached_property
+    def required_permissions(self) -> frozenset[str]:
+        """The permissions that a caller needs (``metadata["required_permissions"]``), where callers are known."""
+        return frozenset(self.metadata.get("required_permissions") or ())
 
     @property
     def timeout(self) -> float | None:

@@ -21,6 +21,8 @@ CANCEL_SECONDS = 1.0
 """How long a plugin that is too slow is waited for once it is cancelled; it may catch the cancellation and go on."""
 
 MEMBERS = {
+    "nexus_register_stores": ("name", "get", "set", "add", "replace", "delete"),
+    "nexus_register_authorizers": ("granted",),
     "nexus_register_interceptors": ("stage", "__call__"),
     "nexus_register_session_stores": ("create", "get"),
     "nexus_register_parameter_resolvers": ("resolve_parameters",),
@@ -31,7 +33,11 @@ MEMBERS = {
 }
 """The hooks called at each start, and what every contribution to them must have."""
 
-NAMED = {"nexus_register_servers": "server", "nexus_register_channels": "channel"}
+NAMED = {
+    "nexus_register_stores": "store",
+    "nexus_register_servers": "server",
+    "nexus_register_channels": "channel",
+}
 """Hooks whose contributions are chosen by name: no two plugins can give the same one."""
 
 
@@ -77,6 +83,8 @@ class Contributions:
                 self._given[hook] = await self._nexus.threads.call(self._plugins.collect, hook, nexus=self._nexus)
                 self._check(hook)
                 await self._close_failed()
+                if hook == "nexus_register_stores":  # what comes after may use them
+                    self._nexus.use_stores(self.of(hook))
             await self._start_channels()
         except BaseException:
             await self.stop()

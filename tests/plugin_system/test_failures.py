@@ -321,8 +321,13 @@ class Check:
         return await call_next(invocation)
 @hookimpl
 def nexus_register_settings(): return S
+class Everything:
+    async def granted(self, principal, permissions):
+        return permissions
 @hookimpl
 def nexus_register_interceptors(nexus): return [Check()]
+@hookimpl
+def nexus_register_authorizers(nexus): return [Everything()]
 """
 
 
@@ -340,6 +345,7 @@ async def test_access_control_that_works_starts(site: Any, platform: Any) -> Non
         "raise OSError", AUTH + "\nimport nowhere_at_all", AUTH + "\n@hookimpl\ndef nexus_register_nothing(): ...",
         AUTH + "\n@hookimpl\ndef nexus_register_interceptors(nexus): raise OSError",
         AUTH + "\n@hookimpl\ndef nexus_register_interceptors(nexus): return []",
+        AUTH + "\n@hookimpl\ndef nexus_register_authorizers(nexus): return []",
         AUTH + "\n@hookimpl\nasync def nexus_startup(nexus): raise OSError", None,
     ],
 )  # fmt: skip

@@ -48,6 +48,10 @@ _PROBLEM = {
     },
     "required": ["type", "title", "status", "detail", "code"],
 }
+_MARKS = {
+    "cached": {"type": "boolean", "description": "Whether the result comes from the cache."},
+    "replayed": {"type": "boolean", "description": "Whether an earlier call with the same key gave it."},
+}
 _RUN = {
     "type": "object",
     "properties": {
@@ -59,6 +63,7 @@ _RUN = {
         "finished_at": {"type": "number"},
         "duration": {"type": "number", "description": "Seconds."},
         "result": {},
+        **_MARKS,
         "error": {"$ref": "#/components/schemas/Problem"},
     },
     "required": ["run_id", "workflow", "channel", "status", "started_at"],
@@ -116,7 +121,7 @@ def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
     result = _placed(workflow.output_schema or {}, f"{workflow.name}.output", schemas)
     reply = {
         "type": "object",
-        "properties": {"result": result, "run_id": {"type": "string"}},
+        "properties": {"result": result, "run_id": {"type": "string"}, **_MARKS},
         "required": ["result", "run_id"],
     }
     answers = {"200": _json("The result.", reply), "202": _json("Still running (wait=N).", _ref("Run"))}

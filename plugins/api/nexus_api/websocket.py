@@ -142,7 +142,7 @@ class _Connection:
         if run.error is not None:
             await self._error(call_id, run.error)
         else:
-            result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)}
+            result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.marks()
             await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
     async def _error(self, call_id: str | int | None, error: NexusError) -> None:

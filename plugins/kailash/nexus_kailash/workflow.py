@@ -36,6 +36,8 @@ class KailashWorkflow(Workflow):
         runtime: Runs it.
     """
 
+    uses_context = False  # nodes see neither caller nor session
+
     def __init__(self, name: str, graph: Graph, metadata: Mapping[str, Any], runtime: Runtime) -> None:
         self.runtime = runtime
         self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]

@@ -1,0 +1,125 @@
+"""Who may do what: the `Authorizer` that plugins give, the stage that asks it, and the `View` that channels show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from nexus_core.errors import PermissionDenied, RunNotFound
+from nexus_core.pipeline import Call, Stage
+from nexus_core.stages import unknown_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from nexus_core.app import Nexus
+    from nexus_core.invocation import Invocation, Principal, Result
+    from nexus_core.runs import Run
+    from nexus_core.sessions import Session
+    from nexus_core.workflow import Workflow
+
+
+class Authorizer(Protocol):
+    """Decides what a principal may do. Given by ``nexus_register_authorizers``; where several are, all must agree."""
+
+    async def granted(self, principal: Principal | None, permissions: frozenset[str]) -> Collection[str]:
+        """Return those of the permissions that the principal has. What it raises grants nothing."""
+
+
+async def missing_permissions(
+    authorizers: Sequence[Authorizer], principal: Principal | None, permissions: frozenset[str]
+) -> frozenset[str]:
+    """Return those of the permissions that not every authorizer grants."""
+    granted = permissions
+    for authorizer in authorizers:
+        granted &= frozenset(await authorizer.granted(principal, permissions))
+    return permissions - granted
+
+
+class Authorization:
+    """Refuses a call when the caller lacks a permission that the workflow requires."""
+
+    stage = Stage.AUTHORIZE
+
+    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
+        self._authorizers = authorizers
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Pass the invocation on, or refuse it."""
+        workflow = invocation.workflow
+        if workflow is not None and workflow.required_permissions:
+            missing = await missing_permissions(self._authorizers, invocation.principal, workflow.required_permissions)
+            if missing:
+                raise PermissionDenied(
+                    f'The workflow "{workflow.name}" needs the permission {", ".join(sorted(missing))}.',
+                    details={"missing_permissions": sorted(missing)},
+                )
+        return await call_next(invocation)
+
+
+class View:
+    """What one caller sees beside the answers to its calls: the same on every channel.
+
+    Another's runs and sessions, and workflows it may not run, are not there for it. Made by `Nexus.view`.
+
+    Attributes:
+        principal: Who looks, or None where nobody is asked.
+    """
+
+    def __init__(self, nexus: Nexus, principal: Principal | None, authorizers: Sequence[Authorizer]) -> None:
+        self._nexus = nexus
+        self._authorizers = authorizers
+        self.principal = principal
+
+    @property
+    def _owner(self) -> str | None:
+        return self.principal.identity if self.principal else None
+
+    async def workflows(self) -> list[Workflow]:
+        """Return the workflows that the caller may run, by name."""
+        registered = self._nexus.workflows
+        every = [registered.get(name) for name in registered.names()]
+        if not self._authorizers:
+            return every
+        asked = frozenset[str]().union(*(workflow.required_permissions for workflow in every))
+        missing = await missing_permissions(self._authorizers, self.principal, asked) if asked else asked
+        return [workflow for workflow in every if missing.isdisjoint(workflow.required_permissions)]
+
+    async def workflow(self, name: str) -> Workflow:
+        """Return a workflow that the caller may run.
+
+        Raises:
+            WorkflowNotFound: There is none; the message has the nearest name of those that the caller may know.
+        """
+        found = self._nexus.workflows.find(name)
+        if found is not None:
+            required = found.required_permissions if self._authorizers else frozenset[str]()
+            if not required or not await missing_permissions(self._authorizers, self.principal, required):
+                return found
+        raise unknown_workflow(name, [workflow.name for workflow in await self.workflows()])
+
+    def run(self, run_id: str) -> Run:
+        """Return one of the caller's runs.
+
+        Raises:
+            RunNotFound: There is none of that id, or it is no longer kept, or another's.
+        """
+        run = self._nexus.runs.get(run_id)
+        if not self.owns(run):
+            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+        return run
+
+    def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:
+        """Return the caller's runs that fit, newest first."""
+        return self._nexus.runs.find(workflow=workflow, status=status, limit=limit, visible=self.owns)
+
+    def owns(self, run: Run) -> bool:
+        """Whether a run is the caller's."""
+        return run.owner == self._owner
+
+    async def session(self, session_id: str) -> Session:
+        """Return one of the caller's sessions.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        return await (await self._nexus.session_store()).get(session_id, self._owner)

@@ -1,0 +1,118 @@
+"""`Dispatcher`: passes invocations through the pipeline, and sees to it that each ends its run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
+from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
+from nexus_core.runs import Run, RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nexus_core.access import Authorizer
+    from nexus_core.invocation import Invocation, Result
+    from nexus_core.switch import Switch
+    from nexus_core.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Takes every call of a platform.
+
+    Args:
+        switch: Starts the platform at the first call, if nobody has.
+        find: Returns the workflow of a name, or None.
+        runs: Where runs are kept.
+        events: Where they are told.
+    """
+
+    def __init__(
+        self, switch: Switch, find: Callable[[str], Workflow | None], runs: RunStore, events: EventBus
+    ) -> None:
+        self._switch = switch
+        self._find = find
+        self._runs = runs
+        self._events = events
+        self._submitted: set[asyncio.Task[None]] = set()
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """See `Nexus.invoke`."""
+        running = self._switch.running
+        if running is not None and running.loop is not asyncio.get_running_loop() and running.loop.is_running():
+            # The caller is on another event loop than the platform: a sync workflow's own, perhaps.
+            call = asyncio.run_coroutine_threadsafe(self.invoke(invocation), running.loop)
+            return await asyncio.wrap_future(call)
+        if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
+            return await self.submit(invocation).outcome()
+        return await self._process(invocation, Run(invocation, self._events, keeps_result=False))
+
+    def submit(self, invocation: Invocation) -> Run:
+        """See `Nexus.submit`."""
+        running = self._switch.running
+        if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
+            raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
+        run = Run(invocation, self._events)
+        task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
+        run.attach(task)
+        self._submitted.add(task)
+        task.add_done_callback(lambda task: self._submission_ended(task, run))
+        return run
+
+    def _submission_ended(self, task: asyncio.Task[None], run: Run) -> None:
+        self._submitted.discard(task)
+        # Cancelled before its first step, a task never enters the coroutine that would say so.
+        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+
+    async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
+        try:
+            result = await self._process(invocation, run)
+        except NexusError:
+            return  # the run has it
+        except ConfigurationError as exc:
+            log.error("Run %s of %s could not begin: %s", run.id, run.workflow, exc)
+            return
+        run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
+
+    async def _process(self, invocation: Invocation, run: Run) -> Result:
+        """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
+        invocation.run = run
+        running = self._switch.running
+        try:
+            invocation.workflow = self._find(invocation.name)
+            if running is None or running.loop is not asyncio.get_running_loop():
+                running = await self._switch.start()
+            return await running.call(invocation)
+        except NexusError as exc:
+            run.publish(WORKFLOW_FAILED, error=exc)
+            raise
+        except asyncio.CancelledError:
+            run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+            raise
+        except Exception as exc:
+            error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
+            run.publish(WORKFLOW_FAILED, error=error)
+            if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
+                raise
+            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
+            raise error from None
+        finally:
+            self._runs.end(run)
+
+    async def authenticate(self, caller: Invocation) -> None:
+        """See `Nexus.authenticate`."""
+        if caller.principal is None:
+            running = await self._switch.start()
+            caller.run = Run(caller, self._events)
+            await running.authenticate(caller)
+
+    async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
+        """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""
+        running = await self._switch.start()
+        caller.run = Run(caller, self._events)
+        await running.identify(caller)
+        return running.authorizers

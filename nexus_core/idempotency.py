@@ -1,0 +1,129 @@
+"""`Idempotency`: a call that is repeated with its key is answered as the first time, and does not run again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_core import jsontext
+from nexus_core.errors import BackendUnavailable, Conflict, NexusError, ValidationError, error_from_problem
+from nexus_core.invocation import Invocation, Result
+from nexus_core.pipeline import Call, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from nexus_core.stores import Store
+
+log = logging.getLogger(__name__)
+
+UNFINISHED_SECONDS = 60.0
+"""How long after a call's time limit a repeat is told that the first is still running: its process may have died."""
+
+NO_LIMIT_SECONDS = 86_400.0
+"""The same for a call without a time limit."""
+
+
+class _Entry(msgspec.Struct, omit_defaults=True):
+    """What is kept under a key: first that a call runs, then how it ended."""
+
+    params: str
+    run_id: str
+    duration: float = 0.0
+    result: msgspec.Raw = msgspec.Raw()
+    problem: dict[str, Any] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Entry).decode
+
+
+class Idempotency:
+    """Answers repeated calls from what it kept of the first. A call without a key pays nothing.
+
+    The key counts for one caller and one workflow. What a call ended with is kept once its workflow has begun, errors
+    too; what the policies refused before is not, and may be tried again with the same key.
+
+    Args:
+        store: Where entries are kept.
+        ttl: For how many seconds.
+        timeout: Seconds that a run may take unless its workflow says otherwise; None for no limit.
+    """
+
+    stage = Stage.IDEMPOTENCY
+
+    def __init__(self, store: Store, ttl: float, timeout: float | None) -> None:
+        self._store = store
+        self._ttl = ttl
+        self._timeout = timeout
+
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+        """Return the answer to the first call of this key, or to this one."""
+        return call_next(invocation) if invocation.idempotency_key is None else self._once(invocation, call_next)
+
+    async def _once(self, invocation: Invocation, call_next: Call) -> Result:
+        key = _store_key(invocation)
+        params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
+        claim = _encode(_Entry(params, invocation.run.id))
+        there = await self._store.add(key, claim, self._claim_seconds(invocation))
+        if there is not None:
+            return _replay(_decoded(there), params)
+        try:
+            result = await call_next(invocation)
+        except NexusError as exc:
+            if exc.run_id is None:  # refused before the workflow began
+                await self._forget(key, claim)
+            else:
+                await self._keep(key, claim, _Entry(params, exc.run_id, problem=exc.problem()))
+            raise
+        except BaseException:
+            await self._forget(key, claim)
+            raise
+        await self._keep(key, claim, _Entry(params, result.run_id, result.duration, msgspec.Raw(result.json)))
+        return result
+
+    def _claim_seconds(self, invocation: Invocation) -> float:
+        workflow = invocation.workflow
+        limit = workflow.timeout if workflow is not None and workflow.timeout is not None else self._timeout
+        return NO_LIMIT_SECONDS if limit is None else limit + UNFINISHED_SECONDS
+
+    async def _keep(self, key: str, claim: bytes, entry: _Entry) -> None:
+        """Put the outcome in the claim's place. The work is done: its caller is answered all the same."""
+        try:
+            await self._store.replace(key, claim, _encode(entry), self._ttl)
+        except BackendUnavailable:
+            log.error("Run %s has ended, and its answer could not be kept for repeats of its key", entry.run_id)
+
+    async def _forget(self, key: str, claim: bytes) -> None:
+        try:
+            await self._store.delete(key, claim)
+        except BackendUnavailable:
+            log.error("A key that was not used could not be released; it is refused until its claim expires")
+
+
+def _store_key(invocation: Invocation) -> str:
+    """Keys and names hold any character: a hash of all three can't be mistaken for another's."""
+    owner = invocation.principal.identity if invocation.principal else None
+    scope = _encode([owner, invocation.name, invocation.idempotency_key])
+    return f"idempotency:{hashlib.sha256(scope).hexdigest()}"
+
+
+def _decoded(text: bytes) -> _Entry:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        log.error("What the store has under an idempotency key was not written by this program")
+        raise Conflict("What is kept under this idempotency key can't be read; use another key.") from None
+
+
+def _replay(entry: _Entry, params: str) -> Result:
+    if entry.params != params:
+        raise ValidationError("This idempotency key was used before, with other parameters.")
+    if entry.problem is not None:
+        raise error_from_problem(entry.problem | {"replayed": True})
+    if not bytes(entry.result):
+        raise Conflict("The first call with this idempotency key is still running.", retry_after=1.0)
+    return Result(bytes(entry.result), entry.run_id, entry.duration, replayed=True)

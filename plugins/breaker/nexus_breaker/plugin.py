@@ -1,0 +1,40 @@
+"""Hook implementations of the plugin ``breaker``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core import hookimpl
+
+if TYPE_CHECKING:
+    from nexus_core import Nexus
+    from nexus_core.pipeline import Interceptor
+
+
+@hookimpl
+def nexus_register_settings() -> type:
+    """Give the breaker's options."""
+    from nexus_breaker.settings import BreakerSettings
+
+    return BreakerSettings
+
+
+@hookimpl
+def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
+    """Give the breaker, where it is switched on."""
+    from nexus_breaker.settings import BreakerSettings
+
+    settings = nexus.settings(BreakerSettings)
+    if not settings.enable_circuit_breaker:
+        return []
+    from nexus_breaker.build import build
+
+    return [build(nexus, settings)]
+
+
+@hookimpl
+async def nexus_shutdown(nexus: Nexus) -> None:
+    """End what goes on beside calls."""
+    from nexus_breaker.settings import BreakerSettings
+
+    await nexus.settings(BreakerSettings).tasks.close()

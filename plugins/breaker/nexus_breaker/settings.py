@@ -1,0 +1,31 @@
+"""Options of the plugin ``breaker``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pydantic import Field
+
+from nexus_breaker.tasks import Tasks
+from nexus_core import PluginSettings
+from nexus_core.options import MAX_SECONDS
+
+
+class BreakerSettings(PluginSettings):
+    """When a workflow's circuit opens, and for how long."""
+
+    enable_circuit_breaker: bool = Field(False, description="Refuse calls of workflows that fail again and again.")
+    circuit_breaker_failure_threshold: int = Field(
+        5, ge=1, description="Failures in a row after which a workflow's calls are refused."
+    )
+    circuit_breaker_reset_timeout: float = Field(
+        30.0, gt=0, le=MAX_SECONDS, description="Seconds after which one call is let through to try."
+    )
+    circuit_breaker_backend: str | None = Field(
+        None, description="The store in which circuits are shared: memory, redis, ...; none for what store says."
+    )
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """What goes on beside calls, of the one platform that these are the options of."""
+        return Tasks()

@@ -1,0 +1,52 @@
+"""Hook implementations of the plugin ``redis``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core import hookimpl
+
+if TYPE_CHECKING:
+    from nexus_core import Nexus
+    from nexus_core.stores import Store
+
+
+@hookimpl
+def nexus_register_settings() -> type:
+    """Give Redis' options."""
+    from nexus_redis.settings import RedisSettings
+
+    return RedisSettings
+
+
+@hookimpl
+async def nexus_startup(nexus: Nexus) -> None:
+    """Look whether Redis is there. That it is not is no reason not to start."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is not None:
+        await settings.client.open()
+
+
+@hookimpl
+async def nexus_shutdown(nexus: Nexus) -> None:
+    """Close every connection."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is not None:
+        await settings.client.close()
+
+
+@hookimpl
+def nexus_register_stores(nexus: Nexus) -> list[Store]:
+    """Give the store, where ``redis_url`` is set."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is None:
+        return []
+    from nexus_redis.store import RedisStore
+
+    return [RedisStore(settings.client)]

@@ -1,0 +1,115 @@
+"""Scripts: what must not be divided, in one round trip. Each works on one key, and tells the time by Redis' clock."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script in Lua.
+
+    Attributes:
+        text: The script.
+        sha: What Redis calls it.
+    """
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+REPLACE = Script("""
+-- old value, new value, milliseconds
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+""")
+
+DELETE_IF = Script("""
+-- value
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+# Of each strategy: limit, window in microseconds. Returns 1 or 0, calls that are left, microseconds until there are
+# more. Numbers of this size are exact in Lua; what is returned is truncated to whole ones.
+
+_NOW = """
+local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local milliseconds = math.ceil(window / 1000)
+"""
+
+FIXED_WINDOW = Script("""
+local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local milliseconds = math.ceil(window / 1000)
+local count = tonumber(redis.call('GET', KEYS[1]) or '0')
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then count, left = 0, milliseconds end
+if count >= limit then return {0, 0, left * 1000} end
+if count == 0 then
+  redis.call('SET', KEYS[1], '1', 'PX', milliseconds)
+else
+  redis.call('INCR', KEYS[1])
+end
+return {1, limit - count - 1, left * 1000}
+""")
+
+# A list of the times of calls, oldest first.
+MOVING_WINDOW = Script(
+    _NOW
+    + """
+local oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
+while oldest and oldest <= now - window do
+  redis.call('LPOP', KEYS[1])
+  oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
+end
+local count = redis.call('LLEN', KEYS[1])
+if count >= limit then return {0, 0, (oldest or now) + window - now} end
+redis.call('RPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('PEXPIRE', KEYS[1], milliseconds)
+return {1, limit - count - 1, (oldest or now) + window - now}
+"""
+)
+
+# Two counters: of this window, and of the one before, which weighs as much as of it lies in the last window's length.
+SLIDING_WINDOW = Script(
+    _NOW
+    + """
+local index = math.floor(now / window)
+local spent = (now - index * window) / window
+local stored = redis.call('HMGET', KEYS[1], 'index', 'count', 'before')
+local count, before = 0, 0
+if tonumber(stored[1]) == index then
+  count, before = tonumber(stored[2]), tonumber(stored[3])
+elseif tonumber(stored[1]) == index - 1 then
+  before = tonumber(stored[2])
+end
+local allowed = 0
+if before * (1 - spent) + count + 1 <= limit then
+  allowed, count = 1, count + 1
+  redis.call('HSET', KEYS[1], 'index', string.format('%.0f', index), 'count', count, 'before', before)
+  redis.call('PEXPIRE', KEYS[1], 2 * milliseconds)
+end
+local left = math.max(0, math.floor(limit - before * (1 - spent) - count))
+local target = limit - left - 1
+local reset
+if before > 0 and target >= count then
+  reset = 1 - (target - count) / before - spent
+elseif count > 0 then
+  reset = 1 - spent + math.max(0, 1 - target / count)
+else
+  reset = 1 - spent
+end
+return {allowed, left, math.ceil(reset * window)}
+"""
+)
+
+HITS = {"fixed_window": FIXED_WINDOW, "moving_window": MOVING_WINDOW, "sliding_window": SLIDING_WINDOW}
+"""The script of each strategy."""

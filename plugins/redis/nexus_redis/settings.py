@@ -1,0 +1,59 @@
+"""Options of the plugin ``redis``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, SecretStr, field_validator
+
+from nexus_core import PluginSettings
+from nexus_redis.address import Address, parse
+
+if TYPE_CHECKING:
+    from nexus_redis.client import RedisClient
+
+
+class RedisSettings(PluginSettings):
+    """Where Redis is, and how much of it is used."""
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Where Redis is: redis://, rediss://, unix:// or redis+sentinel://. REDIS_URL says it too.",
+        json_schema_extra={"environment": "REDIS_URL"},
+    )
+    redis_pool_size: int = Field(10, ge=1, description="Connections that stay open when they have nothing to do.")
+    redis_pool_max_connections: int = Field(50, ge=1, description="Connections at most.")
+    redis_timeout: float = Field(0.3, gt=0, le=60, description="Seconds that Redis gets for each answer.")
+    redis_key_prefix: str = Field("nexus:", description="What every key in Redis begins with.")
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("redis_url", mode="after")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse(value.get_secret_value())
+        return value
+
+    @property
+    def address(self) -> Address:
+        """What ``redis_url`` says, where it is set."""
+        assert self.redis_url is not None
+        return parse(self.redis_url.get_secret_value())
+
+    @cached_property
+    def client(self) -> RedisClient:
+        """The one client, of the one platform that these are the options of."""
+        from nexus_redis.client import RedisClient
+
+        return RedisClient(
+            self.address,
+            pool_size=self.redis_pool_size,
+            max_connections=self.redis_pool_max_connections,
+            timeout=self.redis_timeout,
+            prefix=self.redis_key_prefix,
+        )

@@ -1,0 +1,170 @@
+"""Idempotency keys: one run for each, whoever repeats the call, and however it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nexus_core import (
+    BackendUnavailable,
+    Conflict,
+    Context,
+    Invocation,
+    Principal,
+    ValidationError,
+    WorkflowError,
+    WorkflowFailed,
+)
+from nexus_core.testing import eventually
+
+
+def call(name: str = "count", key: str | None = "k", user: str | None = None, **params: Any) -> Invocation:
+    return Invocation(name, params, idempotency_key=key, principal=Principal(user) if user else None)
+
+
+@pytest.fixture(name="nexus")
+def nexus_fixture(make: Any) -> Any:
+    nexus = make()
+    nexus.ran = []
+
+    @nexus.workflow
+    async def count(n: int = 0) -> int:
+        nexus.ran.append(n)
+        return len(nexus.ran)
+
+    @nexus.workflow
+    async def other(n: int = 0) -> int:
+        return -1
+
+    return nexus
+
+
+async def test_a_repeat_is_answered_as_the_first_and_does_not_run(nexus: Any) -> None:
+    first = await nexus.invoke(call(n=1))
+    again = await nexus.invoke(call(n=1))
+    assert (first.value, first.replayed) == (1, False)
+    assert (again.value, again.replayed, again.run_id) == (1, True, first.run_id)
+    assert again.reply() == first.reply()[:-1] + b',"replayed":true}'
+    assert nexus.ran == [1]
+
+
+async def test_a_key_counts_for_one_caller_and_one_workflow(nexus: Any) -> None:
+    assert [(await nexus.invoke(call(user=user))).value for user in (None, "ada", "bob", "ada")] == [1, 2, 3, 2]
+    assert (await nexus.invoke(call("other"))).value == -1
+    tenants = [Principal("x", tenant_id="a"), Principal("x", tenant_id="b"), Principal("a/x"), Principal("x")]
+    values = [(await nexus.invoke(Invocation("count", {}, idempotency_key="t", principal=p))).value for p in tenants]
+    assert values == [4, 5, 6, 7]
+
+
+async def test_no_key_is_never_a_repeat(nexus: Any) -> None:
+    assert [(await nexus.invoke(call(key=None))).value for _ in range(3)] == [1, 2, 3]
+
+
+async def test_other_parameters_are_refused(nexus: Any) -> None:
+    await nexus.invoke(call(n=1))
+    with pytest.raises(ValidationError, match="used before, with other parameters"):
+        await nexus.invoke(call(n=2))
+    assert nexus.ran == [1]
+
+
+async def test_what_was_refused_before_it_ran_may_be_tried_again(nexus: Any) -> None:
+    with pytest.raises(ValidationError):
+        await nexus.invoke(call(n="x"))
+    assert (await nexus.invoke(call(n=1))).value == 1
+
+
+@pytest.mark.parametrize("error", [WorkflowError("The order is empty."), RuntimeError("secret")])
+async def test_a_failure_is_kept_too(nexus: Any, error: Exception) -> None:
+    ran: list[str] = []
+
+    @nexus.workflow
+    async def fails(context: Context) -> None:
+        ran.append(context.run_id)
+        raise error
+
+    told = []
+    for _ in range(2):
+        with pytest.raises(WorkflowFailed) as raised:
+            await nexus.invoke(call("fails"))
+        told.append(raised.value)
+    assert len(ran) == 1
+    assert told[1].details == {"replayed": True}
+    assert told[1].problem() == told[0].problem() | {"replayed": True}
+    assert type(told[1]) is type(told[0])
+
+
+async def test_a_repeat_while_the_first_runs_is_a_conflict_and_the_first_goes_on_without_its_caller(nexus: Any) -> None:
+    gate = asyncio.Event()
+
+    @nexus.workflow
+    async def slow() -> int:
+        nexus.ran.append(0)
+        await gate.wait()
+        return 7
+
+    first = asyncio.create_task(nexus.invoke(call("slow")))
+    await eventually(lambda: nexus.ran)
+    with pytest.raises(Conflict, match="still running"):
+        await nexus.invoke(call("slow"))
+    first.cancel()
+    await asyncio.wait({first})
+    gate.set()
+    await eventually(lambda: not nexus.runs.running())
+    assert (await nexus.invoke(call("slow"))).value == 7
+    assert nexus.ran == [0]
+
+
+async def test_many_at_once_run_once(nexus: Any) -> None:
+    outcomes = await asyncio.gather(*(nexus.invoke(call()) for _ in range(50)), return_exceptions=True)
+    assert sum(isinstance(each, Conflict) for each in outcomes) == 49
+    assert nexus.ran == [0]
+
+
+async def test_an_answer_is_kept_for_its_time(make: Any) -> None:
+    nexus = make(idempotency_ttl=0.05)
+    ran: list[int] = []
+    nexus.register("count", lambda: ran.append(1))
+    await nexus.invoke(call())
+
+    async def again() -> None:
+        await nexus.invoke(call())
+
+    await again()
+    await asyncio.sleep(0.06)
+    await again()
+    assert len(ran) == 2
+
+
+class Broken:
+    """A store that does not answer, from the call of a method on."""
+
+    name = "broken"
+
+    def __init__(self, inner: Any, fails: set[str]) -> None:
+        self._inner, self.fails = inner, fails
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.fails:
+            raise BackendUnavailable("The store does not answer.")
+        return getattr(self._inner, name)
+
+
+async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> None:
+    nexus._memory_store = Broken(nexus._memory_store, {"add"})
+    nexus._memory_store.name = "memory"
+    nexus.use_stores(())
+    with pytest.raises(BackendUnavailable):
+        await nexus.invoke(call())
+    assert nexus.ran == []
+    assert (await nexus.invoke(call(key=None))).value == 1
+
+
+async def test_an_entry_that_can_not_be_read_runs_nothing(nexus: Any) -> None:
+    await nexus.invoke(call())
+    (key,) = nexus._memory_store._entries
+    await nexus._memory_store.set(key, b"\x80\x04pickle", 60)
+    with pytest.raises(Conflict, match="can't be read"):
+        await nexus.invoke(call())
+    assert nexus.ran == [0]
