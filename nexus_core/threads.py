@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import os
 import queue
 import threading
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
@@ -51,12 +54,13 @@ class DaemonThreads:
             **kwargs: Its arguments by name.
         """
         call = contextvars.copy_context().run
-        work: Future[Any] = Future()
+        work = _Work()
         self._take().put((work, call, function, args, kwargs))
         done = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
+            work.is_abandoned = True
             outlives(done)
             raise
 
@@ -77,7 +81,7 @@ class DaemonThreads:
 
     def start(self, function: Callable[[], object]) -> None:
         """Call a function in a thread; nobody waits for it."""
-        self._take().put((Future(), contextvars.Context().run, function, (), {}))
+        self._take().put((_Work(), contextvars.Context().run, function, (), {}))
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -116,7 +120,7 @@ class DaemonExecutor(ThreadPoolExecutor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in a thread, as soon as one is free."""
-        future: Future[Any] = Future()
+        future = _Work()
         with self._changed:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -177,6 +181,12 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
 
 
+class _Work(Future[Any]):
+    """A call in a thread. What an abandoned one raises is nobody's: an event loop that ends would complain about it."""
+
+    is_abandoned = False
+
+
 def _ignore(_: asyncio.Future[Any]) -> None:
     """Nobody waits for the thread."""
 
@@ -201,12 +211,16 @@ class _Worker:
             self._pool.give_back(self)
 
 
-def _perform(work: Future[Any], call: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def _perform(work: _Work, call: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     try:
         value = call(function, *args, **kwargs)
     except (StopIteration, *ENDS_PROCESS) as exc:  # a future can't carry the first
         work.set_exception(RuntimeError(f"the function raised {exc!r}"))
     except BaseException as exc:
-        work.set_exception(exc)
+        if work.is_abandoned:
+            log.debug("%r raised when nobody waited for it any more", function, exc_info=exc)
+            work.set_result(None)
+        else:
+            work.set_exception(exc)
     else:
         work.set_result(value)

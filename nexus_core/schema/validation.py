@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import jsonschema_rs
 
 from nexus_core.errors import ConfigurationError, ValidationError
-from nexus_core.schema.report import entries, printable, summary
+from nexus_core.schema.report import entries, pointer, printable, summary
 
 MAX_ERRORS = 50
 """Wrong fields named in one reply."""
@@ -55,8 +55,11 @@ class Validator:
             self._validator = jsonschema_rs.Draft202012Validator(
                 schema, validate_formats=True, formats=FORMATS, mask="the value", retriever=_refuse_remote
             )
+        except jsonschema_rs.ValidationError as exc:
+            place = pointer(exc.instance_path)
+            raise ConfigurationError(f"The JSON Schema is not valid at {place or '/'}: {exc.message}.") from None
         except (ValueError, jsonschema_rs.ReferencingError) as exc:
-            raise ConfigurationError(f"The JSON Schema is not valid: {exc}") from None
+            raise ConfigurationError(f"The JSON Schema is not valid: {printable(str(exc), 300)}.") from None
         self._is_valid = self._validator.is_valid
 
     def check(self, params: dict[str, Any]) -> None:

@@ -201,9 +201,35 @@ def test_expected_parameters() -> None:
     assert schema["required"] == ["data"]
     assert schema["properties"]["n"] == {"type": "integer", "minimum": 1}
     assert schema["properties"]["inner"] == {"required": ["a"]}
-    for bad in ({"a": 1}, {"a": {"type": "strin"}}, {"a": {"$ref": "http://example.com/x"}}, [1]):
-        with pytest.raises(ConfigurationError):
-            from_expected_parameters(bad)  # type: ignore[arg-type]
+
+
+def test_expected_parameters_may_be_written_as_deep_as_they_are() -> None:
+    rows = {"type": "list", "items": {"type": dict, "properties": {"id": {"type": int, "required": True}, "x": True}}}
+    schema = from_expected_parameters({"rows": rows, "either": {"type": ["str", None.__class__]}})
+    row = {"type": "object", "properties": {"id": {"type": "integer"}, "x": True}, "required": ["id"]}
+    assert schema["properties"] == {
+        "rows": {"type": "array", "items": row}, "either": {"type": ["string", "null"]},
+    }  # fmt: skip
+    assert rows["type"] == "list"
+
+
+@pytest.mark.parametrize(
+    ("expected", "complaint"),
+    [
+        ({"a": 1}, r"expected_parameters\['a'\]: .* a mapping such as"),
+        ({1: {}}, r"expected_parameters\[1\]: a name is a string"),
+        ([1], "must be a mapping"),
+        ({"a": {"type": "strin"}}, r"expected_parameters\['a'\]: 'strin' is no type; use string, "),
+        ({"a": {"items": {"type": "any"}}}, r"expected_parameters\['a'\]\['items'\]: 'any' is no type"),
+        ({"a": {"$ref": "http://example.com/x"}}, r"expected_parameters\['a'\]: .*may not refer"),
+        ({"a": {"properties": {"b": {"minimum": "1"}}}}, r"not valid at /properties/b/minimum: .*number"),
+        ({"a": {"required": "b", "properties": {}}}, "not valid at /required: "),
+    ],
+)
+def test_what_is_wrong_in_expected_parameters_is_named_on_one_line(expected: Any, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
+        from_expected_parameters(expected)
+    assert "\n" not in str(caught.value)
 
 
 def test_expected_parameters_must_fit_the_function(make: Any) -> None:

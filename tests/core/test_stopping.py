@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from contextlib import suppress
@@ -303,3 +304,27 @@ def test_another_event_loop_that_is_open_is_named(make: Any) -> None:
     finally:
         first.close()
         second.close()
+
+
+def test_an_abandoned_thread_that_raises_as_the_loop_ends_is_nobodys_error(make: Any, caplog: Any) -> None:
+    nexus = make(shutdown_grace=0)
+    begun, may_raise, raised = threading.Event(), threading.Event(), threading.Event()
+
+    @nexus.workflow
+    def raises_late() -> None:
+        begun.set()
+        may_raise.wait(10)
+        raised.set()
+        raise OSError("late")
+
+    async def main() -> None:
+        async with nexus:
+            nexus.submit(Invocation("raises_late", {}))
+            await asyncio.to_thread(begun.wait)
+        may_raise.set()
+        raised.wait()
+        time.sleep(0.05)  # holds the event loop up: what the thread tells it comes as it ends
+
+    asyncio.run(main())
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -138,7 +138,7 @@ def _object(properties: dict[str, Any], required: list[str] | None = None) -> di
 
 
 def _unknown(path: list[str], known: list[str]) -> dict[str, Any]:
-    near = nearest(path[-1], known)
+    near = nearest(str(path[-1]), known)
     hint = (
         {"message": f'unknown name; did you mean "{near}"?', "nearest": near} if near else {"message": "unknown name"}
     )

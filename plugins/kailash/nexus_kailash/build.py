@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest
 from nexus_kailash.library import require_node
-from nexus_kailash.parameters import accepts_any, connected, names
+from nexus_kailash.parameters import accepts_any, called, connected, names, placeholders
 
 if TYPE_CHECKING:
     from kailash.workflow.builder import WorkflowBuilder  # type: ignore[import-untyped]
@@ -38,8 +39,8 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     What a node needs and does not get from its configuration or a connection is not missing: callers give it.
 
     Raises:
-        ConfigurationError: It has no node, a cycle, code that Kailash does not run, or a connection to an
-            input that its node does not have.
+        ConfigurationError: It has no node, a cycle, code or a function that Kailash does not run, or a connection
+            to an input that its node does not have.
     """
     if not workflow.nodes:
         raise ConfigurationError(f"{name}: the workflow has no node.")
@@ -54,6 +55,7 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     for node_id in workflow.nodes:
         _check_connections(name, node_id, workflow)
         _check_code(name, node_id, workflow.get_node(node_id))
+        _check_function(name, node_id, workflow.get_node(node_id))
     return workflow
 
 
@@ -67,11 +69,27 @@ def _check_code(name: str, node_id: str, node: Any) -> None:
             raise ConfigurationError(f'{name}: node "{node_id}": {_reason(exc)}') from exc
 
 
+def _check_function(name: str, node_id: str, node: Any) -> None:
+    """Refuse functions that Kailash calls and whose value it never sees, or that it can't call."""
+    function = called(node)
+    if function is None:
+        return
+    where = f'{name}: node "{node_id}": {getattr(function, "__name__", function)!r}'
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"{where} is async, which {type(node).__name__} does not wait for.")
+    if inspect.isgeneratorfunction(function):
+        raise ConfigurationError(f"{where} is a generator, which {type(node).__name__} does not read; return a list.")
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) and parameter.name != "self":
+            raise ConfigurationError(f'{where} takes "{parameter.name}" by position; Kailash gives all by name.')
+
+
 def _check_connections(name: str, node_id: str, workflow: Workflow) -> None:
     node: Any = workflow.get_node(node_id)
     if accepts_any(node):
         return
     known = {name for declared in node.get_parameters().values() for name in names(declared)}
+    known |= placeholders(node.config)
     for source, target in connected(workflow, node_id):
         if target not in known:
             near = nearest(target, sorted(known))

@@ -29,11 +29,25 @@ def free_names(code: str, modules: Iterable[str] = ()) -> list[str]:
         code: Python statements; text that is not Python has no names.
         modules: Modules that are there without an import.
     """
+    return [name for name in _read_first(code) if not hasattr(builtins, name) and name not in modules]
+
+
+def hiding_names(code: str, modules: Iterable[str] = ()) -> list[str]:
+    """Return the names that code reads and finds in Python, unless an input of that name hides it there.
+
+    Args:
+        code: As for `free_names`.
+        modules: As for `free_names`.
+    """
+    return [name for name in _read_first(code) if hasattr(builtins, name) or name in modules]
+
+
+def _read_first(code: str) -> list[str]:
     try:
         tree = ast.parse(code)
     except SyntaxError:
         return []
-    reader = _Reader({*dir(builtins), *PROVIDED, *modules})
+    reader = _Reader(set(PROVIDED))
     reader.visit(tree)
     return list(reader.free)
 

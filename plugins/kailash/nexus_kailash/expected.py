@@ -10,7 +10,7 @@ from nexus_core.schema.report import nearest
 from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
@@ -35,13 +35,14 @@ def aliases(workflow: Workflow, nodes: Nodes) -> Aliases:
     return found
 
 
-def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None) -> Nodes:
+def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None, open_nodes: Collection[str]) -> Nodes:
     """Return the parameters that callers may give.
 
     Args:
         nodes: All parameters of the workflow that no connection feeds.
         named: See `aliases`. What has a name may be given even where it is configured.
         expected: ``metadata["expected_parameters"]``. If there is any, only what it names may be given.
+        open_nodes: The nodes that take parameters of any name.
 
     Raises:
         ConfigurationError: It names a parameter that no node has or several have, or lacks one that must be given.
@@ -53,8 +54,8 @@ def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None) ->
             for node, own in nodes.items()
         }
     chosen: Nodes = {node: {} for node in nodes}
-    for node, name, schema, required in _entries(nodes, named, expected):
-        own = nodes[node][name]
+    for node, name, schema, required in _entries(nodes, named, expected, open_nodes):
+        own = nodes[node].get(name) or Parameter()
         needed = required or (own.required and "default" not in schema)
         chosen[node][name] = Parameter(own.schema | schema, needed, own.configured, "default" in schema)
     for node, name, parameter in each_parameter(nodes):
@@ -66,25 +67,26 @@ def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None) ->
 
 
 def _entries(
-    nodes: Nodes, named: Aliases, expected: Mapping[str, Any]
+    nodes: Nodes, named: Aliases, expected: Mapping[str, Any], open_nodes: Collection[str]
 ) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
     """Yield node, parameter, schema and whether it is required, for all that is expected."""
     schema = from_expected_parameters(expected)
     for key, entry in schema["properties"].items():
         if key in nodes and "properties" in entry:
             for name, part in entry["properties"].items():
-                if name not in nodes[key]:
+                if name not in nodes[key] and key not in open_nodes:
                     raise _unknown(f'expected_parameters names "{key}.{name}"', name, nodes[key])
                 yield key, name, part, name in entry.get("required", ())
         else:
-            for node, name in _targets(key, nodes, named):
+            for node, name in _targets(key, nodes, named, open_nodes):
                 yield node, name, entry, key in schema["required"]
 
 
-def _targets(name: str, nodes: Nodes, named: Aliases) -> list[tuple[str, str]]:
+def _targets(name: str, nodes: Nodes, named: Aliases, open_nodes: Collection[str]) -> list[tuple[str, str]]:
     if name in named:
         return named[name]
     found = [(node, name) for node, parameters in nodes.items() if name in parameters]
+    found = found or [(node, name) for node in open_nodes]
     if not found:
         known = [*named, *(each for _, each, _ in each_parameter(nodes))]
         raise _unknown(f'expected_parameters names "{name}"', name, dict.fromkeys(known))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import typing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.hints import Hints
-from nexus_kailash.code import free_names
+from nexus_kailash.code import free_names, hiding_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kailash.nodes.base import NodeParameter  # type: ignore[import-untyped]
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
@@ -22,7 +25,13 @@ _STRUCTURE = frozenset(
         "sandbox_mode",
     }
 )  # fmt: skip
-"""What makes a node the node it is. Callers can't set it, whether the node declares it or not."""
+"""What makes a node of the library the node it is. Callers can't set it, whether the node declares it or not."""
+
+_HANDED_ON = (str, int, float, bool, list, dict, tuple, set, type(None))
+"""What Kailash lets into Python nodes, of all that callers can give."""
+
+
+_PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(slots=True)
@@ -32,7 +41,7 @@ class Parameter:
     Attributes:
         schema: Its JSON Schema.
         required: Whether a run without it fails.
-        configured: Whether the workflow's author has set it already.
+        configured: Whether the workflow's author has set it already, or Python knows the name.
         fill_in: Whether the schema's default is put in where callers give nothing; else the node has a default.
     """
 
@@ -60,9 +69,9 @@ def unconnected(workflow: Workflow) -> Nodes:
 
 def connected(workflow: Workflow, node_id: str) -> Iterator[tuple[str, str]]:
     """Yield, for each connection to a node, where it comes from and the parameter it feeds."""
-    for source, _, edge in workflow.graph.in_edges(node_id, data=True):
-        for output, target in edge.get("mapping", {}).items():
-            yield f"{source}.{output}", target
+    for each in workflow.connections:
+        if each.target_node == node_id:
+            yield f"{each.source_node}.{each.source_output}", each.target_input
 
 
 def names(declared: NodeParameter) -> set[str]:
@@ -74,60 +83,120 @@ def names(declared: NodeParameter) -> set[str]:
     }
 
 
+def placeholders(value: Any) -> set[str]:
+    """Return the names that a configuration leaves open: ``{"field": "${column}"}``."""
+    if isinstance(value, str):
+        return set(_PLACEHOLDER.findall(value))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(placeholders, items))
+
+
+def called(node: Any) -> Callable[..., Any] | None:
+    """Return the function or method that a Python node calls, if it is not code."""
+    if (function := getattr(node, "function", None)) is not None:
+        return function  # type: ignore[no-any-return]
+    cls = getattr(node, "class_type", None)
+    return getattr(cls, node.process_method or "process", None) if cls is not None else None
+
+
 def accepts_any(node: Any) -> bool:
     """Whether a node takes parameters that it does not declare."""
     if getattr(node, "code", None):
         return True
-    function = getattr(node, "function", None)
-    if function is not None:
-        import inspect
-
+    if (function := called(node)) is not None:
         return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     declared = node.get_parameters().values()
     return not declared or any(each.auto_map_primary for each in declared)
 
 
+def taking_anything(workflow: Workflow) -> set[str]:
+    """Return the nodes whose function takes any name (``**values``)."""
+    nodes = {node_id: workflow.get_node(node_id) for node_id in workflow.nodes}
+    return {node_id for node_id, node in nodes.items() if called(node) is not None and accepts_any(node)}
+
+
 def _of_node(workflow: Workflow, node_id: str) -> dict[str, Parameter]:
     node: Any = workflow.get_node(node_id)
     fed = {target for _, target in connected(workflow, node_id)}
-    parameters = {
-        name: _parameter(declared, node.config)
-        for name, declared in node.get_parameters().items()
-        if not _is_fed(declared, fed) and not _is_structure(name)
-    }
-    for name in _undeclared(node):
-        if name not in fed and name not in parameters:
-            parameters[name] = Parameter(required=name not in node.config, configured=name in node.config)
+    hints = _hints(node)
+    parameters: dict[str, Parameter] = {}
+    for name, declared in _declared(node).items():
+        if not _is_fed(declared, fed):
+            parameter = _parameter(declared, node.config, hints.get(name, declared.type))
+            if name not in hints or parameter.configured or _is_handed_on(hints[name]):
+                parameters[name] = parameter
+            elif parameter.required:
+                raise ConfigurationError(
+                    f'node "{node_id}": callers can\'t give "{name}": Kailash hands only JSON\'s types on to Python '
+                    f"nodes, not {hints[name]!r}."
+                )
+    parameters |= {name: each for name, each in _undeclared(node).items() if name not in fed | parameters.keys()}
     return parameters
+
+
+def _declared(node: Any) -> dict[str, NodeParameter]:
+    """Return what a node declares, without what makes it the node it is."""
+    declared: dict[str, NodeParameter] = node.get_parameters()
+    if called(node) is not None:
+        return declared
+    if _is_bare_code(node):
+        return {}
+    return {name: each for name, each in declared.items() if name not in _STRUCTURE and not name.startswith("_")}
+
+
+def _hints(node: Any) -> dict[str, Any]:
+    """Return the type hints of a Python node's function; Kailash declares most of them as Any."""
+    function = called(node)
+    if function is None:
+        return {}
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def _is_handed_on(hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is not None:
+        return origin is Literal or all(_is_handed_on(each) for each in (args[:1] if origin is Annotated else args))
+    is_abstract = getattr(hint, "__module__", "") == "collections.abc"
+    return hint in (Any, object) or is_abstract or not isinstance(hint, type) or issubclass(hint, _HANDED_ON)
 
 
 def _is_fed(declared: NodeParameter, fed: set[str]) -> bool:
     return bool(names(declared) & fed) or bool(declared.auto_map_primary and fed)
 
 
-def _is_structure(name: str) -> bool:
-    return name in _STRUCTURE or name.startswith("_")
+def _is_bare_code(node: Any) -> bool:
+    return bool(
+        getattr(node, "code", None)
+        and not getattr(node, "input_types", None)
+        and not getattr(node, "_input_schema", None)
+    )
 
 
-def _undeclared(node: Any) -> list[str]:
-    code = getattr(node, "code", None)
-    if not code or getattr(node, "input_types", None) or getattr(node, "_input_schema", None):
-        return []
+def _undeclared(node: Any) -> dict[str, Parameter]:
+    if not _is_bare_code(node):
+        return {name: Parameter() for name in sorted(placeholders(node.config))}
     modules = getattr(getattr(node, "executor", None), "allowed_modules", ())
-    return free_names(code, modules)
+    found = {
+        name: Parameter(required=name not in node.config, configured=name in node.config)
+        for name in free_names(node.code, modules)
+    }
+    return found | {name: Parameter(configured=True) for name in hiding_names(node.code, modules)}
 
 
-def _parameter(declared: NodeParameter, config: dict[str, Any]) -> Parameter:
+def _parameter(declared: NodeParameter, config: dict[str, Any], hint: Any) -> Parameter:
     """A node's configuration holds its defaults too; a value that differs from the default is its author's."""
     value = config.get(declared.name)
     configured = declared.name in config and value is not None and value != declared.default
     required = declared.required and declared.default is None and not configured
-    return Parameter(_schema(declared), required, configured)
+    return Parameter(_schema(declared, hint), required, configured)
 
 
-def _schema(declared: NodeParameter) -> dict[str, Any]:
+def _schema(declared: NodeParameter, hint: Any) -> dict[str, Any]:
     try:
-        schema = dict(Hints({declared.name: declared.type or Any}).schemas[declared.name])
+        schema = dict(Hints({declared.name: hint or Any}).schemas[declared.name])
     except ConfigurationError:
         schema = {}  # a type of Kailash's own: the node checks it
     if "$ref" in str(schema):

@@ -21,9 +21,12 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from nexus_kailash.parameters import called
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+
+    from kailash.nodes.base import NodeParameter  # type: ignore[import-untyped]
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 
@@ -38,9 +41,9 @@ def tune(workflow: Workflow) -> None:
         node: Any = workflow.get_node(node_id)
         match type(node).__module__, type(node).__qualname__:
             case "kailash.nodes.code.python", "PythonCodeNode":
-                _tune_python(node)
+                _tune_python(node, node_id)
             case "kailash.nodes.code.async_python", "AsyncPythonCodeNode":
-                _tune_async_python(node)
+                _tune_async_python(node, node_id)
 
 
 def note_missing(module: str) -> None:
@@ -52,21 +55,46 @@ def note_missing(module: str) -> None:
         sys.modules[module] = None  # type: ignore[assignment]
 
 
-def _tune_python(node: Any) -> None:
+def _tune_python(node: Any, node_id: str) -> None:
     if node.executor.security_config.memory_limit == DEFAULT_MEMORY_LIMIT:
         node.executor.security_config = copy.copy(node.executor.security_config)
         node.executor.security_config.memory_limit = 0
     if node.code:
         node.executor.check_code_safety = _CheckedOnce(node.executor.check_code_safety, node.code)
-    words = set(re.findall(r"\w+", node.code or ""))
+    words = _words(node.code)
     node.executor.allowed_modules &= words  # whether an import is allowed is not decided by this list
     declared = node.get_parameters()
-    constructor = inspect.signature(type(node).__init__).parameters
-    node.config = {
+    own = {name: each.default for name, each in inspect.signature(type(node).__init__).parameters.items()}
+    node.config = _without_own(node.config, node_id, own, words | declared.keys())
+    if called(node) is not None:
+        node._input_schema = {name: _checkable(each) for name, each in declared.items()}
+
+
+def _words(code: str | None) -> set[str]:
+    return set(re.findall(r"\w+", code or ""))
+
+
+def _without_own(
+    config: Mapping[str, Any], node_id: str, own: Mapping[str, Any], taken: Container[str]
+) -> dict[str, Any]:
+    """Return a configuration without the arguments of the node's own constructor.
+
+    Kailash gives those to the node's code too. One that the code takes, and that its author has set, is kept.
+    """
+    return {
         name: value
-        for name, value in node.config.items()
-        if name not in constructor or name in words or name in declared
+        for name, value in config.items()
+        if name not in own or (name in taken and value not in (None, node_id, own[name]))
     }
+
+
+def _checkable(declared: NodeParameter) -> NodeParameter:
+    """Return a declaration that Kailash can hold values against: ``isinstance`` takes no ``list[int] | None``."""
+    try:
+        isinstance(None, declared.type)
+    except TypeError:
+        return declared.model_copy(update={"type": Any})
+    return declared
 
 
 class _CheckedOnce:
@@ -85,9 +113,11 @@ class _CheckedOnce:
         return self._found if code == self._code else self._check(code)
 
 
-def _tune_async_python(node: Any) -> None:
+def _tune_async_python(node: Any, node_id: str) -> None:
     if node.max_memory_mb * 1024 * 1024 == DEFAULT_MEMORY_LIMIT:
         node.max_memory_mb = 0
+    own = {name: each.default for name, each in node.get_parameters().items()}
+    node.config = _without_own(node.config, node_id, own, _words(node.code))
     module = sys.modules[type(node).__module__]
     if getattr(module, "asyncio", None) is asyncio:
         module.asyncio = _OwnAsyncio()  # type: ignore[attr-defined]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_kailash.addresses import Addresses
 from nexus_kailash.expected import aliases, allowed
-from nexus_kailash.parameters import unconnected
+from nexus_kailash.isolation import take_placeholders_from_authors_only
+from nexus_kailash.parameters import taking_anything, unconnected
+from nexus_kailash.runtime import Run
 from nexus_kailash.tuning import tune
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class KailashWorkflow(Workflow):
 
     def __init__(self, name: str, graph: Graph, metadata: Mapping[str, Any], runtime: Runtime) -> None:
         self.runtime = runtime
+        tune(graph)
+        take_placeholders_from_authors_only()
+        self._graph = _as_it_is_now(graph)
+        self._levels = _levels(graph)
         self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]
         self._addresses = _addresses(name, graph, metadata.get("expected_parameters"))
-        tune(graph)
-        self._graph = _with_own_id(graph)
         super().__init__(
             name,
             input_schema=self._addresses.schema,
@@ -63,7 +66,7 @@ class KailashWorkflow(Workflow):
             Exception: A node failed.
         """
         try:
-            results = await self.runtime.run(self._graph, params, context)
+            results = await self.runtime.run(self._graph, params, Run(context, self._levels))
         except Exception as exc:
             if (error := _workflow_error(exc)) is not None:
                 raise error from exc
@@ -74,18 +77,37 @@ class KailashWorkflow(Workflow):
         return {node: results.get(node) for node in self._leaves}
 
 
-def _with_own_id(graph: Graph) -> Graph:
-    """Return a copy with an id of its own: Kailash keeps its plans by id, and authors may give one id to several."""
+def _as_it_is_now(graph: Graph) -> Graph:
+    """Return a copy with the same nodes: its author may build on with the original."""
     own = copy.copy(graph)
-    own.workflow_id = uuid.uuid4().hex
+    own.nodes, own._node_instances = dict(graph.nodes), dict(graph._node_instances)
+    own.connections = list(graph.connections)
+    own.graph = type(graph.graph)()
+    for node_id, data in graph.graph.nodes(data=True):
+        own.graph.add_node(node_id, **data)
+    for source, target, data in graph.graph.edges(data=True):
+        own.graph.add_edge(source, target, **data)
     return own
 
 
+def _levels(graph: Graph) -> list[list[str]]:
+    """Return the nodes by the length of the longest way to them."""
+    levels: list[list[str]] = []
+    depths: dict[str, int] = {}
+    for node_id in graph.get_execution_order():
+        depth = 1 + max((depths[each] for each in graph.graph.predecessors(node_id)), default=-1)
+        depths[node_id] = depth
+        if depth == len(levels):
+            levels.append([])
+        levels[depth].append(node_id)
+    return levels
+
+
 def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None) -> Addresses:
-    nodes = unconnected(graph)
     try:
+        nodes = unconnected(graph)
         named = aliases(graph, nodes)
-        return Addresses(allowed(nodes, named, expected), named)
+        return Addresses(allowed(nodes, named, expected, taking_anything(graph)), named)
     except ConfigurationError as exc:
         raise ConfigurationError(f"{name}: {exc}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from kailash.workflow.builder import WorkflowBuilder
@@ -168,6 +168,71 @@ async def test_a_workflow_input_gives_parameters_a_name(nexus: Nexus, csv_file: 
     ):
         rows = (await nexus.invoke("by_colour", params)).value["keep"]["filtered_data"]
         assert [row["value"] for row in rows] == expected
+
+
+async def test_callers_may_fill_in_what_a_configuration_leaves_open(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("FilterNode", "keep", {"field": "${column}", "operator": "==", "value": "b"})
+    workflow = nexus.register("keep", builder)
+    assert {"column", "data"} <= workflow.input_schema["properties"].keys()
+    assert "column" not in workflow.input_schema["required"]
+    value = (await nexus.invoke("keep", {"data": [{"name": "a"}, {"name": "b"}], "column": "name"})).value
+    assert value["keep"]["filtered_data"] == [{"name": "b"}]
+
+
+def greet(
+    name: str, id: int, mode: Literal["a", "b"] = "a", rows: list[dict[str, int]] | None = None, config: Any = None
+) -> list:
+    return [name, id, mode, rows, config]
+
+
+async def test_a_function_says_by_its_hints_what_it_takes(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("PythonCodeNode", "greet", {"function": greet})
+    schema = nexus.register("greet", builder).input_schema
+    assert schema["required"] == ["name", "id"]
+    assert schema["properties"]["mode"]["enum"] == ["a", "b"]
+    given = {"name": "Ada", "id": 1, "rows": [{"n": 1}], "config": {"x": [1]}}
+    assert (await nexus.invoke("greet", given)).value == {"greet": {"result": ["Ada", 1, "a", [{"n": 1}], {"x": [1]}]}}
+    for params, complaint in (
+        ({"id": 1}, "/name: missing"),
+        ({**given, "mode": "c"}, '/mode: expected one of "a", "b"'),
+        ({**given, "rows": [{"n": "1"}]}, "/rows/0/n: expected integer"),
+    ):
+        with pytest.raises(ValidationError, match=complaint):
+            await nexus.invoke("greet", params)
+
+
+async def test_code_takes_inputs_that_are_named_like_its_node_or_python(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("PythonCodeNode", "n", {"code": "result = [name, filter, string]"})
+    assert nexus.register("open", builder).input_schema["required"] == ["name"]
+    expected = {"name": {"type": "str"}, "filter": {"type": "str"}, "string": {"type": "str", "default": "s"}}
+    nexus.register("named", builder, {"expected_parameters": expected})
+    assert (await nexus.invoke("named", {"name": "a", "filter": "b"})).value == {"n": {"result": ["a", "b", "s"]}}
+
+
+async def test_a_nodes_own_settings_are_no_parameters(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("AsyncPythonCodeNode", "n", {"code": "result = x"})
+    assert list(nexus.register("n", builder).input_schema["properties"]) == ["x"]
+
+
+async def test_expected_parameters_may_name_what_a_function_takes_by_any_name(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("PythonCodeNode", "n", {"function": lambda a, **rest: [a, rest]})
+    for expected in ({"a": {}, "b": {"type": "int"}}, {"n": {"properties": {"a": {}, "b": {"type": "integer"}}}}):
+        nexus.register("n", builder, {"expected_parameters": expected}, replace=True)
+        assert (await nexus.invoke("n", {"a": 1, "b": 2})).value == {"n": {"result": [1, {"b": 2}]}}
+        with pytest.raises(ValidationError, match="/c: unknown name"):
+            await nexus.invoke("n", {"a": 1, "c": 2})
+
+
+@pytest.mark.parametrize("params", [{1: 2}, {"scale": {None: 1}}])
+async def test_names_that_are_no_text_are_refused(nexus: Nexus, params: Any) -> None:
+    nexus.register("sums", two_nodes())
+    with pytest.raises(ValidationError, match="unknown name"):
+        await nexus.invoke("sums", params)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,50 @@ async def test_a_wrong_configuration_names_the_node(nexus: Nexus) -> None:
 async def test_code_that_kailash_would_never_run_is_refused(nexus: Nexus, code: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=f'(?i)never: node "bad": .*{reason}'):
         nexus.register("never", builder(("PythonCodeNode", "bad", {"code": code})))
+
+
+async def waits(x: int) -> int:
+    return x
+
+
+def streams(x: int) -> Any:
+    yield x
+
+
+def by_position(x: int, /) -> int:
+    return x
+
+
+def any_number(*xs: int) -> int:
+    return sum(xs)
+
+
+def on(day: datetime.date) -> str:
+    return str(day)
+
+
+def optionally_on(x: int, day: datetime.date | None = None) -> list:
+    return [x, str(day)]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (waits, "'waits' is async"), (streams, "'streams' is a generator"), (by_position, '"x" by position'),
+        (any_number, '"xs" by position'), (on, "callers can't give \"day\""),
+    ],
+)  # fmt: skip
+async def test_a_function_that_kailash_would_never_run_rightly_is_refused(
+    nexus: Nexus, function: Any, reason: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f'never: node "bad": .*{reason}'):
+        nexus.register("never", builder(("PythonCodeNode", "bad", {"function": function})))
+
+
+async def test_what_callers_cannot_give_and_need_not_is_no_parameter(nexus: Nexus) -> None:
+    workflow = nexus.register("maybe", builder(("PythonCodeNode", "n", {"function": optionally_on})))
+    assert list(workflow.input_schema["properties"]) == ["x"]
+    assert (await nexus.invoke("maybe", {"x": 1})).value == {"n": {"result": [1, "None"]}}
 
 
 async def test_a_connection_to_an_input_that_is_not_there_is_refused(nexus: Nexus, csv_file: str) -> None:

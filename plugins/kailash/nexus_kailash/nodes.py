@@ -1,0 +1,124 @@
+"""`NodeRuntime`: how the nodes of one run are run. Importing this module imports Kailash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
+from kailash.runtime.async_local import AsyncExecutionTracker, AsyncLocalRuntime  # type: ignore[import-untyped]
+
+from nexus_kailash.isolation import KeptByRun
+from nexus_kailash.runtime import Run, current_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
+
+    from nexus_core.threads import DaemonThreads
+
+log = logging.getLogger(__name__)
+
+NO_LIMIT = 1_000_000
+"""Nodes at once: Nexus bounds the runs (``max_concurrent_workflows``), so Kailash's own bound must not queue them."""
+
+_MISSING = object()
+
+
+class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
+    """Kailash's async runtime, but for what Kailash 2.65 does otherwise in it than in `LocalRuntime`, or in vain.
+
+    A connection from ``result`` gives the result, not all that the node gave; one from an output that is not there
+    gives nothing. When a node fails, its neighbours are cancelled. What nodes give is not written as JSON text for a
+    checkpoint that nobody has asked for.
+
+    Args:
+        threads: Where sync nodes run.
+    """
+
+    def __init__(self, threads: DaemonThreads) -> None:
+        super().__init__(
+            max_concurrent_nodes=NO_LIMIT,
+            enable_analysis=False,
+            enable_profiling=False,
+            enable_monitoring=False,
+            execution_timeout=0,  # the deadline is Nexus's
+        )
+        self._threads = threads
+        self._kept = KeptByRun()
+
+    async def _execute_workflow_internal(
+        self, workflow: Workflow, inputs: dict[str, Any], context: Any, run_id: str
+    ) -> dict[str, Any]:
+        run = _current()
+        tracker = AsyncExecutionTracker(workflow, context)
+        for level in run.levels:
+            await self._execute_level(level, workflow, tracker, context, run)
+        results: dict[str, Any] = tracker.get_result()
+        return results
+
+    async def _execute_level(
+        self, level: Sequence[str], workflow: Workflow, tracker: Any, context: Any, run: Run
+    ) -> None:
+        tasks = [asyncio.ensure_future(self._execute(node, workflow, tracker, context)) for node in level]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                if not task.done():
+                    run.context.run.outlives(task)
+                    if not task.cancelling():  # gather has cancelled them, if it was cancelled itself
+                        task.cancel()
+
+    async def _execute(self, node_id: str, workflow: Workflow, tracker: Any, context: Any) -> None:
+        node = workflow.get_node(node_id)
+        node._workflow_context = self._kept  # each time: `LocalRuntime` puts its own there
+        is_async = isinstance(node, AsyncNode)
+        execute = self._execute_node_async if is_async else self._execute_sync_node_async
+        await execute(workflow, node_id, tracker, context)
+
+    async def _execute_sync_node_in_thread(self, node_instance: Any, inputs: dict[str, Any]) -> Any:
+        return await self._threads.run(_current().context.run.outlives, node_instance.execute, **inputs)
+
+    async def _prepare_async_node_inputs(
+        self, workflow: Workflow, node_id: str, tracker: Any, context: Any
+    ) -> dict[str, Any]:
+        inputs = dict(context.variables.get(node_id, {}))
+        for each in workflow.connections:
+            if each.target_node == node_id:
+                value = _output(tracker.node_outputs[each.source_node], each.source_output)
+                if value is _MISSING:
+                    log.warning('The node "%s" gave no "%s" for "%s".', each.source_node, each.source_output, node_id)
+                elif value is not None or each.target_input not in inputs:  # of a switch's branches, one gives nothing
+                    inputs[each.target_input] = value
+        return inputs
+
+    async def _w1_emit_node_completion(self, *, node_id: str, **_: Any) -> None:
+        run = _current()
+        run.done += 1
+        run.context.progress(run.done, sum(map(len, run.levels)), node_id)
+
+
+def _current() -> Run:
+    run = current_run.get()
+    assert run is not None  # Nexus starts every run
+    return run
+
+
+def _output(given: Any, path: str) -> Any:
+    """Return the output that a connection names, such as ``result.rows``. A node that was skipped gives None."""
+    if given is None:
+        return None
+    parts = path.split(".")
+    if parts[0] == "result" and "result" not in given:  # a node of a class may give the members of its result
+        parts = parts[1:]
+    elif path in given:
+        return given[path]
+    value = given
+    for part in parts:
+        if not isinstance(value, dict) or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
