@@ -238,7 +238,7 @@ class SharedMachine(CacheMachine):
 def _fast(machine):
     case = machine.TestCase
     case.settings = settings(
-        max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
     return case
 

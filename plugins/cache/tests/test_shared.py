@@ -399,7 +399,7 @@ def process(server, seconds):
 
 def test_processes_run_it_once(redis_server):
     pytest.importorskip("nexus_redis")
-    begun = [process(redis_server, 2.0) for _ in range(3)]
+    begun = [process(redis_server, 0.5) for _ in range(3)]
     printed = [each.communicate(timeout=40) for each in begun]
     assert [each.returncode for each in begun] == [0, 0, 0], printed
     lines = "".join(out for out, _ in printed).splitlines()
