@@ -12,10 +12,10 @@ import sys
 import time
 
 import pytest
-from nexus_cache import shared_shelf
+from nexus_cache import shared_shelf, shelf
 from nexus_cache.entry import Claim, encode
 
-from nexus_core import Invocation, Stage, WorkflowFailed, WorkflowTimeout
+from nexus_core import BackendUnavailable, Invocation, Stage, WorkflowFailed, WorkflowTimeout
 from nexus_core.testing import eventually
 
 # Each platform of a test counts its own runs in `nexus.ran`.
@@ -287,6 +287,23 @@ async def test_while_redis_is_gone_calls_run_and_the_log_says_so_once(start_on_r
         assert time.monotonic() - begin < 5
         await asyncio.sleep(0.02)
     assert told(caplog)[-1] == "The cache can be used again"
+
+
+def test_an_outage_is_told_once_however_long_it_is_and_outages_that_follow_each_other_too(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(shelf, "QUIET_SECONDS", 0.0)
+    outage = shelf.Outage()
+    for _ in range(2):
+        for _ in range(5):
+            outage.has_begun(BackendUnavailable("gone"))
+        for _ in range(5):
+            outage.has_ended()
+    assert [each.levelname for each in caplog.records] == ["WARNING", "INFO"] * 2
+    monkeypatch.setattr(shelf, "QUIET_SECONDS", 60.0)
+    for _ in range(5):
+        outage.has_begun(BackendUnavailable("gone"))
+        outage.has_ended()
+    assert len(caplog.records) == 4
 
 
 @pytest.mark.parametrize("way", ["paused", "blackhole"])
