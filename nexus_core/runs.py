@@ -104,7 +104,7 @@ class Run:
         self.output_bytes = self.followers = 0
         self.cancel_requested = False
         self._bus = bus
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Future[Any] | None = None
         self._give_up: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._steps: list[ChannelEvent] = []
@@ -151,11 +151,11 @@ class Run:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def attach(self, task: asyncio.Task[Any], give_up: Callable[[], None] | None = None) -> None:
+    def attach(self, task: asyncio.Future[Any], give_up: Callable[[], None] | None = None) -> None:
         """Name the task that does the work, for `cancel`.
 
         Args:
-            task: The work.
+            task: The work, or what it waits for.
             give_up: Called `CANCEL_SECONDS` after a cancellation: whoever waits for the task need wait no longer.
         """
         self._task, self._give_up = task, give_up
@@ -174,7 +174,7 @@ class Run:
         if self._task is not None:
             call_on(self._task.get_loop(), self._cancel_task, self._task)
 
-    def _cancel_task(self, task: asyncio.Task[Any]) -> None:
+    def _cancel_task(self, task: asyncio.Future[Any]) -> None:
         task.cancel()
         if self._give_up is not None:
             task.get_loop().call_later(CANCEL_SECONDS, self._give_up)

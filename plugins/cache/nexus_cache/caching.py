@@ -56,10 +56,11 @@ class ResultCache:
         while (flight := self._flights.get(key)) is not None:
             result = await flight.follow(wait)
             if result is not None:
-                return result
-        result = await self._lead(key, plan.ttl, invocation, call_next, wait)
+                break
+        else:
+            result = await self._lead(key, plan.ttl, invocation, call_next, wait)
         if result.cached:
-            wait.show()
+            wait.end(result)
         return result
 
     async def _key(self, plan: Plan, invocation: Invocation) -> str | None:
@@ -87,7 +88,7 @@ class ResultCache:
                 result = found.to_result()
                 flight.land(result)
                 return result
-            wait.end()
+            wait.hand_over()
             return await self._work(key, flight, found, invocation, call_next)
         finally:
             self._leave(key, flight)

@@ -3,54 +3,69 @@
 from __future__ import annotations
 
 import hashlib
-from types import CodeType
+from contextlib import suppress
+from functools import partial
+from types import CodeType, EllipsisType, FunctionType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nexus_core import Workflow
 
 MAX_LAYERS = 20
 """How many decorators are looked through."""
 
+CONSTANTS = frozenset({bool, int, float, complex, str, bytes, NoneType, EllipsisType})
+"""Types whose values can't change, and look the same everywhere."""
+
 
 def definition(workflow: Workflow) -> bytes:
     """Return a digest of a workflow's name, version, schemas and, where it is a function, its own code.
 
-    It can't see everything: not what the function calls, nor what it closes over. That is what versions are for.
+    It can't see everything: not what the function calls, nor the objects that it closes over. That is what versions
+    are for.
     """
     version = workflow.metadata.get("version")
     known = [workflow.name, str(version), workflow.input_schema, workflow.output_schema]
-    code = "".join(_layers(getattr(workflow, "function", None)))
-    return hashlib.sha256(jsontext.canonical([*known, code])).digest()
+    return hashlib.sha256(jsontext.canonical([*known, _layers(getattr(workflow, "function", None))])).digest()
 
 
 def _layers(function: Any) -> list[str]:
-    """Return the code of a function and, where it is decorated, of what is inside."""
+    """Return the text of a function and, where it is decorated, of what is inside."""
     found: list[str] = []
     while function is not None and len(found) < MAX_LAYERS:
-        code = _code(function)
-        found.append("" if code is None else _text(code))
+        if isinstance(function, partial):
+            found.append(_text((function.args, tuple(sorted(function.keywords.items())))))
+            function = function.func
+            continue
+        called = function if hasattr(function, "__code__") else getattr(type(function), "__call__", None)  # noqa: B004
+        found.append(_text(getattr(called, "__code__", None)))
+        found.append(_text(tuple(_values(called))))
         function = getattr(function, "__wrapped__", None)
     return found
 
 
-def _code(function: Any) -> CodeType | None:
-    function = getattr(function, "func", function)  # functools.partial
-    if not hasattr(function, "__code__"):
-        function = getattr(type(function), "__call__", None)  # noqa: B004  (an object that is called like one)
-    code = getattr(function, "__code__", None)
-    return code if isinstance(code, CodeType) else None
+def _values(function: Any) -> Iterator[Any]:
+    """Yield what a function closes over, and its defaults."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            yield cell.cell_contents
+    yield getattr(function, "__defaults__", None)
+    yield tuple(sorted((getattr(function, "__kwdefaults__", None) or {}).items()))
 
 
-def _text(constant: Any) -> str:
-    """Return the same text for equal constants in every process: neither line numbers nor the order of a set."""
-    if isinstance(constant, CodeType):
-        names = (constant.co_names, constant.co_varnames, constant.co_freevars, constant.co_argcount)
-        return f"{constant.co_code.hex()} {names} {[_text(each) for each in constant.co_consts]}"
-    if isinstance(constant, frozenset):
-        return f"{{{sorted(_text(each) for each in constant)}}}"
-    if isinstance(constant, tuple):
-        return f"({[_text(each) for each in constant]})"
-    return repr(constant)
+def _text(value: Any) -> str:
+    """Return the same text for equal constants in every process: neither line numbers, nor addresses, nor an order."""
+    if isinstance(value, FunctionType):
+        value = value.__code__
+    if isinstance(value, CodeType):
+        names = (value.co_names, value.co_varnames, value.co_freevars, value.co_argcount)
+        return f"{value.co_code.hex()} {names} {[_text(each) for each in value.co_consts]}"
+    if isinstance(value, frozenset):
+        return f"{{{sorted(_text(each) for each in value)}}}"
+    if isinstance(value, tuple):
+        return f"({[_text(each) for each in value]})"
+    return repr(value) if type(value) in CONSTANTS else type(value).__name__

@@ -30,7 +30,7 @@ class Flight:
 
     def land(self, result: Result) -> None:
         """Give followers the leader's result. It is marked as cached: they did not run."""
-        if self._waiters or not result.cached:
+        if not result.cached:
             result = Result(result.json, result.run_id, result.duration, cached=True)
         self._end(result, None)
 
@@ -56,9 +56,9 @@ class Flight:
         Raises:
             NexusError: What the leader's run ended with.
             WorkflowTimeout: It takes longer than this caller waits.
+            RunCancelled: Somebody has cancelled the waiting run.
         """
         if not self.has_ended:
-            wait.begin()
             await self._end_of(wait)
         if self._problem is not None:
             raise error_from_problem(self._problem)
@@ -68,10 +68,8 @@ class Flight:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(wait.left()):
-                await waiter
-        except TimeoutError:
-            wait.left()  # raises what the caller may know of it
+            wait.begin()
+            await wait.until(waiter)
         finally:
             self._waiters.remove(waiter)
 

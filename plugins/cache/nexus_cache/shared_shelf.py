@@ -95,8 +95,7 @@ class SharedShelf:
         seconds, longest = ASK_SECONDS
         there: bytes | None = claim
         while there == claim and loop.time() < dead_at:
-            left = wait.left()
-            await asyncio.sleep(seconds if left is None else min(seconds, left))
+            await wait.until(loop.create_future(), seconds)
             there = await self._store.get(key)
             seconds = min(seconds * 1.5, longest)
         return there

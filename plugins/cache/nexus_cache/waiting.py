@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexus_core import WorkflowTimeout
+from nexus_core import RunCancelled, WorkflowTimeout
+from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
 
 if TYPE_CHECKING:
-    from nexus_core import Invocation
+    from nexus_core import Invocation, Result
     from nexus_core.runs import RunStore
 
 
 class Wait:
-    """How long one call may wait. It costs nothing before `begin`.
+    """The waiting of one call. It costs nothing before `begin`; from then on the run can be found and cancelled.
 
     Args:
         invocation: The call.
@@ -21,33 +23,47 @@ class Wait:
         timeout: Seconds that a call may take unless its workflow or its caller says otherwise; None for no limit.
     """
 
-    __slots__ = ("_deadline", "_has_begun", "_invocation", "_limit", "_runs", "_timeout")
+    __slots__ = ("_began", "_invocation", "_limit", "_runs", "_timeout")
 
     def __init__(self, invocation: Invocation, runs: RunStore, timeout: float | None) -> None:
         self._invocation = invocation
         self._runs = runs
         self._timeout = timeout
         self._limit: float | None = None
-        self._deadline: float | None = None
-        self._has_begun = False
+        self._began: float | None = None
 
     def begin(self) -> None:
-        """Start the clock. A run that its caller follows begins now, as if it did the work itself."""
-        if self._has_begun:
+        """Start the clock, and the run."""
+        if self._began is not None:
             return
-        self._has_begun = True
         invocation = self._invocation
         own = invocation.workflow.timeout if invocation.workflow is not None else None
         limits = (invocation.timeout, self._timeout if own is None else own)
         self._limit = min((limit for limit in limits if limit is not None), default=None)
-        if self._limit is not None:
-            self._deadline = asyncio.get_running_loop().time() + self._limit
-        self.show()
+        self._began = _now()
+        self._runs.begin(invocation.run, invocation)
 
-    def show(self) -> None:
-        """Let the run begin, if somebody may follow it: it can be found and cancelled then."""
-        if self._invocation.run.keeps_result:
-            self._runs.begin(self._invocation.run, self._invocation)
+    async def until(self, future: asyncio.Future[None], seconds: float | None = None) -> None:
+        """Wait for a future, for at most so many seconds.
+
+        Raises:
+            RunCancelled: Somebody has cancelled the run.
+            WorkflowTimeout: The time limit has passed.
+        """
+        left, run = self.left(), self._invocation.run
+        run.attach(future)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min((each for each in (left, seconds) if each is not None), default=None)):
+                    await future
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not run.cancel_requested or (task is not None and task.cancelling()):
+                raise
+            error = RunCancelled("The run was cancelled.", run_id=run.id)
+            run.publish(WORKFLOW_CANCELLED, error=error)
+            raise error from None
+        self.left()
 
     def left(self) -> float | None:
         """Return the seconds that are left, None for no limit.
@@ -55,18 +71,30 @@ class Wait:
         Raises:
             WorkflowTimeout: There are none.
         """
-        if self._deadline is None:
+        if self._limit is None or self._began is None:
             return None
-        left = self._deadline - asyncio.get_running_loop().time()
+        left = self._began + self._limit - _now()
         if left <= 0:
             raise WorkflowTimeout(f"The workflow did not finish within {self._limit:g} seconds.")
         return left
 
-    def end(self) -> None:
-        """Leave what is left of the caller's limit to the run that begins now.
+    def hand_over(self) -> None:
+        """Leave what is left of the caller's limit to the work that begins now.
 
         Raises:
             WorkflowTimeout: Nothing is.
         """
-        if self._has_begun and self._invocation.timeout is not None:
+        if self._began is not None and self._invocation.timeout is not None:
             self._invocation.timeout = self.left()
+
+    def end(self, result: Result) -> None:
+        """Let the run complete with a result that another run gave, if it has begun or somebody may follow it."""
+        run = self._invocation.run
+        if self._began is not None:
+            run.publish(WORKFLOW_COMPLETED, result=result, duration=_now() - self._began)
+        elif run.keeps_result:
+            self._runs.begin(run, self._invocation)  # it completes when the pipeline gives its result back
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -10,7 +10,7 @@ import time
 import aiocache
 import pytest
 from aiocache import SimpleMemoryCache, cached
-from aiocache.lock import OptimisticLock, RedLock
+from aiocache.lock import OptimisticLock, OptimisticLockError, RedLock
 from aiocache.plugins import HitMissRatioPlugin
 from aiocache.serializers import PickleSerializer, StringSerializer
 from nexus_cache import MemoryCache, RedisCache, StoreCache
@@ -71,20 +71,21 @@ async def test_numbers_are_counted_once_each(store_cache):
 
 
 async def test_aiocaches_locks_hold(store_cache):
-    inside = []
-
-    async def work():
-        async with RedLock(store_cache, "k", lease=5):
-            if await store_cache.get("k") is None:
-                inside.append(1)
-                await asyncio.sleep(0.01)
-                await store_cache.set("k", "done")
-
-    await asyncio.gather(*(work() for _ in range(5)))
-    assert len(inside) == 1
+    async with RedLock(store_cache, "k", lease=5):
+        assert await store_cache.exists("k-lock")
+        with pytest.raises(ValueError, match="already exists"):
+            await store_cache.add("k-lock", "mine")
+        assert not await store_cache._redlock_release("k-lock", "mine")
+    assert not await store_cache.exists("k-lock")
+    await store_cache.set("k", "once")
     async with OptimisticLock(store_cache, "k") as lock:
-        await lock.cas("again")
+        assert await lock.cas("again")
     assert await store_cache.get("k") == "again"
+    async with OptimisticLock(store_cache, "k") as lock:
+        await store_cache.set("k", "changed")
+        with pytest.raises(OptimisticLockError):
+            await lock.cas("lost")
+    assert await store_cache.get("k") == "changed"
 
 
 async def test_aiocaches_decorator_works_on_it():

@@ -253,6 +253,43 @@ async def test_a_run_that_has_waited_and_takes_over_starts_once(gate):
     assert [event.type for event in waiting.events] == ["workflow.started", "workflow.completed"]
 
 
+async def test_each_call_that_waits_is_a_run_of_its_own(gate):
+    tasks = await start_many(gate, 3)
+    assert len(gate.nexus.runs.find(status="running")) == 3
+    gate.open.set()
+    await asyncio.gather(*tasks)
+    runs = gate.nexus.runs.find(workflow="gated")
+    assert [str(run.status) for run in runs] == ["completed"] * 3
+    assert gate.nexus.runs.running() == []
+
+
+async def test_a_run_that_is_cancelled_while_it_waits_ends_at_once(gate):
+    (first,) = await start_many(gate, 1)
+    (leader,) = gate.nexus.runs.running()
+    second = asyncio.create_task(gate.nexus.invoke(gated()))
+    await eventually(lambda: len(gate.nexus.runs.running()) == 2)
+    (waiting,) = [run for run in gate.nexus.runs.running() if run is not leader]
+    waiting.cancel()
+    with pytest.raises(RunCancelled):
+        await second
+    assert [event.type for event in waiting.events] == ["workflow.started", "workflow.cancelled"]
+    gate.open.set()
+    assert (await first).value == 1
+
+
+async def test_a_platform_that_stops_lets_nobody_take_over(make):
+    nexus = make(shutdown_grace=0.05)
+    async with nexus:
+        gate = Gate(nexus)
+        gate.nexus = nexus
+        tasks = await start_many(gate, 4)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 1.5
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in errors] == [RunCancelled] * 4
+    assert len(gate.began) == len(gate.ended) == 1
+
+
 async def test_those_who_wait_hold_no_thread_and_leave_none(start):
     nexus = await start()
     begun = []

@@ -36,25 +36,29 @@ class FragileStore(MemoryStore):
         if self.is_away:
             raise BackendUnavailable("away")
 
+    async def _replied(self, reply):
+        await asyncio.sleep(0)
+        return reply
+
     async def get(self, key):
         await self._reached()
-        return await super().get(key)
+        return await self._replied(await super().get(key))
 
     async def set(self, key, value, ttl):
         await self._reached()
-        return await super().set(key, value, ttl)
+        return await self._replied(await super().set(key, value, ttl))
 
     async def add(self, key, value, ttl):
         await self._reached()
-        return await super().add(key, value, ttl)
+        return await self._replied(await super().add(key, value, ttl))
 
     async def replace(self, key, old, new, ttl):
         await self._reached()
-        return await super().replace(key, old, new, ttl)
+        return await self._replied(await super().replace(key, old, new, ttl))
 
     async def delete(self, key, value=None):
         await self._reached()
-        return await super().delete(key, value)
+        return await self._replied(await super().delete(key, value))
 
 
 class Stage:
@@ -162,6 +166,7 @@ class CacheMachine(RuleBasedStateMachine):
             return await asyncio.gather(*tasks, return_exceptions=True)
 
         answers = self.runner.run(leave())
+        self.no_claim_is_left_over()
         got = [each for each in answers if not isinstance(each, asyncio.CancelledError)]
         assert len(got) >= count
         assert len({tuple(each.value) for each in got}) <= 1
@@ -187,6 +192,11 @@ class CacheMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_over(self):
         assert all(not stage.cache._flights for stage in self.stages if hasattr(stage, "cache"))
+
+    @invariant()
+    def no_claim_is_left_over(self):
+        entries = getattr(self, "store", FragileStore())._entries
+        assert not any(b"claim" in value for value, _ in entries.values())
 
 
 class LocalMachine(CacheMachine):
@@ -229,16 +239,11 @@ class SharedMachine(CacheMachine):
         for other in [each for each in self.store._entries if each != key]:
             self.store._drop(other)
 
-    @invariant()
-    def no_claim_is_left_over(self):
-        entries = getattr(self, "store", FragileStore())._entries
-        assert not any(b"claim" in value for value, _ in entries.values())
-
 
 def _fast(machine):
     case = machine.TestCase
     case.settings = settings(
-        max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
     return case
 

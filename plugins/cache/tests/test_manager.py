@@ -169,6 +169,16 @@ async def test_a_manager_that_hangs_does_not_use_up_threads(start, call):
         leave.set()
 
 
+async def test_a_manager_is_asked_as_often_as_there_are_calls(start, call):
+    nexus = await start(cache_manager=AlwaysInThread(), max_concurrent_workflows=2)
+    assert [(await nexus.invoke(call(n=n // 2))).cached for n in range(20)] == [False, True] * 10
+
+
+class AlwaysInThread(CacheManager):
+    def should_cache(self, workflow_name, parameters):
+        return threading.current_thread() is not threading.main_thread()
+
+
 async def test_a_manager_gets_a_copy_of_the_parameters(start, call):
     class Changes(CacheManager):
         def get_cache_key(self, workflow_name, parameters):

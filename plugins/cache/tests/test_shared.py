@@ -12,10 +12,10 @@ import sys
 import time
 
 import pytest
-from nexus_cache import shared_shelf
+from nexus_cache import shared_shelf, shelf
 from nexus_cache.entry import Claim, encode
 
-from nexus_core import Invocation, Stage, WorkflowFailed, WorkflowTimeout
+from nexus_core import BackendUnavailable, Invocation, Stage, WorkflowFailed, WorkflowTimeout
 from nexus_core.testing import eventually
 
 # Each platform of a test counts its own runs in `nexus.ran`.
@@ -289,6 +289,23 @@ async def test_while_redis_is_gone_calls_run_and_the_log_says_so_once(start_on_r
     assert told(caplog)[-1] == "The cache can be used again"
 
 
+def test_an_outage_is_told_once_however_long_it_is_and_outages_that_follow_each_other_too(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(shelf, "QUIET_SECONDS", 0.0)
+    outage = shelf.Outage()
+    for _ in range(2):
+        for _ in range(5):
+            outage.has_begun(BackendUnavailable("gone"))
+        for _ in range(5):
+            outage.has_ended()
+    assert [each.levelname for each in caplog.records] == ["WARNING", "INFO"] * 2
+    monkeypatch.setattr(shelf, "QUIET_SECONDS", 60.0)
+    for _ in range(5):
+        outage.has_begun(BackendUnavailable("gone"))
+        outage.has_ended()
+    assert len(caplog.records) == 4
+
+
 @pytest.mark.parametrize("way", ["paused", "blackhole"])
 async def test_a_redis_that_does_not_answer_costs_little_and_once(
     start_on_redis, redis_server, redis_proxy, call, caplog, way
@@ -399,7 +416,7 @@ def process(server, seconds):
 
 def test_processes_run_it_once(redis_server):
     pytest.importorskip("nexus_redis")
-    begun = [process(redis_server, 2.0) for _ in range(3)]
+    begun = [process(redis_server, 0.5) for _ in range(3)]
     printed = [each.communicate(timeout=40) for each in begun]
     assert [each.returncode for each in begun] == [0, 0, 0], printed
     lines = "".join(out for out, _ in printed).splitlines()
