@@ -249,7 +249,10 @@ class _Signature:
 
     def expected_schema(self, expected: Mapping[str, Any]) -> dict[str, Any]:
         """Return the schema of ``expected_parameters``. What the function has no default for must be given."""
-        schema = from_expected_parameters(expected)
+        try:
+            schema = from_expected_parameters(expected)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{self._name}: {exc}") from None
         known = {p.name for p in self._named}
         for name in expected:
             if name not in known and self._rest is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -13,7 +14,7 @@ from nexus_core.stages import unknown_workflow
 from nexus_core.workflow import Workflow, WorkflowAdapter, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from nexus_core.threads import DaemonThreads
 
@@ -52,7 +53,9 @@ class Registry:
         taken = ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
         if name in self._workflows and not replace:
             raise taken
-        workflow = self._adapt(name, target, _checked(name, metadata or {}))
+        workflow = self._adapt(name, target, _checked(name, {} if metadata is None else metadata))
+        if not isinstance(workflow, FunctionWorkflow):  # whose schemas are made of type hints, and compiled when used
+            _check_schemas(workflow)
         if replace:
             self._workflows[name] = workflow
         elif self._workflows.setdefault(name, workflow) is not workflow:  # by another thread, meanwhile
@@ -89,7 +92,10 @@ class Registry:
         if isinstance(target, Workflow):
             if target.name != name:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
-            _checked(name, target.metadata)
+            if "expected_parameters" in metadata:
+                raise ConfigurationError(f"{name}: a Workflow has its input_schema; expected_parameters is for others.")
+            target.metadata = {**_checked(name, target.metadata), **metadata}
+            target.description = metadata.get("description") or target.description
             return target
         adapters = self._adapters()
         for adapter in adapters:
@@ -112,7 +118,20 @@ def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
         return False
 
 
+def _check_schemas(workflow: Workflow) -> None:
+    """Refuse now what would fail in each call, and on each channel that shows it."""
+    if workflow.input_schema.get("type") != "object":
+        raise ConfigurationError(f"{workflow.name}: the root of input_schema must be of type object.")
+    for attribute in ("input_validator", "output_validator"):
+        try:
+            getattr(workflow, attribute)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{workflow.name}: {attribute.replace('validator', 'schema')}: {exc}") from None
+
+
 def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        raise ConfigurationError(f"{name}: metadata must be a mapping with strings as keys.")
     timeout = metadata.get("timeout")
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
     if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
@@ -121,7 +140,8 @@ def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     for key in ("tags", "required_permissions"):
         value = metadata.get(key, ())
-        if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        is_collection = isinstance(value, Collection) and not isinstance(value, (str, Mapping))
+        if not is_collection or not all(isinstance(each, str) for each in value):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
     for key in ("description", "category"):
         if not isinstance(metadata.get(key), str | None):
