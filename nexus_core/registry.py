@@ -94,8 +94,8 @@ class Registry:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
             if "expected_parameters" in metadata:
                 raise ConfigurationError(f"{name}: a Workflow has its input_schema; expected_parameters is for others.")
-            target.metadata = {**_checked(name, target.metadata), **metadata}
-            target.description = metadata.get("description") or target.description
+            _checked(name, target.metadata)
+            target.add_metadata(metadata)
             return target
         adapters = self._adapters()
         for adapter in adapters:

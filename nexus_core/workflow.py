@@ -75,6 +75,12 @@ class Workflow(ABC):
         """Seconds a run may take (``metadata["timeout"]``), or None for the option ``workflow_timeout``."""
         return self.metadata.get("timeout")
 
+    def add_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Take over what is given at registration. It comes first where the workflow says something else itself."""
+        self.metadata |= metadata
+        self.description = metadata.get("description") or self.description
+        self.__dict__.pop("required_permissions", None)  # it was made of the metadata
+
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters and turn them into what `run` takes.
 

@@ -322,6 +322,19 @@ async def test_what_has_no_default_must_be_given_whatever_expected_parameters_sa
     assert (await nexus.invoke("w", {"a": 1})).value == [1, 2]
 
 
+async def test_a_default_in_expected_parameters_is_put_in_anew_for_each_call(make: Any) -> None:
+    def work(items: list[int], n: int = 2) -> list[Any]:
+        items.append(n)
+        return items
+
+    nexus = make()
+    expected = {"items": {"type": "array", "default": [1]}, "n": {"type": "integer", "default": 5}}
+    assert nexus.register("w", work, {"expected_parameters": expected}).input_schema["required"] == []
+    for _ in range(2):
+        assert (await nexus.invoke("w")).value == [1, 5]
+    assert (await nexus.invoke("w", {"items": [], "n": 0})).value == [0]
+
+
 def test_errors_of_a_conversion_are_bounded(make: Any) -> None:
     class Strict(pydantic.BaseModel):
         n: int

@@ -60,7 +60,9 @@ def test_metadata_holds_for_a_workflow_of_ones_own_too(make: Any) -> None:
     own = Own("own", input_schema={"type": "object"}, description="Mine.", metadata={"timeout": 5, "tags": ["a"]})
     assert nexus.register("own", own, {"required_permissions": ["x"], "timeout": 3}) is own
     assert own.metadata == {"timeout": 3, "tags": ["a"], "required_permissions": ["x"]}
-    assert (own.description, own.timeout) == ("Mine.", 3)
+    assert (own.description, own.timeout, own.required_permissions) == ("Mine.", 3, {"x"})
+    nexus.register("own", own, {"required_permissions": ["y"]}, replace=True)
+    assert own.required_permissions == {"y"}
     nexus.register("own", own, {"description": "Yours."}, replace=True)
     assert own.description == "Yours."
     with pytest.raises(ConfigurationError, match=r"own: .*expected_parameters"):

@@ -244,6 +244,26 @@ def test_constraints_in_a_typed_dictionary_hold_or_are_refused(make: Any) -> Non
             make().register("take", take).prepare({"value": {"n": 0}})
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the `type` statement is Python 3.12's")
+async def test_named_types_are_what_they_stand_for(make: Any) -> None:
+    names: dict[str, Any] = {"One": One}
+    lines = [
+        "type Json = dict[str, Json] | list[Json] | int | None",
+        "type Ones = list[One | None]",
+        "type Blob = bytes",
+    ]
+    exec("\n".join(lines), names)
+    nexus = make()
+    for name, value in (("Json", {"a": [1, {"b": None}]}), ("Ones", [{"type": "One", "a": 1}, None]), ("Blob", "aGk=")):
+
+        def echo(value):  # type: ignore[no-untyped-def]
+            return value
+
+        echo.__annotations__ = {"value": names[name], "return": names[name]}
+        nexus.register("echo", echo, replace=True)
+        assert (await nexus.invoke("echo", {"value": value})).value == value
+
+
 def test_a_description_beside_a_struct_is_no_constraint(make: Any) -> None:
     def take(value):  # type: ignore[no-untyped-def]
         return value

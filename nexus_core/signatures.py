@@ -1,0 +1,221 @@
+"""What a callable's signature, type hints and docstring say about the workflow it is."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from nexus_core import jsontext
+from nexus_core.context import Context
+from nexus_core.errors import ConfigurationError
+from nexus_core.schema.expected import from_expected_parameters
+from nexus_core.schema.hints import Convert, Hints
+
+_STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
+_EMPTY = inspect.Parameter.empty
+
+_TYPING_ONLY = {"Context": Context} | {each.__name__: each for each in _STREAMS}
+"""Names that code formatters move below ``if TYPE_CHECKING``, where nothing can be looked up at run time."""
+
+
+class Signature:
+    """A callable, seen as a workflow.
+
+    Args:
+        name: The workflow's name, for messages.
+        function: The callable.
+
+    Attributes:
+        input_schema, output_schema: JSON Schema of its parameters, and of its result if that is known.
+        description: Its docstring without what that says of parameters.
+        streams: Whether it gives its result item by item.
+        context_name: The parameter that takes the `Context`, or None.
+        positional_only: Name and default of the parameters that take no name, in their order.
+        fields: What pydantic's ``Field(...)`` says of the parameters to which it gives a default.
+        converters: What turns a checked value into the annotated type, by parameter; None where nothing has to.
+        convert_rest: The same for the values of ``**rest``.
+        serialize: What has to be done with the result, or an item of it, for it to fit its schema; None for nothing.
+
+    Raises:
+        ConfigurationError: It can't be a workflow. The message names the parameter.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._name = name
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"{name}: {function!r} can't be called as a workflow: {exc}") from None
+        implementation = _implementation(function)
+        hints = self._resolve(implementation)
+        hints |= {p.name: p.annotation for p in parameters if p.name not in hints and _is_hint(p.annotation)}
+        self.context_name = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
+        inputs = [p for p in parameters if p.name != self.context_name]
+        if any(p.kind is p.VAR_POSITIONAL for p in inputs):
+            raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
+        self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
+        self._rest = next((p for p in inputs if p.kind is p.VAR_KEYWORD), None)
+        self.positional_only = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY]
+        self.fields = {p.name: field for p in self._named if (field := _field(hints.get(p.name), p.default))}
+        self.description, self._descriptions = _docstring(function, implementation)
+        try:
+            self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{name}: {exc}") from None
+        self.converters = {p.name: self._hints.converter(p.name) for p in self._named}
+        self.convert_rest = self._hints.converter(self._rest.name) if self._rest else None
+        self.streams = _is_stream(function, implementation, hints.get("return"))
+        self.input_schema = self._input_schema()
+        self.output_schema, self.serialize = self._output(hints.get("return"))
+
+    def _resolve(self, target: Callable[..., Any]) -> dict[str, Any]:
+        names = {}
+        if inspect.isfunction(target) or inspect.ismethod(target):
+            names = dict(inspect.getclosurevars(target).nonlocals)
+        known = _TYPING_ONLY | getattr(target, "__globals__", {})
+        try:
+            return typing.get_type_hints(target, globalns=known, localns=names, include_extras=True)
+        except (NameError, TypeError) as exc:
+            raise ConfigurationError(
+                f"{self._name}: a type hint can't be resolved: {exc}. Hints need names that a module "
+                "has at run time: neither below `if TYPE_CHECKING` nor inside a function."
+            ) from None
+
+    def _input_schema(self) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        required: list[str] = []
+        for parameter in self._named:
+            schema = dict(self._hints.schemas[parameter.name])
+            schema.pop("title", None)
+            if text := self._descriptions.get(parameter.name):
+                schema.setdefault("description", text)
+            default = self._default(parameter)
+            if default is _EMPTY:
+                required.append(parameter.name)
+            elif (shown := _json_default(default)) is not ...:
+                schema["default"] = shown
+            properties[parameter.name] = schema
+        rest = self._hints.schemas[self._rest.name] if self._rest else False
+        schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": rest}
+        return schema | ({"$defs": self._hints.definitions} if self._hints.definitions else {})
+
+    def _default(self, parameter: inspect.Parameter) -> Any:
+        field = self.fields.get(parameter.name)
+        if field is None:
+            return parameter.default
+        if field.is_required():
+            return _EMPTY
+        return ... if field.default_factory else field.default
+
+    def _output(self, hint: Any) -> tuple[dict[str, Any] | None, Convert | None]:
+        """Return the result's schema and what has to be done for it to fit."""
+        if self.streams:
+            hint = get_args(hint)[0] if get_origin(hint) in _STREAMS and get_args(hint) else Any
+        if hint in (None, Any, type(None), object) and not self.streams:
+            return None, None
+        try:
+            hints = Hints({"return": hint}, "serialization")
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{self._name}: {exc}") from None
+        schema = dict(hints.schemas["return"])
+        if self.streams:
+            schema = {"type": "array", "items": schema}
+        schema |= {"$defs": hints.definitions} if hints.definitions else {}
+        return schema, hints.serializer("return")
+
+    def expected_schema(self, expected: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the schema of ``expected_parameters``. What neither they nor the function default must be given.
+
+        Raises:
+            ConfigurationError: They do not fit the function.
+        """
+        try:
+            schema = from_expected_parameters(expected)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{self._name}: {exc}") from None
+        known = {p.name for p in self._named}
+        for name in expected:
+            if name not in known and self._rest is None:
+                raise ConfigurationError(f"{self._name}: expected_parameters names {name!r}; the function does not.")
+        for parameter in self._named:
+            if self._default(parameter) is not _EMPTY:
+                continue
+            if parameter.name not in expected:
+                raise ConfigurationError(f"{self._name}: expected_parameters lacks the parameter {parameter.name!r}.")
+            if parameter.name not in schema["required"] and "default" not in expected[parameter.name]:
+                schema["required"].append(parameter.name)
+        return schema
+
+
+def _implementation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that is behind decorators, partial calls, a class or a callable object."""
+    target = inspect.unwrap(function)
+    while isinstance(target, functools.partial):
+        target = inspect.unwrap(target.func)
+    if inspect.isclass(target):
+        return target.__init__
+    return target if inspect.isroutine(target) else inspect.unwrap(type(target).__call__)
+
+
+def _is_stream(function: Callable[..., Any], implementation: Callable[..., Any], returned: Any) -> bool:
+    if inspect.iscoroutinefunction(function):  # it may be a decorator that collects a stream's items
+        return False
+    is_generator = inspect.isasyncgenfunction(implementation) or inspect.isgeneratorfunction(implementation)
+    return is_generator or (get_origin(returned) or returned) in _STREAMS
+
+
+def _is_hint(annotation: Any) -> bool:
+    return annotation is not _EMPTY and not isinstance(annotation, str)
+
+
+def _hint(hint: Any, parameter: inspect.Parameter) -> Any:
+    """Return the parameter's hint; a default of None makes it optional, as readers of the code expect."""
+    if isinstance(parameter.default, FieldInfo):
+        return Annotated[hint, parameter.default]
+    # Not `hint | None`: a hint may be a string, or a type without that operator.
+    return Union[hint, None] if parameter.default is None and hint is not Any else hint  # noqa: UP007
+
+
+def _field(hint: Any, default: Any) -> FieldInfo | None:
+    """Return pydantic's ``Field(...)`` that gives a parameter its default, if one does."""
+    if isinstance(default, FieldInfo):
+        return default
+    found = hint.__metadata__ if get_origin(hint) is Annotated and default is _EMPTY else ()
+    return next((each for each in found if isinstance(each, FieldInfo) and not each.is_required()), None)
+
+
+def _is_context(hint: Any) -> bool:
+    if get_origin(hint) in (Annotated, Union, types.UnionType):
+        return any(_is_context(arg) for arg in get_args(hint))
+    return isinstance(hint, type) and issubclass(hint, Context)
+
+
+def _json_default(value: Any) -> Any:
+    try:
+        return jsontext.parse_trusted(jsontext.encode(value))
+    except (TypeError, ValueError):
+        return ...
+
+
+def _docstring(function: Callable[..., Any], implementation: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """Return a docstring's own text and what it says of each parameter (Google, NumPy and Sphinx style)."""
+    from docstring_parser import parse
+
+    outer = inspect.unwrap(function)
+    texts = [inspect.getdoc(outer if inspect.isclass(outer) else type(outer)), implementation.__doc__]
+    if inspect.isroutine(outer) or isinstance(outer, functools.partial):
+        texts = [inspect.getdoc(implementation)]
+    description = ""
+    parameters: dict[str, str] = {}
+    for text in filter(None, texts):
+        parsed = parse(inspect.cleandoc(text))
+        parts = [part for part in (parsed.short_description, parsed.long_description) if part]
+        description = description or "\n\n".join(parts)
+        parameters |= {p.arg_name: p.description for p in parsed.params if p.description}
+    return description, parameters
