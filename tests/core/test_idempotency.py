@@ -117,8 +117,18 @@ async def test_a_repeat_while_the_first_runs_is_a_conflict_and_the_first_goes_on
 
 
 async def test_many_at_once_run_once(nexus: Any) -> None:
-    outcomes = await asyncio.gather(*(nexus.invoke(call()) for _ in range(50)), return_exceptions=True)
-    assert sum(isinstance(each, Conflict) for each in outcomes) == 49
+    gate = asyncio.Event()
+
+    @nexus.workflow
+    async def gated() -> None:
+        nexus.ran.append(0)
+        await gate.wait()
+
+    calls = [asyncio.create_task(nexus.invoke(call("gated"))) for _ in range(50)]
+    await eventually(lambda: sum(each.done() for each in calls) == 49)
+    assert all(isinstance(each.exception(), Conflict) for each in calls if each.done())
+    gate.set()
+    await asyncio.wait(calls)
     assert nexus.ran == [0]
 
 
