@@ -30,7 +30,6 @@ _STRUCTURE = frozenset(
 _HANDED_ON = (str, int, float, bool, list, dict, tuple, set, type(None))
 """What Kailash lets into Python nodes, of all that callers can give."""
 
-
 _PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 
 
@@ -109,10 +108,10 @@ def accepts_any(node: Any) -> bool:
     return not declared or any(each.auto_map_primary for each in declared)
 
 
-def taking_anything(workflow: Workflow) -> set[str]:
+def taking_anything(workflow: Workflow) -> list[str]:
     """Return the nodes whose function takes any name (``**values``)."""
     nodes = {node_id: workflow.get_node(node_id) for node_id in workflow.nodes}
-    return {node_id for node_id, node in nodes.items() if called(node) is not None and accepts_any(node)}
+    return [node_id for node_id, node in nodes.items() if called(node) is not None and accepts_any(node)]
 
 
 def _of_node(workflow: Workflow, node_id: str) -> dict[str, Parameter]:
