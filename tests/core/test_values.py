@@ -21,7 +21,7 @@ import msgspec
 import pydantic
 import pytest
 
-from nexus_core import ConfigurationError, ValidationError, WorkflowFailed
+from nexus_core import ConfigurationError, Invocation, ValidationError, WorkflowFailed
 from nexus_core.schema.validation import Validator
 
 
@@ -175,6 +175,24 @@ def test_what_does_not_fit_is_refused(make: Any, hint: Any, value: Any, pointer:
     with pytest.raises(ValidationError) as caught:
         make().register("take", take).prepare({"value": value})
     assert caught.value.errors[0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_items_of_a_stream_are_written_as_their_hint_says(make: Any, kind: str) -> None:
+    def items():  # type: ignore[no-untyped-def]
+        yield decimal.Decimal("1.5")
+
+    async def async_items():  # type: ignore[no-untyped-def]
+        yield decimal.Decimal("1.5")
+
+    function = items if kind == "sync" else async_items
+    money = Annotated[decimal.Decimal, pydantic.PlainSerializer(float, float)]
+    function.__annotations__ = {"return": typing.AsyncIterator[money] if kind == "async" else typing.Iterator[money]}
+    nexus = make()
+    nexus.register("stream", function)
+    run = nexus.submit(Invocation("stream", {}))
+    assert (await run.outcome()).value == [1.5]
+    assert [each.data["value"] for each in run.events if each.type == "workflow.output"] == [1.5]
 
 
 class Picky(pydantic.BaseModel):
