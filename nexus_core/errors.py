@@ -102,13 +102,24 @@ class RequestTimeout(ValidationError):
 
 
 class AuthenticationError(NexusError):
-    """No credential, or one that is not accepted."""
+    """No credential, or one that is not accepted.
+
+    Args:
+        message: As for every error: it must not help to guess a credential.
+        challenge: What would be accepted, for the header ``WWW-Authenticate``. ``{origin}`` in it stands for the
+            address that the caller has used, such as ``https://api.example.com``.
+        **members: As for every error.
+    """
 
     code = "authentication_failed"
     title = "Authentication required"
     status = 401
     exit_code = 77
     jsonrpc_code = -32010
+
+    def __init__(self, message: str, *, challenge: str = "Bearer", **members: Any) -> None:
+        super().__init__(message, **members)
+        self.challenge = challenge
 
 
 class PermissionDenied(NexusError):
