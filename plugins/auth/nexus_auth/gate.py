@@ -1,0 +1,122 @@
+"""`Gate`: everything that the options ask for, put together: who is asked, what is remembered, who decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nexus_auth import build
+from nexus_auth.challenge import Challenges
+from nexus_auth.credentials import authorization_of, read
+from nexus_auth.known import KnownCredentials, Verified
+from nexus_auth.plan import refuse_gaps
+from nexus_auth.refusal import Refused, Unavailable
+from nexus_auth.stage import Authentication
+from nexus_auth.web import Web
+from nexus_core.errors import AuthenticationError, BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_auth.credentials import Credential
+    from nexus_auth.methods import Method
+    from nexus_auth.settings import AuthSettings
+    from nexus_core.app import Nexus
+    from nexus_core.invocation import Invocation, Principal
+
+log = logging.getLogger(__name__)
+
+NONE = "This needs a credential: Authorization: Bearer TOKEN (on the command line --token, or NEXUS_TOKEN)."
+NOT_ACCEPTED = "The credential is not accepted."
+SPARE_SECONDS = 1.0
+"""How much later than `auth_timeout` an answer is given up that should have given up itself."""
+
+
+class Gate:
+    """Finds out who callers are, and knows who decides what they may do.
+
+    Args:
+        settings: The options.
+
+    Attributes:
+        known: Credentials that were accepted.
+        stage: The stage of the pipeline.
+        authorizer: Who decides; after `open`.
+    """
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
+        self._web = Web(settings.auth_timeout)
+        self._methods: Sequence[Method] = ()
+        self._challenges = Challenges(
+            has_issuer=build.issuer_of(settings) is not None, resource_url=settings.auth_resource_url
+        )
+        self.known = KnownCredentials()
+        self.stage = Authentication(self.known, self.identify)
+        self.authorizer: Any = None
+
+    async def open(self, nexus: Nexus) -> None:
+        """Get ready to ask.
+
+        Raises:
+            ConfigurationError: Something that is needed is not set, or can't be used.
+        """
+        refuse_gaps(self._settings)
+        self.known.clear()
+        calls = build.guarded_calls(self._settings, nexus)
+        self._methods = build.methods(self._settings, self._web, calls, nexus)
+        self.authorizer = build.authorizer(self._settings, calls)
+        for method in self._methods:
+            await method.open()
+
+    async def close(self) -> None:
+        """Stop asking, and let go of every connection."""
+        for method in self._methods:
+            await method.close()
+        await self._web.close()
+
+    async def identify(self, invocation: Invocation) -> Principal:
+        """Return who sent an invocation's credential.
+
+        Raises:
+            AuthenticationError: There is none, or it is not accepted.
+            BackendUnavailable: Who would know does not answer.
+        """
+        authorization = authorization_of(invocation.credentials, invocation.headers)
+        if authorization is None:
+            raise AuthenticationError(NONE, challenge=self._challenges.missing(invocation.channel))
+        try:
+            verified = await self._verified(read(authorization))
+        except Refused as exc:
+            log.debug("A credential is refused: %s", exc)
+            challenge = self._challenges.invalid(invocation.channel)
+            raise AuthenticationError(NOT_ACCEPTED, challenge=challenge) from None
+        except AuthenticationError as exc:  # a provider's own
+            exc.challenge = self._challenges.invalid(invocation.channel)
+            raise
+        except Unavailable as exc:
+            log.debug("A credential can't be checked: %s", exc)
+            raise BackendUnavailable("Who has to check the credential does not answer.", retry_after=1.0) from None
+        self.known.add(authorization, verified)
+        return verified.principal
+
+    async def _verified(self, credential: Credential) -> Verified:
+        """Ask one method after the other. The first that accepts decides."""
+        unavailable: Unavailable | None = None
+        reasons: list[str] = []
+        for method in self._methods:
+            if not method.takes(credential):
+                continue
+            try:
+                async with asyncio.timeout(self._settings.auth_timeout + SPARE_SECONDS):
+                    return await method.verify(credential)
+            except Refused as exc:
+                reasons.append(f"{method.name}: {exc}")
+            except Unavailable as exc:
+                unavailable = exc
+            except TimeoutError:
+                unavailable = Unavailable(f"{method.name}: no answer in time")
+        if unavailable is not None:
+            raise unavailable
+        raise Refused("; ".join(reasons) or f"nothing takes one of its form (scheme {credential.scheme!r:.40})")

@@ -1,0 +1,89 @@
+"""Asks the issuer about each token (OAuth2 token introspection, RFC 7662)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from nexus_auth.api_keys import PREFIX
+from nexus_auth.jwt_tokens import Rules, check_claims, seconds_left
+from nexus_auth.known import Verified
+from nexus_auth.principals import principal_of_claims
+from nexus_auth.refusal import Refused
+
+if TYPE_CHECKING:
+    from nexus_auth.credentials import Credential
+    from nexus_auth.web import Web
+
+
+class Introspection:
+    """The `Method` of callers whose tokens only the issuer can read.
+
+    However many calls come with one token at a time, it is asked about once.
+
+    Args:
+        web: Who asks.
+        url: Where.
+        client_id: What this platform is called there.
+        client_secret: What proves it.
+        rules: What the answer must be like. ``iss`` and ``aud`` are looked at where they are there.
+    """
+
+    name = "oauth2"
+
+    def __init__(self, web: Web, url: str, client_id: str, client_secret: str, rules: Rules) -> None:
+        self._web = web
+        self._url = url
+        self._client = (client_id, client_secret)
+        self._rules = rules
+        self._asking: dict[bytes, asyncio.Task[Any]] = {}
+
+    def takes(self, credential: Credential) -> bool:
+        """See `Method.takes`. API keys are none of the issuer's business."""
+        return credential.scheme == "bearer" and not credential.token.startswith(PREFIX)
+
+    async def verify(self, credential: Credential) -> Verified:
+        """See `Method.verify`."""
+        key = sha256(credential.token.encode()).digest()
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._answer(credential.token))
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return self._verified(await asyncio.shield(task))
+
+    def _answered(self, key: bytes, task: asyncio.Task[Any]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # those who wait have it
+
+    async def _answer(self, token: str) -> Any:
+        from authlib.integrations.httpx_client import OAuth2ClientAuth  # type: ignore[import-untyped]
+
+        auth = OAuth2ClientAuth(*self._client, "client_secret_basic")
+        return await self._web.post(self._url, {"token": token, "token_type_hint": "access_token"}, auth)
+
+    def _verified(self, claims: Any) -> Verified:
+        if not isinstance(claims, dict) or claims.get("active") is not True:
+            raise Refused("the issuer says that it is not active")
+        now = time.time()
+        check_claims(claims, self._rules_for(claims), self._rules.issuer if "iss" in claims else None, now)
+        return Verified(principal_of_claims(claims, self._rules.names), seconds_left(claims, self._rules, now))
+
+    def _rules_for(self, claims: dict[str, Any]) -> Rules:
+        """Members of the answer are optional (RFC 7662, section 2.2): the issuer has looked at the token itself."""
+        rules = self._rules
+        audience = rules.audience if rules.audience and "aud" in claims else ("*",)
+        return Rules(rules.algorithms, None, audience, rules.leeway, (), rules.names, rules.seconds)
+
+    async def open(self) -> None:
+        """See `Method.open`."""
+
+    async def close(self) -> None:
+        """See `Method.close`."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        if asking:
+            await asyncio.wait(asking)

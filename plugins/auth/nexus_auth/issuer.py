@@ -1,0 +1,82 @@
+"""`Issuer`: what an OpenID Connect or OAuth2 server says of itself (OpenID Connect Discovery, RFC 8414)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from nexus_auth.refusal import Unavailable
+from nexus_auth.web import check_transport
+from nexus_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from nexus_auth.web import Web
+
+
+class Issuer:
+    """An issuer and its metadata, asked for when they are first needed, and again whenever keys are.
+
+    Args:
+        url: The issuer.
+        web: Who asks.
+        allow_http: Whether its addresses may do without TLS.
+    """
+
+    def __init__(self, url: str, web: Web, *, allow_http: bool = False) -> None:
+        self.url = check_transport("auth_service_url", url, allow_http=allow_http)
+        self._web = web
+        self._allow_http = allow_http
+
+    async def metadata(self) -> dict[str, Any]:
+        """Return the metadata.
+
+        Raises:
+            Unavailable: They can't be had, or are another issuer's.
+        """
+        error: Unavailable | None = None
+        for url in _addresses(self.url):
+            try:
+                found = await self._web.get(url)
+            except Unavailable as exc:
+                error = error or exc
+                if not exc.answered:
+                    break
+                continue
+            return self._checked(found, url)
+        assert error is not None
+        raise error
+
+    async def endpoint(self, name: str) -> str:
+        """Return one of its addresses, such as ``token_endpoint``.
+
+        Raises:
+            Unavailable: It has none.
+        """
+        return self.address(await self.metadata(), name)
+
+    def address(self, metadata: dict[str, Any], name: str) -> str:
+        """Return an address of metadata, if it is one to rely on."""
+        found = metadata.get(name)
+        if not isinstance(found, str) or not urlsplit(found).hostname:
+            raise Unavailable(f"{self.url} names no {name}")
+        try:
+            return check_transport(name, found, allow_http=self._allow_http)
+        except ConfigurationError as exc:
+            raise Unavailable(str(exc)) from None
+
+    def _checked(self, found: Any, url: str) -> dict[str, Any]:
+        name = found.get("issuer") if isinstance(found, dict) else None
+        if not isinstance(name, str) or name.rstrip("/") != self.url.rstrip("/"):
+            raise Unavailable(f"{url} is about another issuer than {self.url}")
+        return found  # type: ignore[no-any-return]
+
+
+def _addresses(issuer: str) -> list[str]:
+    """Return where the metadata may be: as OpenID Connect has it, and as RFC 8414 has it."""
+    base = issuer.rstrip("/")
+    parts = urlsplit(base)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return [
+        f"{base}/.well-known/openid-configuration",
+        f"{origin}/.well-known/oauth-authorization-server{parts.path}",
+    ]

@@ -1,0 +1,122 @@
+"""`KeyFile`: the file that API keys are kept in. It is replaced whole: no reader ever sees half a change."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nexus_auth.api_keys import ApiKey
+from nexus_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODE = 0o600
+_VERSION = 1
+
+
+class KeyFile:
+    """The keys in a file.
+
+    Args:
+        path: The file. It need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser()
+
+    def signature(self) -> tuple[int, ...] | None:
+        """Return what changes whenever the file does; None where there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def read(self) -> list[ApiKey]:
+        """Return the keys.
+
+        Raises:
+            ConfigurationError: The file can't be read, is not ours, or others can write to it.
+        """
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
+                    raise ConfigurationError(f"api_key_file: everybody may write to {self.path}: chmod 600 it.")
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = getattr(exc, "strerror", None) or "it is not text"
+            raise ConfigurationError(f"api_key_file: {self.path} can't be read: {reason}.") from None
+        try:
+            content = json.loads(text)
+            if content["version"] != _VERSION:
+                raise TypeError(f"its version is {content['version']!r:.20}")
+            return [ApiKey.of(each) for each in content["keys"]]
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
+            raise ConfigurationError(f"api_key_file: {self.path} holds no API keys: {exc}.") from None
+
+    def add(self, key: ApiKey) -> None:
+        """Put a key there."""
+        with self._alone():
+            self._write([*self.read(), key])
+
+    def revoke(self, key_id: str) -> ApiKey | None:
+        """Make a key useless from now on, and return it; None where there is none of that id."""
+        with self._alone():
+            keys = self.read()
+            found = next((key for key in keys if key.id == key_id), None)
+            if found is None or found.revoked_at is not None:
+                return found
+            revoked = replace(found, revoked_at=time.time())
+            self._write([revoked if key is found else key for key in keys])
+            return revoked
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other writers out, in whatever process: the lock is a file of its own, since this one is replaced."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        except OSError as exc:
+            raise ConfigurationError(f"api_key_file: {self.path} can't be written: {exc.strerror}.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _write(self, keys: list[ApiKey]) -> None:
+        text = json.dumps({"version": _VERSION, "keys": [key.to_dict() for key in keys]}, indent=1)
+        try:
+            write_private(self.path, text + "\n")
+        except OSError as exc:
+            raise ConfigurationError(f"api_key_file: {self.path} can't be written: {exc.strerror}.") from None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, in one step and for good, even when the machine fails right after."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

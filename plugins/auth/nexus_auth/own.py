@@ -1,0 +1,135 @@
+"""The application's own provider: its methods are called so that they can neither block nor hang the platform."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nexus_auth.known import Verified
+from nexus_auth.principals import principal_of_user
+from nexus_auth.refusal import Refused
+from nexus_core.errors import NexusError
+from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_auth.credentials import Credential
+    from nexus_auth.jwt_tokens import KeySource
+
+log = logging.getLogger(__name__)
+
+MAX_CALLS = 100
+"""Calls of a provider that have not come back. More are refused: a provider that hangs must not eat up all threads."""
+
+
+class GuardedCalls:
+    """Calls of other people's functions: sync ones in a thread, each within a time limit.
+
+    Args:
+        threads: Where sync functions are called.
+        seconds: The time limit.
+    """
+
+    def __init__(self, threads: DaemonThreads, seconds: float) -> None:
+        self._threads = threads
+        self._seconds = seconds
+        self._running = 0
+
+    async def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Return what a function returns.
+
+        Raises:
+            Refused: It raised, or did not come back in time.
+            NexusError: It raised that.
+        """
+        if self._running >= MAX_CALLS:
+            log.error("%s: %d calls have not come back; more are refused", _name(function), self._running)
+            raise Refused("too many calls have not come back")
+        task = asyncio.create_task(self._call(function, args))
+        self._begun(task)
+        try:
+            await asyncio.wait({task}, timeout=self._seconds)
+        finally:
+            task.cancel()  # does nothing where it is done; what goes on in a thread, or in spite of it, is left behind
+        if not task.done():
+            log.error("%s did not come back within %g s", _name(function), self._seconds)
+            raise Refused("it did not come back in time")
+        return _value(task, function)
+
+    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        try:
+            if is_async(function):
+                return await function(*args)
+            outcome = await self._threads.run(self._begun, function, *args)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+        except ENDS_PROCESS as exc:
+            raise RuntimeError(f"it raised {exc!r}") from exc
+
+    def _begun(self, work: asyncio.Future[Any]) -> None:
+        self._running += 1
+        work.add_done_callback(self._ended)
+
+    def _ended(self, work: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        if not work.cancelled():
+            work.exception()  # it has been seen: asyncio need not complain
+
+
+def _value(task: asyncio.Task[Any], function: Callable[..., Any]) -> Any:
+    if task.cancelled():
+        raise Refused("it cancelled itself")
+    exc = task.exception()
+    if exc is None:
+        return task.result()
+    if isinstance(exc, NexusError):
+        raise exc
+    log.warning("%s raised %s: the debug log has more", _name(function), type(exc).__name__)
+    log.debug("Why it refuses", exc_info=exc)
+    raise Refused(f"it raised {type(exc).__name__}")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+class OwnProvider:
+    """The `Method` of a provider that says who callers are.
+
+    Args:
+        provider: The provider.
+        calls: How it is called.
+        uses: Keys that it checks tokens with, if it leaves that to the platform.
+    """
+
+    def __init__(self, provider: Any, calls: GuardedCalls, uses: KeySource | None = None) -> None:
+        self.name = type(provider).__name__
+        self._uses = uses
+        self._provider = provider
+        self._calls = calls
+
+    def takes(self, credential: Credential) -> bool:
+        """See `Method.takes`: whatever it is, the provider may know it."""
+        return True
+
+    async def verify(self, credential: Credential) -> Verified:
+        """See `Method.verify`."""
+        user = await self._calls(self._provider.authenticate, credential.to_dict())
+        try:
+            principal = principal_of_user(user)
+        except Refused as exc:
+            log.error("%s.authenticate: %s; the caller is refused", self.name, exc)
+            raise
+        return Verified(principal, getattr(self._provider, "cache_seconds", 0.0))
+
+    async def open(self) -> None:
+        """See `Method.open`."""
+        if self._uses is not None:
+            await self._uses.open()
+
+    async def close(self) -> None:
+        """See `Method.close`."""
+        if self._uses is not None:
+            await self._uses.close()

@@ -1,0 +1,142 @@
+"""What the options ask for together: contradictions, what is missing, and which way callers say who they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_auth.algorithms import ASYMMETRIC, SYMMETRIC, refuse_short_secret
+from nexus_auth.provider import authenticates, uses_options
+from nexus_core.errors import ConfigurationError
+from nexus_core.schema.report import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_auth.settings import AuthSettings
+
+KEYS = ("jwt_secret", "jwt_public_key", "jwt_jwks_url")
+"""Options that say which keys tokens are signed with. One at most."""
+
+
+def strategies(settings: AuthSettings) -> Sequence[str]:
+    """Return the built-in ways to say who one is, in the order in which they are tried."""
+    if settings.auth_providers:
+        return list(dict.fromkeys(settings.auth_providers))
+    if settings.auth_strategy is not None:
+        return [settings.auth_strategy]
+    found = ["api_key"] if settings.api_key_file is not None else []
+    if _is_alone(settings):
+        return found
+    if _given(settings, KEYS):
+        return [*found, "jwt"]
+    if settings.oauth2_introspection_url is not None or settings.auth_service_url is not None:
+        return [*found, "oauth2"]
+    return found
+
+
+def refuse_contradictions(settings: AuthSettings) -> None:
+    """Look at options that can't hold together, whatever else may still be set.
+
+    Raises:
+        ConfigurationError: They contradict each other; the message names both.
+    """
+    wanted, providers = settings.auth_strategy, settings.auth_providers
+    if wanted is not None and providers and wanted not in providers:
+        raise ConfigurationError(f'auth_strategy: "{wanted}" is not one of auth_providers: {", ".join(providers)}.')
+    keys = _given(settings, KEYS)
+    if len(keys) > 1:
+        raise ConfigurationError(f"{keys[1]}: {keys[0]} is set too; tokens are signed with the one or with the other.")
+    _refuse_unused(settings, keys)
+    _refuse_unfit_algorithms(settings, keys)
+    if settings.jwt_secret is not None:
+        refuse_short_secret(settings.jwt_secret.get_secret_value(), settings.jwt_algorithms or ["HS256"])
+
+
+def _refuse_unused(settings: AuthSettings, keys: Sequence[str]) -> None:
+    """What protects nothing although it looks as if it did must not be set."""
+    own = settings.auth_provider
+    introspection = _given(settings, ["oauth2_introspection_url"])
+    if _is_alone(settings) and (unused := [*keys, *introspection]):
+        raise ConfigurationError(
+            f"{unused[0]}: auth_provider ({type(own).__name__}) authenticates callers by itself, and would not use it."
+        )
+    chosen = strategies(settings)
+    if _is_alone(settings) or not chosen:
+        return
+    for option in keys:
+        if "jwt" not in chosen and not ("oauth2" in chosen and option == "jwt_jwks_url"):
+            raise ConfigurationError(f"{option}: it belongs to the strategy jwt, and {_chosen(settings)}.")
+    if introspection and "oauth2" not in chosen:
+        raise ConfigurationError(f"{introspection[0]}: it belongs to the strategy oauth2, and {_chosen(settings)}.")
+
+
+def _refuse_unfit_algorithms(settings: AuthSettings, keys: Sequence[str]) -> None:
+    for name in settings.jwt_algorithms:
+        if name not in SYMMETRIC | ASYMMETRIC:
+            near = nearest(name, sorted(SYMMETRIC | ASYMMETRIC))
+            hint = f" Did you mean {near}?" if near else ""
+            raise ConfigurationError(f"jwt_algorithms: {name!r} is not an algorithm that signs tokens.{hint}")
+        if name in SYMMETRIC and settings.jwt_secret is None and (keys or settings.auth_service_url):
+            where = keys[0] if keys else "auth_service_url"
+            raise ConfigurationError(f"jwt_algorithms: {name} needs a jwt_secret; {where} gives public keys.")
+        if name in ASYMMETRIC and settings.jwt_secret is not None:
+            raise ConfigurationError(f"jwt_algorithms: {name} needs a public key, and jwt_secret is none.")
+
+
+def refuse_gaps(settings: AuthSettings) -> None:
+    """Look for what is missing, when the platform starts.
+
+    Raises:
+        ConfigurationError: Callers can't be told apart with what is set; the message names what to set.
+    """
+    chosen = strategies(settings)
+    if "api_key" in chosen and settings.api_key_file is None:
+        raise ConfigurationError("api_key_file: the strategy api_key needs a file to keep API keys in.")
+    if _is_alone(settings):
+        return
+    if not chosen:
+        raise ConfigurationError(
+            "enable_auth: nothing says how callers prove who they are. Set auth_strategy to jwt, oauth2 or api_key "
+            "(or auth_providers to several), or auth_provider to an object of your own."
+        )
+    keys = _given(settings, KEYS)
+    if "jwt" in chosen and not keys and settings.auth_service_url is None:
+        raise ConfigurationError(f"auth_strategy: jwt needs one of {', '.join(KEYS)}, auth_service_url.")
+    if "oauth2" in chosen:
+        _refuse_gaps_of_oauth2(settings)
+    if _takes_tokens_of_an_issuer(settings, chosen, keys) and not settings.jwt_audience:
+        raise ConfigurationError(
+            "jwt_audience: an issuer makes out tokens for many services. Say what `aud` has in those that are "
+            'for this one, or "*" to take them all.'
+        )
+
+
+def _refuse_gaps_of_oauth2(settings: AuthSettings) -> None:
+    if settings.oauth2_introspection_url is None:
+        if settings.auth_service_url is None and settings.jwt_jwks_url is None:
+            raise ConfigurationError("auth_strategy: oauth2 needs auth_service_url, or oauth2_introspection_url.")
+        return
+    for option in ("oauth2_client_id", "oauth2_client_secret"):
+        if getattr(settings, option) is None:
+            raise ConfigurationError(f"{option}: who asks at oauth2_introspection_url must say who it is.")
+
+
+def _takes_tokens_of_an_issuer(settings: AuthSettings, chosen: Sequence[str], keys: Sequence[str]) -> bool:
+    """Whether tokens are checked with the keys of an issuer that may serve others too."""
+    by_keys = "oauth2" in chosen and settings.oauth2_introspection_url is None
+    return by_keys or ("jwt" in chosen and (not keys or "jwt_jwks_url" in keys))
+
+
+def _is_alone(settings: AuthSettings) -> bool:
+    """Whether the application's own provider knows by itself who callers are."""
+    return authenticates(settings.auth_provider) and not uses_options(settings.auth_provider)
+
+
+def _given(settings: AuthSettings, names: Sequence[str]) -> list[str]:
+    return [name for name in names if getattr(settings, name) is not None]
+
+
+def _chosen(settings: AuthSettings) -> str:
+    if settings.auth_providers:
+        return f"auth_providers is {', '.join(settings.auth_providers)}"
+    return f"auth_strategy is {settings.auth_strategy}"

@@ -1,0 +1,55 @@
+"""Hook implementations of the plugin ``auth``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core import hookimpl
+
+if TYPE_CHECKING:
+    from nexus_auth.gate import Gate
+    from nexus_core import Interceptor, Nexus
+    from nexus_core.access import Authorizer
+
+
+@hookimpl
+def nexus_register_settings() -> type:
+    """Give the options."""
+    from nexus_auth.settings import AuthSettings
+
+    return AuthSettings
+
+
+@hookimpl
+async def nexus_startup(nexus: Nexus) -> None:
+    """Put together what the options ask for. What is missing stops the start."""
+    if (gate := _gate(nexus)) is not None:
+        await gate.open(nexus)
+
+
+@hookimpl
+async def nexus_shutdown(nexus: Nexus) -> None:
+    """Close every connection."""
+    if (gate := _gate(nexus)) is not None:
+        await gate.close()
+
+
+@hookimpl
+def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
+    """Give the stage that asks callers who they are, where that is switched on."""
+    gate = _gate(nexus)
+    return [gate.stage] if gate is not None else []
+
+
+@hookimpl
+def nexus_register_authorizers(nexus: Nexus) -> list[Authorizer]:
+    """Give who decides what they may do."""
+    gate = _gate(nexus)
+    return [gate.authorizer] if gate is not None else []
+
+
+def _gate(nexus: Nexus) -> Gate | None:
+    from nexus_auth.settings import AuthSettings
+
+    settings = nexus.settings(AuthSettings)
+    return settings.gate if settings.enable_auth else None

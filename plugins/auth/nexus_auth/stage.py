@@ -1,0 +1,47 @@
+"""The stage of the pipeline that finds out who calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_auth.credentials import authorization_of
+from nexus_core.pipeline import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nexus_auth.known import KnownCredentials
+    from nexus_core.invocation import Invocation, Principal, Result
+    from nexus_core.pipeline import Call
+
+
+class Authentication:
+    """Puts the principal into each invocation, or refuses it.
+
+    A credential that was accepted before costs a look into a dictionary. An invocation that has a principal already
+    passes: only code of this process can put one there.
+
+    Args:
+        known: Credentials that were accepted.
+        identify: Returns who sent an invocation's credential, or raises `NexusError`.
+    """
+
+    stage = Stage.AUTHENTICATE
+
+    def __init__(self, known: KnownCredentials, identify: Callable[[Invocation], Awaitable[Principal]]) -> None:
+        self._known = known
+        self._identify = identify
+
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+        """Pass the invocation on with its principal, or refuse it."""
+        if invocation.principal is None:
+            authorization = authorization_of(invocation.credentials, invocation.headers)
+            principal = None if authorization is None else self._known.get(authorization)
+            if principal is None:
+                return self._identified(invocation, call_next)
+            invocation.principal = principal
+        return call_next(invocation)
+
+    async def _identified(self, invocation: Invocation, call_next: Call) -> Result:
+        invocation.principal = await self._identify(invocation)
+        return await call_next(invocation)
