@@ -220,7 +220,7 @@ class Nexus:
         """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
 
         def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
-            self.register(name or target.__name__, target, metadata)
+            self.register(name or getattr(target, "__name__", ""), target, metadata)
             return target
 
         return decorate(*function) if function else decorate

@@ -10,7 +10,7 @@ other than -32602 (invalid params) lie in the range -32000 to -32099 that JSON-R
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,12 @@ class NexusError(Exception):
         self.retry_after = retry_after
         self.run_id = run_id
         self.details = details or {}
+
+    def copy(self) -> Self:
+        """Return the error without its traceback, whose frames hold all they worked on: to keep, or to raise again."""
+        same = type(self).__new__(type(self), *self.args)
+        vars(same).update(vars(self))
+        return same
 
     def problem(self) -> dict[str, Any]:
         """Return the error as RFC 9457 problem details: the same object on every channel."""

@@ -128,12 +128,14 @@ class Run:
         """Add an event to the run and pass it to the bus. After the terminal event, nothing more is added."""
         if self.done:
             return
+        error = None if error is None else error.copy()
         event = ChannelEvent(
             type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration
         )
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result else None, error
+            self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
         self._bus.publish(event)
         kept = event if self.result is result else event.without_result()
         if type not in EVENTS_KEPT:
@@ -158,6 +160,8 @@ class Run:
             task: The work, or what it waits for.
             give_up: Called `CANCEL_SECONDS` after a cancellation: whoever waits for the task need wait no longer.
         """
+        if self.done:
+            return
         self._task, self._give_up = task, give_up
         if self.cancel_requested:
             self._stop()
@@ -175,6 +179,8 @@ class Run:
             call_on(self._task.get_loop(), self._cancel_task, self._task)
 
     def _cancel_task(self, task: asyncio.Future[Any]) -> None:
+        if self.done:
+            return
         task.cancel()
         if self._give_up is not None:
             task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
@@ -182,6 +188,7 @@ class Run:
     def outlives(self, work: asyncio.Future[Any]) -> None:
         """Note work that can't be stopped, such as a thread: the run's place is not free before it has ended."""
         self._work.append(work)
+        work.add_done_callback(self._work.remove)  # it holds what the work returned
 
     def unfinished(self) -> list[asyncio.Future[Any]]:
         """Return the noted work that goes on."""
@@ -210,7 +217,7 @@ class Run:
         """
         await self.wait()
         if self.error is not None:
-            raise self.error
+            raise self.error.copy()
         if self.result is None:
             raise RunNotFound(f"The result of run {self.id} is no longer kept.")
         return self.result

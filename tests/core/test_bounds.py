@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import decimal
+import gc
 import math
 import random
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, MalformedRequest, NexusError, Workflow, WorkflowFailed
+from nexus_core import (
+    ConfigurationError,
+    Context,
+    Invocation,
+    MalformedRequest,
+    NexusError,
+    Workflow,
+    WorkflowError,
+    WorkflowFailed,
+)
 from nexus_core.context import EVENT_BYTES, MESSAGE_CHARACTERS
 from nexus_core.functions import BREATH
 from nexus_core.runs import EVENTS_KEPT
@@ -194,6 +206,46 @@ async def test_history_holds_no_more_bytes_than_allowed(make: Any, keeps: str) -
         assert 0 <= nexus.runs._kept_bytes <= 1_000_000
         await nexus.invoke("work")
         assert len(nexus.runs.find()[0].events) == 2  # its caller has had it all
+
+
+class Large(dict[str, Any]):
+    """What can be watched as it goes."""
+
+
+@pytest.mark.parametrize("ends", ["returns", "fails", "times_out"])
+@pytest.mark.parametrize("call", ["invoke", "submit", "with a key"])
+async def test_an_ended_run_keeps_nothing_of_its_workflows_own_objects(make: Any, ends: str, call: str) -> None:
+    nexus = make(workflow_timeout=0.05 if ends == "times_out" else 10)
+    made: list[weakref.ref[Large]] = []
+
+    @nexus.workflow
+    async def works() -> Any:
+        large = Large(text="x" * 1000)
+        made.append(weakref.ref(large))
+        if ends == "fails":
+            raise WorkflowError("no")
+        if ends == "times_out":
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # it returns all the same, when nobody waits any more
+        return large
+
+    async with nexus:
+        if call == "submit":
+            await nexus.submit(Invocation("works", {})).wait()
+        else:
+            with contextlib.suppress(NexusError):
+                await nexus.invoke(Invocation("works", {}, idempotency_key="k" if call == "with a key" else None))
+        [run] = nexus.runs.find()
+        assert run.done
+        await eventually(lambda: gc.collect() >= 0 and made[0]() is None)
+        if ends == "fails":
+            for _ in range(2):
+                with pytest.raises(WorkflowError):
+                    await run.outcome()
+            assert run.error is not None
+            assert run.error.__traceback__ is None
 
 
 async def test_what_a_run_says_after_its_end_is_not_counted(make: Any) -> None:
