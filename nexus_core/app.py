@@ -11,7 +11,6 @@ from nexus_core import lifecycle
 from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
-from nexus_core.asgi_guard import Guard
 from nexus_core.catalog import GUARDS
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
@@ -220,7 +219,7 @@ class Nexus:
         """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
 
         def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
-            self.register(name or getattr(target, "__name__", ""), target, metadata)
+            self.register(name or str(getattr(target, "__name__", "")), target, metadata)
             return target
 
         return decorate(*function) if function else decorate
@@ -345,10 +344,6 @@ class Nexus:
         Running work gets ``shutdown_grace`` seconds.
         """
         self.stop_request.make()
-
-    def guarded(self, app: ASGIApp) -> ASGIApp:
-        """Return an application with the limits on request bodies in front."""
-        return Guard(app, self.alarms, self.options.max_body_bytes, self.options.body_timeout)
 
     async def session_store(self) -> SessionStore:
         """Return the store of sessions, started with the platform if nobody has started it yet."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
+import re
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core.errors import ConfigurationError, NotFound, Overloaded
+from nexus_core.errors import AuthenticationError, ConfigurationError, NotFound, Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.errors import NexusError
+    from nexus_core.invocation import RateLimit
 
 log = logging.getLogger(__name__)
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 RETRY_SECONDS = 1.0
 """How long requests are refused after a start that has failed, before one of them tries again."""
@@ -155,7 +160,7 @@ async def send_error(
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
         return
-    every = [(b"content-type", b"application/problem+json"), *error_headers(error), *headers]
+    every = [(b"content-type", b"application/problem+json"), *error_headers(error, scope), *headers]
     if close and scope.get("http_version") not in ("2", "3"):  # the others let several requests share a connection
         every.append((b"connection", b"close"))
     body = msgspec.json.encode(error.problem())
@@ -164,8 +169,38 @@ async def send_error(
     await send({"type": "http.response.body", "body": body})
 
 
-def error_headers(error: NexusError) -> list[tuple[bytes, bytes]]:
-    """Return the headers that an error brings along: ``Retry-After`` in whole seconds, at least 1."""
-    if error.retry_after is None:
+def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the headers that an error brings along.
+
+    ``Retry-After`` in whole seconds, at least 1; ``WWW-Authenticate`` where a credential is missing or wrong.
+    """
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, AuthenticationError):
+        challenge = error.challenge.replace("{origin}", origin_of(scope))
+        headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+    return headers
+
+
+def rate_limit_headers(limit: RateLimit | None) -> list[tuple[bytes, bytes]]:
+    """Return what is left of a caller's budget as headers (draft-ietf-httpapi-ratelimit-headers-10)."""
+    if limit is None:
         return []
-    return [(b"retry-after", str(max(1, round(error.retry_after))).encode())]
+    policy = b'"default";q=%d;w=%d' % (limit.limit, math.ceil(limit.window))
+    left = b'"default";r=%d;t=%d' % (limit.remaining, math.ceil(limit.reset))
+    return [(b"ratelimit-policy", policy), (b"ratelimit", left)]
+
+
+def origin_of(scope: Scope) -> str:
+    """Return the scheme and host that a caller has used, such as ``https://api.example.com``.
+
+    A Host header that is none is not repeated: the server's own address stands in its place.
+    """
+    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    if not _HOST.fullmatch(host):
+        name, port = scope.get("server") or ("localhost", None)
+        name = f"[{name}]" if ":" in name else name
+        host = name if port is None else f"{name}:{port}"
+    return f"{scheme}://{host}"

@@ -19,7 +19,7 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the members of an `Invocation` that say who calls.
 
     ``credentials`` (from Authorization), ``session_id`` (X-Nexus-Session), ``idempotency_key`` (Idempotency-Key),
-    ``trace`` (traceparent, tracestate) and ``client_address``; each None where it is not there.
+    ``trace`` (traceparent, tracestate), ``client_address``; each None where it is not there; and all ``headers``.
 
     Args:
         scope: The request's scope.
@@ -36,6 +36,7 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         "idempotency_key": _short(headers, b"idempotency-key"),
         "trace": _trace(headers) if b"traceparent" in headers else None,
         "client_address": client[0] if client else None,
+        "headers": headers,
     }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexus_core.access import Authorizer
     from nexus_core.app import Nexus
-    from nexus_core.channel import Channel, Command, Route, Server
+    from nexus_core.channel import Channel, Command, Middleware, Route, Server
     from nexus_core.events import Handler
     from nexus_core.options import PluginSettings
     from nexus_core.pipeline import Interceptor
@@ -177,6 +177,33 @@ def nexus_register_routes(nexus: Nexus) -> Iterable[Route]:
         @hookimpl
         def nexus_register_routes(nexus):
             return [Route("/ping", ping_app)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
+    """Return functions that put something in front of every channel that listens. Called at start-up.
+
+    Each takes an ASGI application and returns one. It is called once for each port, and the first is the outermost.
+    Policies do not belong here but in an interceptor, which every channel passes: only what concerns HTTP alone does.
+
+    Example::
+
+        def named(app):
+            async def answer(scope, receive, send):
+                async def send_named(message):
+                    if message["type"] == "http.response.start":
+                        message["headers"] = [*message["headers"], (b"x-served-by", b"one")]
+                    await send(message)
+                await app(scope, receive, send_named)
+            return answer
+
+        @hookimpl
+        def nexus_register_middleware(nexus):
+            return [named]
 
     .. versionadded:: 0.1
     """

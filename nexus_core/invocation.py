@@ -76,7 +76,7 @@ class Invocation:
         timeout: Seconds the caller gives the run; the workflow's own limit holds when it is shorter.
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
-        headers: The request's other headers, names in lower case, for stages that know some; where there are any.
+        headers: The request's headers, names in lower case, for stages that know some; None where there are none.
         rate_limit: What is left of the caller's budget; set by the limit stage.
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.

@@ -16,6 +16,7 @@ from nexus_core import listeners, process
 from nexus_core.access import Authorization, Authorizer
 from nexus_core.admission import Admission
 from nexus_core.asgi import PathRouter
+from nexus_core.asgi_guard import Guard
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from nexus_core.app import Nexus
-    from nexus_core.channel import ASGIApp, Channel, Listener, Route, Server
+    from nexus_core.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
     from nexus_core.events import Handler
     from nexus_core.resolvers import ParameterResolver
 
@@ -60,6 +61,7 @@ class Running:
     routes: list[Route]
     servers: list[Server]
     handlers: list[Handler]
+    front: Callable[[Iterable[tuple[str, ASGIApp]]], ASGIApp]
     app: ASGIApp
     is_served: bool = False
     work_is_finished: bool = False
@@ -101,6 +103,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
     execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
     routes = contributions.of("nexus_register_routes")
+    front = _Front(nexus, contributions.of("nexus_register_middleware"))
     return Running(
         nexus,
         asyncio.get_running_loop(),
@@ -116,8 +119,24 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         routes=routes,
         servers=contributions.of("nexus_register_servers"),
         handlers=contributions.of("nexus_register_event_handlers"),
-        app=nexus.guarded(PathRouter(_apps(contributions, routes))),
+        front=front,
+        app=front(_apps(contributions, routes)),
     )
+
+
+class _Front:
+    """Makes one application of those under several paths, with all that stands in front of them."""
+
+    def __init__(self, nexus: Nexus, middleware: Sequence[Middleware]) -> None:
+        self._nexus = nexus
+        self._middleware = middleware
+
+    def __call__(self, apps: Iterable[tuple[str, ASGIApp]]) -> ASGIApp:
+        app: ASGIApp = PathRouter(apps)
+        for wrap in reversed(self._middleware):
+            app = wrap(app)
+        options = self._nexus.options
+        return Guard(app, self._nexus.alarms, options.max_body_bytes, options.body_timeout)
 
 
 async def _known(invocation: Invocation) -> Result:
@@ -197,7 +216,7 @@ async def serving(
     try:
         _refuse_unguarded(running)
         server = _server(running)
-        bound = listeners.bind(running.channels, running.routes, nexus.options.host, nexus.guarded)
+        bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front)
     except BaseException:
         await stop()
         raise

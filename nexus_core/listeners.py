@@ -8,17 +8,19 @@ import socket
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from nexus_core.asgi import PathRouter
 from nexus_core.channel import ASGIApp, Channel, Listener, Route
 from nexus_core.errors import ConfigurationError, PortInUse
 from nexus_core.options import ENV_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def bind(
-    channels: Sequence[Channel], routes: Sequence[Route], host: str, wrap: Callable[[ASGIApp], ASGIApp]
+    channels: Sequence[Channel],
+    routes: Sequence[Route],
+    host: str,
+    front: Callable[[Iterable[tuple[str, ASGIApp]]], ASGIApp],
 ) -> list[Listener]:
     """Bind one listener for each port that channels ask for. Channels that ask for the same one share it.
 
@@ -26,7 +28,7 @@ def bind(
         channels: Those without a port are left out; port 0 is a free port of the channel's own.
         routes: What plugins add beside a channel's own addresses.
         host: The address to bind.
-        wrap: Put around each listener's application.
+        front: Makes a listener's application of those under its paths.
 
     Raises:
         PortInUse: A port is taken. Nothing stays bound.
@@ -42,7 +44,7 @@ def bind(
         for group in groups.values():
             bound = _bind(host, group[0][0])
             names = tuple(channel.name for channel, _ in group)
-            listeners.append(Listener(names, (bound,), wrap(PathRouter(_apps(group, routes))), _url(bound)))
+            listeners.append(Listener(names, (bound,), front(_apps(group, routes)), _url(bound)))
     except BaseException:
         close(listeners)
         raise

@@ -28,6 +28,7 @@ MEMBERS = {
     "nexus_register_parameter_resolvers": ("resolve_parameters",),
     "nexus_register_event_handlers": ("__call__",),
     "nexus_register_routes": ("path", "app", "channel"),
+    "nexus_register_middleware": ("__call__",),
     "nexus_register_servers": ("name", "serve"),
     "nexus_register_channels": ("name", "start", "stop", "asgi_app", "paths", "port"),
 }
@@ -118,7 +119,11 @@ class Contributions:
         for plugin, item in self._given[hook]:
             if not self._plugins.is_active(plugin):
                 continue  # one flaw is enough
-            if flaw := _flaw(hook, item):
+            try:
+                flaw = _flaw(hook, item)
+            except Exception as exc:
+                flaw = f"that fails: {one_line(exc)}"
+            if flaw:
                 self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {flaw}")
             elif hook in NAMED:
                 owner = owners.setdefault(item.name, plugin)
@@ -174,10 +179,16 @@ class Contributions:
             log.debug("Why %s failed", what, exc_info=exc)
 
 
+async def _nothing(*_: Any) -> None:
+    """Stand in for an application while middleware is tried."""
+
+
 def _flaw(hook: str, item: Any) -> str:
     for member in MEMBERS[hook]:
         if not hasattr(item, member):
             return f"without {member!r}"
+    if hook == "nexus_register_middleware" and not callable(item(_nothing)):
+        return "that returns no application"
     if hook == "nexus_register_interceptors" and not isinstance(item.stage, int):
         return f"whose stage is {item.stage!r}"
     return ""

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Channel, ConfigurationError, Route, hookimpl
+from nexus_core import AuthenticationError, Channel, ConfigurationError, Route, hookimpl
 from nexus_core.alarms import Alarms
-from nexus_core.asgi import PathRouter
+from nexus_core.asgi import PathRouter, error_headers, rate_limit_headers
 from nexus_core.asgi_guard import Guard
+from nexus_core.invocation import RateLimit
 
 DISCONNECT = {"type": "http.disconnect"}
 
@@ -226,6 +227,79 @@ async def test_a_mounted_platform_starts_at_the_first_request(make: Any) -> None
     assert plugin.door.calls == ["start", "app"]
     await nexus.__aexit__()
     assert plugin.door.calls == ["start", "app", "stop"]
+
+
+class Naming:
+    """Gives middleware that says its name at the end of the list of them."""
+
+    def __init__(self, name: str, *, wrap: Any = None) -> None:
+        self.name = self.__name__ = name
+        self.given = [wrap or self.wrap]
+
+    def wrap(self, app: Any) -> Any:
+        async def answer(scope: Any, receive: Any, send: Any) -> None:
+            async def named(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"x-passed", self.name.encode())]
+                await send(message)
+
+            await app(scope, receive, named)
+
+        return answer
+
+    @hookimpl
+    def nexus_register_middleware(self) -> Any:
+        return self.given
+
+
+async def test_middleware_stands_in_front_of_every_address(make: Any) -> None:
+    plugin = Naming("outer")
+    plugin.given.append(Naming("inner").wrap)
+    nexus = make(DoorPlugin(), plugin)
+    app = nexus.asgi_app()
+    for path in ("/door", "/door/side", "/else"):
+        sent = await ask(app, scope_of(path))
+        assert [value for name, value in sent[0]["headers"] if name == b"x-passed"] == [b"inner", b"outer"]
+    await nexus.__aexit__()
+
+
+def fails(_: Any) -> Any:
+    raise ValueError("out of order")
+
+
+@pytest.mark.parametrize("broken", [fails, lambda app: None, lambda: None])
+async def test_middleware_that_fails_is_left_out_with_its_plugin(make: Any, broken: Any) -> None:
+    nexus = make(DoorPlugin(), Naming("broken", wrap=broken), Naming("whole"))
+    sent = await ask(nexus.asgi_app(), scope_of("/door"))
+    assert [value for name, value in sent[0]["headers"] if name == b"x-passed"] == [b"whole"]
+    assert "middleware" in next(record.reason for record in nexus.plugins.records if record.reason)
+    await nexus.__aexit__()
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        (b"api.example.com", "https://api.example.com"),
+        (b"localhost:8000", "https://localhost:8000"),
+        (b"[::1]:80", "https://[::1]:80"),
+        (b'a", error="x', "https://10.0.0.1:443"),
+        (b"a\r\nx: y", "https://10.0.0.1:443"),
+        (b"", "https://10.0.0.1:443"),
+    ],
+)
+def test_a_challenge_names_the_origin_that_was_used_and_repeats_nothing_else(host: bytes, origin: str) -> None:
+    scope = scope_of() | {"scheme": "https", "headers": [(b"host", host)], "server": ("10.0.0.1", 443)}
+    error = AuthenticationError("Who?", challenge='Bearer resource_metadata="{origin}/x"', retry_after=0.2)
+    assert error_headers(error, scope) == [
+        (b"retry-after", b"1"), (b"www-authenticate", f'Bearer resource_metadata="{origin}/x"'.encode()),
+    ]  # fmt: skip
+
+
+def test_what_is_left_of_a_budget_is_told_in_headers() -> None:
+    assert rate_limit_headers(None) == []
+    assert rate_limit_headers(RateLimit(limit=10, window=60.0, remaining=3, reset=20.4)) == [
+        (b"ratelimit-policy", b'"default";q=10;w=60'), (b"ratelimit", b'"default";r=3;t=21'),
+    ]  # fmt: skip
 
 
 class Stubborn:

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import entry_points
+from importlib.metadata import distributions, entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nexus_core import Nexus
+from nexus_core.plugins import discovery
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = itertools.count()
@@ -84,11 +85,12 @@ def site_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: lis
 
 
 @pytest.fixture(name="platform")
-def platform_fixture(site: Site, installed: list[str]) -> Any:
-    """Make a Nexus with the plugins of the test's own site only."""
+def platform_fixture(site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make a Nexus where the test's own site is all that is installed."""
+    monkeypatch.setattr(discovery, "distributions", lambda: distributions(path=[str(site.folder)]))
 
     def make(*plugins: object, disabled: tuple[str, ...] = (), **options: Any) -> Nexus:
-        return Nexus(plugins=plugins, disabled_plugins=[*installed, *disabled], **options)
+        return Nexus(plugins=plugins, disabled_plugins=disabled, **options)
 
     return make
 

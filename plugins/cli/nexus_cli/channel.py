@@ -47,7 +47,7 @@ class CliChannel(Channel):
         if scope["type"] != "http":
             await send_error(scope, send, NotFound("The command line's port speaks HTTP only."))
             return
-        out = _Lines(send)
+        out = _Lines(scope, send)
         try:
             headers = dict(scope["headers"])
             _check(scope, headers)
@@ -81,7 +81,8 @@ class CliChannel(Channel):
 class _Lines:
     """A response of newline-delimited JSON. Until its first line it can still become an error with its own status."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
         self._send = send
         self._started = False
 
@@ -97,7 +98,7 @@ class _Lines:
 
     async def fail(self, error: NexusError) -> None:
         line = msgspec.json.encode({"error": error.problem()})
-        await self.send(line, error.status, tuple(error_headers(error)))
+        await self.send(line, error.status, tuple(error_headers(error, self._scope)))
         await self.end()
 
 

@@ -34,6 +34,7 @@ class Caller:
     idempotency_key: str | None = None
     trace: Mapping[str, str] | None = None
     client_address: str | None = None
+    headers: Mapping[bytes, bytes] | None = None
 
 
 class Service:
@@ -102,6 +103,7 @@ class Service:
             timeout=request.seconds("timeout", lambda value: value > 0, "above 0"),
             trace=caller.trace,
             client_address=caller.client_address,
+            headers=caller.headers,
         )
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None:

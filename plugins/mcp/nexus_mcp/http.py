@@ -53,13 +53,13 @@ class HttpFront:
             if scope["method"] == "POST":
                 receive = await _checked_body(receive)
         except NexusError as exc:
-            await _refuse(send, exc)
+            await _refuse(scope, send, exc)
             return
         transport = await self._transport()
         if b"mcp-session-id" in headers and not _is_sessionless(headers):
             await transport.handle(scope, receive, send)
         elif self._without_session + transport.sessions >= self._limit:
-            await _refuse(send, _too_many(self._limit))
+            await _refuse(scope, send, _too_many(self._limit))
         else:
             await self._admitted(transport, scope, receive, send)
 
@@ -114,8 +114,9 @@ def error_body(exc: NexusError) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": error})
 
 
-async def _refuse(send: Send, exc: NexusError) -> None:
+async def _refuse(scope: Scope, send: Send, exc: NexusError) -> None:
     body = error_body(exc)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": exc.status, "headers": [*headers, *error_headers(exc)]})
+    headers += error_headers(exc, scope)
+    await send({"type": "http.response.start", "status": exc.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
