@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nexus_auth.api_keys import PREFIX, ApiKey, is_of, parts_of
 from nexus_auth.known import Verified
 from nexus_auth.refusal import Refused, Unavailable
-from nexus_core.errors import ConfigurationError
 from nexus_core.invocation import Principal
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.4
 """How old what is known of the file may be, and how long an accepted key is taken for granted: a key that is revoked
 is refused after twice that at the latest."""
+
+UNREAD = (-1,)
+"""No file's signature: the file is to be read, changed or not."""
 
 
 class ApiKeyMethod:
@@ -44,7 +47,7 @@ class ApiKeyMethod:
         self._threads = threads
         self._clock = clock
         self._keys: dict[str, ApiKey] = {}
-        self._signature: tuple[int, ...] | None = None
+        self._signature: tuple[int, ...] = ()
         self._looked_at = 0.0
         self._looking: asyncio.Task[None] | None = None
         self._flaw = ""
@@ -62,11 +65,9 @@ class ApiKeyMethod:
         key = self._keys.get(key_id)
         if key is None or not is_of(key, secret):
             raise Refused("there is no such API key")
-        now = time.time()
-        if (status := key.status(now)) != "active":
+        if (status := key.status(time.time())) != "active":
             raise Refused(f"the API key {key.id} is {status}")
-        left = LOOK_SECONDS if key.expires_at is None else min(LOOK_SECONDS, key.expires_at - now)
-        return Verified(_principal(key), left)
+        return Verified(_principal(key), LOOK_SECONDS, inf if key.expires_at is None else key.expires_at)
 
     async def open(self) -> None:
         """Read the file.
@@ -96,10 +97,10 @@ class ApiKeyMethod:
         try:
             await self._threads.call(self._read)
             self._flaw = ""
-        except (ConfigurationError, OSError) as exc:
+        except Exception as exc:
             if self._flaw != str(exc):
                 log.error("Nobody is let in by API key: %s", exc)
-            self._flaw, self._signature = str(exc), ()
+            self._flaw, self._signature = str(exc), UNREAD
         self._looked_at = began
 
     def _read(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_auth.permissions import Grants
 from nexus_auth.principals import user_of
 from nexus_auth.provider import split_permission
+from nexus_auth.refusal import Unavailable, nobody_answers
 from nexus_core.errors import NexusError
 from nexus_core.threads import ENDS_PROCESS, is_async
 
@@ -56,22 +57,27 @@ class OwnRule:
         self._provider = provider
         self._calls = calls
         self._own = own
+        self._ask = self._ask_async if is_async(provider.authorize) else self._ask_in_thread
 
     async def granted(self, principal: Principal | None, permissions: frozenset[str]) -> Collection[str]:
-        """See `Authorizer.granted`. What raises, or is not back in time, is not granted."""
+        """See `Authorizer.granted`. What raises, or is not back in time, is not granted.
+
+        Raises:
+            BackendUnavailable: Too many earlier questions have not come back.
+        """
         if principal is None:
             return ()
-        user = user_of(principal, own=self._own)
         granted: list[str] = []
-        ask = self._ask_async if is_async(self._provider.authorize) else self._ask
         try:
-            await self._calls(ask, user, sorted(permissions), granted)
+            await self._calls(self._ask, user_of(principal, own=self._own), sorted(permissions), granted)
+        except Unavailable:
+            raise nobody_answers() from None
         except Exception as exc:
             log.debug("Asking for permissions ended early: %s", exc)
         return tuple(granted)
 
-    def _ask(self, user: dict[str, Any], permissions: list[str], granted: list[str]) -> Any:
-        """Ask for all, in a thread. A sync method that returns something awaitable is awaited on the event loop."""
+    def _ask_in_thread(self, user: dict[str, Any], permissions: list[str], granted: list[str]) -> Any:
+        """Ask for all. A sync method that returns something awaitable is awaited on the event loop."""
         waiting: list[tuple[str, Any]] = []
         for permission in permissions:
             try:

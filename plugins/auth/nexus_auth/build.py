@@ -5,68 +5,141 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_auth.authorizers import BuiltInRule, OwnRule
-from nexus_auth.own import GuardedCalls, OwnProvider
-from nexus_auth.plan import strategies
+from nexus_auth.own import OwnProvider
+from nexus_auth.plan import has_fixed_key, strategies
 from nexus_auth.principals import ClaimNames
 from nexus_auth.provider import authenticates, authorizes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from nexus_auth.jwt_tokens import JwtVerifier, Rules
     from nexus_auth.methods import Method
+    from nexus_auth.own import GuardedCalls
     from nexus_auth.remote_keys import RemoteKeys
     from nexus_auth.settings import AuthSettings
     from nexus_auth.web import Web
-    from nexus_core.access import Authorizer
-    from nexus_core.app import Nexus
+    from nexus_core.threads import DaemonThreads
+
+API_KEY = "api_key"
 
 
-def guarded_calls(settings: AuthSettings, nexus: Nexus) -> GuardedCalls:
-    """Return how the application's own provider is called."""
-    return GuardedCalls(nexus.threads, settings.auth_timeout)
+class Builder:
+    """Builds the ways in which callers may prove who they are, and who decides what they may do.
 
-
-def methods(settings: AuthSettings, web: Web, calls: GuardedCalls, nexus: Nexus) -> list[Method]:
-    """Return the ways in which callers may prove who they are, in the order in which they are tried.
-
-    A provider that authenticates stands in the place of tokens; API keys go beside it.
-
-    Raises:
-        ConfigurationError: A key or an address can't be used.
+    Args:
+        settings: The options.
+        web: Who asks the issuer.
+        threads: Where files are read.
+        calls: How the application's own provider is called.
+        forget: Called when what was accepted must be checked again.
     """
-    found: list[Method] = []
-    own = authenticates(settings.auth_provider)
-    for strategy in strategies(settings):
-        if strategy == "api_key":
-            found.append(_api_keys(settings, nexus))
-        elif not own:
-            found.append(_tokens(settings, web, strategy))
-    if own:
-        found.append(_own(settings, web, calls))
-    return found
 
+    def __init__(
+        self, settings: AuthSettings, web: Web, threads: DaemonThreads, calls: GuardedCalls,
+        forget: Callable[[], object],
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._web = web
+        self._threads = threads
+        self._calls = calls
+        self._forget = forget
 
-def _own(settings: AuthSettings, web: Web, calls: GuardedCalls) -> Method:
-    """Return the method of a provider that authenticates."""
-    from nexus_auth.jwt_provider import JWTAuthProvider
-    from nexus_auth.jwt_tokens import JwtMethod
+    def methods(self) -> list[Method]:
+        """Return the methods in the order in which they are tried.
 
-    provider = settings.auth_provider
-    if not isinstance(provider, JWTAuthProvider):
-        return OwnProvider(provider, calls)
-    if provider.uses_options:
-        provider.bind(_verifier(settings, web, next(each for each in strategies(settings) if each != "api_key")))
-    assert provider.verifier is not None
-    if type(provider).authenticate is JWTAuthProvider.authenticate:  # it needs no thread
-        return JwtMethod(type(provider).__name__, provider.verifier)
-    return OwnProvider(provider, calls, uses=provider.verifier.keys)
+        A provider that authenticates stands in the place of tokens. API keys go beside it, and first: no other method
+        has to see what has their form.
 
+        Raises:
+            ConfigurationError: A key or an address can't be used.
+        """
+        chosen = strategies(self._settings)
+        found: list[Method] = [self._api_keys()] if API_KEY in chosen else []
+        if authenticates(self._settings.auth_provider):
+            return [*found, self._own()]
+        return [*found, *self._tokens([strategy for strategy in chosen if strategy != API_KEY])]
 
-def authorizer(settings: AuthSettings, calls: GuardedCalls) -> Authorizer:
-    """Return who decides what callers may do."""
-    provider = settings.auth_provider
-    if authorizes(provider):
-        return OwnRule(provider, calls, own=authenticates(provider))
-    return BuiltInRule()
+    def authorizer(self) -> BuiltInRule | OwnRule:
+        """Return who decides what callers may do."""
+        provider = self._settings.auth_provider
+        if authorizes(provider):
+            return OwnRule(provider, self._calls, own=authenticates(provider))
+        return BuiltInRule()
+
+    def _api_keys(self) -> Method:
+        from nexus_auth.api_key_method import ApiKeyMethod
+        from nexus_auth.key_file import KeyFile
+
+        assert self._settings.api_key_file is not None  # `plan` has made sure
+        return ApiKeyMethod(KeyFile(self._settings.api_key_file), self._threads)
+
+    def _own(self) -> Method:
+        """Return the method of a provider that authenticates."""
+        from nexus_auth.jwt_provider import JWTAuthProvider
+        from nexus_auth.jwt_tokens import JwtMethod
+
+        provider = self._settings.auth_provider
+        if not isinstance(provider, JWTAuthProvider):
+            return OwnProvider(provider, self._calls)
+        if provider.uses_options:
+            fixed = has_fixed_key(self._settings)
+            provider.bind(verifier_of_fixed_keys(self._settings) if fixed else self._verifier_of_remote_keys())
+        assert provider.verifier is not None
+        if type(provider).authenticate is JWTAuthProvider.authenticate:  # it needs no thread
+            return JwtMethod(type(provider).__name__, provider.verifier)
+        return OwnProvider(provider, self._calls, keys=provider.verifier.keys)
+
+    def _tokens(self, chosen: list[str]) -> Iterator[Method]:
+        """Give the methods for tokens. Two strategies that come to the same keys are one method: it asks once."""
+        from nexus_auth.jwt_tokens import JwtMethod
+
+        by_keys_of_issuer = False
+        for strategy in chosen:
+            if strategy == "oauth2" and self._settings.oauth2_introspection_url is not None:
+                yield self._introspection()
+            elif strategy == "jwt" and has_fixed_key(self._settings):
+                yield JwtMethod(strategy, verifier_of_fixed_keys(self._settings))
+            elif not by_keys_of_issuer:
+                by_keys_of_issuer = True
+                yield JwtMethod(strategy, self._verifier_of_remote_keys())
+
+    def _introspection(self) -> Method:
+        from nexus_auth.introspection import Introspection
+        from nexus_auth.web import check_transport
+
+        settings = self._settings
+        url, client_id = settings.oauth2_introspection_url, settings.oauth2_client_id
+        secret = settings.oauth2_client_secret
+        assert url is not None  # `plan` has made sure of all three
+        assert client_id is not None
+        assert secret is not None
+        check_transport("oauth2_introspection_url", url, allow_http=settings.auth_allow_http)
+        rules, seconds = rules_of(settings, frozenset()), settings.auth_cache_ttl
+        return Introspection(self._web, url, client_id, secret.get_secret_value(), rules, seconds)
+
+    def _verifier_of_remote_keys(self) -> JwtVerifier:
+        from nexus_auth.algorithms import ASYMMETRIC
+        from nexus_auth.jwt_tokens import JwtVerifier
+        from nexus_auth.keyring import chosen_algorithms
+
+        algorithms = chosen_algorithms(self._settings.jwt_algorithms, ASYMMETRIC)
+        return JwtVerifier(self._remote_keys(), rules_of(self._settings, algorithms))
+
+    def _remote_keys(self) -> RemoteKeys:
+        from nexus_auth.issuer import Issuer
+        from nexus_auth.remote_keys import RemoteKeys
+        from nexus_auth.web import check_transport
+
+        settings, issuer = self._settings, None
+        url, allow_http = settings.jwt_jwks_url, settings.auth_allow_http
+        if url is not None:
+            check_transport("jwt_jwks_url", url, allow_http=allow_http)
+        else:
+            assert settings.auth_service_url is not None  # `plan` has made sure
+            issuer = Issuer(settings.auth_service_url, self._web, allow_http=allow_http)
+        ttl, cooldown = settings.jwt_keys_ttl, settings.jwt_keys_cooldown
+        return RemoteKeys(self._web, url, issuer, self._forget, ttl=ttl, cooldown=cooldown)
 
 
 def issuer_of(settings: AuthSettings) -> str | None:
@@ -75,30 +148,12 @@ def issuer_of(settings: AuthSettings) -> str | None:
     return url if url is not None and url.startswith(("https://", "http://")) else None
 
 
-def _tokens(settings: AuthSettings, web: Web, strategy: str) -> Method:
-    if strategy == "oauth2" and settings.oauth2_introspection_url is not None:
-        return _introspection(settings, web)
-    from nexus_auth.jwt_tokens import JwtMethod
-
-    return JwtMethod(strategy, _verifier(settings, web, strategy))
-
-
-def _introspection(settings: AuthSettings, web: Web) -> Method:
-    from nexus_auth.introspection import Introspection
-    from nexus_auth.web import check_transport
-
-    secret = settings.oauth2_client_secret
-    url, client_id = settings.oauth2_introspection_url, settings.oauth2_client_id
-    assert url is not None  # `plan` has made sure of all three
-    assert client_id is not None
-    assert secret is not None
-    check_transport("oauth2_introspection_url", url, allow_http=settings.auth_allow_http)
-    rules = _rules(settings, frozenset())
-    return Introspection(web, url, client_id, secret.get_secret_value(), rules)
-
-
 def verifier_of_fixed_keys(settings: AuthSettings) -> JwtVerifier:
-    """Return what checks tokens with ``jwt_secret`` or ``jwt_public_key``, whichever is set."""
+    """Return what checks tokens with ``jwt_secret`` or ``jwt_public_key``, whichever is set.
+
+    Raises:
+        ConfigurationError: The key can't be used.
+    """
     from nexus_auth.jwt_tokens import FixedKeys, JwtVerifier
     from nexus_auth.keyring import chosen_algorithms, keyring_of_public_key, keyring_of_secret
 
@@ -108,41 +163,16 @@ def verifier_of_fixed_keys(settings: AuthSettings) -> JwtVerifier:
         assert settings.jwt_public_key is not None
         ring = keyring_of_public_key(settings.jwt_public_key)
         fitting = ring.algorithms
-    return JwtVerifier(FixedKeys(ring), _rules(settings, chosen_algorithms(settings.jwt_algorithms, fitting)))
+    return JwtVerifier(FixedKeys(ring), rules_of(settings, chosen_algorithms(settings.jwt_algorithms, fitting)))
 
 
-def _verifier(settings: AuthSettings, web: Web, strategy: str) -> JwtVerifier:
-    from nexus_auth.algorithms import ASYMMETRIC
-    from nexus_auth.jwt_tokens import JwtVerifier
-    from nexus_auth.keyring import chosen_algorithms
-
-    if strategy == "jwt" and (settings.jwt_secret is not None or settings.jwt_public_key is not None):
-        return verifier_of_fixed_keys(settings)
-    rules = _rules(settings, chosen_algorithms(settings.jwt_algorithms, ASYMMETRIC))
-    return JwtVerifier(_remote_keys(settings, web), rules)
-
-
-def _remote_keys(settings: AuthSettings, web: Web) -> RemoteKeys:
-    from nexus_auth.issuer import Issuer
-    from nexus_auth.remote_keys import RemoteKeys
-    from nexus_auth.web import check_transport
-
-    allow_http = settings.auth_allow_http
-    url, issuer = settings.jwt_jwks_url, None
-    if url is not None:
-        check_transport("jwt_jwks_url", url, allow_http=allow_http)
-    else:
-        assert settings.auth_service_url is not None  # `plan` has made sure
-        issuer = Issuer(settings.auth_service_url, web, allow_http=allow_http)
-    return RemoteKeys(web, url, issuer, ttl=settings.jwt_keys_ttl, cooldown=settings.jwt_keys_cooldown)
-
-
-def _rules(settings: AuthSettings, algorithms: frozenset[str]) -> Rules:
+def rules_of(settings: AuthSettings, algorithms: frozenset[str]) -> Rules:
+    """Return what tokens must be like."""
     from nexus_auth.jwt_tokens import Rules
 
     return Rules(
         algorithms=algorithms,
-        issuer=settings.jwt_issuer,
+        issuers=_issuers(settings),
         audience=tuple(settings.jwt_audience),
         leeway=settings.jwt_leeway,
         required=tuple(settings.jwt_required_claims),
@@ -152,13 +182,14 @@ def _rules(settings: AuthSettings, algorithms: frozenset[str]) -> Rules:
             settings.jwt_permissions_claim,
             settings.jwt_scopes_claim,
         ),
-        seconds=settings.auth_cache_ttl,
     )
 
 
-def _api_keys(settings: AuthSettings, nexus: Nexus) -> Method:
-    from nexus_auth.api_key_method import ApiKeyMethod
-    from nexus_auth.key_file import KeyFile
-
-    assert settings.api_key_file is not None  # `plan` has made sure
-    return ApiKeyMethod(KeyFile(settings.api_key_file), nexus.threads)
+def _issuers(settings: AuthSettings) -> tuple[str, ...]:
+    """Return what ``iss`` must be; nothing where the issuer itself says it, or nobody knows."""
+    if settings.jwt_issuer is not None:
+        return (settings.jwt_issuer,)
+    if settings.jwt_jwks_url is not None and settings.auth_service_url is not None:
+        bare = settings.auth_service_url.rstrip("/")
+        return (bare, f"{bare}/")
+    return ()

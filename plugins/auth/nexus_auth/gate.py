@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nexus_auth import build
+from nexus_auth.build import Builder, issuer_of
 from nexus_auth.challenge import Challenges
 from nexus_auth.credentials import authorization_of, read
 from nexus_auth.known import KnownCredentials, Verified
+from nexus_auth.own import GuardedCalls
 from nexus_auth.plan import refuse_gaps
-from nexus_auth.refusal import Refused, Unavailable
+from nexus_auth.refusal import NOT_ACCEPTED, Refused, Unavailable, nobody_answers
 from nexus_auth.stage import Authentication
 from nexus_auth.web import Web
-from nexus_core.errors import AuthenticationError, BackendUnavailable
+from nexus_core.errors import AuthenticationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nexus_auth.authorizers import BuiltInRule, OwnRule
     from nexus_auth.credentials import Credential
     from nexus_auth.methods import Method
     from nexus_auth.settings import AuthSettings
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NONE = "This needs a credential: Authorization: Bearer TOKEN (on the command line --token, or NEXUS_TOKEN)."
-NOT_ACCEPTED = "The credential is not accepted."
+ANY_BEARER = AuthenticationError("").challenge
+"""The challenge of an error that was raised without one."""
+
 SPARE_SECONDS = 1.0
 """How much later than `auth_timeout` an answer is given up that should have given up itself."""
 
@@ -47,14 +51,14 @@ class Gate:
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
-        self._web = Web(settings.auth_timeout)
+        self._web: Web | None = None
         self._methods: Sequence[Method] = ()
         self._challenges = Challenges(
-            has_issuer=build.issuer_of(settings) is not None, resource_url=settings.auth_resource_url
+            has_issuer=issuer_of(settings) is not None, resource_url=settings.auth_resource_url
         )
         self.known = KnownCredentials()
         self.stage = Authentication(self.known, self.identify)
-        self.authorizer: Any = None
+        self.authorizer: BuiltInRule | OwnRule | None = None
 
     async def open(self, nexus: Nexus) -> None:
         """Get ready to ask.
@@ -64,17 +68,24 @@ class Gate:
         """
         refuse_gaps(self._settings)
         self.known.clear()
-        calls = build.guarded_calls(self._settings, nexus)
-        self._methods = build.methods(self._settings, self._web, calls, nexus)
-        self.authorizer = build.authorizer(self._settings, calls)
-        for method in self._methods:
-            await method.open()
+        self._web = Web(self._settings.auth_timeout)
+        calls = GuardedCalls(nexus.threads, self._settings.auth_timeout)
+        builder = Builder(self._settings, self._web, nexus.threads, calls, self.known.clear)
+        self._methods = builder.methods()
+        self.authorizer = builder.authorizer()
+        try:
+            for method in self._methods:
+                await method.open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Stop asking, and let go of every connection."""
         for method in self._methods:
             await method.close()
-        await self._web.close()
+        if self._web is not None:
+            await self._web.close()
 
     async def identify(self, invocation: Invocation) -> Principal:
         """Return who sent an invocation's credential.
@@ -93,11 +104,12 @@ class Gate:
             challenge = self._challenges.invalid(invocation.channel)
             raise AuthenticationError(NOT_ACCEPTED, challenge=challenge) from None
         except AuthenticationError as exc:  # a provider's own
-            exc.challenge = self._challenges.invalid(invocation.channel)
+            if exc.challenge == ANY_BEARER:
+                exc.challenge = self._challenges.invalid(invocation.channel)
             raise
         except Unavailable as exc:
             log.debug("A credential can't be checked: %s", exc)
-            raise BackendUnavailable("Who has to check the credential does not answer.", retry_after=1.0) from None
+            raise nobody_answers() from None
         self.known.add(authorization, verified)
         return verified.principal
 
@@ -119,4 +131,4 @@ class Gate:
                 unavailable = Unavailable(f"{method.name}: no answer in time")
         if unavailable is not None:
             raise unavailable
-        raise Refused("; ".join(reasons) or f"nothing takes one of its form (scheme {credential.scheme!r:.40})")
+        raise Refused("; ".join(reasons) or "nothing takes one of its form")

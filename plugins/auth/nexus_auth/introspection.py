@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from nexus_auth.api_keys import PREFIX
-from nexus_auth.jwt_tokens import Rules, check_claims, seconds_left
+from nexus_auth.jwt_tokens import Rules, check_claims, expiry
 from nexus_auth.known import Verified
 from nexus_auth.principals import principal_of_claims
 from nexus_auth.refusal import Refused
+from nexus_auth.settings import ANY
 
 if TYPE_CHECKING:
     from nexus_auth.credentials import Credential
@@ -29,15 +30,17 @@ class Introspection:
         client_id: What this platform is called there.
         client_secret: What proves it.
         rules: What the answer must be like. ``iss`` and ``aud`` are looked at where they are there.
+        seconds: For how long an answer holds.
     """
 
     name = "oauth2"
 
-    def __init__(self, web: Web, url: str, client_id: str, client_secret: str, rules: Rules) -> None:
+    def __init__(self, web: Web, url: str, client_id: str, client_secret: str, rules: Rules, seconds: float) -> None:
         self._web = web
         self._url = url
         self._client = (client_id, client_secret)
         self._rules = rules
+        self._seconds = seconds
         self._asking: dict[bytes, asyncio.Task[Any]] = {}
 
     def takes(self, credential: Credential) -> bool:
@@ -49,7 +52,7 @@ class Introspection:
         key = sha256(credential.token.encode()).digest()
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.create_task(self._answer(credential.token))
+            task = self._asking[key] = asyncio.create_task(self._answer(credential.token), name="nexus-auth-token")
             task.add_done_callback(lambda done: self._answered(key, done))
         return self._verified(await asyncio.shield(task))
 
@@ -67,15 +70,15 @@ class Introspection:
     def _verified(self, claims: Any) -> Verified:
         if not isinstance(claims, dict) or claims.get("active") is not True:
             raise Refused("the issuer says that it is not active")
-        now = time.time()
-        check_claims(claims, self._rules_for(claims), self._rules.issuer if "iss" in claims else None, now)
-        return Verified(principal_of_claims(claims, self._rules.names), seconds_left(claims, self._rules, now))
+        check_claims(claims, self._rules_for(claims))
+        principal = principal_of_claims(claims, self._rules.names)
+        return Verified(principal, self._seconds, expiry(claims, self._rules.leeway))
 
     def _rules_for(self, claims: dict[str, Any]) -> Rules:
         """Members of the answer are optional (RFC 7662, section 2.2): the issuer has looked at the token itself."""
-        rules = self._rules
-        audience = rules.audience if rules.audience and "aud" in claims else ("*",)
-        return Rules(rules.algorithms, None, audience, rules.leeway, (), rules.names, rules.seconds)
+        issuers = self._rules.issuers if "iss" in claims else ()
+        audience = self._rules.audience if self._rules.audience and "aud" in claims else (ANY,)
+        return replace(self._rules, required=(), issuers=issuers, audience=audience)
 
     async def open(self) -> None:
         """See `Method.open`."""

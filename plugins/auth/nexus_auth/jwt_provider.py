@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from nexus_auth import build
+from pydantic import ValidationError
+
+from nexus_auth.build import verifier_of_fixed_keys
 from nexus_auth.credentials import read
-from nexus_auth.jwt_tokens import FixedKeys, JwtVerifier
 from nexus_auth.principals import user_of
 from nexus_auth.provider import AuthProvider
-from nexus_auth.refusal import Refused
+from nexus_auth.refusal import NOT_ACCEPTED, Refused, Unavailable, nobody_answers
 from nexus_auth.settings import AuthSettings
-from nexus_core.errors import AuthenticationError
+from nexus_core.errors import AuthenticationError, ConfigurationError
 
 if TYPE_CHECKING:
-    from nexus_auth.known import Verified
+    from collections.abc import Coroutine
+
+    from nexus_auth.jwt_tokens import JwtVerifier
 
 _OPTIONS = frozenset(name.removeprefix("jwt_") for name in AuthSettings.model_fields if name.startswith("jwt_"))
 
@@ -28,42 +31,63 @@ class JWTAuthProvider(AuthProvider):
             ``issuer``, ``audience``, ... Without a key, tokens are checked as the platform's own options say.
 
     Raises:
-        ConfigurationError: A key can't be used.
+        ConfigurationError: An option does not fit.
     """
 
     def __init__(self, **options: Any) -> None:
         if unknown := sorted(options.keys() - _OPTIONS):
             raise TypeError(f"JWTAuthProvider has no argument {unknown[0]!r}")
-        settings = AuthSettings(enable_auth=bool(options), **{f"jwt_{name}": options[name] for name in options})
-        has_key = settings.jwt_secret is not None or settings.jwt_public_key is not None
-        if options and not has_key:
+        if options and not options.keys() & {"secret", "public_key"}:
             raise TypeError("JWTAuthProvider needs secret or public_key, or no argument at all")
-        self.verifier: JwtVerifier | None = build.verifier_of_fixed_keys(settings) if has_key else None
+        self.uses_options = not options
+        self.verifier: JwtVerifier | None = verifier_of_fixed_keys(_read(options)) if options else None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.uses_options = not has_key
-
-    @property
-    def leaves_tokens_to_options(self) -> bool:
-        """Whether it adds nothing to how the platform's own options check tokens."""
-        return self.uses_options and type(self).authenticate is JWTAuthProvider.authenticate
 
     def bind(self, verifier: JwtVerifier) -> None:
         """Use the platform's own options. Called on its event loop when it starts."""
         self.verifier, self._loop = verifier, asyncio.get_running_loop()
 
     def authenticate(self, credentials: dict[str, Any]) -> Any:
-        """Return the user that a token tells of, with all its claims. See `AuthProvider.authenticate`."""
-        try:
-            token = read(credentials["authorization"]).token
-            principal = self._verified(token).principal
-        except Refused:
-            raise AuthenticationError("The credential is not accepted.") from None
-        return user_of(principal, own=False)
+        """Return the user that a token tells of, with all its claims. See `AuthProvider.authenticate`.
 
-    def _verified(self, token: str) -> Verified:
+        On an event loop, in an async method that overrides this one, it returns something to be awaited.
+        """
+        work = self._user(credentials)
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            if self._loop is None:
+                return _driven(work)
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        if self._loop in (None, here):
+            return work
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def _user(self, credentials: dict[str, Any]) -> dict[str, Any]:
         if self.verifier is None:
             raise RuntimeError("JWTAuthProvider has no key, and the platform that would know one is not started")
-        if isinstance(self.verifier.keys, FixedKeys):
-            return self.verifier.verify_with(token, self.verifier.keys.ring)
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self.verifier.verify(token), self._loop).result()
+        try:
+            verified = await self.verifier.verify(read(credentials["authorization"]).token)
+        except Refused:
+            raise AuthenticationError(NOT_ACCEPTED) from None
+        except Unavailable:
+            raise nobody_answers() from None
+        return user_of(verified.principal, own=False)
+
+
+def _driven(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a coroutine returns that has nothing to wait for: its keys are at hand."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits for something")
+
+
+def _read(options: dict[str, Any]) -> AuthSettings:
+    try:
+        return AuthSettings(enable_auth=True, **{f"jwt_{name}": options[name] for name in options})
+    except ValidationError as exc:
+        (first, *_) = exc.errors(include_input=False, include_url=False)
+        where = str(first["loc"][0]).removeprefix("jwt_") if first["loc"] else "options"
+        raise ConfigurationError(f"JWTAuthProvider: {where}: {first['msg']}") from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from joserfc import jws, jwt
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 """Values of ``typ`` for tokens that give access (RFC 7519, RFC 9068). Others, logout tokens perhaps, give none."""
 
+_FAR = 2.0**53
+"""A date that never comes. Numbers in claims may be larger than any float."""
+
 BRINGS_A_KEY = ("jwk", "jku", "x5u")
 """Header members with which a token names the key that shall check it: never used, and a sign of forgery."""
 
@@ -36,6 +39,9 @@ class KeySource(Protocol):
 
     async def newer(self, than: Keyring) -> Keyring | None:
         """Return keys that have come since, after asking for them if that is due; None when there are none."""
+
+    def seconds(self) -> float:
+        """Return for how long a token that the keys have signed need not be looked at again."""
 
     async def open(self) -> None:
         """Get ready, on the event loop of the platform."""
@@ -58,6 +64,10 @@ class FixedKeys:
         """See `KeySource.newer`."""
         return None
 
+    def seconds(self) -> float:
+        """See `KeySource.seconds`: they never change."""
+        return inf
+
     async def open(self) -> None:
         """See `KeySource.open`."""
 
@@ -71,21 +81,19 @@ class Rules:
 
     Attributes:
         algorithms: What may have signed it.
-        issuer: What ``iss`` must be; None for what the keys' issuer calls itself, if that is known.
+        issuers: What ``iss`` must be, one of these; empty for what the keys' issuer calls itself, if that is known.
         audience: One of what ``aud`` must have; empty where it must have none; `ANY` for whatever.
         leeway: Seconds by which clocks may differ.
         required: Claims that must be there.
         names: Where the claims are that tell of the principal.
-        seconds: For how long it may be taken for granted that a token is good.
     """
 
     algorithms: frozenset[str]
-    issuer: str | None = None
+    issuers: tuple[str, ...] = ()
     audience: tuple[str, ...] = ()
     leeway: float = 30.0
     required: tuple[str, ...] = ("exp",)
     names: ClaimNames = field(default_factory=ClaimNames)
-    seconds: float = 60.0
 
 
 class JwtVerifier:
@@ -115,10 +123,6 @@ class JwtVerifier:
             ring = await self.keys.newer(ring) or ring
             claims = self._signed(token, header, ring)
         return self._verified(claims, ring)
-
-    def verify_with(self, token: str, ring: Keyring) -> Verified:
-        """Do the same with the keys at hand."""
-        return self._verified(self._signed(token, self._header(token), ring), ring)
 
     def _header(self, token: str) -> dict[str, Any]:
         """Return a token's header, after looking at its form. Nothing of it is believed yet."""
@@ -150,45 +154,42 @@ class JwtVerifier:
     def _verified(self, claims: dict[str, Any] | None, ring: Keyring) -> Verified:
         if claims is None:
             raise Refused("no key that is known has signed it")
-        now = time.time()
-        check_claims(claims, self.rules, self.rules.issuer or ring.issuer, now)
-        return Verified(principal_of_claims(claims, self.rules.names), seconds_left(claims, self.rules, now))
+        issuers = self.rules.issuers or (() if ring.issuer is None else (ring.issuer,))
+        check_claims(claims, replace(self.rules, issuers=issuers))
+        principal = principal_of_claims(claims, self.rules.names)
+        return Verified(principal, self.keys.seconds(), expiry(claims, self.rules.leeway))
 
 
-def check_claims(claims: dict[str, Any], rules: Rules, issuer: str | None, now: float) -> None:
+def check_claims(claims: dict[str, Any], rules: Rules) -> None:
     """Look whether claims hold now and here.
 
     Args:
         claims: What a token or its issuer says.
         rules: What it must be like.
-        issuer: What ``iss`` must be; None for anything.
-        now: Seconds since the epoch.
 
     Raises:
         Refused: They do not.
     """
     options: dict[str, Any] = {name: {"essential": True} for name in rules.required}
-    if issuer is not None:
-        options["iss"] = {"essential": True, "value": issuer}
+    if rules.issuers and claims.get("iss") not in rules.issuers:
+        raise Refused("it is of another issuer")
     if ANY not in rules.audience:
         if rules.audience:
             options["aud"] = {"essential": True, "values": list(rules.audience)}
         elif "aud" in claims:
             raise Refused("it is made out for somebody, and jwt_audience does not say that this is us")
     try:
-        jwt.JWTClaimsRegistry(now=int(now), leeway=rules.leeway, **options).validate(claims)  # type: ignore[arg-type]
+        jwt.JWTClaimsRegistry(leeway=rules.leeway, **options).validate(claims)  # type: ignore[arg-type]
     except JoseError as exc:
         raise Refused(f"{exc.error} {exc.description}") from None
     except Exception as exc:
         raise Refused(f"its claims can't be checked: {type(exc).__name__}") from None
 
 
-def seconds_left(claims: dict[str, Any], rules: Rules, now: float) -> float:
-    """Return for how long claims that hold now may be taken for granted."""
-    expiry = claims.get("exp")
-    if expiry is None or expiry > now + rules.seconds:  # it may be larger than any float
-        return rules.seconds
-    return float(max(0.0, min(rules.seconds, expiry + rules.leeway - now)))
+def expiry(claims: dict[str, Any], leeway: float) -> float:
+    """Return when claims that hold now end, in seconds since the epoch."""
+    found = claims.get("exp")
+    return inf if found is None or found > _FAR else float(found + leeway)
 
 
 class JwtMethod:

@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,24 +33,23 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser()
 
-    def signature(self) -> tuple[int, ...] | None:
-        """Return what changes whenever the file does; None where there is none."""
+    def signature(self) -> tuple[int, ...]:
+        """Return what changes whenever the file does; nothing where it can't be seen."""
         try:
             found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        except OSError:
+            return ()
+        return found.st_ino, found.st_ctime_ns, found.st_size
 
     def read(self) -> list[ApiKey]:
         """Return the keys.
 
         Raises:
-            ConfigurationError: The file can't be read, is not ours, or others can write to it.
+            ConfigurationError: The file can't be read, holds something else, or others can write to it.
         """
         try:
             with self.path.open(encoding="utf-8") as file:
-                if os.fstat(file.fileno()).st_mode & stat.S_IWOTH:
-                    raise ConfigurationError(f"api_key_file: everybody may write to {self.path}: chmod 600 it.")
+                self._refuse_strangers(os.fstat(file.fileno()))
                 text = file.read()
         except FileNotFoundError:
             return []
@@ -64,6 +63,15 @@ class KeyFile:
             return [ApiKey.of(each) for each in content["keys"]]
         except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise ConfigurationError(f"api_key_file: {self.path} holds no API keys: {exc}.") from None
+
+    def _refuse_strangers(self, found: os.stat_result) -> None:
+        """Whoever can write to the file can let in anybody."""
+        if found.st_mode & stat.S_IWOTH:
+            raise ConfigurationError(f"api_key_file: everybody may write to {self.path}: chmod 600 it.")
+        if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
+            raise ConfigurationError(
+                f"api_key_file: {self.path} belongs to another user (uid {found.st_uid}): chown it."
+            )
 
     def add(self, key: ApiKey) -> None:
         """Put a key there."""
@@ -104,10 +112,16 @@ class KeyFile:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in one step and for good, even when the machine fails right after."""
+    """Replace a file in one step and for good, even when the machine fails right after.
+
+    A new one can be read by its owner only; an older one's owner and mode are kept.
+    """
+    path = path.resolve()  # where it is a link, the link stays
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if path.exists():
+                _take_after(handle, path.stat())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -120,3 +134,10 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _take_after(handle: int, older: os.stat_result) -> None:
+    """Give a new file the owner and the mode of the one that it replaces."""
+    with suppress(PermissionError):  # only root can: whoever else writes here owns the file, or may replace it
+        os.fchown(handle, older.st_uid, older.st_gid)
+    os.fchmod(handle, stat.S_IMODE(older.st_mode))

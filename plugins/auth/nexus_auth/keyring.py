@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,34 +35,37 @@ class Member:
 
     Attributes:
         key: The key.
+        thumbprint: Tells it from every other (RFC 7638).
         kid: Its name, where it has one.
         algorithms: The algorithms that it can sign with.
     """
 
-    key: Key
+    key: Key = field(compare=False)
+    thumbprint: str = field(init=False)
     kid: str | None
     algorithms: frozenset[str]
 
+    def __post_init__(self) -> None:
+        """Make it comparable: keys themselves are not."""
+        object.__setattr__(self, "thumbprint", self.key.thumbprint())
 
+
+@dataclass(frozen=True, slots=True)
 class Keyring:
     """Keys of one issuer.
 
-    Args:
+    Attributes:
         members: The keys.
         issuer: What the issuer calls itself in its tokens, where that is known.
     """
 
-    def __init__(self, members: Sequence[Member], issuer: str | None = None) -> None:
-        self._members = members
-        self.issuer = issuer
-
-    def __len__(self) -> int:
-        return len(self._members)
+    members: Sequence[Member]
+    issuer: str | None = None
 
     @property
     def algorithms(self) -> frozenset[str]:
         """Every algorithm that one of the keys can sign with."""
-        return frozenset[str]().union(*(member.algorithms for member in self._members))
+        return frozenset[str]().union(*(member.algorithms for member in self.members))
 
     def fitting(self, algorithm: str, kid: str | None) -> list[Key]:
         """Return the keys that may have signed a token.
@@ -73,7 +76,7 @@ class Keyring:
         """
         found = [
             member.key
-            for member in self._members
+            for member in self.members
             if algorithm in member.algorithms and (kid is None or member.kid is None or member.kid == kid)
         ]
         return found[:MAX_TRIES]

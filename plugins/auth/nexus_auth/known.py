@@ -1,9 +1,10 @@
-"""`KnownCredentials`: remembers for a while who sent which credential, so that it need not be checked for each call."""
+"""`KnownCredentials`: remembers who sent which credential, so that it need not be checked for each call."""
 
 from __future__ import annotations
 
 import time
 from hashlib import sha256
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexus_auth.credentials import MAX_BYTES
@@ -20,10 +21,12 @@ class Verified(NamedTuple):
     Attributes:
         principal: Who.
         seconds: For how long that may be taken for granted. 0 for this once.
+        expires_at: When the credential itself ends, in seconds since the epoch.
     """
 
     principal: Principal
-    seconds: float
+    seconds: float = inf
+    expires_at: float = inf
 
 
 class KnownCredentials:
@@ -34,12 +37,19 @@ class KnownCredentials:
     Args:
         limit: How many. The oldest make room.
         clock: Returns the time in seconds, which never goes back.
+        now: Returns the seconds since the epoch.
     """
 
-    def __init__(self, limit: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limit: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._limit = limit
         self._clock = clock
-        self._entries: dict[bytes, tuple[Principal, float]] = {}
+        self._now = now
+        self._entries: dict[bytes, tuple[Principal, float, float]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -49,15 +59,17 @@ class KnownCredentials:
         if len(authorization) > MAX_BYTES:
             return None
         entry = self._entries.get(_key(authorization))
-        return entry[0] if entry is not None and self._clock() < entry[1] else None
+        # Two clocks: an expiry is a date, which a machine that has slept or set its clock must not miss.
+        return entry[0] if entry is not None and self._clock() < entry[1] and self._now() < entry[2] else None
 
     def add(self, authorization: str, verified: Verified) -> None:
         """Remember who sent this, for as long as may be."""
-        if verified.seconds <= 0:
+        principal, seconds, expires_at = verified
+        if seconds <= 0:
             return
         key = _key(authorization)
         self._entries.pop(key, None)  # its place is at the end
-        self._entries[key] = (verified.principal, self._clock() + verified.seconds)
+        self._entries[key] = (principal, self._clock() + seconds, expires_at)
         while len(self._entries) > self._limit:
             del self._entries[next(iter(self._entries))]
 

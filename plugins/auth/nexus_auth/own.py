@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from nexus_auth.known import Verified
 from nexus_auth.principals import principal_of_user
-from nexus_auth.refusal import Refused
-from nexus_core.errors import NexusError
+from nexus_auth.refusal import Refused, Unavailable
+from nexus_core.errors import ConfigurationError, NexusError
 from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ class GuardedCalls:
 
         Raises:
             Refused: It raised, or did not come back in time.
+            Unavailable: Too many calls have not come back.
             NexusError: It raised that.
         """
         if self._running >= MAX_CALLS:
             log.error("%s: %d calls have not come back; more are refused", _name(function), self._running)
-            raise Refused("too many calls have not come back")
+            raise Unavailable("too many calls have not come back")
         task = asyncio.create_task(self._call(function, args))
         self._begun(task)
         try:
@@ -101,14 +103,20 @@ class OwnProvider:
     Args:
         provider: The provider.
         calls: How it is called.
-        uses: Keys that it checks tokens with, if it leaves that to the platform.
+        keys: Keys that it checks tokens with, if it leaves that to the platform.
+
+    Raises:
+        ConfigurationError: Its ``cache_seconds`` are no number of seconds.
     """
 
-    def __init__(self, provider: Any, calls: GuardedCalls, uses: KeySource | None = None) -> None:
+    def __init__(self, provider: Any, calls: GuardedCalls, keys: KeySource | None = None) -> None:
         self.name = type(provider).__name__
-        self._uses = uses
         self._provider = provider
         self._calls = calls
+        self._keys = keys
+        self._seconds = getattr(provider, "cache_seconds", 0.0)
+        if type(self._seconds) not in (int, float) or not self._seconds >= 0:  # nor is NaN
+            raise ConfigurationError(f"auth_provider: {self.name}.cache_seconds must be a number of seconds.")
 
     def takes(self, credential: Credential) -> bool:
         """See `Method.takes`: whatever it is, the provider may know it."""
@@ -122,14 +130,15 @@ class OwnProvider:
         except Refused as exc:
             log.error("%s.authenticate: %s; the caller is refused", self.name, exc)
             raise
-        return Verified(principal, getattr(self._provider, "cache_seconds", 0.0))
+        exp = user.get("exp")
+        return Verified(principal, self._seconds, exp if type(exp) in (int, float) else inf)
 
     async def open(self) -> None:
         """See `Method.open`."""
-        if self._uses is not None:
-            await self._uses.open()
+        if self._keys is not None:
+            await self._keys.open()
 
     async def close(self) -> None:
         """See `Method.close`."""
-        if self._uses is not None:
-            await self._uses.close()
+        if self._keys is not None:
+            await self._keys.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_auth.algorithms import ASYMMETRIC, SYMMETRIC, refuse_short_secret
-from nexus_auth.provider import authenticates, uses_options
+from nexus_auth.provider import authenticates_alone
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest
 
@@ -25,13 +25,18 @@ def strategies(settings: AuthSettings) -> Sequence[str]:
     if settings.auth_strategy is not None:
         return [settings.auth_strategy]
     found = ["api_key"] if settings.api_key_file is not None else []
-    if _is_alone(settings):
+    if authenticates_alone(settings.auth_provider):
         return found
     if _given(settings, KEYS):
         return [*found, "jwt"]
     if settings.oauth2_introspection_url is not None or settings.auth_service_url is not None:
         return [*found, "oauth2"]
     return found
+
+
+def has_fixed_key(settings: AuthSettings) -> bool:
+    """Whether the options themselves hold the key that tokens of the strategy ``jwt`` are signed with."""
+    return settings.jwt_secret is not None or settings.jwt_public_key is not None
 
 
 def refuse_contradictions(settings: AuthSettings) -> None:
@@ -56,12 +61,12 @@ def _refuse_unused(settings: AuthSettings, keys: Sequence[str]) -> None:
     """What protects nothing although it looks as if it did must not be set."""
     own = settings.auth_provider
     introspection = _given(settings, ["oauth2_introspection_url"])
-    if _is_alone(settings) and (unused := [*keys, *introspection]):
+    if authenticates_alone(settings.auth_provider) and (unused := [*keys, *introspection]):
         raise ConfigurationError(
             f"{unused[0]}: auth_provider ({type(own).__name__}) authenticates callers by itself, and would not use it."
         )
     chosen = strategies(settings)
-    if _is_alone(settings) or not chosen:
+    if authenticates_alone(settings.auth_provider) or not chosen:
         return
     for option in keys:
         if "jwt" not in chosen and not ("oauth2" in chosen and option == "jwt_jwks_url"):
@@ -92,7 +97,7 @@ def refuse_gaps(settings: AuthSettings) -> None:
     chosen = strategies(settings)
     if "api_key" in chosen and settings.api_key_file is None:
         raise ConfigurationError("api_key_file: the strategy api_key needs a file to keep API keys in.")
-    if _is_alone(settings):
+    if authenticates_alone(settings.auth_provider):
         return
     if not chosen:
         raise ConfigurationError(
@@ -125,11 +130,6 @@ def _takes_tokens_of_an_issuer(settings: AuthSettings, chosen: Sequence[str], ke
     """Whether tokens are checked with the keys of an issuer that may serve others too."""
     by_keys = "oauth2" in chosen and settings.oauth2_introspection_url is None
     return by_keys or ("jwt" in chosen and (not keys or "jwt_jwks_url" in keys))
-
-
-def _is_alone(settings: AuthSettings) -> bool:
-    """Whether the application's own provider knows by itself who callers are."""
-    return authenticates(settings.auth_provider) and not uses_options(settings.auth_provider)
 
 
 def _given(settings: AuthSettings, names: Sequence[str]) -> list[str]:

@@ -45,7 +45,7 @@ def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
 def nexus_register_authorizers(nexus: Nexus) -> list[Authorizer]:
     """Give who decides what they may do."""
     gate = _gate(nexus)
-    return [gate.authorizer] if gate is not None else []
+    return [gate.authorizer] if gate is not None and gate.authorizer is not None else []
 
 
 def _gate(nexus: Nexus) -> Gate | None:

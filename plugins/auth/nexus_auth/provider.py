@@ -29,7 +29,8 @@ class AuthProvider:
 
         Returns:
             A dictionary with ``user_id`` (text or a number) and, where there are such, ``permissions`` and
-            ``scopes`` (lists of texts) and ``tenant_id``. What else it has comes along to `authorize`.
+            ``scopes`` (lists of texts) and ``tenant_id``. What else it has comes along to `authorize`. With ``exp``,
+            in seconds since the epoch, it is not remembered for longer than that.
 
         Raises:
             AuthenticationError: They belong to nobody. The caller sees its message.
@@ -50,12 +51,12 @@ class AuthProvider:
 
 def authenticates(provider: Any) -> bool:
     """Whether an ``auth_provider`` says who callers are."""
-    return _overrides(provider, "authenticate") and not getattr(provider, "leaves_tokens_to_options", False)
+    return _overrides(provider, "authenticate")
 
 
-def uses_options(provider: Any) -> bool:
-    """Whether an ``auth_provider`` checks tokens as the platform's options say."""
-    return getattr(provider, "uses_options", False) is True
+def authenticates_alone(provider: Any) -> bool:
+    """Whether an ``auth_provider`` knows by itself who callers are, and not by the platform's options."""
+    return authenticates(provider) and getattr(provider, "uses_options", False) is not True
 
 
 def authorizes(provider: Any) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from nexus_core.errors import BackendUnavailable
+
+NOT_ACCEPTED = "The credential is not accepted."
+
 
 class Refused(Exception):
     """A credential is not accepted. Its text never holds the credential."""
@@ -18,3 +22,8 @@ class Unavailable(Exception):
     def __init__(self, why: str, *, answered: bool = False) -> None:
         super().__init__(why)
         self.answered = answered
+
+
+def nobody_answers() -> BackendUnavailable:
+    """Return what callers are told when something is `Unavailable`."""
+    return BackendUnavailable("Who has to check the credential does not answer.", retry_after=1.0)

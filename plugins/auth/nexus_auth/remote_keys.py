@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_auth.keyring import Keyring, members_of
 from nexus_auth.refusal import Unavailable
+from nexus_auth.web import PAUSE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_auth.issuer import Issuer
+    from nexus_auth.keyring import Member
     from nexus_auth.web import Web
 
 log = logging.getLogger(__name__)
@@ -30,24 +32,27 @@ class RemoteKeys:
         web: Who asks.
         jwks_url: Where the keys are; None for where the issuer says.
         issuer: The issuer, if it shall be asked where the keys are and what it is called.
+        changed: Called when there are other keys than before: what was accepted with those must be checked again.
         ttl: Seconds after which the keys are asked for again.
         cooldown: Seconds between two asks for a key that is not there.
         clock: Returns the time in seconds, which never goes back.
     """
 
     def __init__(
-        self, web: Web, jwks_url: str | None, issuer: Issuer | None, *, ttl: float = 300.0, cooldown: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
+        self, web: Web, jwks_url: str | None, issuer: Issuer | None, changed: Callable[[], object], *,
+        ttl: float = 300.0, cooldown: float = 30.0, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._web = web
         self._jwks_url = jwks_url
         self._issuer = issuer
+        self._changed = changed
         self._ttl = ttl
         self._cooldown = cooldown
         self._clock = clock
         self._ring: Keyring | None = None
-        self._asked_at = 0.0
+        self._due_at = 0.0
         self._missed_at: float | None = None
+        self._failed_at: float | None = None
         self._asking: asyncio.Task[Keyring] | None = None
 
     async def open(self) -> None:
@@ -63,17 +68,19 @@ class RemoteKeys:
 
     async def current(self) -> Keyring:
         """See `KeySource.current`."""
-        ring = self._ring
-        if ring is None:
+        now = self._clock()
+        if self._ring is None:
+            if self._asking is None and self._failed_at is not None and now - self._failed_at < PAUSE_SECONDS:
+                raise Unavailable("the keys could not be had a moment ago")
             return await asyncio.shield(self._ask())
-        if self._clock() - self._asked_at > self._ttl:
-            self._asked_at = self._clock()  # whatever comes of it, the next ask is due one ttl later
+        if now >= self._due_at:
+            self._due_at = now + self._ttl  # whatever comes of it, the next ask is due one ttl later
             self._ask()
-        return ring
+        return self._ring
 
     async def newer(self, than: Keyring) -> Keyring | None:
         """See `KeySource.newer`."""
-        if self._ring is not None and self._ring is not than:
+        if self._ring is not than:
             return self._ring
         if self._asking is None:
             now = self._clock()
@@ -85,6 +92,10 @@ class RemoteKeys:
         except Unavailable:
             return None
 
+    def seconds(self) -> float:
+        """See `KeySource.seconds`: until they are asked for again."""
+        return self._due_at - self._clock()
+
     def _ask(self) -> asyncio.Task[Keyring]:
         """Return the task that asks; there is one at a time."""
         if self._asking is None:
@@ -95,8 +106,8 @@ class RemoteKeys:
     def _asked(self, task: asyncio.Task[Keyring]) -> None:
         if self._asking is task:
             self._asking = None
-        if not task.cancelled():
-            task.exception()  # those who wait have it; the log has it too
+        if not task.cancelled() and task.exception() is not None:  # those who wait have it; the log has it too
+            self._failed_at = self._clock()
 
     async def _fetched(self) -> Keyring:
         url, name = self._jwks_url, None
@@ -105,14 +116,19 @@ class RemoteKeys:
             name = metadata["issuer"]
             url = url or self._issuer.address(metadata, "jwks_uri")
         assert url is not None
-        members = members_of(_keys(await self._web.get(url)))
-        if not members:
-            log.warning("%s has no key that can be used", url)
-            raise Unavailable(f"{url} has no key that can be used")
-        self._asked_at = self._clock()
-        self._ring = Keyring(members, name)
+        before, self._ring = self._ring, Keyring(_members(await self._web.get(url), url), name)
+        self._due_at = self._clock() + self._ttl
+        if before is not None and before != self._ring:
+            self._changed()
         return self._ring
 
 
-def _keys(found: Any) -> Any:
-    return found.get("keys") if isinstance(found, dict) else None
+def _members(found: Any, url: str) -> list[Member]:
+    """Return the keys of an answer. None at all is an answer too: whoever signed before may do so no longer."""
+    keys = found.get("keys") if isinstance(found, dict) else None
+    if not isinstance(keys, list):
+        raise Unavailable(f"{url} gives no key set")
+    members = members_of(keys)
+    if not members:
+        log.warning("%s has no key that can be used: nobody is let in", url)
+    return members

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path  # noqa: TC003  (pydantic reads the annotation)
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,9 @@ Strategy = Literal["jwt", "oauth2", "api_key"]
 
 ANY = "*"
 """As ``jwt_audience``: tokens made out for whatever service."""
+
+_URL = re.compile(r"[!#-;=?-Z_a-z~\[\]%]+")
+"""Characters of a URL: nothing that would end a header or a text in quotes."""
 
 _URLS = ("auth_service_url", "auth_resource_url", "jwt_jwks_url", "oauth2_introspection_url")
 
@@ -37,7 +41,7 @@ class AuthSettings(PluginSettings):
     )
     auth_timeout: Seconds = Field(5.0, description="Seconds that the issuer, or your own provider, gets for an answer.")
     auth_cache_ttl: float = Field(
-        60.0, ge=0, le=86_400, description="Seconds for which a token that was checked is not checked again."
+        60.0, ge=0, le=86_400, description="Seconds for which the issuer's answer about a token (introspection) holds."
     )
     auth_allow_http: bool = Field(False, description="Use an issuer on another machine without TLS.")
     jwt_secret: SecretStr | None = Field(None, description="The secret that tokens are signed with (HS256).")
@@ -104,10 +108,10 @@ class AuthSettings(PluginSettings):
 def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.isprintable()
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         fits = False
-    if not fits or " " in value:
+    if not fits or not _URL.fullmatch(value):
         raise ValueError("must be a URL such as https://auth.example.com")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("must be a URL without user, password and fragment")

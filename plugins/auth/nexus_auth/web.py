@@ -29,8 +29,8 @@ MAX_CONNECTIONS = 20
 PAUSE_SECONDS = 1.0
 """After an address could not be reached: how long nobody tries again, and everybody is told at once."""
 
-
-_NEVER = Unavailable("")
+COMPLAINT_SECONDS = 60.0
+"""How often at most the log tells that an address is of no use."""
 
 
 class Web:
@@ -47,7 +47,8 @@ class Web:
         self._seconds = seconds
         self._clock = clock
         self._client: httpx2.AsyncClient | None = None
-        self._down: dict[str, tuple[float, Unavailable]] = {}
+        self._down_until: dict[str, float] = {}
+        self._quiet_until: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close every connection."""
@@ -68,23 +69,20 @@ class Web:
         return await self._ask("POST", url, form, auth)
 
     async def _ask(self, method: str, url: str, form: Mapping[str, str] | None, auth: Any) -> Any:
-        until, known = self._down.get(url, (0.0, _NEVER))
-        if self._clock() < until:
-            raise known
+        if self._clock() < self._down_until.get(url, 0.0):
+            raise Unavailable(f"{_shown(url)}: it could not be reached a moment ago")
         try:
             async with asyncio.timeout(self._seconds):
                 body = await self._body(method, url, form, auth)
-            answer = json.loads(body)
+            return json.loads(body)
         except Unavailable as exc:
             raise self._failed(url, str(exc), answered=True) from None
-        except TimeoutError:
-            raise self._failed(url, f"no answer within {self._seconds:g} s") from None
         except (ValueError, RecursionError):
             raise self._failed(url, "the answer is not JSON", answered=True) from None
+        except TimeoutError:
+            raise self._failed(url, f"no answer within {self._seconds:g} s") from None
         except Exception as exc:
             raise self._failed(url, f"{type(exc).__name__}: {exc}") from None
-        self._down.pop(url, None)
-        return answer
 
     async def _body(self, method: str, url: str, form: Mapping[str, str] | None, auth: Any) -> bytes:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -109,18 +107,27 @@ class Web:
             self._client = httpx2.AsyncClient(
                 timeout=self._seconds,
                 follow_redirects=False,
-                trust_env=True,
                 limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=5),
             )
         return self._client
 
     def _failed(self, url: str, why: str, *, answered: bool = False) -> Unavailable:
-        """Return the error, and keep it for a moment: while an address fails, it is told once in the log."""
-        error = Unavailable(f"{url.partition('?')[0]}: {printable(why, 300)}", answered=answered)
-        if str(self._down.get(url, (0.0, _NEVER))[1]) != str(error):
+        """Return the error.
+
+        An address that does not answer gets a pause. One that does may have had its reasons with this very question:
+        somebody's made-up token must not keep others from being asked about.
+        """
+        error, now = Unavailable(f"{_shown(url)}: {printable(why, 300)}", answered=answered), self._clock()
+        if not answered:
+            self._down_until[url] = now + PAUSE_SECONDS
+        if now >= self._quiet_until.get(url, 0.0):
+            self._quiet_until[url] = now + COMPLAINT_SECONDS
             log.warning("The issuer of tokens can't be asked. %s", error)
-        self._down[url] = (self._clock() + PAUSE_SECONDS, error)
         return error
+
+
+def _shown(url: str) -> str:
+    return url.partition("?")[0]
 
 
 def check_transport(option: str, url: str, *, allow_http: bool) -> str:

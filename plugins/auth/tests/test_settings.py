@@ -24,13 +24,16 @@ class OwnRules(AuthProvider):
 
 
 WRONG = {
-    "a short secret": ({"jwt_secret": "short"}, r"jwt_secret: 5 bytes are too short for HS256, which needs 32.*token_hex"),
+    "a short secret": (
+        {"jwt_secret": "short"}, r"jwt_secret: 5 bytes are too short for HS256, which needs 32.*token_hex",
+    ),
     "too short for a stronger algorithm": (
         {"jwt_secret": SECRET, "jwt_algorithms": "HS512"}, "jwt_secret: .* too short for HS512, which needs 64",
     ),
     "two keys": ({"jwt_secret": SECRET, "jwt_jwks_url": URL}, "jwt_jwks_url: jwt_secret is set too"),
     "a strategy that is not among several": (
-        {"auth_strategy": "api_key", "auth_providers": "jwt,oauth2"}, "auth_strategy: .api_key. is not one of auth_prov",
+        {"auth_strategy": "api_key", "auth_providers": "jwt,oauth2"},
+        "auth_strategy: .api_key. is not one of auth_prov",
     ),
     "no such strategy": ({"auth_strategy": "basic"}, "argument auth_strategy: .*'jwt', 'oauth2' or 'api_key'"),
     "no such provider": ({"auth_providers": "jwt,basic"}, "argument auth_providers"),
@@ -43,14 +46,16 @@ WRONG = {
         {"auth_service_url": URL, "jwt_algorithms": ["HS256"]}, "jwt_algorithms: HS256 needs a jwt_secret",
     ),
     "a key that another strategy ignores": (
-        {"auth_strategy": "api_key", "api_key_file": "x", "jwt_secret": SECRET}, "jwt_secret: it belongs to the strategy jwt",
+        {"auth_strategy": "api_key", "api_key_file": "x", "jwt_secret": SECRET},
+        "jwt_secret: it belongs to the strategy jwt",
     ),
     "introspection that another strategy ignores": (
         {"auth_providers": "jwt", "jwt_secret": SECRET, "oauth2_introspection_url": URL},
         "oauth2_introspection_url: it belongs to the strategy oauth2, and auth_providers is jwt",
     ),
     "a key that a provider ignores": (
-        {"auth_provider": Own(), "auth_strategy": "jwt", "jwt_secret": SECRET}, r"jwt_secret: auth_provider \(Own\) auth",
+        {"auth_provider": Own(), "auth_strategy": "jwt", "jwt_secret": SECRET},
+        r"jwt_secret: auth_provider \(Own\) auth",
     ),
     "a class as provider": ({"auth_provider": Own}, r"argument auth_provider: must be an object, not the class: Own\("),
     "no provider": ({"auth_provider": 7}, "argument auth_provider: must be an AuthProvider, not a int"),
@@ -74,7 +79,9 @@ def test_what_is_wrong_is_said_when_the_platform_is_made(alone, case):
 MISSING = {
     "everything": ({}, "enable_auth: nothing says how .* auth_strategy .* auth_provider"),
     "only who decides": ({"auth_provider": OwnRules()}, "enable_auth: nothing says how"),
-    "a key": ({"auth_strategy": "jwt"}, "auth_strategy: jwt needs one of jwt_secret, jwt_public_key, jwt_jwks_url, auth_s"),
+    "a key": (
+        {"auth_strategy": "jwt"}, "auth_strategy: jwt needs one of jwt_secret, jwt_public_key, jwt_jwks_url, auth_s",
+    ),
     "an issuer": ({"auth_strategy": "oauth2"}, "auth_strategy: oauth2 needs auth_service_url"),
     "an audience": ({"auth_service_url": URL}, "jwt_audience: an issuer makes out tokens for many"),
     "an audience of a key set": ({"jwt_jwks_url": URL}, "jwt_audience: "),
