@@ -63,12 +63,14 @@ class View:
 
     Attributes:
         principal: Who looks, or None where nobody is asked.
+        rate_limit: What is left of its budget, where calls are limited.
     """
 
-    def __init__(self, nexus: Nexus, principal: Principal | None, authorizers: Sequence[Authorizer]) -> None:
+    def __init__(self, nexus: Nexus, caller: Invocation, authorizers: Sequence[Authorizer]) -> None:
         self._nexus = nexus
         self._authorizers = authorizers
-        self.principal = principal
+        self.principal = caller.principal
+        self.rate_limit = caller.rate_limit
 
     @property
     def _owner(self) -> str | None:
@@ -77,7 +79,10 @@ class View:
     async def workflows(self) -> list[Workflow]:
         """Return the workflows that the caller may run, by name."""
         registered = self._nexus.workflows
-        every = [registered.get(name) for name in registered.names()]
+        return await self.permitted([registered.get(name) for name in registered.names()])
+
+    async def permitted(self, every: list[Workflow]) -> list[Workflow]:
+        """Return those of the workflows that the caller may run."""
         if not self._authorizers:
             return every
         asked = frozenset[str]().union(*(workflow.required_permissions for workflow in every))

@@ -288,7 +288,7 @@ class Nexus:
             RateLimited: The caller has used up its budget.
         """
         authorizers = await self._dispatcher.identify(caller)
-        return View(self, caller.principal, authorizers)
+        return View(self, caller, authorizers)
 
     # Lifecycle
 

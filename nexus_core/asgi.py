@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core.errors import AuthenticationError, ConfigurationError, NotFound, Overloaded
+from nexus_core.errors import AuthenticationError, ConfigurationError, NotFound, Overloaded, RateLimited
+from nexus_core.invocation import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.errors import NexusError
-    from nexus_core.invocation import RateLimit
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,8 @@ def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:
     if isinstance(error, AuthenticationError):
         challenge = error.challenge.replace("{origin}", origin_of(scope))
         headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+    if isinstance(error, RateLimited):
+        headers += rate_limit_headers(_limit_of(error))
     return headers
 
 
@@ -190,6 +192,11 @@ def rate_limit_headers(limit: RateLimit | None) -> list[tuple[bytes, bytes]]:
     policy = b'"default";q=%d;w=%d' % (limit.limit, math.ceil(limit.window))
     left = b'"default";r=%d;t=%d' % (limit.remaining, math.ceil(limit.reset))
     return [(b"ratelimit-policy", policy), (b"ratelimit", left)]
+
+
+def _limit_of(error: RateLimited) -> RateLimit | None:
+    members = {name: error.details.get(name) for name in RateLimit.__dataclass_fields__}
+    return None if None in members.values() else RateLimit(**members)  # type: ignore[arg-type]
 
 
 def origin_of(scope: Scope) -> str:

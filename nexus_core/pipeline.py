@@ -31,7 +31,9 @@ class Stage(IntEnum):
 class Interceptor(Protocol):
     """One policy. Given by ``nexus_register_interceptors``; called with each invocation that gets so far."""
 
-    stage: Stage
+    @property
+    def stage(self) -> int:
+        """A `Stage`, or a number between two: ``Stage.AUTHENTICATE - 1`` is passed just before authentication."""
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Return the result of ``await call_next(invocation)``, or one of its own, or raise a `NexusError`."""

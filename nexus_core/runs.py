@@ -78,13 +78,14 @@ class Run:
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
         error: Why it failed or was cancelled.
         output_bytes: Bytes of JSON text that it has streamed.
+        has_key: Whether its caller gave an idempotency key.
         followers: How many are in `follow`: what they have not seen yet is kept when the run ends.
         keeps_result: Whether history keeps result and output, because nobody was there to take them.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
-        "channel", "error", "finished_at", "followers", "id", "keeps_result", "output_bytes", "owner", "result",
+        "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "result",
         "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
@@ -93,6 +94,7 @@ class Run:
         self.id = new_run_id()
         self.workflow = invocation.name
         self.channel = invocation.channel
+        self.has_key = invocation.idempotency_key is not None
         self.user_id: str | None = None
         self.owner: str | None = None
         self.session_id: str | None = None
@@ -173,6 +175,11 @@ class Run:
         self.cancel_requested = True
         self._stop()
         return True
+
+    def abandon(self) -> None:
+        """Cancel the run, whose caller has left; with an idempotency key, a repeat may still want its answer."""
+        if not self.has_key:
+            self.cancel()
 
     def _stop(self) -> None:
         if self._task is not None:

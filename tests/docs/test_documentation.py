@@ -95,7 +95,7 @@ def test_every_api_route_is_documented() -> None:
     readme = text("plugins", "api", "README.md")
     nexus_core = importlib.import_module("nexus_core")
     openapi = importlib.import_module("nexus_api.openapi")
-    document = openapi.OpenAPI(nexus_core.Nexus(discover=False))._document("")
+    document = openapi.OpenAPI(nexus_core.Nexus(discover=False))._document([], "")
     for path in document["paths"]:
         assert path.replace("{run_id}", "{id}") in readme, path
 

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from nexus_api.openapi import OpenAPI
+from nexus_api.translate import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,9 @@ def routes(nexus: Nexus) -> Sequence[Route]:
     document = OpenAPI(nexus)
 
     async def openapi(request: Request) -> Response:
-        return Response(document.text(request.scope.get("root_path", "")), media_type="application/json")
+        view = await view_of(nexus, request.scope)
+        text = document.text(await view.workflows(), request.scope.get("root_path", ""))
+        return Response(text, media_type="application/json")
 
     def file(name: str) -> Route:
         async def send_file(_: Request) -> Response:

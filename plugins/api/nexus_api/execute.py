@@ -8,7 +8,7 @@ from urllib.parse import quote
 from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
 from nexus_core import NexusError
-from nexus_core.asgi import send_error
+from nexus_core.asgi import rate_limit_headers, send_error
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
@@ -42,7 +42,7 @@ class Execute:
             else:
                 with CallerLeaves(self._nexus.alarms, receive):
                     result = await self._nexus.invoke(invocation)
-                    await send_json(send, result.reply())
+                    await send_json(send, result.reply(), 200, rate_limit_headers(invocation.rate_limit))
         except NexusError as exc:
             await send_error(scope, send, exc)
 
@@ -51,10 +51,12 @@ class Execute:
         await run.settled()  # what the policies refuse is refused at once
         if await run.wait(wait):
             result = await run.outcome()
-            await send_json(send, result.reply(), headers=((b"preference-applied", f"wait={wait:g}".encode()),))
+            applied = (b"preference-applied", f"wait={wait:g}".encode())
+            await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])
             return
         location = (b"location", f"{quote(scope.get('root_path', ''))}/api/runs/{run.id}".encode())
-        await send_json(send, encode(run.to_dict()), 202, (location, (b"retry-after", b"1")))
+        left = rate_limit_headers(invocation.rate_limit)
+        await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
         run = self._nexus.submit(invocation)
@@ -64,7 +66,7 @@ class Execute:
                 await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
                 return
         finally:
-            run.cancel()  # of a run that has ended, this changes nothing
+            run.abandon()
         if run.error is not None:
             raise run.error
         await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)

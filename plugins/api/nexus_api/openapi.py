@@ -7,8 +7,11 @@ from urllib.parse import quote
 
 from nexus_api.translate import encode
 from nexus_core.errors import (
+    AuthenticationError,
     MalformedRequest,
     Overloaded,
+    PermissionDenied,
+    RateLimited,
     RequestTooLarge,
     ValidationError,
     WorkflowFailed,
@@ -19,6 +22,8 @@ from nexus_core.plugins.discovery import core_version
 from nexus_core.schema.references import move_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nexus_core import ChannelEvent, Nexus, Workflow
 
 _PROBLEM = {
@@ -69,11 +74,17 @@ _RUN = {
     "required": ["run_id", "workflow", "channel", "status", "started_at"],
 }
 _REFUSALS = (
-    MalformedRequest, RequestTooLarge, ValidationError, WorkflowFailed, Overloaded, WorkflowTimeout,
+    MalformedRequest, AuthenticationError, PermissionDenied, RequestTooLarge, ValidationError, RateLimited,
+    WorkflowFailed, Overloaded, WorkflowTimeout,
 )  # fmt: skip
 
-MOUNTS_KEPT = 8
-"""Places of mounting that the document is kept for: a path parameter in a mount makes any number of them."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+KEPT = 8
+"""Documents that are kept: they differ by what their readers may run, and by where the application is mounted."""
 
 
 class OpenAPI:
@@ -81,38 +92,41 @@ class OpenAPI:
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
-        self._texts: dict[str, bytes] = {}
+        self._texts: dict[tuple[str, ...], bytes] = {}
         nexus.events.listen(self._forget)
 
     def _forget(self, event: ChannelEvent) -> None:
         if event.type in ("workflow.registered", "workflow.unregistered"):
             self._texts.clear()
 
-    def text(self, root_path: str = "") -> bytes:
+    def text(self, workflows: Sequence[Workflow], root_path: str = "") -> bytes:
         """Return the document as JSON text.
 
         Args:
+            workflows: What its reader may run.
             root_path: Where the application is mounted.
         """
-        text = self._texts.get(root_path)
+        key = (root_path, *(workflow.name for workflow in workflows))
+        text = self._texts.get(key)
         if text is None:
-            if len(self._texts) >= MOUNTS_KEPT:
+            if len(self._texts) >= KEPT:
                 self._texts.clear()
-            text = self._texts[root_path] = encode(self._document(root_path))
+            text = self._texts[key] = encode(self._document(workflows, root_path))
         return text
 
-    def _document(self, root_path: str) -> dict[str, Any]:
+    def _document(self, workflows: Sequence[Workflow], root_path: str) -> dict[str, Any]:
         schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN}
         paths: dict[str, Any] = {}
-        for name in self._nexus.list_workflows():
-            paths[f"/api/workflows/{name}/execute"] = {"post": _operation(self._nexus.workflows.get(name), schemas)}
-        return {
+        for workflow in workflows:
+            paths[f"/api/workflows/{workflow.name}/execute"] = {"post": _operation(workflow, schemas)}
+        guarded: dict[str, Any] = {"security": [{name: []} for name in _SCHEMES]} if self._nexus.guards else {}
+        return guarded | {
             "openapi": "3.1.0",
             "info": {"title": "Nexus", "version": core_version()},
             "servers": [{"url": quote(root_path) or "/"}],
             "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
             "paths": paths | _general_paths(),
-            "components": {"schemas": schemas},
+            "components": {"schemas": schemas} | ({"securitySchemes": _SCHEMES} if guarded else {}),
         }
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_api.event_stream import send_events
-from nexus_api.translate import CallerLeaves, seconds_to_wait
+from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, RunStatus
 
@@ -34,21 +34,24 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
             raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
         if not 1 <= limit <= LARGEST_PAGE:
             raise MalformedRequest(f"limit must be from 1 to {LARGEST_PAGE}.")
-        found = nexus.runs.find(workflow=query.get("workflow"), status=status, limit=limit)
-        return json_answer({"runs": [run.to_dict(with_result=False) for run in found]})
+        view = await view_of(nexus, request.scope)
+        found = view.runs(workflow=query.get("workflow"), status=status, limit=limit)
+        return json_answer({"runs": [run.to_dict(with_result=False) for run in found]}, view)
 
     async def show(request: Request) -> Response:
-        run = nexus.runs.get(request.path_params["run_id"])
+        view = await view_of(nexus, request.scope)
+        run = view.run(request.path_params["run_id"])
         wait = seconds_to_wait(request.scope, dict(request.scope["headers"]))
         if wait:
             with CallerLeaves(nexus.alarms, request.receive):
                 await run.wait(wait)
-        return json_answer(run.to_dict())
+        return json_answer(run.to_dict(), view)
 
     async def cancel(request: Request) -> Response:
-        run = nexus.runs.get(request.path_params["run_id"])
+        view = await view_of(nexus, request.scope)
+        run = view.run(request.path_params["run_id"])
         asked = run.cancel()
-        return json_answer(run.to_dict() | {"cancelled": asked}, 202 if asked else 200)
+        return json_answer(run.to_dict() | {"cancelled": asked}, view, 202 if asked else 200)
 
     return [
         Route("/api/runs", list_all),
@@ -69,7 +72,7 @@ class _Events:
         from starlette.requests import Request
 
         request = Request(scope)
-        run = self._nexus.runs.get(scope["path_params"]["run_id"])
+        run = (await view_of(self._nexus, scope)).run(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
         after = _number(given, "Last-Event-ID")
         if scope["method"] == "HEAD":

@@ -14,6 +14,10 @@ from nexus_core.caller import caller_of
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core import Nexus
+    from nexus_core.access import View
     from nexus_core.alarms import Alarms
     from nexus_core.channel import Receive, Scope, Send
 
@@ -31,6 +35,15 @@ def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: 
         MalformedRequest: A header has a value that can't be used.
     """
     return Invocation(name, params, "api", **caller_of(scope, headers))
+
+
+async def view_of(nexus: Nexus, scope: Scope) -> View:
+    """Return what the caller of a request sees.
+
+    Raises:
+        NexusError: A header can't be used, or the caller is refused.
+    """
+    return await nexus.view(invocation_of(scope, dict(scope["headers"]), "", None))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
@@ -72,7 +85,7 @@ async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str
     return parse_object(body)
 
 
-async def send_json(send: Send, body: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+async def send_json(send: Send, body: bytes, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Answer with JSON text."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})

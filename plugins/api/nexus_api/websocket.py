@@ -21,7 +21,7 @@ from nexus_core.jsontext import parse_object
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from nexus_core import Nexus
+    from nexus_core import Invocation, Nexus
     from nexus_core.channel import Receive, Scope, Send
 
 UNREAD_ERRORS = 1000
@@ -55,9 +55,8 @@ class WebSocketCalls:
 
 
 class _Call(NamedTuple):
-    run: Run
     task: asyncio.Task[None]
-    is_own: bool
+    run: Run | None  # of a run that is followed, nobody here has a say
 
 
 class _Connection:
@@ -113,26 +112,35 @@ class _Connection:
         invocation.timeout = timeout
         self._admit(call_id)
         run = self._nexus.submit(invocation)
-        self._calls[call_id] = _Call(run, self._start(self._report(call_id, run, 0)), is_own=True)
+        self._calls[call_id] = _Call(self._start(self._report(call_id, run, 0)), run)
 
     def _follow(self, call_id: str | int, message: dict[str, Any]) -> None:
         run_id, after = message.get("run_id"), message.get("after", 0)
         if not isinstance(run_id, str) or type(after) is not int:
             raise MalformedRequest("/run_id: expected string; /after: expected integer.")
-        run = self._nexus.runs.get(run_id)
+        caller = invocation_of(self._scope, self._headers, "", None)
         self._admit(call_id)
-        self._calls[call_id] = _Call(run, self._start(self._report(call_id, run, after)), is_own=False)
+        self._calls[call_id] = _Call(self._start(self._find(call_id, caller, run_id, after)), None)
 
     def _cancel(self, call_id: str | int) -> None:
         call = self._calls.get(call_id)
         if call is None:
             raise MalformedRequest("/id: no call with this id is under way.")
-        if call.is_own:
+        if call.run is not None:
             call.run.cancel()  # its report will say so
         else:
             call.task.cancel()
             del self._calls[call_id]
-            raise RunCancelled("The run is followed no longer.", run_id=call.run.id)
+            raise RunCancelled("The run is followed no longer.")
+
+    async def _find(self, call_id: str | int, caller: Invocation, run_id: str, after: int) -> None:
+        try:
+            run = (await self._nexus.view(caller)).run(run_id)
+        except NexusError as exc:
+            del self._calls[call_id]
+            await self._error(call_id, exc)
+        else:
+            await self._report(call_id, run, after)
 
     async def _report(self, call_id: str | int, run: Run, after: int) -> None:
         async for event in run.follow(after):
@@ -161,8 +169,8 @@ class _Connection:
     def close(self) -> None:
         """Cancel what is under way: nobody is left to take it."""
         for call in self._calls.values():
-            if call.is_own:
-                call.run.cancel()
+            if call.run is not None:
+                call.run.abandon()
         for task in list(self._tasks):
             task.cancel()
 

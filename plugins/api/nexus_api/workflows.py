@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus_api.translate import encode
+from nexus_api.translate import encode, view_of
+from nexus_core.asgi import rate_limit_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,21 +16,26 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus
+    from nexus_core.access import View
 
 
-def json_answer(value: Any, status: int = 200) -> Response:
-    """Return an answer with a JSON body."""
-    return Response(encode(value), status, media_type="application/json")
+def json_answer(value: Any, view: View, status: int = 200) -> Response:
+    """Return an answer with a JSON body to whom a view is made for."""
+    response = Response(encode(value), status, media_type="application/json")
+    response.raw_headers += rate_limit_headers(view.rate_limit)
+    return response
 
 
 def routes(nexus: Nexus) -> Sequence[Route]:
     """Return the routes under ``/api/workflows``."""
 
-    async def list_all(_: Request) -> Response:
-        found = (nexus.workflows.get(name) for name in nexus.list_workflows())
-        return json_answer({"workflows": [{"name": each.name, "description": each.description} for each in found]})
+    async def list_all(request: Request) -> Response:
+        view = await view_of(nexus, request.scope)
+        found = [{"name": each.name, "description": each.description} for each in await view.workflows()]
+        return json_answer({"workflows": found}, view)
 
     async def describe(request: Request) -> Response:
-        return json_answer(nexus.workflows.get(request.path_params["name"]).describe())
+        view = await view_of(nexus, request.scope)
+        return json_answer((await view.workflow(request.path_params["name"])).describe(), view)
 
     return [Route("/api/workflows", list_all), Route("/api/workflows/{name}", describe)]

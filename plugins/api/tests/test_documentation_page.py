@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
+import callers
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
@@ -42,3 +43,24 @@ async def test_the_page_shows_and_calls_workflows(client, page):
         await page.screenshot(path=path)
     assert page.problems == []
     assert [url for url in page.foreign if not url.startswith(("data:", "blob:"))] == []
+
+
+@pytest.mark.timeout(90)
+async def test_the_page_asks_for_a_token_where_callers_are_asked_who_they_are(make_nexus, serve, page):
+    nexus = make_nexus(callers.Callers())
+    callers.register(nexus)
+    await page.goto(await serve(nexus) + "/docs")
+    await page.get_by_text("Who are you?").wait_for(timeout=30_000)
+    await page.get_by_label("Token or API key").fill("alice")
+    await page.get_by_role("button", name="Show the API").click()
+    operation = page.locator("#operations-workflows-execute_read_data")
+    await operation.wait_for(timeout=30_000)
+    await operation.locator(".opblock-summary-control").click()
+    await operation.locator("textarea.body-param__text").fill('{"value": 42}')
+    await operation.locator("button.execute").click()
+    answer = operation.locator(".live-responses-table .response-col_description pre").first
+    await answer.wait_for(timeout=15_000)
+    assert '"result": 42' in await answer.inner_text()
+    if path := os.environ.get("SCREENSHOT"):
+        await page.screenshot(path=path)
+    assert all("401" in problem for problem in page.problems)
