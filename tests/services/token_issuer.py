@@ -51,9 +51,17 @@ def b64(value):
 
 
 class Issuer:
-    """An OpenID Connect server: discovery, keys, introspection, and the two ways to get a token."""
+    """An OpenID Connect server: discovery, keys, introspection, and the two ways to get a token.
 
-    def __init__(self, keys):
+    Attributes:
+        keys: The keys that it publishes. Change the list to rotate them.
+        asked: How often each path was asked for.
+        answers: What a path answers in place of what it should: status, headers, body.
+        gate: While it is not set, nothing is answered.
+        name: What it calls itself.
+    """
+
+    def __init__(self, keys, port=0):
         self.keys = list(keys)
         self.asked = Counter()
         self.tokens = {}
@@ -82,7 +90,7 @@ class Issuer:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.name = self.url
