@@ -105,8 +105,8 @@ class Dispatcher:
 
     async def authenticate(self, caller: Invocation) -> None:
         """See `Nexus.authenticate`."""
-        if caller.principal is None:
-            running = await self._switch.start()
+        running = self._switch.running or await self._switch.start()
+        if caller.principal is None and running.asks:
             caller.run = Run(caller, self._events)
             await running.authenticate(caller)
 

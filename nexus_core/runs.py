@@ -85,8 +85,8 @@ class Run:
 
     __slots__ = (
         "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
-        "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "result",
-        "session_id", "started_at", "status", "user_id", "workflow",
+        "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner",
+        "result", "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:

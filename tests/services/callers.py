@@ -18,6 +18,7 @@ class Callers:
 
     def __init__(self):
         self.asked = []
+        self.passed = []
 
     @hookimpl
     def nexus_register_interceptors(self):
@@ -28,6 +29,9 @@ class Callers:
         return [self]
 
     async def __call__(self, invocation, call_next):
+        if invocation.principal is not None:  # found out before: only code of this process can set it
+            self.passed.append(invocation)
+            return await call_next(invocation)
         self.asked.append(invocation)
         sent = (invocation.credentials or {}).get("authorization")
         if sent not in TOKENS:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mcp.shared.exceptions import MCPError
 
 from nexus_core import Invocation, MalformedRequest, NexusError, Result, WorkflowNotFound, jsontext
-from nexus_core.caller import caller_of, check_length
+from nexus_core.caller import check_length
 from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_mcp.caller import invocation_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus
+    from nexus_core.invocation import RateLimit
 
 SESSION_KEY = "nexus/session"
 IDEMPOTENCY_KEY = "nexus/idempotency-key"
 ERROR_KEY = "nexus/error"
+RATE_LIMIT_KEY = "nexus/rate-limit"
 """Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
 
 _TRACE = ("traceparent", "tracestate")
@@ -49,9 +52,9 @@ class Calls:
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
         try:
             invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
-            if "progressToken" in meta:
-                return _success(await self._followed(invocation, ctx))
-            return _success(await self._nexus.invoke(invocation))
+            follows = "progressToken" in meta
+            result = await (self._followed(invocation, ctx) if follows else self._nexus.invoke(invocation))
+            return _success(result, invocation.rate_limit)
         except WorkflowNotFound as exc:
             raise protocol_error(exc) from None
         except NexusError as exc:
@@ -60,8 +63,8 @@ class Calls:
     def _invocation(
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
     ) -> Invocation:
-        caller = _from_environment() if request is None else caller_of(request.scope, dict(request.scope["headers"]))
-        invocation = Invocation(name, arguments, "mcp", timeout=self._timeout, **caller)
+        invocation = invocation_of(request, name, arguments)
+        invocation.timeout = self._timeout
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
         invocation.session_id = _short(meta, SESSION_KEY) or invocation.session_id
@@ -83,7 +86,7 @@ class Calls:
                     await ctx.session.report_progress(done, None, jsontext.encode(data["value"]).decode())
             return await run.outcome()
         finally:
-            run.cancel()
+            run.abandon()
 
 
 def _short(meta: Mapping[str, Any], key: str) -> str | None:
@@ -93,20 +96,16 @@ def _short(meta: Mapping[str, Any], key: str) -> str | None:
     return None if value is None else check_length(key, value)
 
 
-def _from_environment() -> dict[str, Any]:
-    """On stdio the caller is whoever started the process, with what it put into the environment."""
-    token = os.environ.get("NEXUS_TOKEN")
-    credentials = {"authorization": f"Bearer {token}"} if token else None
-    return {"credentials": credentials, "session_id": os.environ.get("NEXUS_SESSION")}
-
-
-def _success(result: Result) -> dict[str, Any]:
-    return {
+def _success(result: Result, limit: RateLimit | None) -> dict[str, Any]:
+    reply: dict[str, Any] = {
         "content": [{"type": "text", "text": result.json.decode()}],
         "structuredContent": jsontext.parse_trusted(result.reply()),
         "isError": False,
         "resultType": "complete",
     }
+    if limit is not None:
+        reply["_meta"] = {RATE_LIMIT_KEY: asdict(limit)}
+    return reply
 
 
 def _failure(exc: NexusError) -> dict[str, Any]:

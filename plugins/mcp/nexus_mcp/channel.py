@@ -40,7 +40,7 @@ class McpChannel(Channel):
         self._loading: asyncio.Task[HttpTransport] | None = None
         self._preload: asyncio.TimerHandle | None = None
         gate = Gate(nexus.options.host, settings.mcp_allowed_hosts, settings.mcp_allowed_origins)
-        self._front = HttpFront(gate, settings.max_concurrent_sessions, self._transport)
+        self._front = HttpFront(gate, settings.max_concurrent_sessions, nexus.authenticate, self._transport)
 
     def asgi_app(self) -> ASGIApp:
         """Return the application. It sees whole paths, also under a ``root_path``."""

@@ -9,10 +9,12 @@ import msgspec
 from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.errors import NotFound
+from nexus_mcp.caller import PRINCIPAL, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from nexus_core import Invocation
     from nexus_core.channel import Message, Receive, Scope, Send
     from nexus_mcp.gate import Gate
     from nexus_mcp.transport import HttpTransport
@@ -31,11 +33,19 @@ class HttpFront:
     Args:
         gate: Knows who is let in.
         limit: Sessions, and requests without one, at once.
+        authenticate: Finds out who a caller is, or raises.
         transport: Returns the transport, once it is loaded.
     """
 
-    def __init__(self, gate: Gate, limit: int, transport: Callable[[], Awaitable[HttpTransport]]) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        limit: int,
+        authenticate: Callable[[Invocation], Awaitable[None]],
+        transport: Callable[[], Awaitable[HttpTransport]],
+    ) -> None:
         self._gate = gate
+        self._authenticate = authenticate
         self._limit = limit
         self._transport = transport
         self._without_session = 0
@@ -50,6 +60,9 @@ class HttpFront:
         headers = dict(scope["headers"])
         try:
             self._gate.check(scope, headers)
+            caller = invocation_of_scope(scope, headers)
+            await self._authenticate(caller)
+            scope[PRINCIPAL] = caller.principal
             if scope["method"] == "POST":
                 receive = await _checked_body(receive)
         except NexusError as exc:

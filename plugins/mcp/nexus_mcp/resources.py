@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from nexus_core import jsontext
-from nexus_core.errors import NotFound, RunNotFound
+from nexus_core.errors import NotFound
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus, Session, Workflow
+    from nexus_core import Session, Workflow
+    from nexus_core.access import View
 
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"
 SESSIONS = "nexus://sessions/"
 LONGEST = 512
-"""Characters of a URI that can be subscribed to: enough for every character of a workflow's name percent-encoded."""
+"""Characters of a URI that an error repeats: enough for every character of a workflow's name percent-encoded."""
 
 _JSON = "application/json"
 
@@ -52,52 +53,33 @@ def entry(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-async def read(nexus: Nexus, uri: str) -> dict[str, Any]:
+async def read(view: View, uri: str) -> dict[str, Any]:
     """Return a resource as the protocol's ``ReadResourceResult`` object.
 
+    Args:
+        view: What the caller sees.
+        uri: The resource.
+
     Raises:
-        NotFound: There is no such resource, or it belongs to somebody.
+        NotFound: There is no such resource, or it is another's.
     """
     try:
-        content = await _content(nexus, uri)
+        content = await _content(view, uri)
     except NotFound as exc:
-        raise _naming(uri, exc) from None
+        exc.details |= {"uri": printable(uri, LONGEST)}  # SEP-2164
+        raise
     text = jsontext.encode(content).decode()
     return {"contents": [{"uri": uri, "mimeType": _JSON, "text": text}], "resultType": "complete"}
 
 
-def check_subscription(uri: str) -> None:
-    """Let pass what may be a resource, there or not: a session keeps its URI in memory.
-
-    Raises:
-        NotFound: It is too long for one.
-    """
-    if len(uri) > LONGEST:
-        raise _naming(uri, NotFound("There is no such resource."))
-
-
-def _naming(uri: str, exc: NotFound) -> NotFound:
-    exc.details |= {"uri": printable(uri, LONGEST)}  # SEP-2164
-    return exc
-
-
-async def _content(nexus: Nexus, uri: str) -> dict[str, Any]:
+async def _content(view: View, uri: str) -> dict[str, Any]:
     if uri.startswith(WORKFLOWS):
-        return nexus.workflows.get(unquote(uri.removeprefix(WORKFLOWS))).describe()
+        return (await view.workflow(unquote(uri.removeprefix(WORKFLOWS)))).describe()
     if uri.startswith(RUNS):
-        return _run(nexus, unquote(uri.removeprefix(RUNS)))
+        return view.run(unquote(uri.removeprefix(RUNS))).to_dict()
     if uri.startswith(SESSIONS):
-        store = await nexus.session_store()
-        return _described(await store.get(unquote(uri.removeprefix(SESSIONS))))
+        return _described(await view.session(unquote(uri.removeprefix(SESSIONS))))
     raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS} or {SESSIONS}.")
-
-
-def _run(nexus: Nexus, run_id: str) -> dict[str, Any]:
-    run = nexus.runs.get(run_id)
-    # Nobody is asked who they are when they read, so what belongs to a user is not shown at all.
-    if run.user_id is not None:
-        raise RunNotFound("There is no run of that id, or it is no longer kept.")
-    return run.to_dict()
 
 
 def _described(session: Session) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from nexus_core import NexusError
+from nexus_core import NexusError, NotFound
 from nexus_core.events import TERMINAL, WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
-from nexus_mcp.announcements import Announcements
+from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements
+from nexus_mcp.caller import invocation_of
 from nexus_mcp.calls import Calls, protocol_error
 from nexus_mcp.tools import Catalogue
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mcp.server.models import InitializationOptions
 
     from nexus_core import ChannelEvent, Nexus
+    from nexus_core.access import View
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class McpServer(Server[Any]):
             cache_hints=dict.fromkeys(CACHEABLE, CacheHint(ttl_ms=0, scope="private")),
             # Without it, the SDK lists all tools again for each call that has arguments.
             get_tool_input_schema=self.input_schema,
-            on_subscriptions_listen=self._listen,
+            on_subscriptions_listen=self._listen_to,
         )
         self._add_handlers()
         # In place of the SDK's own spans: the pipeline's observers see each call, on every channel.
@@ -100,8 +102,10 @@ class McpServer(Server[Any]):
 
     async def list_tools(self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams) -> dict[str, Any]:
         """Answer ``tools/list``: the workflows in name order."""
+        view = await self._view(ctx)
         workflows, following = self.catalogue.page(params.cursor)
-        return _page("tools", [self.catalogue.tool(workflow) for workflow in workflows], following)
+        permitted = await view.permitted(workflows)
+        return _page("tools", [self.catalogue.tool(workflow) for workflow in permitted], following)
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
@@ -113,24 +117,26 @@ class McpServer(Server[Any]):
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams
     ) -> dict[str, Any]:
         """Answer ``resources/list``: the workflows in name order."""
+        view = await self._view(ctx)
         workflows, following = self.catalogue.page(params.cursor)
-        return _page("resources", [resources.entry(workflow) for workflow in workflows], following)
+        return _page("resources", [resources.entry(each) for each in await view.permitted(workflows)], following)
 
     async def list_templates(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams
     ) -> dict[str, Any]:
         """Answer ``resources/templates/list``."""
+        await self._view(ctx)
         return _page("resourceTemplates", resources.TEMPLATES, None)
 
     async def read_resource(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
     ) -> dict[str, Any] | types.ReadResourceResult:
         """Answer ``resources/read``."""
-        return await resources.read(self.nexus, str(params.uri))
+        return await resources.read(await self._view(ctx), str(params.uri))
 
     async def _subscribe(self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams) -> dict[str, Any]:
         uri = str(params.uri)
-        resources.check_subscription(uri)
+        await self.check_seen(await self._view(ctx), uri)
         if not self.announcements.subscribe(connection_of(ctx), uri):
             raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
         return {}
@@ -140,6 +146,35 @@ class McpServer(Server[Any]):
     ) -> dict[str, Any]:
         self.announcements.unsubscribe(connection_of(ctx), str(params.uri))
         return {}
+
+    async def _listen_to(
+        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        view = await self._view(ctx)
+        uris = params.notifications.resource_subscriptions or ()
+        if len(uris) > SUBSCRIPTIONS:
+            raise MCPError(types.INVALID_REQUEST, "This stream has too many subscriptions.")
+        seen = [uri for uri in uris if await self._sees(view, str(uri))]
+        asked = params.notifications.model_copy(update={"resource_subscriptions": seen})
+        return await self._listen(ctx, params.model_copy(update={"notifications": asked}))
+
+    async def check_seen(self, view: View, uri: str) -> None:
+        """Let a caller hear of a resource that it may read: of others, it does not learn even that they are there.
+
+        Raises:
+            NotFound: There is no such resource, or it is another's.
+        """
+        await resources.read(view, uri)
+
+    async def _sees(self, view: View, uri: str) -> bool:
+        try:
+            await self.check_seen(view, uri)
+        except NotFound:
+            return False
+        return True
+
+    async def _view(self, ctx: ServerRequestContext[Any]) -> View:
+        return await self.nexus.view(invocation_of(ctx.request))
 
     # What happens around requests
 

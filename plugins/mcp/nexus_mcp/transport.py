@@ -6,12 +6,16 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
-if TYPE_CHECKING:
-    from nexus_mcp.server import McpServer
+from nexus_mcp.caller import PRINCIPAL
 
+if TYPE_CHECKING:
+    from nexus_core.channel import Receive, Scope, Send
+    from nexus_mcp.server import McpServer
 
 STOP_SECONDS = 3.0
 
@@ -45,7 +49,12 @@ class HttpTransport:
         )
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.handle = self._manager.handle_request
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. A session is only there for the principal that has opened it."""
+        if (principal := scope.get(PRINCIPAL)) is not None:
+            scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=principal.identity, scopes=[]))
+        await self._manager.handle_request(scope, receive, send)
 
     @property
     def sessions(self) -> int:

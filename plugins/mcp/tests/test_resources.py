@@ -9,8 +9,6 @@ import pytest
 from mcp import MCPError, types
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
-from nexus_core import Principal, Stage, hookimpl
-
 
 async def test_workflows_are_resources(client):
     resources = {each.name: each for each in (await client.list_resources()).resources}
@@ -57,29 +55,6 @@ async def test_sessions_are_resources(build, kit, era):
         shown = json.loads(content.text)
         assert shown["session_id"] == session.id
         assert shown["active_channels"] == ["mcp", "python"]
-
-
-async def test_what_belongs_to_a_user_is_not_shown(build, kit, era):
-    class Authentication:
-        stage = Stage.AUTHENTICATE
-
-        async def __call__(self, invocation, call_next):
-            invocation.principal = Principal("somebody")
-            return await call_next(invocation)
-
-    class Plugin:
-        @hookimpl
-        def nexus_register_interceptors(self):
-            return [Authentication()]
-
-    nexus = build(Plugin())
-    async with kit.serving(nexus) as address, kit.connected(address, era) as client:
-        run_id = (await client.call_tool("add", {"a": 1})).structured_content["run_id"]
-        session = await (await nexus.session_store()).create("python", "somebody")
-        for uri in (f"nexus://runs/{run_id}", f"nexus://sessions/{session.id}"):
-            with pytest.raises(MCPError) as caught:
-                await client.read_resource(uri)
-            assert caught.value.error.code == -32602
 
 
 def both(nexus):

@@ -76,6 +76,10 @@ class FixtureServer(McpServer):
             return resource(uri, "application/json", text=text)
         return await super().read_resource(ctx, params)
 
+    async def check_seen(self, view, uri):
+        if not uri.startswith("test://"):
+            await super().check_seen(view, uri)
+
     async def list_prompts(self, ctx, params):
         prompts = [
             {"name": n, "description": n, "arguments": [{"name": a, "required": True} for a in arguments]}

@@ -1,0 +1,46 @@
+"""Who calls: read from the HTTP request, or on stdio from the environment of the process."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import Invocation
+from nexus_core.caller import caller_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from nexus_core.channel import Scope
+
+PRINCIPAL = "nexus.principal"
+"""Where a request's scope has the principal that it was let in for."""
+
+
+def invocation_of(request: Request | None, name: str = "", arguments: dict[str, Any] | None = None) -> Invocation:
+    """Return what a message asks for; without a name, for what its caller sees.
+
+    Args:
+        request: The HTTP request that brought the message; None on stdio.
+        name: The workflow.
+        arguments: Its parameters.
+    """
+    if request is None:
+        return Invocation(name, arguments, "mcp", **_from_environment())
+    return invocation_of_scope(request.scope, dict(request.scope["headers"]), name, arguments)
+
+
+def invocation_of_scope(
+    scope: Scope, headers: Mapping[bytes, bytes], name: str = "", arguments: dict[str, Any] | None = None
+) -> Invocation:
+    """Return the same of an HTTP request that may not have been let in yet."""
+    return Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
+
+
+def _from_environment() -> dict[str, Any]:
+    """On stdio the caller is whoever started the process, with what it put into the environment."""
+    token = os.environ.get("NEXUS_TOKEN")
+    credentials = {"authorization": token if " " in token else f"Bearer {token}"} if token else None
+    return {"credentials": credentials, "session_id": os.environ.get("NEXUS_SESSION")}
