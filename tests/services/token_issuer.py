@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -71,6 +73,7 @@ class Issuer:
         self.gate.set()
         self.last_form = {}
         self.last_headers = {}
+        self.connections = []
         self.paths = {
             "/.well-known/openid-configuration": self._discovery,
             "/jwks": lambda: KeySet(self.keys).as_dict(private=False),
@@ -79,6 +82,10 @@ class Issuer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                issuer.connections.append(self.connection)
 
             def do_GET(self):
                 issuer.answer(self, urlsplit(self.path), {})
@@ -97,9 +104,13 @@ class Issuer:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def close(self):
+        """Be gone: connections that are open end too."""
         self.gate.set()
         self.server.shutdown()
         self.server.server_close()
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _discovery(self):
         names = {"jwks_uri": "jwks", "token_endpoint": "token", "authorization_endpoint": "authorize"}
@@ -113,7 +124,7 @@ class Issuer:
 
     def answer(self, handler, url, form):
         self.asked[url.path] += 1
-        self.last_form, self.last_headers = form, dict(handler.headers)
+        self.last_form, self.last_headers = form, {name.lower(): each for name, each in handler.headers.items()}
         self.gate.wait(20)
         status, headers, body = self._reply(url, form, handler.headers)
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from nexus_auth import plugin
 from token_issuer import AUDIENCE, Issuer
 
 from nexus_core import AuthenticationError, Context, Invocation, Nexus, NexusError
@@ -15,8 +17,11 @@ from nexus_core.plugins.discovery import discover
 
 def alone(*plugins, beside=(), **options):
     """A platform with this plugin, and those installed ones that are named."""
-    others = [record.name for record in discover() if record.name not in ("auth", *beside)]
-    return Nexus(plugins=plugins, disabled_plugins=others, **options)
+    if beside:
+        others = [record.name for record in discover() if record.name not in ("auth", *beside)]
+        return Nexus(plugins=plugins, disabled_plugins=others, **options)
+    auth = SimpleNamespace(**{**vars(plugin), "__name__": "auth"})  # to look for what is installed takes its time
+    return Nexus(plugins=(auth, *plugins), discover=False, **options)
 
 
 @pytest.fixture(autouse=True)
