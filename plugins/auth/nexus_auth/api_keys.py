@@ -59,12 +59,14 @@ class ApiKey:
         if not isinstance(members, dict):
             raise TypeError(f"a key is a {type(members).__name__}")
         key = cls(**{**members, "permissions": tuple(sorted(texts_of(members.get("permissions"))))})
-        if not (isinstance(key.id, str) and isinstance(key.hash, str) and len(key.hash) == 64 and key.hash.isascii()):
-            raise TypeError("a key has no id or no hash")
+        if not all(isinstance(each, str) for each in (key.id, key.hash, key.name)):
+            raise TypeError("a key has no id, no hash, or no name")
+        if len(key.hash) != 64 or not key.hash.isascii():
+            raise TypeError(f"the key {key.id} has no hash")
         id_of(key.user)
         if key.tenant is not None:
             id_of(key.tenant)
-        for moment in (key.expires_at, key.revoked_at):
+        for moment in (key.created_at, key.expires_at, key.revoked_at):
             if moment is not None and type(moment) not in (int, float):
                 raise TypeError(f"the key {key.id} has a time that is none")
         return key

@@ -119,9 +119,8 @@ class JwtVerifier:
         header = self._header(token)
         ring = await self.keys.current()
         claims = self._signed(token, header, ring)
-        if claims is None:
-            ring = await self.keys.newer(ring) or ring
-            claims = self._signed(token, header, ring)
+        if claims is None and (newer := await self.keys.newer(ring)) is not None:
+            ring, claims = newer, self._signed(token, header, newer)
         return self._verified(claims, ring)
 
     def _header(self, token: str) -> dict[str, Any]:

@@ -57,9 +57,9 @@ class KeyFile:
             reason = getattr(exc, "strerror", None) or "it is not text"
             raise ConfigurationError(f"api_key_file: {self.path} can't be read: {reason}.") from None
         try:
-            content = json.loads(text)
-            if content["version"] != _VERSION:
-                raise TypeError(f"its version is {content['version']!r:.20}")
+            content = json.loads(text, parse_constant=_refuse)
+            if content["version"] != _VERSION or not isinstance(content["keys"], list):
+                raise TypeError(f"it is no list of keys of version {_VERSION}")
             return [ApiKey.of(each) for each in content["keys"]]
         except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise ConfigurationError(f"api_key_file: {self.path} holds no API keys: {exc}.") from None
@@ -109,6 +109,10 @@ class KeyFile:
             write_private(self.path, text + "\n")
         except OSError as exc:
             raise ConfigurationError(f"api_key_file: {self.path} can't be written: {exc.strerror}.") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def write_private(path: Path, text: str) -> None:
