@@ -21,7 +21,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "enable_auth", "auth_strategy", "auth_provider", "auth_providers", "auth_service_url", "jwt_secret",
         "enable_csrf_protection",
     ),
-    "ratelimit": ("enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy"),
+    "ratelimit": (
+        "enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy", "rate_limit_backend",
+        "rate_limit_max_keys", "auth_failures_per_minute", "trusted_proxies",
+    ),
     "breaker": (
         "enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout",
         "circuit_breaker_backend",

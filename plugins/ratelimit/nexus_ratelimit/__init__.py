@@ -1,0 +1,1 @@
+"""A budget of calls for each caller, the same on every channel."""

@@ -1,0 +1,42 @@
+"""Options of the plugin ``ratelimit``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from nexus_core import PluginSettings
+from nexus_ratelimit.limits import MAX_CALLS
+from nexus_ratelimit.proxies import parse_network
+
+
+class RateLimitSettings(PluginSettings):
+    """How many calls each caller may make, and how callers behind proxies are told apart."""
+
+    enable_rate_limiting: bool = Field(False, description="Refuse the calls of those who make too many.")
+    rate_limit_per_minute: int = Field(
+        600, ge=1, le=MAX_CALLS, description="Calls that each caller may make in a minute, on all channels together."
+    )
+    rate_limit_strategy: Literal["sliding_window", "moving_window", "fixed_window"] = Field(
+        "sliding_window", description="How a minute is measured: sliding_window, moving_window or fixed_window."
+    )
+    rate_limit_backend: str | None = Field(
+        None, description="The store in which calls are counted: memory, redis, ...; none for what store says."
+    )
+    rate_limit_max_keys: int = Field(
+        100_000, ge=1, description="Budgets that are kept in memory; what was used longest ago makes room."
+    )
+    auth_failures_per_minute: int = Field(
+        30, ge=1, le=MAX_CALLS, description="Credentials from one address that may be wrong in a minute."
+    )
+    trusted_proxies: list[str] = Field(
+        [], description="Addresses and networks of proxies whose word on the caller's address counts."
+    )
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_network(text)
+        return value
