@@ -220,6 +220,24 @@ def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
 
 
 @hookspec
+def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a login in place of one whose token has expired, or None where it is another's or can't be renewed.
+
+    Called by the command line before it calls a server, without any `Nexus`; see `nexus_core.logins`.
+
+    Example::
+
+        @hookimpl
+        def nexus_renew_login(login):
+            if login.get("issued_by") == "my-issuer":
+                return login | ask_for_a_new_token(login["refresh_token"])
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
 async def nexus_startup(nexus: Nexus) -> Any:
     """Open what the plugin needs. Awaited at start-up, plugin by plugin, each for at most ``plugin_timeout`` seconds.
 

@@ -20,6 +20,9 @@ class Backend(Protocol):
     where: str
     """What answers, for messages."""
 
+    rate_limit: dict[str, Any] | None
+    """What the last reply said of the caller's budget: the members of a `nexus_core.invocation.RateLimit`."""
+
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """Return the reply to a request as JSON text.
 
@@ -37,6 +40,7 @@ class Line(msgspec.Struct):
 
     event: dict[str, Any] | None = None
     reply: msgspec.Raw = msgspec.Raw()
+    rate_limit: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
 

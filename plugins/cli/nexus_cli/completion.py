@@ -11,7 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.options import FLAGS, VALUES, Options, from_environment, take
+from nexus_cli.options import EXECUTE, FLAGS, VALUES, Options, from_environment, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ _SUBCOMMANDS = {
     "completion": ("bash", "zsh", "fish"),
 }
 _OPTIONS = {
-    "execute": ("--data", "--wait", "--help"),
+    "execute": (*EXECUTE, "--help"),
     "serve": ("--stdio", "--help"),
     "mcp-config": ("--name", "--help"),
 }

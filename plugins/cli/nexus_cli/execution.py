@@ -12,7 +12,7 @@ import msgspec
 from nexus_cli.backend import request_of
 from nexus_cli.fields import Fields
 from nexus_cli.live import LiveRun
-from nexus_cli.options import UsageError, seconds
+from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.requests import LONGEST_WAIT
 from nexus_core.errors import NotFound
 from nexus_core.jsontext import parse_object
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from nexus_cli.state import State
 
 _decode = msgspec.json.Decoder().decode
-
-OWN_OPTIONS = ("--data", "--wait", "--help")
-"""What ``execute`` takes beside the common options. A field of the same name is set with ``--data``."""
 
 
 class Arguments:
@@ -39,6 +36,7 @@ class Arguments:
         self.name = ""
         self.data: str | None = None
         self.wait: float | None = None
+        self.idempotency_key: str | None = None
         self.help = False
         self.fields: list[str] = []
         queue = [word for word in words if word != "--"]
@@ -47,7 +45,7 @@ class Arguments:
             option, equals, value = word.partition("=")
             if word in ("--help", "-h"):
                 self.help = True
-            elif option in ("--data", "--wait"):
+            elif option in EXECUTE:
                 if not equals:
                     if not queue:
                         raise UsageError(f"Option {option} needs a value.")
@@ -65,8 +63,10 @@ class Arguments:
     def _set(self, option: str, value: str) -> None:
         if option == "--data":
             self.data = value
-            return
-        self.wait = seconds("--wait", value, 0.0, LONGEST_WAIT)
+        elif option == "--wait":
+            self.wait = seconds("--wait", value, 0.0, LONGEST_WAIT)
+        else:
+            self.idempotency_key = value
 
 
 def run(state: State, words: list[str]) -> None:
@@ -83,12 +83,16 @@ def run(state: State, words: list[str]) -> None:
     backend = state.backend()
     request = request_of(
         "execute", workflow=arguments.name, params=parameters(state, arguments), timeout=state.options.timeout,
-        wait=arguments.wait, events=(state.output.lively or state.output.pretty) or None,
+        wait=arguments.wait, idempotency_key=arguments.idempotency_key,
+        events=(state.output.lively or state.output.pretty) or None,
     )  # fmt: skip
     begin = time.monotonic()
     with LiveRun(state.output) as live:
         reply = backend.call(request, state.options, live.show)
     show_reply(state.output, reply, live.items, time.monotonic() - begin)
+    if state.options.debug and (left := backend.rate_limit) is not None:
+        budget = f"{left['remaining']} of {left['limit']} calls in {left['window']:g} s are left"
+        state.output.note(f"{budget}, more in {left['reset']:.0f} s")
 
 
 def show_reply(output: Output, reply: bytes, items: int, duration: float) -> None:
@@ -97,6 +101,9 @@ def show_reply(output: Output, reply: bytes, items: int, duration: float) -> Non
         output.json(reply)
         return
     members = _decode(reply)
+    if members.get("status") == "completed":
+        output.line(f"Run {members['run_id']} is completed; its result went to its caller and is not kept.")
+        return
     if "status" in members:
         output.line(f"Run {members['run_id']} goes on.")
         output.note(f"nexus runs follow {members['run_id']}")

@@ -31,6 +31,7 @@ class LocalBackend:
     """
 
     where = "this process"
+    rate_limit: dict[str, Any] | None = None
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
@@ -55,7 +56,7 @@ class LocalBackend:
             while (text := lines.get()) is not None:
                 line = read_line(text)
                 if line.event is None:
-                    reply = bytes(line.reply)
+                    reply, self.rate_limit = bytes(line.reply), line.rate_limit
                 elif on_event is not None:
                     on_event(line.event)
         except BaseException:

@@ -58,6 +58,13 @@ FLAGS = {
 
 NAMES = frozenset({*VALUES, *FLAGS})
 
+EXECUTE = {
+    "--data": ("JSON", "All parameters as a JSON object; @FILE reads a file, - reads stdin."),
+    "--wait": ("SECONDS", "Leave the run behind on the server if it takes longer (with --connect)."),
+    "--idempotency-key": ("KEY", "Makes a repeat safe: it is answered as the first call with this key was."),
+}
+"""What ``execute`` takes beside the common options: placeholder, help. Fields of the same names need ``--data``."""
+
 
 def from_environment() -> Options:
     """Return the options that the environment sets."""

@@ -11,7 +11,8 @@ import msgspec
 
 from nexus_cli.backend import Line, OnEvent, credentials, read_line
 from nexus_cli.options import UsageError
-from nexus_core.errors import BackendUnavailable, MalformedRequest, NexusError, error_classes
+from nexus_cli.stored import stored_token
+from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class RemoteBackend:
         UsageError: The URL can't be used.
     """
 
+    rate_limit: dict[str, Any] | None = None
+
     def __init__(self, url: str) -> None:
         self.where = url
         try:
@@ -52,7 +55,8 @@ class RemoteBackend:
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """See `Backend.call`."""
         headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
-        headers |= {name.title(): value for name, value in (credentials(options.token) or {}).items()}
+        token = options.token or stored_token(self.where)
+        headers |= {name.title(): value for name, value in (credentials(token) or {}).items()}
         if options.session:
             headers["X-Nexus-Session"] = options.session
         for name, value in headers.items():
@@ -83,7 +87,7 @@ class RemoteBackend:
         kind = (response.headers.get("Content-Type") or "").split(";")[0]
         problem = _problem(response.read()) if kind == "application/problem+json" else None
         if problem is not None and response.status not in (404, 405):  # refused in front of the channel
-            raise error_of(problem)
+            raise error_from_problem(problem)
         if kind != "application/x-ndjson":
             raise self._stranger(response)
         last: Line | None = None
@@ -95,9 +99,10 @@ class RemoteBackend:
             if last.event is not None and on_event is not None:
                 on_event(last.event)
         if last is not None and last.error is not None:
-            raise error_of(last.error)
+            raise error_from_problem(last.error)
         if last is None or not bytes(last.reply):
             raise BackendUnavailable(f"{self.where} ended its answer early.")
+        self.rate_limit = last.rate_limit
         return bytes(last.reply)
 
     def _stranger(self, response: http.client.HTTPResponse) -> BackendUnavailable:
@@ -161,22 +166,3 @@ def _problem(body: bytes) -> dict[str, Any] | None:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def error_of(problem: dict[str, Any]) -> NexusError:
-    """Return a server's problem details as the error they were made from; a plugin's own class by its status."""
-    code, status = str(problem.get("code", "")), problem.get("status")
-    classes = error_classes()
-    kind = next((each for each in classes if each.code == code), None)
-    if kind is None:
-        near = next((each for each in classes if each.status == status), NexusError)
-        members = {"code": code, "title": str(problem.get("title", near.title)), "status": status or near.status}
-        kind = type("ServerError", (near,), members)
-    known = {"type", "title", "status", "detail", "code", "run_id", "errors", "retry_after"}
-    return kind(
-        str(problem.get("detail", "")),
-        errors=problem.get("errors") or (),
-        retry_after=problem.get("retry_after"),
-        run_id=problem.get("run_id"),
-        details={name: value for name, value in problem.items() if name not in known},
-    )

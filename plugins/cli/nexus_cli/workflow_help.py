@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.fields import Fields
-from nexus_cli.options import NAMES
+from nexus_cli.options import EXECUTE, NAMES
 from nexus_cli.output import escaped
 
 if TYPE_CHECKING:
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from nexus_cli.output import Output
 
 OWN = [
-    ("--data JSON", "All parameters as a JSON object; @FILE reads a file, - reads stdin."),
-    ("--wait SECONDS", "Leave the run behind on the server if it takes longer (with --connect)."),
+    *((f"{name} {metavar}", text) for name, (metavar, text) in EXECUTE.items()),
     ("--help, -h", "Show this and leave."),
 ]
-RESERVED = NAMES | {"--data", "--wait", "--help"}
+RESERVED = NAMES | EXECUTE.keys() | {"--help"}
 _LONGEST_DEFAULT = 60
 
 

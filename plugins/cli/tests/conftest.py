@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,7 +168,8 @@ class Terminal:
 @pytest.fixture(scope="session")
 def clean_env(tmp_path_factory):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_") and name != "NO_COLOR"}
-    return kept | {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state")), "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
+    places = {name: str(tmp_path_factory.mktemp("home")) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
+    return kept | places | {"PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
 
 
 @pytest.fixture
@@ -191,11 +193,24 @@ def terminal(nexus):
 @pytest.fixture(scope="session")
 def server(clean_env, tmp_path_factory):
     """A served application; its command-line port's URL."""
+    with served(APP, clean_env, tmp_path_factory) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def guarded(clean_env, tmp_path_factory):
+    """One that asks callers who they are."""
+    with served(APP.with_name("guarded_app.py"), clean_env, tmp_path_factory) as url:
+        yield url
+
+
+@contextmanager
+def served(app, clean_env, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     ports = {"NEXUS_CLI_PORT": "0", "NEXUS_LOG_LEVEL": "INFO"}
     ports |= {f"NEXUS_{name}_PORT": "0" for name in ("API", "MCP") if installed(name.lower())}
     with log.open("wb") as stream:
-        process = subprocess.Popen([*COMMAND, "serve", str(APP)], env=clean_env | ports, stdout=stream, stderr=stream)
+        process = subprocess.Popen([*COMMAND, "serve", str(app)], env=clean_env | ports, stdout=stream, stderr=stream)
     try:
         yield wait_for(lambda: re.search(r"Listening on (\S+): cli", log.read_text()), process, log)[1]
     finally:
