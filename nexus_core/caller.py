@@ -26,9 +26,11 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         headers: Its headers, names in lower case.
 
     Raises:
-        MalformedRequest: A header is longer than `TEXT_LIMIT`.
+        MalformedRequest: A header is longer than `TEXT_LIMIT`, or there are two credentials.
     """
     authorization = headers.get(b"authorization")
+    if authorization is not None and [name for name, _ in scope["headers"]].count(b"authorization") > 1:
+        raise MalformedRequest("There is more than one Authorization header.")  # whoever is in front may read the other
     client = scope.get("client")
     return {
         "credentials": None if authorization is None else {"authorization": authorization.decode("latin-1")},

@@ -104,7 +104,7 @@ class Gate:
             challenge = self._challenges.invalid(invocation.channel)
             raise AuthenticationError(NOT_ACCEPTED, challenge=challenge) from None
         except AuthenticationError as exc:  # a provider's own
-            if exc.challenge == ANY_BEARER:
+            if exc.challenge == ANY_BEARER or not exc.challenge.isprintable():
                 exc.challenge = self._challenges.invalid(invocation.channel)
             raise
         except Unavailable as exc:

@@ -81,9 +81,7 @@ class GuardedCalls:
 
 
 def _value(task: asyncio.Task[Any], function: Callable[..., Any]) -> Any:
-    if task.cancelled():
-        raise Refused("it cancelled itself")
-    exc = task.exception()
+    exc = asyncio.CancelledError() if task.cancelled() else task.exception()
     if exc is None:
         return task.result()
     if isinstance(exc, NexusError):

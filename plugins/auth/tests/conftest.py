@@ -114,6 +114,22 @@ async def platform():
 
 
 @pytest.fixture
+async def served():
+    """A function that serves a platform on ports; `urls` has the address of each channel."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*plugins, channels=("api",), **options):
+            ports = {f"{name}_port": 0 for name in channels}
+            nexus = alone(*plugins, beside=(*channels, "hypercorn"), enable_auth=True, **ports, **options)
+            platform = Platform(nexus)
+            bound = await stack.enter_async_context(nexus.serving())
+            platform.urls = {name: listener.url for listener in bound for name in listener.channels}
+            return platform
+
+        yield start
+
+
+@pytest.fixture
 def trusting(platform, issuer):
     """A function that starts a platform that trusts the issuer."""
 
