@@ -37,7 +37,8 @@ return redis.call('DEL', KEYS[1])
 """)
 
 # Of each strategy: limit, window in microseconds. Returns 1 or 0, calls that are left, microseconds until there are
-# more. Numbers of this size are exact in Lua; what is returned is truncated to whole ones.
+# more. Numbers of this size are exact in Lua; what is returned is truncated to whole ones. Redis' clock may be set
+# back: what is then further away than it can be does not count.
 
 _NOW = """
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -51,7 +52,7 @@ local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local milliseconds = math.ceil(window / 1000)
 local count = tonumber(redis.call('GET', KEYS[1]) or '0')
 local left = redis.call('PTTL', KEYS[1])
-if left < 0 then count, left = 0, milliseconds end
+if left < 0 or left > milliseconds then count, left = 0, milliseconds end
 if count >= limit then return {0, 0, left * 1000} end
 if count == 0 then
   redis.call('SET', KEYS[1], '1', 'PX', milliseconds)
@@ -66,7 +67,7 @@ MOVING_WINDOW = Script(
     _NOW
     + """
 local oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
-while oldest and oldest <= now - window do
+while oldest and (oldest <= now - window or oldest > now) do
   redis.call('LPOP', KEYS[1])
   oldest = tonumber(redis.call('LINDEX', KEYS[1], 0))
 end

@@ -142,3 +142,20 @@ async def test_strategies_keys_and_values_do_not_meet(store):
 async def test_counts_do_not_stay_for_ever(store, redis_server, strategy):
     await store.hit("k", 5, 1.0, strategy)
     assert 0 < redis_server.ask("PTTL", f"nexus:{strategy}:k") <= 2000
+
+
+@pytest.mark.parametrize("strategy", ["moving_window", "sliding_window"])
+def test_a_clock_that_is_set_back_locks_nobody_out(redis_server, strategy):
+    now, day = 1_700_000_000 * SECOND, 24 * HOUR
+    for _ in range(3):
+        run(redis_server, strategy, now, 2, HOUR)
+    assert run(redis_server, strategy, now, 2, HOUR)[0] == 0
+    answers = [run(redis_server, strategy, now - day + n, 2, HOUR) for n in range(3)]
+    assert [allowed for allowed, _, _ in answers] == [1, 1, 0]
+    assert all(0 < reset <= 2 * HOUR for _, _, reset in answers)
+
+
+async def test_a_fixed_window_that_ends_too_late_is_none(store, redis_server):
+    redis_server.ask("SET", "nexus:fixed_window:k", "3", "PX", 24 * 3600 * 1000)  # as after a clock that is set back
+    assert [(await store.hit("k", 2, 60.0, "fixed_window"))[:2] for _ in range(3)] == [(True, 1), (True, 0), (False, 0)]
+    assert redis_server.ask("PTTL", "nexus:fixed_window:k") <= 60_000
