@@ -59,8 +59,8 @@ class ApiKey:
         if not isinstance(members, dict):
             raise TypeError(f"a key is a {type(members).__name__}")
         key = cls(**{**members, "permissions": tuple(sorted(texts_of(members.get("permissions"))))})
-        if not all(isinstance(each, str) for each in (key.id, key.hash, key.name)):
-            raise TypeError("a key has no id, no hash, or no name")
+        if not all(isinstance(each, str) and each.isprintable() for each in (key.id, key.hash, key.name)):
+            raise TypeError("a key's id, hash or name is none")
         if len(key.hash) != 64 or not key.hash.isascii():
             raise TypeError(f"the key {key.id} has no hash")
         id_of(key.user)
@@ -115,6 +115,11 @@ def parts_of(token: str) -> tuple[str, str]:
     begin, _, rest = token.partition("_")
     key_id, _, secret = rest.partition("_")
     return (key_id, secret) if begin + "_" == PREFIX else ("", "")
+
+
+def key_id_of(text: str) -> str:
+    """Return the id of a key that somebody names by its id, or by all of it."""
+    return parts_of(text)[0] or text
 
 
 def is_of(key: ApiKey, secret: str) -> bool:

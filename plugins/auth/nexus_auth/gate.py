@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_auth.authorizers import BuiltInRule, OwnRule
-    from nexus_auth.credentials import Credential
     from nexus_auth.methods import Method
     from nexus_auth.settings import AuthSettings
     from nexus_core.app import Nexus
@@ -98,7 +97,7 @@ class Gate:
         if authorization is None:
             raise AuthenticationError(NONE, challenge=self._challenges.missing(invocation.channel))
         try:
-            verified = await self._verified(read(authorization))
+            _, verified = await self.verified(authorization)
         except Refused as exc:
             log.debug("A credential is refused: %s", exc)
             challenge = self._challenges.invalid(invocation.channel)
@@ -113,8 +112,15 @@ class Gate:
         self.known.add(authorization, verified)
         return verified.principal
 
-    async def _verified(self, credential: Credential) -> Verified:
-        """Ask one method after the other. The first that accepts decides."""
+    async def verified(self, authorization: str) -> tuple[str, Verified]:
+        """Return who sent a credential, and the name of the method that knows it: the first that accepts.
+
+        Raises:
+            Refused: It is not accepted.
+            Unavailable: Who would know does not answer.
+            NexusError: The application's own provider has raised it.
+        """
+        credential = read(authorization)
         unavailable: Unavailable | None = None
         reasons: list[str] = []
         for method in self._methods:
@@ -122,7 +128,7 @@ class Gate:
                 continue
             try:
                 async with asyncio.timeout(self._settings.auth_timeout + SPARE_SECONDS):
-                    return await method.verify(credential)
+                    return method.name, await method.verify(credential)
             except Refused as exc:
                 reasons.append(f"{method.name}: {exc}")
             except Unavailable as exc:

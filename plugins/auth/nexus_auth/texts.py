@@ -45,3 +45,16 @@ def id_of(value: Any, *, numbers: bool = False) -> str:
     if not value.strip() or len(value) > MAX_TEXT or not value.isprintable():
         raise TypeError("it is empty, too long, or holds control characters")
     return value
+
+
+def permissions_of(values: list[str]) -> list[str]:
+    """Return permissions as somebody typed them: several may be in one text, with commas or spaces.
+
+    Raises:
+        TypeError: One holds what none has.
+    """
+    found = [each for value in values for each in value.replace(",", " ").split()]
+    for each in found:
+        if not each.isprintable() or len(each) > MAX_TEXT:
+            raise TypeError("it is too long, or holds control characters")
+    return sorted(set(found))
