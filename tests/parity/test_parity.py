@@ -8,16 +8,13 @@ import datetime
 import enum
 import re
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import pytest
+from doors import DOORS, Answer, Python
 
 from nexus_core import Nexus, WorkflowError
-
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
-from doors import DOORS, Answer, Python
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -115,30 +112,10 @@ def build() -> Nexus:
 
 
 @pytest.fixture(name="platform", scope="module")
-def platform_fixture() -> Any:
-    """Serve the platform in a thread of its own: every test has a loop, and the doors are used from outside."""
+def platform_fixture(serving: Any) -> Any:
     nexus = build()
-    served: dict[str, Any] = {}
-    started = threading.Event()
-
-    async def serve() -> None:
-        served["loop"], served["stop"] = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            async with nexus.serving() as listeners:
-                served["urls"] = {name: each.url for each in listeners for name in each.channels}
-                started.set()
-                await served["stop"].wait()
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert started.wait(30)
-    assert {"api", "cli", "mcp"} <= served["urls"].keys()
-    yield nexus, served["urls"], served["loop"]
-    served["loop"].call_soon_threadsafe(served["stop"].set)
-    thread.join(30)
-    assert not thread.is_alive()
+    with serving(nexus) as (urls, loop):
+        yield nexus, urls, loop
 
 
 async def ask(platform: Any, door: Any, workflow: str, params: str) -> Answer:
