@@ -8,6 +8,7 @@ import math
 import re
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -178,7 +179,7 @@ def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if isinstance(error, AuthenticationError):
-        challenge = error.challenge.replace("{origin}", origin_of(scope))
+        challenge = error.challenge.replace("{origin}", base_url_of(scope))
         headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
     if isinstance(error, RateLimited):
         headers += rate_limit_headers(_limit_of(error))
@@ -197,6 +198,11 @@ def rate_limit_headers(limit: RateLimit | None) -> list[tuple[bytes, bytes]]:
 def _limit_of(error: RateLimited) -> RateLimit | None:
     members = {name: error.details.get(name) for name in RateLimit.__dataclass_fields__}
     return None if None in members.values() else RateLimit(**members)  # type: ignore[arg-type]
+
+
+def base_url_of(scope: Scope) -> str:
+    """Return the address that the platform has for a caller: the origin, and the path that it is mounted at."""
+    return origin_of(scope) + quote(scope.get("root_path", "").rstrip("/"))
 
 
 def origin_of(scope: Scope) -> str:

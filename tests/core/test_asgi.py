@@ -295,6 +295,12 @@ def test_a_challenge_names_the_origin_that_was_used_and_repeats_nothing_else(hos
     ]  # fmt: skip
 
 
+def test_a_challenge_names_the_path_that_the_platform_is_mounted_at() -> None:
+    scope = scope_of() | {"headers": [(b"host", b"a.example")], "root_path": '/my "nexus"\r\n/'}
+    ((_, challenge),) = error_headers(AuthenticationError("Who?", challenge="{origin}/x"), scope)
+    assert challenge == b"http://a.example/my%20%22nexus%22%0D%0A/x"
+
+
 def test_what_is_left_of_a_budget_is_told_in_headers() -> None:
     assert rate_limit_headers(None) == []
     assert rate_limit_headers(RateLimit(limit=10, window=60.0, remaining=3, reset=20.4)) == [

@@ -13,6 +13,7 @@ from nexus_auth.provider import authenticates, authorizes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nexus_auth.issuer import Issuer
     from nexus_auth.jwt_tokens import JwtVerifier, Rules
     from nexus_auth.methods import Method
     from nexus_auth.own import GuardedCalls
@@ -33,6 +34,9 @@ class Builder:
         threads: Where files are read.
         calls: How the application's own provider is called.
         forget: Called when what was accepted must be checked again.
+
+    Attributes:
+        issuer: The issuer, where it is asked for its keys.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Builder:
         self._threads = threads
         self._calls = calls
         self._forget = forget
+        self.issuer: Issuer | None = None
 
     def methods(self) -> list[Method]:
         """Return the methods in the order in which they are tried.
@@ -131,15 +136,15 @@ class Builder:
         from nexus_auth.remote_keys import RemoteKeys
         from nexus_auth.web import check_transport
 
-        settings, issuer = self._settings, None
+        settings = self._settings
         url, allow_http = settings.jwt_jwks_url, settings.auth_allow_http
         if url is not None:
             check_transport("jwt_jwks_url", url, allow_http=allow_http)
         else:
             assert settings.auth_service_url is not None  # `plan` has made sure
-            issuer = Issuer(settings.auth_service_url, self._web, allow_http=allow_http)
+            self.issuer = Issuer(settings.auth_service_url, self._web, allow_http=allow_http)
         ttl, cooldown = settings.jwt_keys_ttl, settings.jwt_keys_cooldown
-        return RemoteKeys(self._web, url, issuer, self._forget, ttl=ttl, cooldown=cooldown)
+        return RemoteKeys(self._web, url, self.issuer, self._forget, ttl=ttl, cooldown=cooldown)
 
 
 def issuer_of(settings: AuthSettings) -> str | None:

@@ -8,8 +8,8 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"
 ORIGIN = "{origin}"
 """Stands for the address that the caller has used; channels know it."""
 
-RESOURCE_PATHS = {"mcp": "/mcp"}
-"""Where a channel is not at the root of its address: clients compare the resource with the address that they use."""
+RESOURCE_PATHS = {"api": "", "cli": "/cli", "mcp": "/mcp"}
+"""Where each channel is below the platform's address: clients compare the resource with the address that they use."""
 
 
 class Challenges:

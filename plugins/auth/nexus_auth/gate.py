@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_auth.authorizers import BuiltInRule, OwnRule
+    from nexus_auth.issuer import Issuer
     from nexus_auth.methods import Method
     from nexus_auth.settings import AuthSettings
     from nexus_core.app import Nexus
+    from nexus_core.channel import Route
     from nexus_core.invocation import Invocation, Principal
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Gate:
         self._settings = settings
         self._web: Web | None = None
         self._methods: Sequence[Method] = ()
+        self._issuer: Issuer | None = None
         self._challenges = Challenges(
             has_issuer=issuer_of(settings) is not None, resource_url=settings.auth_resource_url
         )
@@ -72,6 +75,7 @@ class Gate:
         builder = Builder(self._settings, self._web, nexus.threads, calls, self.known.clear)
         self._methods = builder.methods()
         self.authorizer = builder.authorizer()
+        self._issuer = builder.issuer
         try:
             for method in self._methods:
                 await method.open()
@@ -85,6 +89,16 @@ class Gate:
             await method.close()
         if self._web is not None:
             await self._web.close()
+
+    def routes(self) -> list[Route]:
+        """Return where clients learn who gives tokens for this platform; nothing where nobody knows."""
+        configured = issuer_of(self._settings)
+        if configured is None:
+            return []
+        from nexus_auth.metadata import metadata_routes
+
+        asked = self._issuer
+        return metadata_routes(lambda: configured if asked is None else asked.name, self._settings.auth_resource_url)
 
     async def identify(self, invocation: Invocation) -> Principal:
         """Return who sent an invocation's credential.

@@ -20,10 +20,13 @@ class Issuer:
         url: The issuer.
         web: Who asks.
         allow_http: Whether its addresses may do without TLS.
+
+    Attributes:
+        name: What it calls itself, as far as that is known: clients compare it letter by letter.
     """
 
     def __init__(self, url: str, web: Web, *, allow_http: bool = False) -> None:
-        self.url = check_transport("auth_service_url", url, allow_http=allow_http)
+        self.name = self.url = check_transport("auth_service_url", url, allow_http=allow_http)
         self._web = web
         self._allow_http = allow_http
 
@@ -68,6 +71,7 @@ class Issuer:
         name = found.get("issuer") if isinstance(found, dict) else None
         if not isinstance(name, str) or name.rstrip("/") != self.url.rstrip("/"):
             raise Unavailable(f"{url} is about another issuer than {self.url}")
+        self.name = name
         return found  # type: ignore[no-any-return]
 
 

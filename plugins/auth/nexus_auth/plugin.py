@@ -8,7 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_auth.gate import Gate
-    from nexus_core import Command, Interceptor, Nexus
+    from nexus_core import Command, Interceptor, Nexus, Route
     from nexus_core.access import Authorizer
 
 
@@ -46,6 +46,13 @@ def nexus_register_authorizers(nexus: Nexus) -> list[Authorizer]:
     """Give who decides what they may do."""
     gate = _gate(nexus)
     return [gate.authorizer] if gate is not None and gate.authorizer is not None else []
+
+
+@hookimpl
+def nexus_register_routes(nexus: Nexus) -> list[Route]:
+    """Give what clients read to find out who issues tokens, where somebody does."""
+    gate = _gate(nexus)
+    return gate.routes() if gate is not None else []
 
 
 @hookimpl
