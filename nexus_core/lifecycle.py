@@ -260,6 +260,9 @@ def _refuse_unguarded(running: Running) -> None:
             f"host {options.host!r} can be reached from other machines, and nobody is asked who they are: "
             "set enable_auth=True (plugin auth), or insecure=True if something in front does it."
         )
+    registered = running.nexus.workflows
+    if not running.authorizers and any(registered.get(name).required_permissions for name in registered.names()):
+        log.warning("required_permissions are set, and nobody checks them: enable_auth is off")
 
 
 def _server(running: Running) -> Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from pathlib import Path
 import mcp_requests
 from environments import fastmcp_python, peer_python
 from figures import Row, paired
-from in_process import Invocations
+from in_process import Invocations, Listing, signed
 from load import Load
 from processes import PROGRAMS, Server, free_port, run_once, serving
 
@@ -44,7 +45,8 @@ def rest_load(port: int, path: str = "/api/workflows/add/execute") -> Load:
 class NexusServer(Server):
     """Nexus with every installed plugin, on free ports."""
 
-    def __init__(self, **arguments: int) -> None:
+    def __init__(self, headers: dict[str, str] | None = None, **arguments: int) -> None:
+        self.headers = headers or {}
         self.mcp_port = free_port()
         numbers = {"mcp": self.mcp_port, "cli": free_port(), **arguments}
         super().__init__(
@@ -54,7 +56,8 @@ class NexusServer(Server):
     async def settled(self) -> None:
         """Wait until MCP answers too: its library is imported in the background, after REST has begun to answer."""
         if find_spec("nexus_mcp"):
-            await self.answers(mcp_requests.modern(self.mcp_port))
+            load = mcp_requests.modern(self.mcp_port)
+            await self.answers(replace(load, headers=load.headers | self.headers))
 
 
 async def _throughput(row: Row, ours: tuple[Server, Load], theirs: tuple[Server, Load], effort: Effort) -> Row:
@@ -216,6 +219,30 @@ async def many_workflows(effort: Effort) -> list[Row]:
     return [*rows, memory]
 
 
+async def gateway(effort: Effort) -> list[Row]:
+    """Compare a REST call with every feature of the gateway on, in memory, with the same call and all off."""
+    title = "i. REST: authentication, permissions, limits, breaker and cache"
+    claims = {"sub": "alice", "permissions": ["data.read"], "exp": int(time.time()) + 86_400}
+    headers = {"Authorization": f"Bearer {signed(claims)}"}
+    rows = []
+    for name, hits, target in (("all on, cache misses", 0, 0.6), ("all on, cache hits", 1, None)):
+        row = Row(title, name, "all off", target=target)
+        async with serving(NexusServer(headers, gateway=1, hits=hits), NexusServer()) as (on, off):
+            load = replace(rest_load(on.port), headers=headers, warm_up=1000)
+            rows.append(await _throughput(row, (on, load), (off, replace(rest_load(off.port), warm_up=1000)), effort))
+    return rows
+
+
+async def filtered_listing(effort: Effort) -> list[Row]:
+    """Measure how long it takes to find out which of 1,000 workflows a caller may run."""
+    row = Row("j. What a caller sees of 1,000 workflows", "View.workflows()", "5 ms", "ms", 1, "lower")
+    async with Listing(1000) as listing:
+        for _ in range(3 * effort.rounds):
+            row.ours.append(await listing.measure())
+            row.theirs.append({"value": 5.0})
+    return [row]
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -233,5 +260,7 @@ SECTIONS: dict[str, Available] = {
     "e": Available(start_up, ("api", "hypercorn")),
     "f": Available(imports, ()),
     "h": Available(many_workflows, ("api", "hypercorn")),
+    "i": Available(gateway, ("api", "hypercorn", "auth", "ratelimit", "breaker", "cache")),
+    "j": Available(filtered_listing, ("auth",)),
 }
 """By letter; g, resident memory, is read while the others run."""

@@ -21,12 +21,23 @@ def register_kailash(nexus: Nexus) -> None:
     nexus.register("two_nodes", build())
 
 
+SECRET = "the secret of the benchmarks, long enough for HS256"
+GATEWAY = {
+    "enable_auth": True, "jwt_secret": SECRET, "enable_rate_limiting": True, "rate_limit_per_minute": 10**9,
+    "enable_circuit_breaker": True, "enable_caching": True,
+}  # fmt: skip
+MISSES = {"cache_max_entries": 100}
+"""With more different calls than that in turn, each is a miss, and what it drives out is another that would come."""
+
+
 if __name__ == "__main__":
-    given = arguments(mcp=0, cli=0, workflows=1, kailash=0)
+    given = arguments(mcp=0, cli=0, workflows=1, kailash=0, gateway=0, hits=0)
     ports = {"api": given.port, "cli": given.cli, "mcp": given.mcp}
     options = {f"{name}_port": port for name, port in ports.items() if find_spec(f"nexus_{name}")}
+    if given.gateway:
+        options |= GATEWAY if given.hits else GATEWAY | MISSES
     nexus = Nexus(log_level="WARNING", **options)
-    nexus.register("add", add)
+    nexus.register("add", add, {"required_permissions": ["data.read"]} if given.gateway else {})
     for number in range(given.workflows - 1):
         nexus.register(f"add{number}", add)
     if given.kailash:
