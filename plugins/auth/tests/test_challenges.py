@@ -6,7 +6,6 @@ import asyncio
 import json
 
 import httpx2
-import pytest
 from nexus_auth import AuthProvider
 from token_issuer import AUDIENCE, SECRET, secret_token
 
@@ -88,16 +87,16 @@ CREDENTIALS = [
 ]
 
 
-@pytest.mark.parametrize("credential", CREDENTIALS, ids=lambda value: repr(value[:24]))
-async def test_a_credential_that_is_none(served, credential):
+async def test_credentials_that_are_none(served):
     started = await served(jwt_secret=SECRET)
-    shown = await raw(started, b"authorization: " + credential)
-    head, _, body = shown.partition(b"\r\n\r\n")
-    status = int(head.split(b" ")[1])
-    assert status in (400, 401, 431), shown
-    assert b"x-evil" not in head.lower()
-    if status == 401:
-        assert json.loads(body)["code"] == "authentication_failed"
+    for credential in CREDENTIALS:
+        shown = await raw(started, b"authorization: " + credential)
+        head, _, body = shown.partition(b"\r\n\r\n")
+        status = int(head.split(b" ")[1])
+        assert status in (400, 401, 431), (credential, shown)
+        assert b"x-evil" not in head.lower(), credential
+        if status == 401:
+            assert json.loads(body)["code"] == "authentication_failed", credential
 
 
 async def test_a_second_credential_does_not_help_the_first(served):

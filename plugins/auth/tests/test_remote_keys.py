@@ -270,14 +270,16 @@ BAD_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("path", [DISCOVERY, JWKS])
-@pytest.mark.parametrize("case", BAD_ANSWERS)
+@pytest.mark.parametrize(
+    ("case", "path"),
+    [*((case, JWKS) for case in BAD_ANSWERS), *((case, DISCOVERY) for case in ("an error", "elsewhere", "a list"))],
+)
 async def test_an_answer_of_no_use_lets_nobody_in(trusting, issuer, case, path, caplog):
     good = issuer.token()
     issuer.paths["/elsewhere"] = issuer.paths[path]
     issuer.answers[path] = BAD_ANSWERS[case](issuer)
     started = await trusting()
-    for _ in range(30):
+    for _ in range(10):
         refused = await started.call("whoami", good)
         assert type(refused) is BackendUnavailable
         assert refused.retry_after == 1.0
