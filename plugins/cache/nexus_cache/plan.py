@@ -51,8 +51,11 @@ class Plan:
         return self._workflow()
 
     def covers(self, invocation: Invocation) -> bool:
-        """Whether a call may be answered from the cache. What a session holds is not in the key."""
-        if not self._is_cached:
+        """Whether a call may be answered from the cache.
+
+        What a session holds is not in the key. A call with an idempotency key has its answer kept under that already.
+        """
+        if not self._is_cached or invocation.idempotency_key is not None:
             return False
         return invocation.session is None or self._is_shared or not self._uses_context
 

@@ -34,6 +34,21 @@ async def test_an_equal_call_gets_the_first_answer_and_does_not_run(start, call)
     assert nexus.ran == [1]
 
 
+async def test_a_call_with_an_idempotency_key_is_kept_under_that_alone(start, call):
+    nexus = await start()
+
+    async def keyed():
+        invocation = call(n=1)
+        invocation.idempotency_key = "k"
+        return await nexus.invoke(invocation)
+
+    assert not (await nexus.invoke(call(n=1))).cached
+    first, again = await keyed(), await keyed()
+    assert (first.cached, first.value["run"]) == (False, 2)
+    assert (again.cached, again.replayed, again.value["run"]) == (False, True, 2)
+    assert (await nexus.invoke(call(n=1))).value["run"] == 1
+
+
 async def test_caching_is_off_until_it_is_asked_for(start, call):
     nexus = await start(enable_caching=False)
     assert [(await nexus.invoke(call(n=1))).cached for _ in range(2)] == [False, False]
@@ -335,15 +350,6 @@ async def test_a_run_that_its_caller_follows_is_its_own(start, call):
     assert (run.owner, str(run.status)) == ("ada", "completed")
     assert [event.type for event in run.events] == ["workflow.started", "workflow.completed"]
     assert run.events[-1].result.cached
-
-
-async def test_an_idempotency_key_keeps_what_the_cache_gave(start, call):
-    nexus = await start()
-    first = await nexus.invoke(call())
-    keyed = [await nexus.invoke(Invocation("count", {}, idempotency_key="k")) for _ in range(2)]
-    assert [each.json for each in keyed] == [first.json] * 2
-    assert (keyed[0].cached, keyed[1].replayed) == (True, True)
-    assert len(nexus.ran) == 1
 
 
 async def test_a_time_limit_that_is_none_is_refused_with_a_full_cache_too(start, call):
