@@ -104,7 +104,8 @@ async def start():
 def start_shared(start, redis_server):
     """A function that starts a platform which counts in the Redis of the tests."""
 
-    async def begin(*plugins, url=redis_server.url, **options):
-        return await start(nexus_redis.plugin, *plugins, redis_url=url, store="redis", **options)
+    async def begin(*plugins, url=redis_server.url, redis_timeout=10, **options):  # a busy machine gets its time
+        options |= {"redis_url": url, "redis_timeout": redis_timeout, "store": "redis"}
+        return await start(nexus_redis.plugin, *plugins, **options)
 
     return begin

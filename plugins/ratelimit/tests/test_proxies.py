@@ -129,6 +129,14 @@ def test_two_headers_that_differ_are_not_believed():
 def test_a_chain_has_an_end():
     assert address("127.0.0.1", x_forwarded_for=f"{CLIENT}, " + "10.1.1.1, " * (MAX_HOPS - 2) + "10.1.1.2") == CLIENT
     assert address("127.0.0.1", x_forwarded_for=f"{CLIENT}, " + "10.1.1.1, " * MAX_HOPS + "10.1.1.2") == "10.1.1.1"
+    assert address("127.0.0.1", forwarded=f"for={CLIENT}," + "for=10.1.1.1," * MAX_HOPS + "for=10.1.1.2") == "10.1.1.1"
+
+
+def test_what_is_remembered_of_addresses_is_small():
+    proxies = TrustedProxies(PROXIES)
+    for n in range(20):
+        proxies.client("127.0.0.1", {b"x-forwarded-for": b"%d" % n * 3000})
+    assert proxies._known.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import time
 from itertools import count
 
 import pytest
+from nexus_ratelimit.counters import Verdict
+from nexus_ratelimit.limits import Limit
+from nexus_ratelimit.shared import Spent
 
 from nexus_core import AuthenticationError, ConfigurationError, Nexus, RateLimited, hookimpl
 from nexus_core.stores import MemoryStore
@@ -48,7 +51,8 @@ import nexus_ratelimit.plugin, nexus_redis.plugin
 from nexus_core import Invocation, Nexus, RateLimited
 
 nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin, nexus_redis.plugin], redis_url=sys.argv[1],
-              store="redis", enable_rate_limiting=True, rate_limit_per_minute=10, rate_limit_strategy=sys.argv[2])
+              redis_timeout=10, store="redis",
+              enable_rate_limiting=True, rate_limit_per_minute=10, rate_limit_strategy=sys.argv[2])
 
 @nexus.workflow
 async def order() -> str:
@@ -187,7 +191,7 @@ async def test_without_redis_each_process_limits_for_itself_and_with_it_all_toge
     start_shared, redis_proxy, caplog, mode
 ):
     caplog.set_level(logging.INFO, "nexus_ratelimit")
-    platform = await start_shared(url=redis_proxy.url)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3)
     other = await start_shared()
     assert await platform.count(2) == 2
     redis_proxy.mode = mode
@@ -211,7 +215,7 @@ async def test_without_redis_each_process_limits_for_itself_and_with_it_all_toge
 
 
 async def test_a_blackhole_delays_many_calls_once_and_then_none(start_shared, redis_proxy):
-    platform = await start_shared(url=redis_proxy.url, rate_limit_per_minute=1000)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3, rate_limit_per_minute=1000)
     platform.register("mail", rate_limit=1000)
     await platform.call("mail")
     redis_proxy.mode = "blackhole"
@@ -226,7 +230,7 @@ async def test_a_blackhole_delays_many_calls_once_and_then_none(start_shared, re
 async def test_redis_may_be_away_at_the_start(start_shared, redis_proxy, caplog):
     caplog.set_level(logging.INFO, "nexus_ratelimit")
     redis_proxy.mode = "refuse"
-    platform = await start_shared(url=redis_proxy.url)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3)
     assert await platform.count(5) == 3
     assert caplog.text.count(AWAY) == 1
     redis_proxy.mode = "pass"
@@ -236,7 +240,7 @@ async def test_redis_may_be_away_at_the_start(start_shared, redis_proxy, caplog)
 
 
 async def test_redis_may_be_killed_and_come_back_under_load(start_shared, redis_server):
-    platform = await start_shared(rate_limit_per_minute=1_000_000)
+    platform = await start_shared(rate_limit_per_minute=1_000_000, redis_timeout=0.3)
     stop = asyncio.Event()
     calls, slowest = 0, 0.0
 
@@ -266,7 +270,7 @@ async def test_redis_may_be_killed_and_come_back_under_load(start_shared, redis_
 
 
 async def test_who_is_known_to_have_none_left_gets_none_from_an_outage(start_shared, redis_proxy):
-    platform = await start_shared(url=redis_proxy.url)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3)
     assert await platform.count(5) == 3
     redis_proxy.mode = "refuse"
     assert await platform.count(5) == 0
@@ -322,3 +326,29 @@ async def test_every_key_expires(start_shared, redis_server):
     assert len(keys) == 3
     assert all(0 < redis_server.ask("PTTL", key) <= 120_000 for key in keys)
     assert b"nexus:fixed_window:ratelimit:user ann@example.com" in keys
+
+
+def test_what_is_spent_is_known_until_its_time_has_come_and_is_news_once():
+    now = [100.0]
+    spent = Spent(3, lambda: now[0])
+    limit = Limit(5, 60.0, "x")
+
+    def note(key, left=0, reset=2.0):
+        return spent.note(Verdict(True, (key, limit), left, reset))
+
+    assert note("a", left=1) is False
+    assert spent.refusal(("a", limit)) is None
+    assert [note("a"), note("a")] == [True, False]
+    now[0] += 1.5
+    assert spent.refusal(("a", limit)) == Verdict(False, ("a", limit), 0, 0.5)
+    now[0] += 0.5
+    assert spent.refusal(("a", limit)) is None
+    assert note("a") is False  # it goes on
+    now[0] += 10
+    assert note("b") is True
+    assert note("a") is True  # it has come back
+    for key in "cdefgh":
+        note(key)
+    assert len(spent._until) == 3
+    assert spent.refusal(("h", limit)) is not None
+    assert spent.refusal(("a", limit)) is None
