@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from nexus_auth import AuthProvider, JWTAuthProvider
 from token_issuer import SECRET
@@ -220,13 +218,3 @@ def test_a_platform_without_the_plugin_does_not_start():
 
     with pytest.raises(PluginError, match='"auth" is not installed'):
         isolated_nexus(enable_auth=True)
-
-
-def test_every_option_is_in_the_readme():
-    from pathlib import Path
-
-    from nexus_auth.settings import AuthSettings
-
-    page = (Path(__file__).parents[1] / "README.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", page, re.MULTILINE))
-    assert rows.keys() >= AuthSettings.model_fields.keys()
