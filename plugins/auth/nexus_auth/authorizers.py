@@ -35,8 +35,7 @@ class BuiltInRule:
         """See `Authorizer.granted`."""
         if principal is None:
             return ()
-        contain = self._grants(principal.permissions, principal.scopes).contain
-        return [permission for permission in permissions if contain(permission)]
+        return self._grants(principal.permissions, principal.scopes).among(permissions)
 
     def explain(self, principal: Principal, permission: str, granted: bool) -> str:
         """Return in words why a permission is granted or not."""

@@ -71,6 +71,13 @@ class Grants:
             self._limits is None or self._limits.match(asked) is not None
         )
 
+    def among(self, permissions: Iterable[str]) -> list[str]:
+        """Return those of the permissions that are granted."""
+        if self._limits is not None:
+            return [each for each in permissions if self.contain(each)]
+        match = self._permissions.match
+        return [each for each in permissions if match(each.replace(":", ".")) is not None]
+
     def explain(self, permission: str) -> str:
         """Return in words what grants a permission, or why nothing does."""
         asked = normal(permission)
