@@ -60,6 +60,7 @@ class Issuer:
         asked: How often each path was asked for.
         answers: What a path answers in place of what it should: status, headers, body.
         gate: While it is not set, nothing is answered.
+        delay: Seconds that each answer takes.
         name: What it calls itself.
     """
 
@@ -68,9 +69,11 @@ class Issuer:
         self.asked = Counter()
         self.tokens = {}
         self.codes = {}
+        self.revoked = []
         self.answers = {}
         self.gate = threading.Event()
         self.gate.set()
+        self.delay = 0.0
         self.last_form = {}
         self.last_headers = {}
         self.connections = []
@@ -97,7 +100,10 @@ class Issuer:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128
+
+        self.server = Server(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.name = self.url
@@ -118,6 +124,7 @@ class Issuer:
             "issuer": self.name,
             **{name: f"{self.url}/{path}" for name, path in names.items()},
             "introspection_endpoint": f"{self.url}/introspect",
+            "revocation_endpoint": f"{self.url}/revoke",
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
@@ -126,6 +133,7 @@ class Issuer:
         self.asked[url.path] += 1
         self.last_form, self.last_headers = form, {name.lower(): each for name, each in handler.headers.items()}
         self.gate.wait(20)
+        time.sleep(self.delay)
         status, headers, body = self._reply(url, form, handler.headers)
         try:
             handler.send_response(status)
@@ -143,6 +151,9 @@ class Issuer:
             return 200, {}, json.dumps(self.paths[url.path]()).encode()
         if url.path == "/introspect":
             return 200, {}, json.dumps(self.tokens.get(form["token"], {"active": False})).encode()
+        if url.path == "/revoke":
+            self.revoked.append(form["token"])
+            return 200, {}, b""
         if url.path == "/authorize":
             return self._authorize({name: each[0] for name, each in parse_qs(url.query).items()})
         if url.path == "/token":

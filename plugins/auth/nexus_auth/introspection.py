@@ -11,12 +11,15 @@ from nexus_auth.api_keys import PREFIX
 from nexus_auth.jwt_tokens import Rules, check_claims, expiry
 from nexus_auth.known import Verified
 from nexus_auth.principals import principal_of_claims
-from nexus_auth.refusal import Refused
+from nexus_auth.refusal import Refused, Unavailable
 from nexus_auth.settings import ANY
 
 if TYPE_CHECKING:
     from nexus_auth.credentials import Credential
     from nexus_auth.web import Web
+
+MAX_QUESTIONS = 1000
+"""Tokens that the issuer is being asked about. Whoever makes up more must not use up memory."""
 
 
 class Introspection:
@@ -52,6 +55,8 @@ class Introspection:
         key = sha256(credential.token.encode()).digest()
         task = self._asking.get(key)
         if task is None:
+            if len(self._asking) >= MAX_QUESTIONS:
+                raise Unavailable("too many questions are open")
             task = self._asking[key] = asyncio.create_task(self._answer(credential.token), name="nexus-auth-token")
             task.add_done_callback(lambda done: self._answered(key, done))
         return self._verified(await asyncio.shield(task))

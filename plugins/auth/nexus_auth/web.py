@@ -47,6 +47,7 @@ class Web:
         self._seconds = seconds
         self._clock = clock
         self._client: httpx2.AsyncClient | None = None
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._down_until: dict[str, float] = {}
         self._quiet_until: dict[str, float] = {}
 
@@ -69,20 +70,21 @@ class Web:
         return await self._ask("POST", url, form, auth)
 
     async def _ask(self, method: str, url: str, form: Mapping[str, str] | None, auth: Any) -> Any:
-        if self._clock() < self._down_until.get(url, 0.0):
-            raise Unavailable(f"{_shown(url)}: it could not be reached a moment ago")
-        try:
-            async with asyncio.timeout(self._seconds):
-                body = await self._body(method, url, form, auth)
-            return json.loads(body)
-        except Unavailable as exc:
-            raise self._failed(url, str(exc), answered=True) from None
-        except (ValueError, RecursionError):
-            raise self._failed(url, "the answer is not JSON", answered=True) from None
-        except TimeoutError:
-            raise self._failed(url, f"no answer within {self._seconds:g} s") from None
-        except Exception as exc:
-            raise self._failed(url, f"{type(exc).__name__}: {exc}") from None
+        async with self._slots:  # to wait for one's turn is not to wait for the issuer
+            if self._clock() < self._down_until.get(url, 0.0):
+                raise Unavailable(f"{_shown(url)}: it could not be reached a moment ago")
+            try:
+                async with asyncio.timeout(self._seconds):
+                    body = await self._body(method, url, form, auth)
+                return json.loads(body)
+            except Unavailable as exc:
+                raise self._failed(url, str(exc), answered=True) from None
+            except (ValueError, RecursionError):
+                raise self._failed(url, "the answer is not JSON", answered=True) from None
+            except TimeoutError:
+                raise self._failed(url, f"no answer within {self._seconds:g} s") from None
+            except Exception as exc:
+                raise self._failed(url, f"{type(exc).__name__}: {exc}") from None
 
     async def _body(self, method: str, url: str, form: Mapping[str, str] | None, auth: Any) -> bytes:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -107,7 +109,7 @@ class Web:
             self._client = httpx2.AsyncClient(
                 timeout=self._seconds,
                 follow_redirects=False,
-                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=5),
+                limits=httpx2.Limits(max_connections=MAX_CONNECTIONS),
             )
         return self._client
 

@@ -146,5 +146,3 @@ async def test_a_message_of_a_provider_can_not_become_a_header(served):
     answer = await post(started, authorization="Bearer x")
     assert "x-evil" not in answer.headers
     assert answer.headers["www-authenticate"] == 'Bearer realm="nexus", error="invalid_token"'
-
-

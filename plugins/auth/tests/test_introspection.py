@@ -183,6 +183,28 @@ async def test_an_issuer_that_hangs_costs_the_time_limit_at_most(asking, issuer)
     assert await started.user(known) == "alice"
 
 
+async def test_a_flood_of_made_up_tokens_shuts_nobody_out(asking, issuer, caplog):
+    started = await asking(auth_timeout=1, max_concurrent_workflows=1000)
+    issuer.introspected("good")
+    issuer.delay = 0.2  # twenty at a time: the last ones wait for longer than the issuer may take for one
+    flood = [asyncio.create_task(started.call("whoami", f"made-up-{number}")) for number in range(120)]
+    assert AuthenticationError in {type(each) for each in await asyncio.gather(*flood)}
+    assert "no answer" not in caplog.text
+    assert await started.user("good") == "alice"
+
+
+async def test_no_more_is_asked_at_a_time_than_memory_is_for(asking, issuer, monkeypatch):
+    monkeypatch.setattr("nexus_auth.introspection.MAX_QUESTIONS", 3)
+    started = await asking()
+    issuer.gate.clear()
+    open_questions = [asyncio.create_task(started.call("whoami", f"made-up-{number}")) for number in range(3)]
+    await eventually(lambda: issuer.asked[PATH] == 3)
+    assert type(await started.call("whoami", "one-more")) is BackendUnavailable
+    issuer.gate.set()
+    assert {type(each) for each in await asyncio.gather(*open_questions)} == {AuthenticationError}
+    assert type(await started.call("whoami", "one-more")) is AuthenticationError
+
+
 async def test_an_issuer_that_is_away_is_not_waited_for(asking, issuer):
     started = await asking()
     issuer.close()

@@ -91,8 +91,11 @@ def test_it_grants_what_the_rule_says(permissions, asked):
         parts = permission.replace(":", ".").split(".")
         if parts == ["*"] or parts == asked_parts:
             return True
-        return len(parts) > 1 and parts[-1] == "*" and asked_parts[: len(parts) - 1] == parts[:-1] and (
-            len(asked_parts) >= len(parts)
+        return (
+            len(parts) > 1
+            and parts[-1] == "*"
+            and asked_parts[: len(parts) - 1] == parts[:-1]
+            and (len(asked_parts) >= len(parts))
         )
 
     assert Grants(permissions).contain(asked) == any(grants(permission) for permission in permissions)

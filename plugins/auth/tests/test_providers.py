@@ -26,7 +26,7 @@ class CustomAuthProvider(AuthProvider):
                 "user_id": user["id"],
                 "username": user["username"],
                 "permissions": user["permissions"],
-                "tenant_id": user["tenant_id"]
+                "tenant_id": user["tenant_id"],
             }
         else:
             raise AuthenticationError("Invalid credentials")
