@@ -22,7 +22,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "auth_timeout", "auth_cache_ttl", "auth_allow_http", "jwt_secret", "jwt_public_key", "jwt_jwks_url",
         "jwt_algorithms", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_required_claims", "jwt_user_claim",
         "jwt_tenant_claim", "jwt_permissions_claim", "jwt_scopes_claim", "jwt_keys_ttl", "jwt_keys_cooldown",
-        "oauth2_introspection_url", "oauth2_client_id", "oauth2_client_secret", "api_key_file",
+        "oauth2_introspection_url", "oauth2_client_id", "oauth2_client_secret", "oauth2_scopes", "api_key_file",
         "enable_csrf_protection",
     ),
     "ratelimit": (

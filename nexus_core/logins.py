@@ -29,9 +29,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def default_path() -> Path:
-    """Return the file: in ``NEXUS_CONFIG_HOME``, or ``nexus`` under ``XDG_CONFIG_HOME`` or ``~/.config``."""
-    if own := os.environ.get("NEXUS_CONFIG_HOME"):
-        return Path(own).expanduser() / "logins.json"
+    """Return the file: in ``nexus`` under ``XDG_CONFIG_HOME`` or ``~/.config``."""
     base = os.environ.get("XDG_CONFIG_HOME")
     return (Path(base).expanduser() if base else Path.home() / ".config") / "nexus" / "logins.json"
 

@@ -92,12 +92,9 @@ def test_when_a_login_has_expired(end: Any, expired: bool) -> None:
     assert has_expired({"expires_at": time.time() + end if isinstance(end, (int, float)) else end}) == expired
 
 
-def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    monkeypatch.delenv("NEXUS_CONFIG_HOME", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     assert str(default_path()) == "/home/somebody/.config/nexus/logins.json"
     monkeypatch.setenv("XDG_CONFIG_HOME", "/conf")
     assert str(default_path()) == "/conf/nexus/logins.json"
-    monkeypatch.setenv("NEXUS_CONFIG_HOME", str(tmp_path))
-    assert default_path() == tmp_path / "logins.json"

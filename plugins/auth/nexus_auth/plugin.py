@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_core import hookimpl
 
@@ -57,10 +57,21 @@ def nexus_register_routes(nexus: Nexus) -> list[Route]:
 
 @hookimpl
 def nexus_register_commands(nexus: Nexus) -> list[Command]:
-    """Give ``nexus keys`` and ``nexus why``."""
+    """Give ``nexus keys``, ``nexus why``, ``nexus login`` and ``nexus logout``."""
     from nexus_auth.commands import commands
+    from nexus_auth.login_commands import login_commands
+    from nexus_auth.settings import AuthSettings
 
-    return commands(nexus)
+    return [*commands(nexus), *login_commands(nexus.settings(AuthSettings))]
+
+
+@hookimpl
+def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
+    """Renew what ``nexus login`` has put there."""
+    from nexus_auth.login import renewed
+    from nexus_core import process
+
+    return process.run(renewed(login))
 
 
 def _gate(nexus: Nexus) -> Gate | None:

@@ -60,6 +60,7 @@ class AuthSettings(PluginSettings):
     jwt_keys_cooldown: Seconds = Field(30.0, description="Seconds between two asks for a key that was not there.")
     oauth2_introspection_url: str | None = Field(None, description="Where tokens are asked about (RFC 7662).")
     oauth2_client_id: str | None = Field(None, description="What this platform is called there.")
+    oauth2_scopes: list[str] = Field([], description="What `nexus login` and pages ask the issuer for.")
     oauth2_client_secret: SecretStr | None = Field(None, description="What proves it.")
     api_key_file: Path | None = Field(None, description="Where API keys are kept, hashed.")
 

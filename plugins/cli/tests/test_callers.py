@@ -117,8 +117,8 @@ def test_what_is_left_of_a_budget(ask, terminal):
 
 
 def login(guarded, tmp_path, **members):
-    Logins(tmp_path / "logins.json").set(guarded, {"access_token": "alice", "expires_at": None} | members)
-    return {"NEXUS_CONFIG_HOME": str(tmp_path)}
+    Logins(tmp_path / "nexus" / "logins.json").set(guarded, {"access_token": "alice", "expires_at": None} | members)
+    return {"XDG_CONFIG_HOME": str(tmp_path)}
 
 
 def test_the_token_of_a_login_is_used_for_its_server_alone(nexus, guarded, server, tmp_path):
@@ -140,7 +140,7 @@ def test_an_expired_login_says_what_to_do(nexus, guarded, tmp_path):
 
 def test_a_file_of_logins_that_others_can_read_is_refused(nexus, guarded, tmp_path):
     env = login(guarded, tmp_path)
-    (tmp_path / "logins.json").chmod(0o644)
+    (tmp_path / "nexus" / "logins.json").chmod(0o644)
     done = nexus.forked("--connect", guarded, "list", app=False, env=env)
     assert done.code == 1
     assert "chmod 600" in done.err
@@ -167,7 +167,7 @@ def test_a_plugin_renews_an_expired_login(nexus, guarded, tmp_path):
     path = {"PYTHONPATH": str(tmp_path / "site")}
     env = login(guarded, tmp_path, secret="s", **expired) | path
     assert nexus("--connect", guarded, "execute", "read_data", app=False, env=env).json["result"] == 1
-    assert Logins(tmp_path / "logins.json").get(guarded)["access_token"] == "alice"
+    assert Logins(tmp_path / "nexus" / "logins.json").get(guarded)["access_token"] == "alice"
     env = login(guarded, tmp_path, by="raises", **expired) | path
     done = nexus("--connect", guarded, "execute", "read_data", app=False, env=env)
     assert done.code == 77

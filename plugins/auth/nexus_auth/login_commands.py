@@ -1,0 +1,107 @@
+"""``nexus login`` and ``nexus logout``. The command line brings typer: nothing else may import this module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nexus_auth.login import Client, log_in_person, log_in_program, log_out
+from nexus_core import Command
+from nexus_core.errors import ConfigurationError
+from nexus_core.logins import Logins
+
+if TYPE_CHECKING:
+    from nexus_auth.settings import AuthSettings
+
+
+def login_commands(settings: AuthSettings) -> list[Command]:
+    """Return the commands."""
+    actions = LoginCommands(settings)
+    return [
+        Command("login", actions.login, "Log in to the server that --connect names."),
+        Command("logout", actions.logout, "Forget the login to the server that --connect names."),
+    ]
+
+
+_ClientId = Annotated[str, typer.Option("--client-id", help="What the issuer calls this client. [oauth2_client_id]")]
+
+
+class LoginCommands:
+    """The commands, with what the environment says of the client."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
+
+    async def login(
+        self,
+        context: typer.Context,
+        client_id: _ClientId = "",
+        scope: Annotated[list[str] | None, typer.Option("--scope", help="What to ask for; may be repeated.")] = None,
+        client_credentials: Annotated[
+            bool, typer.Option("--client-credentials", metavar="", help="Log in as the client itself: for programs.")
+        ] = False,
+        no_browser: Annotated[
+            bool, typer.Option("--no-browser", metavar="", help="Print the address, and open no browser.")
+        ] = False,
+    ) -> None:
+        """Log in to the server that --connect names; calls to it then need no --token.
+
+        A person logs in in a browser. With --client-credentials the client does, with its secret (environment
+        NEXUS_OAUTH2_CLIENT_SECRET).
+        """
+        server = _server(context)
+        client = self._client(client_id, scope)
+        if client_credentials:
+            if client.secret is None:
+                raise ConfigurationError(
+                    "--client-credentials: oauth2_client_secret (NEXUS_OAUTH2_CLIENT_SECRET) is not set."
+                )
+            login = await log_in_program(server, client)
+        else:
+            show = lambda url: typer.echo(f"Log in here: {url}", err=True)  # noqa: E731
+            login = await log_in_person(server, client, show, browser=not no_browser)
+        Logins().set(server, login)
+        _tell(context, f"You are logged in to {server}.", {"server": server, "expires_at": login["expires_at"]})
+
+    async def logout(self, context: typer.Context) -> int:
+        """Forget the login to the server that --connect names, and ask its issuer to forget it."""
+        server, logins = _server(context), Logins()
+        login = logins.get(server)
+        if login is None:
+            _tell(context, f"You are not logged in to {server}.", {"server": server, "logged_out": False})
+            return 0
+        logins.remove(server)
+        revoked = await log_out(login)
+        _tell(context, f"You are logged out of {server}.", {"server": server, "logged_out": True, "revoked": revoked})
+        return 0
+
+    def _client(self, client_id: str, scope: list[str] | None) -> Client:
+        settings = self._settings
+        chosen = client_id or settings.oauth2_client_id
+        if not chosen:
+            raise ConfigurationError(
+                "--client-id (NEXUS_OAUTH2_CLIENT_ID): the issuer knows this client under some name."
+            )
+        secret = settings.oauth2_client_secret
+        return Client(
+            chosen,
+            None if secret is None else secret.get_secret_value(),
+            tuple(settings.oauth2_scopes if scope is None else scope),
+            settings.auth_allow_http,
+        )
+
+
+def _server(context: typer.Context) -> str:
+    server: str | None = context.obj.options.connect
+    if not server:
+        raise ConfigurationError("Which server? Give --connect URL (NEXUS_CONNECT).")
+    return server
+
+
+def _tell(context: typer.Context, text: str, members: dict[str, Any]) -> None:
+    output = context.obj.output
+    if output.pretty:
+        output.line(text)
+    else:
+        output.document(members)

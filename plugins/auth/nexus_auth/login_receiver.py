@@ -1,0 +1,102 @@
+"""`LoginReceiver`: where a browser on this machine comes back to with the code of a login (RFC 8252, section 7.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from hmac import compare_digest
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from nexus_auth.refusal import Refused
+from nexus_core.schema.report import printable
+
+PATH = "/callback"
+MAX_REQUEST = 16 * 1024
+REQUEST_SECONDS = 10.0
+_HEAD = (
+    "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\nConnection: close\r\n"
+    "Cache-Control: no-store\r\nContent-Security-Policy: default-src 'none'\r\nReferrer-Policy: no-referrer\r\n\r\n"
+)
+_PAGE = "<!doctype html><title>Nexus</title><p>{text}</p>"
+
+
+class LoginReceiver:
+    """Listens on a free port of 127.0.0.1 for one login.
+
+    What does not bring its `state` is answered with 404 and changes nothing: any page may send a browser here.
+
+    Args:
+        state: What the issuer sends back.
+        issuer: What it must call itself where it says so (RFC 9207).
+        must_say: Whether it has announced that it says so.
+
+    Attributes:
+        redirect_uri: The address.
+    """
+
+    def __init__(self, state: str, issuer: str, *, must_say: bool) -> None:
+        self._state = state
+        self._issuer = issuer
+        self._must_say = must_say
+        self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.redirect_uri = ""
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MAX_REQUEST)
+        self.redirect_uri = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{PATH}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._server.close()
+        self._code.cancel()
+
+    async def code(self, seconds: float) -> str:
+        """Return the code of the login.
+
+        Raises:
+            Refused: The issuer says no, or is another.
+            TimeoutError: Nobody has come in time.
+        """
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(self._code)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+                status, text = self._answer(head.split(b"\r\n", 1)[0].decode("latin-1"))
+                body = _PAGE.format(text=text).encode()
+                writer.write(_HEAD.format(status=status, length=len(body)).encode() + body)
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # whoever it was, the login is still to come
+        finally:
+            writer.close()
+
+    def _answer(self, line: str) -> tuple[str, str]:
+        """Take a request's first line, and return the status and the text of the answer."""
+        method, _, rest = line.partition(" ")
+        url = urlsplit(rest.partition(" ")[0])
+        query = {name: values[0] for name, values in parse_qs(url.query).items() if len(values) == 1}
+        known = compare_digest(query.get("state", "").encode(), self._state.encode())
+        if method != "GET" or url.path != PATH or not known or self._code.done():
+            return "404 Not Found", "There is nothing here."
+        try:
+            self._code.set_result(self._read(query))
+        except Refused as exc:
+            self._code.set_exception(exc)
+            return "400 Bad Request", "The login has failed. The command line says why."
+        return "200 OK", "You are logged in. You can close this page."
+
+    def _read(self, query: dict[str, str]) -> str:
+        issuer = query.get("iss")
+        if issuer != self._issuer and (issuer is not None or self._must_say):
+            raise Refused("the answer to the login is not from the issuer that was asked")
+        if "error" in query:
+            said = f"{query['error']} {query.get('error_description', '')}"
+            raise Refused(f"the issuer refuses: {printable(said.strip(), 300)}")
+        if not query.get("code"):
+            raise Refused("the issuer has sent no code")
+        return query["code"]
