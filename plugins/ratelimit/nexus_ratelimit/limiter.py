@@ -61,12 +61,11 @@ class RateLimiter:
     def _budgets(self, caller: str, workflow: Workflow | None) -> Sequence[Budget]:
         if workflow is None or workflow.metadata.get(METADATA) is None:
             return ((caller, self._limit),)
-        try:
-            own = self._own_limits[workflow]
-        except KeyError:
-            limit = limit_of(workflow)
-            assert limit is not None
-            own = self._own_limits[workflow] = limit
+        own = self._own_limits.get(workflow)
+        if own is None:
+            own = limit_of(workflow)
+            assert own is not None
+            self._own_limits[workflow] = own
         return (f"{caller} {workflow.name}", own), (caller, self._limit)
 
 

@@ -21,8 +21,8 @@ MINUTE = 60.0
 _UNITS = {"second": 1.0, "minute": MINUTE, "hour": 3600.0, "day": 86_400.0}
 _TEXT = re.compile(rf"([0-9]{{1,10}}) ?/ ?({'|'.join(_UNITS)})")
 _FORMS = (
-    f"is a whole number of calls in a minute, from 1 to {MAX_CALLS}; a text such as 10/second "
-    f"(or {', '.join(list(_UNITS)[1:])}); or an object with limit and window, in seconds"
+    f"must be a whole number of calls in a minute, from 1 to {MAX_CALLS}; a text such as 10/second "
+    f"(or {', '.join(list(_UNITS)[1:])}); or an object with limit and window in seconds"
 )
 
 
@@ -45,7 +45,7 @@ class Limit:
         self.calls = calls
         self.window = window
         self.length = round(window * 1_000_000_000)
-        self.message = f"{rule} allows {calls} in {window:g} second{'' if window == 1 else 's'}."
+        self.message = f"{rule} allows {calls} in {window:.12g} second{'' if window == 1 else 's'}."
 
 
 Budget = tuple[str, Limit]
@@ -81,4 +81,4 @@ def _read(given: Any) -> tuple[Any, Any]:
 
 
 def _wrong(workflow: Workflow, given: Any) -> ConfigurationError:
-    return ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" {_FORMS}; not {given!r:.80}.')
+    return ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" {_FORMS}, not {given!r:.80}.')

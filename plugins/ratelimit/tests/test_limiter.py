@@ -243,7 +243,9 @@ async def test_wrong_limits_stop_the_start(given):
     nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], enable_rate_limiting=True)
     nexus.register("mail", lambda: 1)
     nexus.workflows.get("mail").metadata["rate_limit"] = given  # past the check that metadata is JSON
-    with pytest.raises(ConfigurationError, match='The metadata rate_limit of the workflow "mail" is a whole number'):
+    with pytest.raises(
+        ConfigurationError, match='The metadata rate_limit of the workflow "mail" must be a whole number'
+    ):
         async with nexus:
             pass
 
