@@ -294,5 +294,3 @@ def test_people_read_why_in_lines(app):
         "NO   data.write: missing",
         "This caller may not run guarded.",
     ]
-    code, shown = on_a_terminal("why", "alice", "guarded")
-    assert "If this is a user's id" in shown

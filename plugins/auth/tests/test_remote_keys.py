@@ -257,14 +257,11 @@ def elsewhere(issuer):
 
 BAD_ANSWERS = {
     "an error": lambda issuer: (500, {}, b"{}"),
-    "not found": lambda issuer: (404, {}, b"{}"),
     "elsewhere": elsewhere,
     "not JSON": lambda issuer: (200, {}, b"<html>"),
-    "nothing": lambda issuer: (200, {}, b""),
     "nested deep": lambda issuer: (200, {}, b"[" * 100_000),
     "huge": lambda issuer: (200, {}, b'{"keys": [' + b" " * 600_000 + b"]}"),
     "a list": lambda issuer: (200, {}, b"[]"),
-    "text": lambda issuer: (200, {}, b'"keys"'),
     "a number of too many digits": lambda issuer: (200, {}, b'{"keys": ' + b"9" * 5000 + b"}"),
     "compressed": lambda issuer: (200, {"content-encoding": "gzip"}, b"\x1f\x8b"),
 }
@@ -272,7 +269,7 @@ BAD_ANSWERS = {
 
 @pytest.mark.parametrize(
     ("case", "path"),
-    [*((case, JWKS) for case in BAD_ANSWERS), *((case, DISCOVERY) for case in ("an error", "elsewhere", "a list"))],
+    [*((case, JWKS) for case in BAD_ANSWERS), *((case, DISCOVERY) for case in ("elsewhere", "a list"))],
 )
 async def test_an_answer_of_no_use_lets_nobody_in(trusting, issuer, case, path, caplog):
     good = issuer.token()
@@ -348,12 +345,12 @@ async def test_an_issuer_that_hangs_costs_the_time_limit_at_most(trusting, issue
 
 
 async def test_who_is_known_is_let_in_while_the_issuer_is_away(trusting, issuer):
-    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.5, jwt_keys_cooldown=0.1)
+    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.3, jwt_keys_cooldown=0.1)
     token = issuer.token()
     assert await started.user(token) == "alice"
     issuer.gate.clear()
     began = time.monotonic()
-    while time.monotonic() - began < 1:
+    while time.monotonic() - began < 0.7:
         assert await started.user(token) == "alice"
         assert await started.user(issuer.token(sub="bob")) == "bob"
         await asyncio.sleep(0.02)
