@@ -23,7 +23,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "jwt_algorithms", "jwt_issuer", "jwt_audience", "jwt_leeway", "jwt_required_claims", "jwt_user_claim",
         "jwt_tenant_claim", "jwt_permissions_claim", "jwt_scopes_claim", "jwt_keys_ttl", "jwt_keys_cooldown",
         "oauth2_introspection_url", "oauth2_client_id", "oauth2_client_secret", "oauth2_scopes", "api_key_file",
-        "enable_csrf_protection",
+        "auth_browser_login", "auth_browser_ttl", "enable_csrf_protection", "enable_security_headers",
     ),
     "ratelimit": (
         "enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy", "rate_limit_backend",

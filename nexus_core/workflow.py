@@ -20,6 +20,10 @@ NAME_RULE = "1 to 128 letters, digits, dots, hyphens and underscores, without a 
 """What a workflow may be called: a path segment, a shell word and an MCP tool name (SEP-986) at once."""
 
 
+def _permissions(metadata: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(metadata.get("required_permissions") or ())
+
+
 class Workflow(ABC):
     """Something that takes JSON parameters and gives back a value. Adapters subclass it.
 
@@ -28,6 +32,7 @@ class Workflow(ABC):
         description: What it does, in a sentence or a few.
         input_schema: JSON Schema (2020-12) of the parameters; its root is an object.
         output_schema: JSON Schema of the value, or None where it is not known.
+        required_permissions: What a caller needs (``metadata["required_permissions"]``), where callers are known.
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
         uses_context: Whether what it gives may depend on its `Context`: on who calls, or on the session.
@@ -50,6 +55,7 @@ class Workflow(ABC):
         self.output_schema = None if output_schema is None else dict(output_schema)
         self.description = description
         self.metadata = dict(metadata or {})
+        self.required_permissions = _permissions(self.metadata)
 
     @cached_property
     def input_validator(self) -> Validator:
@@ -65,11 +71,6 @@ class Workflow(ABC):
 
         return None if self.output_schema is None else Validator(self.output_schema)
 
-    @cached_property
-    def required_permissions(self) -> frozenset[str]:
-        """The permissions that a caller needs (``metadata["required_permissions"]``), where callers are known."""
-        return frozenset(self.metadata.get("required_permissions") or ())
-
     @property
     def timeout(self) -> float | None:
         """Seconds a run may take (``metadata["timeout"]``), or None for the option ``workflow_timeout``."""
@@ -79,7 +80,7 @@ class Workflow(ABC):
         """Take over what is given at registration. It comes first where the workflow says something else itself."""
         self.metadata |= metadata
         self.description = metadata.get("description") or self.description
-        self.__dict__.pop("required_permissions", None)  # it was made of the metadata
+        self.required_permissions = _permissions(self.metadata)
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters and turn them into what `run` takes.

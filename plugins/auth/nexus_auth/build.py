@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nexus_auth.issuer import Issuer
     from nexus_auth.jwt_tokens import JwtVerifier, Rules
     from nexus_auth.methods import Method
+    from nexus_auth.oauth_client import OAuthClient
     from nexus_auth.own import GuardedCalls
     from nexus_auth.remote_keys import RemoteKeys
     from nexus_auth.settings import AuthSettings
@@ -198,3 +199,18 @@ def _issuers(settings: AuthSettings) -> tuple[str, ...]:
         bare = settings.auth_service_url.rstrip("/")
         return (bare, f"{bare}/")
     return ()
+
+
+def oauth_client(settings: AuthSettings, web: Web) -> OAuthClient:
+    """Return the client that gets tokens for browsers."""
+    from nexus_auth.issuer import Issuer
+    from nexus_auth.oauth_client import OAuthClient
+
+    assert settings.auth_service_url is not None  # `plan` has made sure of both
+    assert settings.oauth2_client_id is not None
+    issuer = Issuer(settings.auth_service_url, web, allow_http=settings.auth_allow_http)
+    secret = settings.oauth2_client_secret
+    return OAuthClient(
+        issuer, settings.oauth2_client_id, None if secret is None else secret.get_secret_value(),
+        scopes=settings.oauth2_scopes, resource=settings.auth_resource_url, seconds=settings.auth_timeout,
+    )  # fmt: skip

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nexus_auth.refusal import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from nexus_auth.browser_sessions import BrowserSessions
+    from nexus_core.invocation import Invocation
 
 MAX_BYTES = 16 * 1024
 """The largest credential that is looked at."""
+
+
+BROWSERS = "api"
+"""The channel where a cookie counts. Browsers send it to every port of a host."""
 
 
 class Credential(NamedTuple):
@@ -31,12 +36,23 @@ class Credential(NamedTuple):
         return self._asdict()
 
 
-def authorization_of(credentials: Mapping[str, str] | None, headers: Mapping[bytes, bytes] | None) -> str | None:
-    """Return what a caller sent to say who it is, in the form of the header ``Authorization``; None for nothing."""
-    if credentials is not None:
-        return credentials.get("authorization")
-    key = headers.get(b"x-api-key") if headers is not None else None
-    return None if key is None else f"ApiKey {key.decode('latin-1')}"
+def authorization_of(invocation: Invocation, sessions: BrowserSessions | None = None) -> str | None:
+    """Return what a caller sent to say who it is, in the form of the header ``Authorization``; None for nothing.
+
+    Args:
+        invocation: What it sent.
+        sessions: Knows the cookie of browsers, where they may log in.
+    """
+    if invocation.credentials is not None:
+        return invocation.credentials.get("authorization")
+    headers = invocation.headers
+    if headers is None:
+        return None
+    if (key := headers.get(b"x-api-key")) is not None:
+        return f"ApiKey {key.decode('latin-1')}"
+    if sessions is not None and invocation.channel == BROWSERS and (session_id := sessions.id_of(headers)) is not None:
+        return f"Cookie {session_id}"
+    return None
 
 
 def read(authorization: str) -> Credential:

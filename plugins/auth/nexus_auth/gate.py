@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_auth.authorizers import BuiltInRule, OwnRule
+    from nexus_auth.browser_sessions import BrowserSessions
     from nexus_auth.issuer import Issuer
     from nexus_auth.methods import Method
     from nexus_auth.settings import AuthSettings
     from nexus_core.app import Nexus
-    from nexus_core.channel import Route
+    from nexus_core.channel import Middleware, Route
     from nexus_core.invocation import Invocation, Principal
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Gate:
     Attributes:
         known: Credentials that were accepted.
         stage: The stage of the pipeline.
+        sessions: Those of browsers, where they may log in; after `open`.
         authorizer: Who decides; after `open`.
     """
 
@@ -59,6 +61,7 @@ class Gate:
             has_issuer=issuer_of(settings) is not None, resource_url=settings.auth_resource_url
         )
         self.known = KnownCredentials()
+        self.sessions: BrowserSessions | None = None
         self.stage = Authentication(self.known, self.identify)
         self.authorizer: BuiltInRule | OwnRule | None = None
 
@@ -74,6 +77,8 @@ class Gate:
         calls = GuardedCalls(nexus.threads, self._settings.auth_timeout)
         builder = Builder(self._settings, self._web, nexus.threads, calls, self.known.clear)
         self._methods = builder.methods()
+        if self._settings.auth_browser_login:
+            self._let_browsers_in(nexus)
         self.authorizer = builder.authorizer()
         self._issuer = builder.issuer
         try:
@@ -83,6 +88,16 @@ class Gate:
             await self.close()
             raise
 
+    def _let_browsers_in(self, nexus: Nexus) -> None:
+        from nexus_auth.browser_sessions import BrowserMethod, BrowserSessions
+
+        https = (self._settings.auth_resource_url or "").startswith("https://")
+        self.sessions = BrowserSessions(
+            lambda: nexus.store(None, "store"), self._settings.auth_browser_ttl, https=https
+        )
+        self._methods = [BrowserMethod(self.sessions, self.verified), *self._methods]
+        self.stage = Authentication(self.known, self.identify, self.sessions)
+
     async def close(self) -> None:
         """Stop asking, and let go of every connection."""
         for method in self._methods:
@@ -90,7 +105,7 @@ class Gate:
         if self._web is not None:
             await self._web.close()
 
-    def routes(self) -> list[Route]:
+    def routes(self, nexus: Nexus) -> list[Route]:
         """Return where clients learn who gives tokens for this platform; nothing where nobody knows."""
         configured = issuer_of(self._settings)
         if configured is None:
@@ -98,7 +113,33 @@ class Gate:
         from nexus_auth.metadata import metadata_routes
 
         asked = self._issuer
-        return metadata_routes(lambda: configured if asked is None else asked.name, self._settings.auth_resource_url)
+        found = metadata_routes(lambda: configured if asked is None else asked.name, self._settings.auth_resource_url)
+        return [*found, *self._browser_routes(nexus)]
+
+    def _browser_routes(self, nexus: Nexus) -> list[Route]:
+        if self.sessions is None:
+            return []
+        from nexus_auth.browser import PREFIX, BrowserLogin
+        from nexus_auth.build import oauth_client
+        from nexus_core.channel import Route
+
+        assert self._web is not None  # it is open
+        client = oauth_client(self._settings, self._web)
+        app = BrowserLogin(nexus, client, self.sessions, self.verified, self._settings.auth_resource_url)
+        return [Route(PREFIX, app)]
+
+    def middleware(self) -> list[Middleware]:
+        """Return what stands in front of every channel that listens."""
+        found: list[Middleware] = []
+        if self._settings.enable_security_headers:
+            from nexus_auth.security_headers import SecurityHeaders
+
+            found.append(SecurityHeaders)
+        if (sessions := self.sessions) is not None and self._settings.enable_csrf_protection:
+            from nexus_auth.csrf import CsrfProtection
+
+            found.append(lambda app: CsrfProtection(app, sessions))
+        return found
 
     async def identify(self, invocation: Invocation) -> Principal:
         """Return who sent an invocation's credential.
@@ -107,7 +148,7 @@ class Gate:
             AuthenticationError: There is none, or it is not accepted.
             BackendUnavailable: Who would know does not answer.
         """
-        authorization = authorization_of(invocation.credentials, invocation.headers)
+        authorization = authorization_of(invocation, self.sessions)
         if authorization is None:
             raise AuthenticationError(NONE, challenge=self._challenges.missing(invocation.channel))
         try:

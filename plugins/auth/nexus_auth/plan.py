@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from nexus_auth.algorithms import ASYMMETRIC, SYMMETRIC, refuse_short_secret
@@ -95,6 +96,8 @@ def refuse_gaps(settings: AuthSettings) -> None:
         ConfigurationError: Callers can't be told apart with what is set; the message names what to set.
     """
     chosen = strategies(settings)
+    if settings.auth_browser_login:
+        _refuse_gaps_of_browsers(settings)
     if "api_key" in chosen and settings.api_key_file is None:
         raise ConfigurationError("api_key_file: the strategy api_key needs a file to keep API keys in.")
     if authenticates_alone(settings.auth_provider):
@@ -114,6 +117,14 @@ def refuse_gaps(settings: AuthSettings) -> None:
             "jwt_audience: an issuer makes out tokens for many services. Say what `aud` has in those that are "
             'for this one, or "*" to take them all.'
         )
+
+
+def _refuse_gaps_of_browsers(settings: AuthSettings) -> None:
+    for option in ("auth_service_url", "oauth2_client_id"):
+        if getattr(settings, option) is None:
+            raise ConfigurationError(f"{option}: auth_browser_login needs it, to send people to the issuer.")
+    if find_spec("starlette") is None:
+        raise ConfigurationError("auth_browser_login: it needs the API: pip install nexus-hub-api.")
 
 
 def _refuse_gaps_of_oauth2(settings: AuthSettings) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nexus_auth.gate import Gate
     from nexus_core import Command, Interceptor, Nexus, Route
     from nexus_core.access import Authorizer
+    from nexus_core.channel import Middleware
 
 
 @hookimpl
@@ -52,7 +53,14 @@ def nexus_register_authorizers(nexus: Nexus) -> list[Authorizer]:
 def nexus_register_routes(nexus: Nexus) -> list[Route]:
     """Give what clients read to find out who issues tokens, where somebody does."""
     gate = _gate(nexus)
-    return gate.routes() if gate is not None else []
+    return gate.routes(nexus) if gate is not None else []
+
+
+@hookimpl
+def nexus_register_middleware(nexus: Nexus) -> list[Middleware]:
+    """Give what protects browsers."""
+    gate = _gate(nexus)
+    return gate.middleware() if gate is not None else []
 
 
 @hookimpl

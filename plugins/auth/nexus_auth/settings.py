@@ -62,6 +62,10 @@ class AuthSettings(PluginSettings):
     oauth2_client_id: str | None = Field(None, description="What this platform is called there.")
     oauth2_scopes: list[str] = Field([], description="What `nexus login` and pages ask the issuer for.")
     oauth2_client_secret: SecretStr | None = Field(None, description="What proves it.")
+    auth_browser_login: bool = Field(False, description="Let people log in in a browser, at `/auth/login`.")
+    auth_browser_ttl: Seconds = Field(28_800.0, description="Seconds after which they have to log in again.")
+    enable_csrf_protection: bool = Field(True, description="Refuse what other sites make a logged-in browser send.")
+    enable_security_headers: bool = Field(True, description="Tell browsers to be careful, where `enable_auth` is on.")
     api_key_file: Path | None = Field(None, description="Where API keys are kept, hashed.")
 
     @field_validator("*", mode="before")

@@ -10,6 +10,7 @@ from nexus_core.pipeline import Stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from nexus_auth.browser_sessions import BrowserSessions
     from nexus_auth.known import KnownCredentials
     from nexus_core.invocation import Invocation, Principal, Result
     from nexus_core.pipeline import Call
@@ -24,18 +25,25 @@ class Authentication:
     Args:
         known: Credentials that were accepted.
         identify: Returns who sent an invocation's credential, or raises `NexusError`.
+        sessions: Knows the cookie of browsers, where they may log in.
     """
 
     stage = Stage.AUTHENTICATE
 
-    def __init__(self, known: KnownCredentials, identify: Callable[[Invocation], Awaitable[Principal]]) -> None:
+    def __init__(
+        self,
+        known: KnownCredentials,
+        identify: Callable[[Invocation], Awaitable[Principal]],
+        sessions: BrowserSessions | None = None,
+    ) -> None:
         self._known = known
         self._identify = identify
+        self._sessions = sessions
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Pass the invocation on with its principal, or refuse it."""
         if invocation.principal is None:
-            authorization = authorization_of(invocation.credentials, invocation.headers)
+            authorization = authorization_of(invocation, self._sessions)
             principal = None if authorization is None else self._known.get(authorization)
             if principal is None:
                 return self._identified(invocation, call_next)

@@ -1,14 +1,16 @@
-// Where callers are asked who they are, the document is refused to nobody in particular: ask for a token, and try again.
-// The token stays in this page's memory.
+// Where callers are asked who they are, the document is refused to strangers: ask for a token, or lead them to the login.
+// A token stays in this page's memory. Who is logged in has a cookie, and a page sends its own token beside it.
 let token = "";
+let session = null;
 
 function credential() {
-  return token ? { Authorization: token.includes(" ") ? token : `Bearer ${token}` } : {};
+  if (token) return { Authorization: token.includes(" ") ? token : `Bearer ${token}` };
+  return session ? { "X-CSRF-Token": session.csrf_token } : {};
 }
 
-function show(document_) {
+function show(spec) {
   window.ui = SwaggerUIBundle({
-    spec: document_,
+    spec,
     dom_id: "#swagger-ui",
     deepLinking: true,
     validatorUrl: null,
@@ -21,12 +23,20 @@ function show(document_) {
 }
 
 async function load() {
-  const message = document.getElementById("message");
   const answer = await fetch("openapi.json", { headers: credential() });
   const content = await answer.json();
   document.getElementById("credential").hidden = answer.ok;
-  message.textContent = answer.ok ? "" : content.detail;
+  document.getElementById("message").textContent = answer.ok ? "" : content.detail;
   if (answer.ok) show(content);
+  return !answer.ok || "securitySchemes" in content.components;
+}
+
+async function start() {
+  const isGuarded = await load();
+  const answer = isGuarded ? await fetch("auth/session") : null;
+  if (answer?.ok) session = await answer.json();
+  document.getElementById("login").hidden = answer?.status !== 401;
+  document.getElementById("login").href = `auth/login?next=${encodeURIComponent(location.pathname)}`;
 }
 
 document.getElementById("credential").addEventListener("submit", (event) => {
@@ -34,4 +44,4 @@ document.getElementById("credential").addEventListener("submit", (event) => {
   token = document.getElementById("token").value.trim();
   load();
 });
-load();
+start();

@@ -1,0 +1,171 @@
+"""`BrowserLogin`: the pages' way in: ``/auth/login``, ``/auth/callback``, ``/auth/session`` and ``/auth/logout``."""
+
+from __future__ import annotations
+
+import secrets
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from nexus_auth.browser_sessions import csrf_token
+from nexus_auth.refusal import Refused, Unavailable
+from nexus_core.asgi import base_url_of, local_path, send_error
+from nexus_core.errors import AuthenticationError, BackendUnavailable, MethodNotAllowed, NexusError, NotFound
+from nexus_core.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from nexus_auth.browser_sessions import BrowserSessions
+    from nexus_auth.known import Verified
+    from nexus_auth.oauth_client import OAuthClient
+    from nexus_core.app import Nexus
+    from nexus_core.channel import Receive, Scope, Send
+
+PREFIX = "/auth"
+LOGIN_COOKIE = "nexus-login"
+LOGIN_SECONDS = 600
+"""How long a person has for logging in."""
+
+HOME = "/docs"
+"""Where a person goes who has said nothing else."""
+
+_LONGEST_NEXT = 1000
+_METHODS = {"/login": "GET", "/callback": "GET", "/session": "GET", "/logout": "POST"}
+
+
+class BrowserLogin:
+    """The ASGI application.
+
+    Args:
+        nexus: The platform.
+        client: Gets tokens.
+        sessions: Keeps them.
+        verified: Returns who has sent a bearer token; raises `Refused` and `Unavailable`.
+        base_url: The platform's address; None for the one that the browser has used.
+    """
+
+    def __init__(
+        self, nexus: Nexus, client: OAuthClient, sessions: BrowserSessions,
+        verified: Callable[[str], Awaitable[tuple[str, Verified]]], base_url: str | None,
+    ) -> None:  # fmt: skip
+        self._nexus = nexus
+        self._client = client
+        self._sessions = sessions
+        self._verified = verified
+        self._base_url = None if base_url is None else base_url.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        try:
+            response = await self._answer(scope)
+        except NexusError as exc:
+            await send_error(scope, send, exc, headers=[(b"cache-control", b"no-store")])
+            return
+        response.headers["cache-control"] = "no-store"
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope) -> Response:
+        from starlette.requests import Request
+
+        path = local_path(scope).removeprefix(PREFIX)
+        if scope["type"] != "http" or path not in _METHODS:
+            raise NotFound("Nothing answers at this address.")
+        if scope["method"] != _METHODS[path]:
+            raise MethodNotAllowed(f"Allowed here: {_METHODS[path]}.")
+        request = Request(scope)
+        try:
+            answer: Callable[[Request], Awaitable[Response]] = getattr(self, f"_{path[1:]}")
+            return await answer(request)
+        except Refused as exc:
+            raise AuthenticationError(f"The login has failed: {exc}.") from None
+        except Unavailable as exc:
+            raise BackendUnavailable(f"The login is not possible now: {exc}.", retry_after=1.0) from None
+
+    def _base(self, request: Request) -> str:
+        return self._base_url or base_url_of(request.scope)
+
+    def _redirect_uri(self, request: Request) -> str:
+        return f"{self._base(request)}{PREFIX}/callback"
+
+    async def _login(self, request: Request) -> Response:
+        """Send the browser to the issuer. What has to come back with it is in a cookie of its own."""
+        state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+        url = await self._client.authorization_url(self._redirect_uri(request), state, verifier)
+        response = _redirect(url)
+        kept = f"{state}.{verifier}.{quote(_local(request.query_params.get('next', '')), safe='')}"
+        self._set(response, request, LOGIN_COOKIE, kept, LOGIN_SECONDS, f"{PREFIX}/callback")
+        return response
+
+    async def _callback(self, request: Request) -> Response:
+        """Take the browser back, if it is the one that was sent, and begin its session."""
+        query = request.query_params
+        state, verifier, following = [*request.cookies.get(LOGIN_COOKIE, "").split("."), "", "", ""][:3]
+        if not state or not compare_digest(query.get("state", "").encode(), state.encode()):
+            raise Refused("this browser has not begun it, or too long ago")
+        issuer = self._client.issuer
+        if query.get("iss", issuer.name) != issuer.name:
+            raise Refused("the answer is not from the issuer that was asked")
+        if "error" in query or not query.get("code"):
+            raise Refused("the issuer has not let you in")
+        token = await self._client.redeem(query["code"], self._redirect_uri(request), verifier)
+        await self._verified(f"Bearer {token.access}")
+        session_id, seconds = await self._sessions.begin(token.access, token.expires_at)
+        response = _redirect(self._base(request) + _local(unquote(following)))
+        self._set(response, request, self._sessions.cookie, session_id, int(seconds), "/")
+        response.delete_cookie(LOGIN_COOKIE, path=self._path(request, f"{PREFIX}/callback"))
+        return response
+
+    async def _session(self, request: Request) -> Response:
+        """Tell a page who is logged in, and what it has to send with requests that change something."""
+        from starlette.responses import JSONResponse
+
+        session_id = self._sessions.id_of(dict(request.scope["headers"]))
+        if session_id is None:
+            raise AuthenticationError("Nobody is logged in.")
+        caller = Invocation("", None, "api", headers=dict(request.scope["headers"]))
+        await self._nexus.authenticate(caller)
+        principal = caller.principal
+        assert principal is not None
+        return JSONResponse(
+            {"user_id": principal.user_id, "tenant_id": principal.tenant_id, "csrf_token": csrf_token(session_id)}
+        )
+
+    async def _logout(self, request: Request) -> Response:
+        """End the browser's session."""
+        from starlette.responses import Response
+
+        session_id = self._sessions.id_of(dict(request.scope["headers"]))
+        if session_id is not None:
+            await self._sessions.end(session_id)
+        response = Response(status_code=204)
+        self._set(response, request, self._sessions.cookie, "", 0, "/")
+        return response
+
+    def _set(self, response: Response, request: Request, name: str, value: str, seconds: int, path: str) -> None:
+        """Set a cookie that no page can read and no other site's form brings along."""
+        host_only = name.startswith("__Host-")
+        response.set_cookie(
+            name, value, max_age=seconds, path="/" if host_only else self._path(request, path), httponly=True,
+            samesite="lax", secure=host_only or self._base(request).startswith("https://"),
+        )  # fmt: skip
+
+    def _path(self, request: Request, path: str) -> str:
+        return f"{request.scope.get('root_path', '')}{path}"
+
+
+def _redirect(url: str) -> Response:
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse(url, 303)
+
+
+def _local(path: Any) -> str:
+    """Return a path of this platform: anything else would send people to where somebody else wants them."""
+    fits = isinstance(path, str) and len(path) <= _LONGEST_NEXT and path.isascii() and path.isprintable()
+    if not fits or not path.startswith("/") or path[1:2] in ("/", "\\"):
+        return HOME
+    return str(path)

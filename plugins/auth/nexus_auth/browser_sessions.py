@@ -1,0 +1,136 @@
+"""`BrowserSessions`: what a browser has instead of a token: a cookie with a random id, under which the token is kept.
+
+Pages can't read the cookie, and the token never reaches the browser. Other sites can make a browser send the cookie:
+see `nexus_auth.csrf`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nexus_auth.refusal import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from nexus_auth.credentials import Credential
+    from nexus_auth.known import Verified
+    from nexus_core.stores import Store
+
+SCHEME = "cookie"
+"""The scheme under which the id from the cookie is read as a credential."""
+
+KNOWN_SECONDS = 1.0
+"""For how long a session is taken for granted: who has logged out is out after that, in every process."""
+
+_ID_BYTES = 32
+_LONGEST_ID = 64
+
+
+class _Session(msgspec.Struct):
+    token: str
+    expires_at: float
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Session).decode
+
+
+class BrowserSessions:
+    """The sessions of one platform, in its store: all processes that share the store know them.
+
+    Args:
+        store: Returns the store.
+        seconds: How long a session lasts at most; it ends with its token.
+        https: Whether browsers reach the platform by HTTPS alone.
+
+    Attributes:
+        cookie: The cookie's name. ``__Host-`` keeps other hosts of the domain from setting it (RFC 6265bis, 4.1.3.2).
+    """
+
+    def __init__(self, store: Callable[[], Store], seconds: float, *, https: bool) -> None:
+        self._store = store
+        self._seconds = seconds
+        self.cookie = "__Host-nexus" if https else "nexus"
+        self._name = self.cookie.encode()
+
+    def id_of(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """Return the id in a request's cookie, or None."""
+        return None if (cookies := headers.get(b"cookie")) is None else self.id_in(cookies)
+
+    def id_in(self, cookies: bytes) -> str | None:
+        """Return the id in a Cookie header, or None. Where there are two, there is none."""
+        pairs = (each.partition(b"=") for each in cookies.split(b";"))
+        found = [value for name, _, value in pairs if name.strip() == self._name]
+        if len(found) != 1 or not 0 < len(found[0]) <= _LONGEST_ID:
+            return None
+        return found[0].strip().decode("latin-1")
+
+    async def begin(self, token: str, expires_at: float | None) -> tuple[str, float]:
+        """Keep a token. Return the id of the session, and the seconds that it lasts."""
+        session_id, now = secrets.token_urlsafe(_ID_BYTES), time.time()
+        end = min(now + self._seconds, expires_at or now + self._seconds)
+        await self._store().set(_key(session_id), _encode(_Session(token, end)), max(1.0, end - now))
+        return session_id, end - now
+
+    async def token(self, session_id: str) -> str | None:
+        """Return the token of a session that goes on, or None."""
+        kept = await self._store().get(_key(session_id))
+        try:
+            session = None if kept is None else _decode(kept)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return session.token if session is not None and time.time() < session.expires_at else None
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session."""
+        await self._store().delete(_key(session_id))
+
+
+def _key(session_id: str) -> str:
+    """The store does not learn ids: who reads it can't use them."""
+    return f"login:{sha256(session_id.encode()).hexdigest()}"
+
+
+def csrf_token(session_id: str) -> str:
+    """Return what pages of this platform send with a session's requests: others can't know it."""
+    return urlsafe_b64encode(sha256(b"nexus csrf " + session_id.encode()).digest()).rstrip(b"=").decode()
+
+
+class BrowserMethod:
+    """The `Method` of callers whose browser sends the cookie.
+
+    Args:
+        sessions: The sessions.
+        verified: Returns who has sent a bearer token; raises as `Method.verify` does.
+    """
+
+    name = "browser"
+
+    def __init__(self, sessions: BrowserSessions, verified: Callable[[str], Awaitable[tuple[str, Verified]]]) -> None:
+        self._sessions = sessions
+        self._verified = verified
+
+    def takes(self, credential: Credential) -> bool:
+        """See `Method.takes`."""
+        return credential.scheme == SCHEME
+
+    async def verify(self, credential: Credential) -> Verified:
+        """See `Method.verify`."""
+        token = await self._sessions.token(credential.token)
+        if token is None:
+            raise Refused("there is no such session")
+        _, verified = await self._verified(f"Bearer {token}")
+        return verified._replace(seconds=min(verified.seconds, KNOWN_SECONDS))
+
+    async def open(self) -> None:
+        """See `Method.open`."""
+
+    async def close(self) -> None:
+        """See `Method.close`."""

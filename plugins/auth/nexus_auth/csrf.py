@@ -1,0 +1,60 @@
+"""`CsrfProtection`: refuses what another site's page makes a browser send with its cookie (cross-site request forgery).
+
+The cookie is ``SameSite=Lax``, but another page of the same site, or an older browser, may send it all the same.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+from nexus_auth.browser_sessions import csrf_token
+from nexus_core.asgi import send_error
+from nexus_core.errors import OriginNotAllowed, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from nexus_auth.browser_sessions import BrowserSessions
+    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_core.errors import NexusError
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOKED_AT = frozenset({b"cookie", b"authorization", b"x-api-key", b"origin", b"host", b"x-csrf-token"})
+
+
+class CsrfProtection:
+    """Middleware: requests that change something, and WebSockets, whose only credential is the cookie.
+
+    They have to come from a page of this very host, and requests have to bring the token that only such a page can
+    read (``GET /auth/session``). Whoever sends another credential is no browser that is being used.
+
+    Args:
+        app: What is behind.
+        sessions: Knows the cookie.
+    """
+
+    def __init__(self, app: ASGIApp, sessions: BrowserSessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass a request on, or answer 403."""
+        changes = scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] not in _READING)
+        error = self._flaw(scope) if changes else None
+        return self._app(scope, receive, send) if error is None else send_error(scope, send, error)
+
+    def _flaw(self, scope: Scope) -> NexusError | None:
+        sent = {name: value for name, value in scope["headers"] if name in _LOOKED_AT}
+        if b"cookie" not in sent or b"authorization" in sent or b"x-api-key" in sent:
+            return None
+        session_id = self._sessions.id_in(sent[b"cookie"])
+        if session_id is None:
+            return None
+        origin = sent.get(b"origin")
+        if origin is not None and origin.partition(b"://")[2] != sent.get(b"host"):
+            return OriginNotAllowed("Pages of this origin may not act for who is logged in here.")
+        given = sent.get(b"x-csrf-token", b"")
+        if scope["type"] == "http" and not compare_digest(given, csrf_token(session_id).encode()):
+            return PermissionDenied("The header X-CSRF-Token is missing or wrong: GET /auth/session has its value.")
+        return None

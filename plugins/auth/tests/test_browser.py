@@ -1,0 +1,312 @@
+"""Logging in in a browser, and what other sites can make of it: a real issuer, a served platform, HTTP with cookies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+import websockets
+from nexus_auth.browser import HOME, _local
+from nexus_auth.browser_sessions import BrowserSessions, csrf_token
+from token_issuer import AUDIENCE
+
+from nexus_core import ConfigurationError
+from nexus_core.stores import MemoryStore
+
+OPTIONS = {"auth_browser_login": True, "oauth2_client_id": "pages", "jwt_audience": AUDIENCE}
+
+
+@pytest.fixture
+async def site(served, issuer):
+    platform = await served(channels=("api",), auth_service_url=issuer.url, **OPTIONS)
+    platform.url = platform.urls["api"]
+    return platform
+
+
+@pytest.fixture
+async def browser(site):
+    """A browser that keeps cookies and does not follow redirects by itself."""
+    async with httpx2.AsyncClient(base_url=site.url, timeout=20) as client:
+        yield client
+
+
+async def log_in(browser, following=None):
+    """Do what a person does, and return the last answer."""
+    begun = await browser.get("/auth/login", params={} if following is None else {"next": following})
+    assert begun.status_code == 303
+    allowed = await browser.get(begun.headers["location"])
+    return await browser.get(allowed.headers["location"])
+
+
+async def test_a_person_logs_in_acts_and_logs_out(site, browser, issuer):
+    assert (await browser.get("/auth/session")).status_code == 401
+    back = await log_in(browser, "/docs?x=1")
+    assert (back.status_code, back.headers["location"]) == (303, f"{site.url}/docs?x=1")
+    assert back.headers["cache-control"] == "no-store"
+    [cookie] = [each for each in back.headers.get_list("set-cookie") if each.startswith("nexus=")]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Path=/" in cookie
+    session = (await browser.get("/auth/session")).json()
+    assert (session["user_id"], session["tenant_id"]) == ("alice", "acme")
+    seen = (await browser.get("/api/workflows")).json()["workflows"]
+    assert [each["name"] for each in seen] == ["read", "whoami"]
+    headers = {"x-csrf-token": session["csrf_token"], "origin": site.url}
+    called = await browser.post("/api/workflows/read/execute", json={}, headers=headers)
+    assert called.json()["result"] == "data"
+    assert (await browser.post("/api/workflows/write/execute", json={}, headers=headers)).status_code == 403
+    cookies = dict(browser.cookies)
+    ended = await browser.post("/auth/logout", headers=headers)
+    assert ended.status_code == 204
+    assert not dict(browser.cookies).get("nexus")
+    async with asyncio.timeout(5), httpx2.AsyncClient(base_url=site.url, cookies=cookies) as thief:
+        while (await thief.get("/api/workflows")).status_code != 401:
+            await asyncio.sleep(0.05)
+
+
+async def test_the_token_never_reaches_the_browser_and_the_store_never_learns_the_id(site, browser):
+    back = await log_in(browser)
+    said = repr(back.headers) + (await browser.get("/auth/session")).text
+    assert "eyJ" not in said
+    [key] = [key for key in site.nexus.store(None, "store")._entries if key.startswith("login:")]
+    assert browser.cookies["nexus"] not in key
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda url: url.replace("state=", "state=x"),
+        lambda url: url.replace("&state=", "&stat="),
+        lambda url: url.replace("iss=http", "iss=https"),
+        lambda url: url.replace("code=", "code=x"),
+        lambda url: url.replace("code=", "error=access_denied&x="),
+        lambda url: url.split("?")[0],
+    ],
+    ids=["another state", "no state", "another issuer", "another code", "denied", "nothing"],
+)
+async def test_a_login_that_fails_begins_no_session(browser, changed):
+    begun = await browser.get("/auth/login")
+    allowed = await browser.get(begun.headers["location"])
+    back = await browser.get(changed(allowed.headers["location"]))
+    assert back.status_code == 401
+    assert back.json()["code"] == "authentication_failed"
+    assert "nexus" not in browser.cookies
+
+
+async def test_a_link_of_somebody_elses_login_logs_nobody_in(site, browser):
+    begun = await browser.get("/auth/login")
+    link = (await browser.get(begun.headers["location"])).headers["location"]
+    async with httpx2.AsyncClient() as victim:
+        assert (await victim.get(link)).status_code == 401
+        await victim.get(f"{site.url}/auth/login")
+        assert (await victim.get(link)).status_code == 401
+    assert (await browser.get(link)).status_code == 303
+    first = browser.cookies["nexus"]
+    assert (await browser.get(link)).status_code == 401  # the code is used up, and so is the way back
+    await log_in(browser)
+    assert browser.cookies["nexus"] != first
+
+
+async def test_a_session_that_was_put_there_by_somebody_else_is_not_taken_over(site, browser):
+    browser.cookies.set("nexus", "chosen-by-somebody-else", domain="127.0.0.1")
+    await log_in(browser)
+    assert "chosen-by-somebody-else" not in browser.cookies.values() or len(browser.cookies) > 1
+    async with httpx2.AsyncClient(base_url=site.url, cookies={"nexus": "chosen-by-somebody-else"}) as other:
+        assert (await other.get("/api/workflows")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "evil", "/a\r\nx: y", "/ä",
+     "", "/" + "x" * 2000, None],
+)  # fmt: skip
+def test_the_way_back_stays_here(path):
+    assert _local(path) == HOME
+
+
+async def test_the_issuer_is_asked_with_pkce_and_a_state_of_its_own(site, browser):
+    urls = [(await browser.get("/auth/login")).headers["location"] for _ in range(2)]
+    asked = [{name: values[0] for name, values in parse_qs(urlsplit(url).query).items()} for url in urls]
+    assert asked[0]["code_challenge_method"] == "S256"
+    assert asked[0]["redirect_uri"] == f"{site.url}/auth/callback"
+    assert all(asked[0][name] != asked[1][name] for name in ("state", "code_challenge"))
+
+
+async def test_an_issuer_that_is_away(site, browser, issuer):
+    issuer.answers["/.well-known/openid-configuration"] = (500, {}, b"")
+    answer = await browser.get("/auth/login")
+    assert (answer.status_code, answer.json()["code"]) == (503, "backend_unavailable")
+    assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("request_", ["POST /auth/login", "GET /auth/logout", "GET /auth/nothing", "GET /auth"])
+async def test_nothing_else_answers(browser, request_):
+    method, path = request_.split()
+    answer = await browser.request(method, path)
+    assert answer.status_code in (404, 405)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+# What other sites can make a browser send
+
+
+async def acted(browser, method="POST", path="/api/workflows/read/execute", **headers):
+    return await browser.request(method, path, json={}, headers=headers)
+
+
+async def test_requests_of_other_sites_are_refused(site, browser):
+    await log_in(browser)
+    good = csrf_token(browser.cookies["nexus"])
+    assert (await acted(browser, **{"x-csrf-token": good})).status_code == 200
+    for headers in (
+        {}, {"x-csrf-token": ""}, {"x-csrf-token": good[:-1]}, {"x-csrf-token": csrf_token("another")},
+        {"x-csrf-token": good, "origin": "https://evil.example"}, {"x-csrf-token": good, "origin": "null"},
+        {"x-csrf-token": "ä".encode("latin-1"), "origin": site.url},
+    ):  # fmt: skip
+        answer = await acted(browser, **headers)
+        assert answer.status_code == 403, headers
+    assert (await acted(browser, path="/auth/logout")).status_code == 403
+    runs = [run for run in site.nexus.runs.find() if run.workflow == "read"]
+    assert len(runs) == 1
+
+
+async def test_other_credentials_need_no_csrf_token(site, browser, issuer):
+    await log_in(browser)
+    answer = await acted(browser, authorization=f"Bearer {issuer.token(sub='bob')}")
+    assert answer.json()["result"] == "data"
+    who = await acted(browser, path="/api/workflows/whoami/execute", authorization=f"Bearer {issuer.token(sub='bob')}")
+    assert who.json()["result"]["user"] == "bob"
+    assert (await acted(browser, authorization="Bearer nobody")).status_code == 401
+
+
+async def test_websockets_of_other_sites_are_refused(site, browser):
+    await log_in(browser)
+    url = site.url.replace("http", "ws") + "/api/ws"
+    cookie = {"cookie": f"nexus={browser.cookies['nexus']}"}
+    for origin in ("https://evil.example", "null"):
+        with pytest.raises(websockets.InvalidStatus, match="403"):
+            await websockets.connect(url, additional_headers=cookie, origin=origin)
+    async with websockets.connect(url, additional_headers=cookie, origin=site.url) as socket:
+        await socket.send(json.dumps({"type": "execute", "id": 1, "workflow": "whoami"}))
+        while (reply := json.loads(await socket.recv()))["type"] != "result":
+            assert reply["type"] == "event", reply
+    assert reply["result"]["user"] == "alice"
+
+
+async def test_the_cookie_counts_on_the_api_alone(served, issuer):
+    platform = await served(channels=("api", "cli", "mcp"), auth_service_url=issuer.url, **OPTIONS)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
+        await log_in(browser)
+        cookie = {"cookie": f"nexus={browser.cookies['nexus']}", "x-csrf-token": csrf_token(browser.cookies["nexus"])}
+        listed = await browser.post(f"{platform.urls['cli']}/cli", json={"command": "list"}, headers=cookie)
+        assert listed.status_code == 401
+        asked = await browser.post(f"{platform.urls['mcp']}/mcp", json={"method": "tools/list"}, headers=cookie)
+        assert asked.status_code == 401
+
+
+async def test_csrf_protection_can_be_left_to_others(served, issuer):
+    platform = await served(auth_service_url=issuer.url, enable_csrf_protection=False, **OPTIONS)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
+        await log_in(browser)
+        assert (await acted(browser)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    ["", "nexus", "nexus=", "nexus=a; nexus=b", "nexus=" + "x" * 100, "Nexus=a", "xnexus=a", "__Host-nexus=a",
+     ";;;=;", "nexus=\xe4"],
+)  # fmt: skip
+def test_cookies_that_are_none(cookies):
+    sessions = BrowserSessions(MemoryStore, 60, https=False)
+    found = sessions.id_in(cookies.encode("latin-1"))
+    assert found in (None, "ä")
+
+
+async def test_a_session_ends_with_its_token_and_in_time():
+    store = MemoryStore()
+    sessions = BrowserSessions(lambda: store, 60, https=True)
+    assert sessions.id_in(b"a=b; __Host-nexus=c ; nexus=d") == "c"
+    now = time.time()
+    for end, seconds in ((now + 10, 10), (now + 1000, 60), (None, 60), (now - 1, -1)):
+        session_id, lasts = await sessions.begin("token", end)
+        assert lasts == pytest.approx(seconds, abs=1)
+        assert (await sessions.token(session_id) == "token") == (seconds > 0)
+    await store.set(next(iter(store._entries)), b"of somebody else", 60)
+    for other in ("", "x", session_id):
+        assert await sessions.token(other) is None
+
+
+@pytest.mark.parametrize("missing", ["auth_service_url", "oauth2_client_id"])
+async def test_what_is_missing_stops_the_start(platform, missing):
+    options = {**OPTIONS, "auth_service_url": "https://auth.example.com"}
+    with pytest.raises(ConfigurationError, match=missing):
+        await platform(**{name: value for name, value in options.items() if name != missing})
+
+
+# Headers
+
+
+async def test_browsers_are_told_to_be_careful(site, browser):
+    for path in ("/docs", "/api/workflows", "/nothing"):
+        headers = (await browser.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "strict-transport-security" not in headers
+    assert headers["cache-control"] == "no-store"
+    docs = (await browser.get("/docs")).headers
+    assert docs.get_list("x-content-type-options") == ["nosniff"]
+    assert "frame-ancestors 'none'" in docs["content-security-policy"]
+
+
+async def test_https_is_insisted_on_where_it_is_used(site):
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "method": "GET", "path": "/nothing", "headers": [], "scheme": "https", "query_string": b"",
+             "http_version": "1.1"}  # fmt: skip
+    await site.nexus.asgi_app()(scope, receive, send)
+    assert (b"strict-transport-security", b"max-age=31536000") in sent[0]["headers"]
+
+
+async def test_the_headers_can_be_left_to_others(served):
+    platform = await served(jwt_secret="a secret that is long enough for HS256 and more", enable_security_headers=False)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
+        assert "x-frame-options" not in (await browser.get("/api/workflows")).headers
+
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@pytest.mark.timeout(90)
+async def test_the_documentation_page_works_for_who_is_logged_in(site):
+    """A real browser: it is led to the issuer and back, and calls a workflow with its cookie."""
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    if not os.path.exists(CHROMIUM):
+        pytest.skip("chromium is not installed")
+    async with playwright.async_playwright() as driver:
+        chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await chromium.new_page()
+        await page.goto(f"{site.url}/docs")
+        await page.get_by_role("link", name="Log in").click()
+        operation = page.locator("#operations-workflows-execute_whoami")
+        await operation.wait_for(timeout=30_000)
+        assert page.url == f"{site.url}/docs"
+        await operation.locator(".opblock-summary-control").click()
+        await operation.locator("button.execute").click()
+        answer = operation.locator(".live-responses-table .response-col_description pre").first
+        await answer.wait_for(timeout=15_000)
+        assert '"user": "alice"' in await answer.inner_text()
+        if path := os.environ.get("SCREENSHOT"):
+            await page.screenshot(path=path)
+        await chromium.close()
