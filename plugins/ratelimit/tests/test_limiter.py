@@ -183,6 +183,7 @@ async def test_calls_of_what_is_not_there_count_too(start):
         ({"limit": 2}, 2, 60.0),
         ({"limit": 2, "window": 0.5}, 2, 0.5),
         ({"limit": 2, "window": 90}, 2, 90.0),
+        ({"limit": 2, "window": 31_536_000}, 2, 31_536_000.0),
     ],
 )
 async def test_a_workflow_has_a_limit_of_its_own_for_each_caller(start, given, calls, window):
@@ -194,7 +195,8 @@ async def test_a_workflow_has_a_limit_of_its_own_for_each_caller(start, given, c
         assert (invocation.rate_limit.limit, invocation.rate_limit.window) == (calls, window)
         assert invocation.rate_limit.remaining == left
     _, error = await platform.call("mail")
-    assert error.message.startswith('Too many calls: the rate_limit of the workflow "mail" allows 2 in ')
+    seconds = f"{window:.1f}".removesuffix(".0") + " second" + "s" * (window != 1)
+    assert error.message == f'Too many calls: the rate_limit of the workflow "mail" allows 2 in {seconds}.'
     assert (error.details["limit"], error.details["window"]) == (calls, window)
     assert 0 < error.retry_after <= 2 * window
     assert await platform.count(5, "mail", user="ann") == 2
