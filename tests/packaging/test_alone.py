@@ -199,6 +199,108 @@ def test_kailash_workflows_alone(make_environment):
     assert '{"y": 3}' in done.stdout.splitlines()[-1]
 
 
+AUTH = """
+import asyncio
+import shop
+from joserfc import jwt
+from joserfc.jwk import OctKey
+from nexus_core import AuthenticationError, Invocation, Nexus
+
+SECRET = "a secret of the tests, long enough for HS256"
+nexus = Nexus(enable_auth=True, jwt_secret=SECRET)
+nexus.register("add", shop.add, {"required_permissions": ["add"]})
+
+async def main():
+    claims = {"sub": "ann", "exp": 2**33, "permissions": ["add"]}
+    token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET))
+    async with nexus:
+        try:
+            await nexus.invoke("add", {"a": 1})
+        except AuthenticationError as refused:
+            print(refused.code)
+        allowed = Invocation("add", {"a": 1}, credentials={"authorization": f"Bearer {token}"})
+        print((await nexus.invoke(allowed)).value)
+
+asyncio.run(main())
+"""
+RATE_LIMIT = """
+import asyncio
+import shop
+from nexus_core import Nexus, RateLimited
+
+async def main():
+    async with Nexus(enable_rate_limiting=True, rate_limit_per_minute=2) as nexus:
+        nexus.register("add", shop.add)
+        for number in range(3):
+            try:
+                print((await nexus.invoke("add", {"a": number})).value)
+            except RateLimited as refused:
+                print(refused.code)
+
+asyncio.run(main())
+"""
+BREAKER = """
+import asyncio
+from nexus_core import Nexus, NexusError
+
+def fail():
+    raise OSError
+
+async def main():
+    async with Nexus(enable_circuit_breaker=True, circuit_breaker_failure_threshold=1) as nexus:
+        nexus.register("fail", fail)
+        for _ in range(2):
+            try:
+                await nexus.invoke("fail")
+            except NexusError as refused:
+                print(refused.code)
+
+asyncio.run(main())
+"""
+CACHE = """
+import asyncio
+import shop
+from nexus_core import Nexus
+
+async def main():
+    async with Nexus(enable_caching=True) as nexus:
+        nexus.register("add", shop.add)
+        print([(await nexus.invoke("add", {"a": 1})).cached for _ in range(2)])
+
+asyncio.run(main())
+"""
+REDIS = """
+import asyncio
+import shop
+from nexus_core import BackendUnavailable, Invocation, Nexus
+
+async def main():
+    async with Nexus(store="redis", redis_url="redis://127.0.0.1:1") as nexus:
+        nexus.register("add", shop.add)
+        print((await nexus.invoke("add", {"a": 1})).value)
+        try:
+            await nexus.invoke(Invocation("add", {"a": 1}, idempotency_key="k"))
+        except BackendUnavailable as refused:
+            print(refused.code)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "program", "printed"),
+    [
+        ("auth", AUTH, "authentication_failed\n{'sum': 2}\n"),
+        ("ratelimit", RATE_LIMIT, "{'sum': 1}\n{'sum': 2}\nrate_limited\n"),
+        ("breaker", BREAKER, "workflow_failed\ncircuit_open\n"),
+        ("cache", CACHE, "[False, True]\n"),
+        ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
+    ],
+)
+def test_each_part_of_the_gateway_alone(make_environment, plugin, program, printed):
+    assert make_environment("core", plugin).script(program).stdout == printed
+
+
 COPYLEFT = re.compile(r"\b(A|L)?GPL|General Public|EUPL|European Union Public|SSPL|Business Source", re.IGNORECASE)
 LICENCES = """
 import json
@@ -208,11 +310,27 @@ for each in distributions():
     of = each.metadata
     said = [of["License-Expression"] or of["License"] or "", *(of.get_all("Classifier") or [])]
     found[of["Name"]] = [text.splitlines()[0] for text in said if text and (text is said[0] or "License" in text)]
+    if not found[of["Name"]]:  # the text itself
+        found[of["Name"]] = [path.read_text()[:2000] for path in each.files or () if "LICENSE" in path.name]
 print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("plugin", ["cli", "api", "hypercorn", "mcp", "kailash"])
+@pytest.mark.parametrize(
+    "plugin",
+    [
+        "cli",
+        "api",
+        "hypercorn",
+        "mcp",
+        "kailash",
+        "auth",
+        "ratelimit",
+        "breaker",
+        "cache",
+        "redis",
+    ],
+)
 def test_nothing_that_is_required_is_copyleft(make_environment, plugin):
     """Weak, file-level copyleft (MPL-2.0: the certificate list of certifi) asks nothing of those who only use it."""
     names = ("core", "api", "hypercorn") if plugin == "api" else ("core", plugin)
