@@ -277,6 +277,8 @@ class Run:
 
     def bytes_kept(self) -> int:
         """Return about how many bytes `forget` would free."""
+        if not self._told and self.result is None:
+            return 0
         told = sum(len(kept) for kept in self._told.values()) * EVENT_BYTES
         own = self._told.get(WORKFLOW_EVENT, ())
         output = self.output_bytes if WORKFLOW_OUTPUT in self._told else 0
