@@ -133,8 +133,8 @@ async def test_the_command_line_ends_with_75():
             sys.executable, "-m", "nexus_core", *arguments, stderr=asyncio.subprocess.PIPE, env=environment
         )
         _, err = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 75, err.decode()
         problem = json.loads(err.decode().splitlines()[-1])
-        assert process.returncode == 75
         assert (problem["code"], problem["limit"], problem["remaining"]) == ("rate_limited", 1, 0)
 
 
