@@ -15,6 +15,17 @@ TEXT_LIMIT = 255
 """Characters of what names something of the caller's: a session, an idempotency key."""
 
 
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Return a request's headers by name, in lower case. Those that come several times are one list (RFC 9110, 5.3)."""
+    headers = dict(scope["headers"])
+    if len(headers) == len(scope["headers"]):
+        return headers
+    every: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        every.setdefault(name, []).append(value)
+    return {name: (b"; " if name == b"cookie" else b", ").join(values) for name, values in every.items()}
+
+
 def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the members of an `Invocation` that say who calls.
 

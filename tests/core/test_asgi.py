@@ -12,6 +12,7 @@ from nexus_core import AuthenticationError, Channel, ConfigurationError, Route, 
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import PathRouter, error_headers, rate_limit_headers
 from nexus_core.asgi_guard import Guard
+from nexus_core.caller import headers_of
 from nexus_core.invocation import RateLimit
 
 DISCONNECT = {"type": "http.disconnect"}
@@ -299,6 +300,18 @@ def test_a_challenge_names_the_path_that_the_platform_is_mounted_at() -> None:
     scope = scope_of() | {"headers": [(b"host", b"a.example")], "root_path": '/my "nexus"\r\n/'}
     ((_, challenge),) = error_headers(AuthenticationError("Who?", challenge="{origin}/x"), scope)
     assert challenge == b"http://a.example/my%20%22nexus%22%0D%0A/x"
+
+
+def test_headers_that_come_several_times_are_one_list() -> None:
+    once = scope_of(headers=[(b"a", b"1"), (b"b", b"2")])
+    assert headers_of(once) == {b"a": b"1", b"b": b"2"}
+    sent = [
+        (b"x-forwarded-for", b"1.1.1.1"),
+        (b"cookie", b"a=1"),
+        (b"x-forwarded-for", b"2.2.2.2"),
+        (b"cookie", b"b=2"),
+    ]
+    assert headers_of(scope_of(headers=sent)) == {b"x-forwarded-for": b"1.1.1.1, 2.2.2.2", b"cookie": b"a=1; b=2"}
 
 
 def test_what_is_left_of_a_budget_is_told_in_headers() -> None:

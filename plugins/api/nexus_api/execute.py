@@ -9,6 +9,7 @@ from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
 from nexus_core import NexusError
 from nexus_core.asgi import rate_limit_headers, send_error
+from nexus_core.caller import headers_of
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
@@ -28,7 +29,7 @@ class Execute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = dict(scope["headers"])
+        headers = headers_of(scope)
         try:
             params = await read_params(headers, receive)
             if params is None:

@@ -11,6 +11,7 @@ from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, RunStatus
+from nexus_core.caller import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
     async def show(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
         run = view.run(request.path_params["run_id"])
-        wait = seconds_to_wait(request.scope, dict(request.scope["headers"]))
+        wait = seconds_to_wait(request.scope, headers_of(request.scope))
         if wait:
             with CallerLeaves(nexus.alarms, request.receive):
                 await run.wait(wait)

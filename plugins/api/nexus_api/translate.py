@@ -10,7 +10,7 @@ import msgspec
 
 from nexus_core import Invocation, MalformedRequest
 from nexus_core.asgi import read_body
-from nexus_core.caller import caller_of
+from nexus_core.caller import caller_of, headers_of
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def view_of(nexus: Nexus, scope: Scope) -> View:
     Raises:
         NexusError: A header can't be used, or the caller is refused.
     """
-    return await nexus.view(invocation_of(scope, dict(scope["headers"]), "", None))
+    return await nexus.view(invocation_of(scope, headers_of(scope), "", None))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:

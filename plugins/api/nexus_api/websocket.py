@@ -15,6 +15,7 @@ import msgspec
 
 from nexus_api.translate import encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
+from nexus_core.caller import headers_of
 from nexus_core.errors import RunCancelled
 from nexus_core.jsontext import parse_object
 
@@ -64,7 +65,7 @@ class _Connection:
         self._nexus = nexus
         self._limit = limit
         self._scope = scope
-        self._headers = dict(scope["headers"])
+        self._headers = headers_of(scope)
         self._send_message = send
         self._sending = asyncio.Lock()
         self._calls: dict[str | int, _Call] = {}

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 from nexus_auth.browser_sessions import csrf_token
 from nexus_auth.refusal import Refused, Unavailable
 from nexus_core.asgi import base_url_of, local_path, send_error
+from nexus_core.caller import headers_of
 from nexus_core.errors import AuthenticationError, BackendUnavailable, MethodNotAllowed, NexusError, NotFound
 from nexus_core.invocation import Invocation
 
@@ -123,10 +124,10 @@ class BrowserLogin:
         """Tell a page who is logged in, and what it has to send with requests that change something."""
         from starlette.responses import JSONResponse
 
-        session_id = self._sessions.id_of(dict(request.scope["headers"]))
+        session_id = self._sessions.id_of(headers_of(request.scope))
         if session_id is None:
             raise AuthenticationError("Nobody is logged in.")
-        caller = Invocation("", None, "api", headers=dict(request.scope["headers"]))
+        caller = Invocation("", None, "api", headers=headers_of(request.scope))
         await self._nexus.authenticate(caller)
         principal = caller.principal
         assert principal is not None
@@ -138,7 +139,7 @@ class BrowserLogin:
         """End the browser's session."""
         from starlette.responses import Response
 
-        session_id = self._sessions.id_of(dict(request.scope["headers"]))
+        session_id = self._sessions.id_of(headers_of(request.scope))
         if session_id is not None:
             await self._sessions.end(session_id)
         response = Response(status_code=204)

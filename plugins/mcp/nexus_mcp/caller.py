@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Invocation
-from nexus_core.caller import caller_of
+from nexus_core.caller import caller_of, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def invocation_of(request: Request | None, name: str = "", arguments: dict[str, 
     """
     if request is None:
         return Invocation(name, arguments, "mcp", **_from_environment())
-    return invocation_of_scope(request.scope, dict(request.scope["headers"]), name, arguments)
+    return invocation_of_scope(request.scope, headers_of(request.scope), name, arguments)
 
 
 def invocation_of_scope(

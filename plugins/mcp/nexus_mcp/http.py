@@ -8,6 +8,7 @@ import msgspec
 
 from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
+from nexus_core.caller import headers_of
 from nexus_core.errors import NotFound
 from nexus_mcp.caller import PRINCIPAL, invocation_of_scope
 
@@ -57,7 +58,7 @@ class HttpFront:
         if scope["type"] != "http" or _path(scope) != PATH:
             await send_error(scope, send, NotFound(f"Nothing answers at this address; MCP is at {PATH}."))
             return
-        headers = dict(scope["headers"])
+        headers = headers_of(scope)
         try:
             self._gate.check(scope, headers)
             caller = invocation_of_scope(scope, headers)
