@@ -60,7 +60,9 @@ class Runner:
         files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
         pid = os.fork()
         if pid == 0:
-            _become_nexus([os.fsdecode(word) for word in words], files, self.cwd, settings)
+            for fd, path in enumerate(files):
+                os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
+            _become_nexus([os.fsdecode(word) for word in words], self.cwd, settings)
         deadline = time.monotonic() + timeout
         while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
             if time.monotonic() > deadline:
@@ -81,7 +83,7 @@ class Runner:
             | {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
             | (env or {})
         )
-        return Terminal([*COMMAND, *words], settings, self.cwd)
+        return Terminal(words, settings, self.cwd)
 
 
 @functools.cache
@@ -96,12 +98,10 @@ def _import_everything():
     LocalBackend(Nexus()).close()
 
 
-def _become_nexus(words, files, cwd, env):
+def _become_nexus(words, cwd, env):
     """Run the command line in this forked process, and end it."""
     code = 70
     try:
-        for fd, path in enumerate(files):
-            os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
         sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, encoding="utf-8") for fd, mode in enumerate("rww"))
         logging.getLogger().handlers.clear()
         os.environ.clear()
@@ -117,14 +117,14 @@ def _become_nexus(words, files, cwd, env):
 
 
 class Terminal:
-    """`nexus` under a pty, as a person meets it."""
+    """`nexus` under a pty, as a person meets it; see `Runner.forked`."""
 
-    def __init__(self, command, env, cwd):
+    def __init__(self, words, env, cwd):
+        _import_everything()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.chdir(cwd)
-            os.execve(command[0], command, env)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+            _become_nexus(words, cwd, env)
         self.raw = ""
         self._seen = 0
         self.code = None

@@ -155,8 +155,8 @@ def test_who_calls_reaches_the_pipeline(nexus, free_port):
     )
     words = ("--app", "seen.py", "--token", "sesame", "--session", "s1", "execute", "last")
     expected = ["cli", {"authorization": "Bearer sesame"}, "s1"]
-    assert nexus(*words, app=False).json["result"] == expected
-    basic = nexus("--app", "seen.py", "execute", "last", app=False, env={"NEXUS_TOKEN": "Basic eDp5"})
+    assert nexus.forked(*words, app=False).json["result"] == expected
+    basic = nexus.forked("--app", "seen.py", "execute", "last", app=False, env={"NEXUS_TOKEN": "Basic eDp5"})
     assert basic.json["result"] == ["cli", {"authorization": "Basic eDp5"}, None]
     process = nexus.popen(
         "serve", "seen.py", env={"NEXUS_CLI_PORT": str(free_port), "NEXUS_DISABLED_PLUGINS": "api,mcp"}
@@ -164,7 +164,7 @@ def test_who_calls_reaches_the_pipeline(nexus, free_port):
     try:
         deadline = time.monotonic() + 20
         url = f"http://127.0.0.1:{free_port}"
-        while (done := nexus("--connect", url, *words[2:], app=False)).code == 75:
+        while (done := nexus.forked("--connect", url, *words[2:], app=False)).code == 75:
             assert time.monotonic() < deadline
         assert done.json["result"] == expected
         headers = JSON | {"X-API-Key": "nxk_1", "Idempotency-Key": "k", "X-Nexus-Session": "s1"}

@@ -211,12 +211,12 @@ def test_version(nexus):
 
 def test_the_shell_reads_lines_from_a_pipe(nexus):
     lines = 'nexus execute add --a 2\n# a remark\n\nexecute add --a x\nexecute "\nserve\nlist --json\nversion --app x\n'
-    done = nexus("shell", stdin=lines)
+    done = nexus.forked("shell", stdin=lines)
     assert json.loads(done.out.splitlines()[0])["result"] == 3
     assert '"workflows"' in done.out.splitlines()[1]
     assert done.code == 2
     assert [line.split(":")[1].split()[0] for line in done.err.splitlines()] == ["/a", "No", "serve", "The"]
-    assert nexus("shell", stdin="execute told\nexit\nlist\n").code == 1
+    assert nexus.forked("shell", stdin="execute told\nexit\nlist\n").code == 1
 
 
 def test_the_shell_keeps_one_application(nexus):
@@ -328,7 +328,7 @@ def test_stdio_hands_stdin_and_stdout_to_the_mcp_channel(nexus):
 
 def test_completion_knows_commands_workflows_fields_and_choices(nexus):
     def candidates(*words, **options):
-        done = nexus("__complete", *words, **options)
+        done = nexus.forked("__complete", *words, **options)
         assert (done.code, done.err) == (0, "")
         return [line.split("\t")[0] for line in done.out.splitlines()]
 

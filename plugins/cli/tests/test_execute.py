@@ -128,16 +128,16 @@ def test_what_the_workflow_prints_does_not_spoil_the_reply(nexus):
 
 
 def test_the_secret_is_in_the_log_with_debug(nexus):
-    assert "ValueError: the secret" in nexus("--debug", "execute", "crash").err
+    assert "ValueError: the secret" in nexus.forked("--debug", "execute", "crash").err
 
 
 def test_help_shows_the_fields(nexus):
-    done = nexus("execute", "add", "--help")
+    done = nexus.forked("execute", "add", "--help")
     assert done.code == 0
     assert re.search(r"--a INTEGER +The first. \[required\]", done.out)
     assert re.search(r"--b INTEGER +The second. \[default: 1\]", done.out)
-    assert "--kind small|large" in nexus("execute", "echo", "--help").out
-    assert "[set it with --data]" in nexus("execute", "colliding", "--help").out
+    assert "--kind small|large" in nexus.forked("execute", "echo", "--help").out
+    assert "[set it with --data]" in nexus.forked("execute", "colliding", "--help").out
 
 
 def test_a_reader_that_leaves_is_no_error(nexus):

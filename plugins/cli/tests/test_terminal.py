@@ -50,7 +50,7 @@ def test_streamed_items_come_as_they_are_made(terminal):
 
 @pytest.mark.parametrize("way", ["in process", "connected"])
 def test_nothing_of_a_long_stream_is_lost(terminal, request, way):
-    items = 30_000  # more than a run keeps for who is slow
+    items = 12_000  # more than a run keeps for who is slow
     stream = ("execute", "stream", "--n", str(items), "--pause", "0")
     words = stream if way == "in process" else ("--connect", request.getfixturevalue("server"), *stream)
     shown = terminal(*words, env={"NO_COLOR": "1"}, app=way == "in process")
