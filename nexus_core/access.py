@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_core.errors import PermissionDenied, RunNotFound
+from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from nexus_core.app import Nexus
+    from nexus_core.event_log import Follower
+    from nexus_core.events import ChannelEvent
     from nexus_core.invocation import Invocation, Principal, Result
     from nexus_core.runs import Run
     from nexus_core.sessions import Session
@@ -120,6 +123,25 @@ class View:
     def owns(self, run: Run) -> bool:
         """Whether a run is the caller's."""
         return run.owner == self._owner
+
+    def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
+        """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.
+
+        Args:
+            after: The id of the last event that it has seen, see `EventLog.id_of`; None for from now on.
+            session_id: Only events of this session.
+
+        Raises:
+            MalformedRequest: The id has not the form of one.
+        """
+        return self._nexus.event_log.follow(
+            after, lambda event: self._sees(event) and session_id in (None, event.session_id)
+        )
+
+    def _sees(self, event: ChannelEvent) -> bool:
+        if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
+            return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
+        return event.owner == self._owner
 
     async def session(self, session_id: str) -> Session:
         """Return one of the caller's sessions.

@@ -45,7 +45,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
     from starlette.routing import Route, WebSocketRoute
 
-    from nexus_api import documentation, runs, workflows
+    from nexus_api import documentation, events, runs, workflows
     from nexus_api.compression import compressed
     from nexus_api.execute import Execute
     from nexus_api.origins import OriginCheck
@@ -57,6 +57,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
             *workflows.routes(nexus),
             *runs.routes(nexus, settings.event_heartbeat),
+            *events.routes(nexus, settings.event_heartbeat),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
             *documentation.routes(nexus),
         ]

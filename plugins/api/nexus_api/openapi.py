@@ -196,6 +196,19 @@ def _general_paths() -> dict[str, Any]:
                 | wrong,
             }
         },
+        "/api/events": {
+            "get": {
+                "summary": "Follow what happens to your runs and sessions (server-sent events).",
+                "parameters": [
+                    _header("Last-Event-ID", "The id of the last event received."),
+                    {"name": "session", "in": "query", "schema": {"type": "string"}},
+                ],
+                "responses": {
+                    "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+                }
+                | wrong,
+            }
+        },
     }
 
 
