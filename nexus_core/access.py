@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import PermissionDenied, RunNotFound
 from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
@@ -10,7 +10,7 @@ from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nexus_core.app import Nexus
     from nexus_core.event_log import Follower
@@ -150,3 +150,23 @@ class View:
             SessionNotFound: There is none of that id, or it is another's.
         """
         return await (await self._nexus.session_store()).get(session_id, self._owner)
+
+    async def create_session(self, channel: str) -> Session:
+        """Return a new session of the caller's.
+
+        Args:
+            channel: Where it comes from.
+        """
+        return await (await self._nexus.session_store()).create(channel, self._owner)
+
+    async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
+        """Change the state of one of the caller's sessions; see `SessionStore.update`."""
+        return await (await self._nexus.session_store()).update(session_id, self._owner, changes, version)
+
+    async def remove_session(self, session_id: str) -> None:
+        """Forget one of the caller's sessions, on every channel.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        await (await self._nexus.session_store()).remove(session_id, self._owner)
