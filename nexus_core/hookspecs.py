@@ -223,7 +223,8 @@ def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
 def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
     """Return a login in place of one whose token has expired, or None where it is another's or can't be renewed.
 
-    Called by the command line before it calls a server, without any `Nexus`; see `nexus_core.logins`.
+    Called by the command line before it calls a server, while no other command line can; see `nexus_core.logins`. A
+    `NexusError` that it raises is the user's to read, such as that nobody answers now.
 
     Example::
 

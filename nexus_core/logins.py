@@ -1,16 +1,18 @@
 """`Logins`: the tokens of people who have logged in to servers, in a file of their own.
 
-A plugin's ``nexus login`` puts a login there; the command line takes its token for calls to that very server, and asks
-``nexus_renew_login`` when it has expired.
+A plugin's ``nexus login`` puts a login there; the command line takes its token for calls to that very server. When it
+has expired, the hook ``nexus_renew_login(login) -> login | None`` is asked for another.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MODE, FOLDER_MODE = 0o600, 0o700
 LEEWAY = 5.0
@@ -55,16 +57,50 @@ class Logins:
         return self._read().get(server_of(url))
 
     def set(self, url: str, login: Mapping[str, Any]) -> None:
-        """Keep a login to a server. Raises as `get` does, and where the file can't be written."""
-        self._write(self._read() | {server_of(url): dict(login)})
+        """Keep a login to a server. Raises as `change` does."""
+        self.change(url, lambda _: dict(login))
 
     def remove(self, url: str) -> bool:
-        """Forget the login to a server. Returns whether there was one. Raises as `set` does."""
-        logins = self._read()
-        if logins.pop(server_of(url), None) is None:
-            return False
-        self._write(logins)
-        return True
+        """Forget the login to a server. Returns whether there was one. Raises as `change` does."""
+        was_there = self.get(url) is not None
+        if was_there:
+            self.change(url, lambda _: None)
+        return was_there
+
+    def change(
+        self, url: str, change: Callable[[dict[str, Any] | None], dict[str, Any] | None]
+    ) -> dict[str, Any] | None:
+        """Put in the place of a login what ``change`` makes of it, and return that; None stands for no login.
+
+        One process at a time does this: several that find a login expired renew it once.
+
+        Raises:
+            ConfigurationError: As for `get`; or the file can't be written, or there is no token in the login.
+        """
+        with self._locked():
+            logins = self._read()
+            before = logins.pop(server := server_of(url), None)
+            login = change(None if before is None else dict(before))
+            if login is not None:
+                if not _is_login(login):
+                    raise ConfigurationError("A login without an access_token can't be kept.")
+                logins[server] = login
+            if login != before:
+                self._write(logins)
+            return login
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+        except OSError as exc:
+            raise self._unwritable(exc) from None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
@@ -81,14 +117,13 @@ class Logins:
             logins = json.loads(text)
         except (ValueError, RecursionError):
             raise self._broken("it is not JSON") from None
-        if not isinstance(logins, dict) or not all(isinstance(each, dict) for each in logins.values()):
+        if not isinstance(logins, dict) or not all(_is_login(each) for each in logins.values()):
             raise self._broken("it holds no logins")
         return logins
 
     def _write(self, logins: dict[str, dict[str, Any]]) -> None:
         """Replace the file whole: no reader sees half of it, and its mode is right from the first byte on."""
         try:
-            self.path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
             number, name = tempfile.mkstemp(dir=self.path.parent, prefix=".logins-")
             try:
                 with open(number, "w", encoding="utf-8") as file:
@@ -98,7 +133,7 @@ class Logins:
                 Path(name).unlink(missing_ok=True)
                 raise
         except OSError as exc:
-            raise ConfigurationError(f"{self._name} can't be written: {exc.strerror}.") from None
+            raise self._unwritable(exc) from None
 
     @property
     def _name(self) -> str:
@@ -106,6 +141,13 @@ class Logins:
 
     def _broken(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"{self._name} can't be read: {why}. Remove it, and log in again.")
+
+    def _unwritable(self, exc: OSError) -> ConfigurationError:
+        return ConfigurationError(f"{self._name} can't be written: {exc.strerror}.")
+
+
+def _is_login(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("access_token"), str)
 
 
 def has_expired(login: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 GROUP = "nexus.plugins"
 CORE = "nexus-hub-core"
+_NAME = re.compile(r"^Name:(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 class PluginStatus(StrEnum):
@@ -102,7 +103,7 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
     seen: set[str] = set()
     for distribution in distributions():
         try:
-            name = _normalized(distribution.metadata["Name"] or "")
+            name = _name(distribution)
             points = [each for each in distribution.entry_points if each.group == group and distribution.version]
         except Exception as exc:
             log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(distribution), exc)
@@ -112,8 +113,11 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
             yield from ((point, distribution) for point in points)
 
 
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _name(distribution: Distribution) -> str:
+    """Return a distribution's name, normalized. To parse all metadata of each would take most of the time there is."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    found = _NAME.search(text)
+    return re.sub(r"[-_.]+", "-", found[1].strip() if found else "").lower()
 
 
 def _place(distribution: Distribution) -> str:

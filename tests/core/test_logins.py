@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,7 +63,7 @@ def test_names_of_servers() -> None:
             server_of(wrong)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\udcff", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"a": {"access_token": 1}}', "\udcff", "[" * 100_000])
 def test_a_broken_file_says_what_to_do(logins: Logins, text: str) -> None:
     logins.path.parent.mkdir()
     logins.path.write_bytes(text.encode(errors="surrogateescape"))
@@ -69,6 +71,50 @@ def test_a_broken_file_says_what_to_do(logins: Logins, text: str) -> None:
     for attempt in (lambda: logins.get(URL), lambda: logins.set(URL, {}), lambda: logins.remove(URL)):
         with pytest.raises(ConfigurationError, match=r"logins\.json can't be read.*log in again"):
             attempt()
+
+
+def test_a_login_without_a_token_is_not_kept(logins: Logins) -> None:
+    logins.set(URL, {"access_token": "a"})
+    with pytest.raises(ConfigurationError, match="access_token"):
+        logins.set(URL, {"token": "b"})
+    assert logins.get(URL) == {"access_token": "a"}
+
+
+def test_a_change_that_fails_leaves_the_file_as_it_is(logins: Logins) -> None:
+    logins.set(URL, {"access_token": "a"})
+
+    def change(login: dict[str, Any] | None) -> None:
+        assert login is not None
+        login["access_token"] = "b"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        logins.change(URL, change)
+    assert logins.get(URL) == {"access_token": "a"}
+    logins.set(URL, {"access_token": "c"})  # nor is it locked any more
+
+
+def test_one_at_a_time_changes_logins(logins: Logins) -> None:
+    """Several that find a login expired: the second sees what the first has made of it."""
+    logins.set(URL, {"access_token": "0"})
+    entered, go_on = threading.Event(), threading.Event()
+
+    def first(login: dict[str, Any] | None) -> dict[str, Any] | None:
+        entered.set()
+        assert go_on.wait(10)
+        return login and {"access_token": login["access_token"] + "1"}
+
+    def second(login: dict[str, Any] | None) -> dict[str, Any] | None:
+        return login and {"access_token": login["access_token"] + "2"}
+
+    with ThreadPoolExecutor() as threads:
+        one = threads.submit(logins.change, URL, first)
+        assert entered.wait(10)
+        two = threads.submit(logins.change, URL, second)
+        with pytest.raises(TimeoutError):
+            two.result(0.1)
+        go_on.set()
+        assert (one.result(10), two.result(10)) == ({"access_token": "01"}, {"access_token": "012"})
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o606])

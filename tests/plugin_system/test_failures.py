@@ -105,7 +105,7 @@ AT_START = {
     f"{hook} raises": (f"@hookimpl\ndef {hook}(nexus): raise ValueError('no')", f"{hook} failed: ValueError: no")
     for hook in HOOKS
     if hook not in ("nexus_register_settings", "nexus_register_workflow_adapters", "nexus_register_commands")
-    and hook != "nexus_shutdown"
+    and hook not in ("nexus_shutdown", "nexus_renew_login")
 } | {
     f"{hook} gives numbers": (f"@hookimpl\ndef {hook}(nexus): return [7]", f"{hook} gave a int")
     for hook in HOOKS

@@ -9,6 +9,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from nexus_cli.options import Options
+    from nexus_core.invocation import RateLimit
 
 OnEvent = Callable[[dict[str, Any]], None]
 """Takes each event of a run while a call waits for its reply."""
@@ -20,8 +21,8 @@ class Backend(Protocol):
     where: str
     """What answers, for messages."""
 
-    rate_limit: dict[str, Any] | None
-    """What the last reply said of the caller's budget: the members of a `nexus_core.invocation.RateLimit`."""
+    rate_limit: RateLimit | None
+    """What is left of the caller's budget after the last call, where calls are limited."""
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """Return the reply to a request as JSON text.
@@ -40,7 +41,6 @@ class Line(msgspec.Struct):
 
     event: dict[str, Any] | None = None
     reply: msgspec.Raw = msgspec.Raw()
-    rate_limit: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
 

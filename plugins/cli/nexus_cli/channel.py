@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.service import Caller, Service
-from nexus_core.asgi import error_headers, local_path, read_body, send_error
-from nexus_core.caller import caller_of
+from nexus_cli.service import Service
+from nexus_core.asgi import error_headers, local_path, rate_limit_headers, read_body, send_error
+from nexus_core.caller import caller_of, headers_of
 from nexus_core.channel import Channel
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed
+from nexus_core.invocation import Invocation
 from nexus_core.jsontext import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nexus_cli.settings import CliSettings
     from nexus_core.app import Nexus
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
@@ -49,16 +52,16 @@ class CliChannel(Channel):
             return
         out = _Lines(scope, send)
         try:
-            headers = dict(scope["headers"])
+            headers = headers_of(scope)
             _check(scope, headers)
-            caller = Caller(**caller_of(scope, headers))
+            caller = Invocation("", None, "cli", **caller_of(scope, headers))
             body = await read_body(receive)
             if body is not None:
                 await self._work(parse(body), caller, receive, out)
         except NexusError as exc:
             await out.fail(exc)
 
-    async def _work(self, request: Any, caller: Caller, receive: Receive, out: _Lines) -> None:
+    async def _work(self, request: Any, caller: Invocation, receive: Receive, out: _Lines) -> None:
         """Send the answer's lines, until it ends or the caller leaves."""
         work = asyncio.create_task(self._send_lines(request, caller, out))
         leaving = asyncio.create_task(_left(receive))
@@ -71,9 +74,11 @@ class CliChannel(Channel):
                 task.cancel()
             await asyncio.wait({work, leaving})
 
-    async def _send_lines(self, request: Any, caller: Caller, out: _Lines) -> None:
+    async def _send_lines(self, request: Any, caller: Invocation, out: _Lines) -> None:
         async with aclosing(self._service.answer(request, caller)) as lines:  # type: ignore[type-var]
             async for line in lines:
+                if not out.has_begun:
+                    await out.begin(200, rate_limit_headers(caller.rate_limit))
                 await out.send(line)
         await out.end()
 
@@ -84,21 +89,23 @@ class _Lines:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
         self._send = send
-        self._started = False
+        self.has_begun = False
 
-    async def send(self, line: bytes, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        if not self._started:
-            self._started = True
-            every = [_NDJSON, (b"cache-control", b"no-store"), *headers]
-            await self._send({"type": "http.response.start", "status": status, "headers": every})
+    async def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.has_begun = True
+        every = [_NDJSON, (b"cache-control", b"no-store"), *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": every})
+
+    async def send(self, line: bytes) -> None:
         await self._send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
 
     async def end(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def fail(self, error: NexusError) -> None:
-        line = msgspec.json.encode({"error": error.problem()})
-        await self.send(line, error.status, tuple(error_headers(error, self._scope)))
+        if not self.has_begun:
+            await self.begin(error.status, error_headers(error, self._scope))
+        await self.send(msgspec.json.encode({"error": error.problem()}))
         await self.end()
 
 

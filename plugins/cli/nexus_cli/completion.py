@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.options import EXECUTE, FLAGS, VALUES, Options, from_environment, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from nexus_cli.state import State
 
 LIMIT_SECONDS = 3.0
 
@@ -168,23 +171,27 @@ def _collect(words: list[str], found: list[Candidate]) -> None:
 
 def _known_to_app(words: list[str]) -> Known:
     """Return what the application or server that the words or the environment name has to say."""
-    from nexus_cli.execution import describe
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
 
     options, _ = take(_without_dangling(words[:-1]), from_environment())
-    state = State(options, standard_output())
-    return known_to(state, lambda name: describe(state, name))
+    return known_to(State(options, standard_output()))
 
 
-def known_to(state: Any, describe: Callable[[str], dict[str, Any]]) -> Known:
+def known_to(state: State) -> Known:
     """Return what a state's backend has to say."""
     import msgspec
 
     from nexus_cli.backend import request_of
+    from nexus_cli.stored import stored_token
+
+    def ask(command: str, **members: Any) -> Any:
+        options = state.options
+        if options.connect and not options.token:  # a key pressed is no time to renew a login
+            options = replace(options, token=stored_token(options.connect, renew=False))
+        return msgspec.json.decode(state.backend().call(request_of(command, **members), options))
 
     def names() -> list[Candidate]:
-        reply = msgspec.json.decode(state.backend().call(request_of("list"), state.options))
-        return [(each["name"], each["description"].partition("\n")[0]) for each in reply["workflows"]]
+        return [(each["name"], each["description"].partition("\n")[0]) for each in ask("list")["workflows"]]
 
-    return Known(names, lambda name: describe(name)["input_schema"])
+    return Known(names, lambda name: ask("describe", workflow=name)["input_schema"])

@@ -10,6 +10,7 @@ import typer
 
 from nexus_cli.options import UsageError
 from nexus_core import process
+from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest, printable
 
 if TYPE_CHECKING:
@@ -19,27 +20,28 @@ if TYPE_CHECKING:
 
 
 def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
-    """Add the commands of the application's plugins; without an application, those of the installed plugins.
+    """Add a command of the application's plugins; without an application, of the installed plugins.
 
     Raises:
-        UsageError: None of them is the one that is wanted.
+        UsageError: None of them has it.
+        ConfigurationError: Several have.
     """
     from nexus_core.app import Nexus
 
     nexus = state.nexus() if state.app_name() else Nexus()
-    commands = [command for _, command in nexus.plugins.collect("nexus_register_commands", nexus=nexus)]
-    names = [*known, *(command.name for command in commands)]
-    if wanted not in names:
-        near = nearest(wanted, names)
-        hint = f" Did you mean {near!r}?" if near else " See nexus --help."
-        raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
-    for command in commands:
-        if command.name in known:
-            continue
+    commands = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    found = {nexus.plugins.origin(plugin): command for plugin, command in commands if command.name == wanted}
+    if len(found) > 1:
+        raise ConfigurationError(f"The command {wanted!r} is given by both {' and '.join(sorted(found))}.")
+    for command in found.values():
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name, help=command.help or None)
         else:
             app.command(command.name, help=command.help or None)(_awaited(command.callback))
+        return
+    near = nearest(wanted, [*known, *(command.name for _, command in commands)])
+    hint = f" Did you mean {near!r}?" if near else " See nexus --help."
+    raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
 
 
 def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:

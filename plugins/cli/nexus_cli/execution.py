@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from nexus_cli.fields import Fields
 from nexus_cli.live import LiveRun
 from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.requests import LONGEST_WAIT
+from nexus_core.caller import TEXT_LIMIT
 from nexus_core.errors import NotFound
 from nexus_core.jsontext import parse_object
 from nexus_core.schema.report import printable
@@ -65,8 +69,10 @@ class Arguments:
             self.data = value
         elif option == "--wait":
             self.wait = seconds("--wait", value, 0.0, LONGEST_WAIT)
-        else:
+        elif re.fullmatch(rf"[!-~]{{1,{TEXT_LIMIT}}}", value):
             self.idempotency_key = value
+        else:
+            raise UsageError(f"Option {option} needs 1 to {TEXT_LIMIT} ASCII characters without spaces.")
 
 
 def run(state: State, words: list[str]) -> None:
@@ -83,16 +89,16 @@ def run(state: State, words: list[str]) -> None:
     backend = state.backend()
     request = request_of(
         "execute", workflow=arguments.name, params=parameters(state, arguments), timeout=state.options.timeout,
-        wait=arguments.wait, idempotency_key=arguments.idempotency_key,
-        events=(state.output.lively or state.output.pretty) or None,
+        wait=arguments.wait, events=(state.output.lively or state.output.pretty) or None,
     )  # fmt: skip
+    options = replace(state.options, idempotency_key=arguments.idempotency_key)
     begin = time.monotonic()
     with LiveRun(state.output) as live:
-        reply = backend.call(request, state.options, live.show)
+        reply = backend.call(request, options, live.show)
     show_reply(state.output, reply, live.items, time.monotonic() - begin)
-    if state.options.debug and (left := backend.rate_limit) is not None:
-        budget = f"{left['remaining']} of {left['limit']} calls in {left['window']:g} s are left"
-        state.output.note(f"{budget}, more in {left['reset']:.0f} s")
+    if options.debug and (left := backend.rate_limit) is not None:
+        budget = f"{left.remaining} of {left.limit} calls in {left.window:g} s are left"
+        state.output.note(f"{budget}, more in {math.ceil(left.reset)} s")
 
 
 def show_reply(output: Output, reply: bytes, items: int, duration: float) -> None:

@@ -12,8 +12,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.backend import OnEvent, credentials, read_line
-from nexus_cli.service import Caller, Service
+from nexus_cli.service import Service
 from nexus_core import process
+from nexus_core.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from nexus_cli.options import Options
     from nexus_core.app import Nexus
+    from nexus_core.invocation import RateLimit
 
 
 class LocalBackend:
@@ -31,7 +33,7 @@ class LocalBackend:
     """
 
     where = "this process"
-    rate_limit: dict[str, Any] | None = None
+    rate_limit: RateLimit | None = None
 
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
@@ -48,7 +50,10 @@ class LocalBackend:
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """See `Backend.call`."""
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        caller = Caller(credentials=credentials(options.token), session_id=options.session)
+        caller = Invocation(
+            "", None, "cli", credentials=credentials(options.token), session_id=options.session,
+            idempotency_key=options.idempotency_key,
+        )  # fmt: skip
         work = self._run(self._answer(request, caller, lines))
         work.add_done_callback(lambda _: lines.put(None))
         reply = b""
@@ -56,16 +61,19 @@ class LocalBackend:
             while (text := lines.get()) is not None:
                 line = read_line(text)
                 if line.event is None:
-                    reply, self.rate_limit = bytes(line.reply), line.rate_limit
+                    reply = bytes(line.reply)
                 elif on_event is not None:
                     on_event(line.event)
         except BaseException:
             work.cancel()
             raise
+        self.rate_limit = caller.rate_limit
         work.result()
         return reply
 
-    async def _answer(self, request: dict[str, Any], caller: Caller, lines: queue.SimpleQueue[bytes | None]) -> None:
+    async def _answer(
+        self, request: dict[str, Any], caller: Invocation, lines: queue.SimpleQueue[bytes | None]
+    ) -> None:
         async with aclosing(self._service.answer(request, caller)) as answer:  # type: ignore[type-var]
             async for line in answer:
                 lines.put(line)

@@ -30,6 +30,7 @@ class Options:
         json: JSON on a terminal too.
         timeout: Seconds that a call may take.
         debug: Show logs and tracebacks.
+        idempotency_key: The key of one call, see `EXECUTE`.
     """
 
     app: str | None = None
@@ -39,6 +40,7 @@ class Options:
     json: bool = False
     timeout: float | None = None
     debug: bool = False
+    idempotency_key: str | None = None
 
 
 VALUES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -139,7 +140,7 @@ class Output:
                 where, message = (printable(str(entry.get(name, "")), 300) for name in ("pointer", "message"))
                 print(f"  {where or '/'}: {message}", file=self.stderr, flush=True)
         else:
-            self.complain(f"{error.message}{self._run(error)}")
+            self.complain(f"{error.message}{_when(error)}{self._run(error)}")
 
     def _run(self, error: NexusError) -> str:
         """Return the run that an error ended, and where its reason is, if the error itself does not say it."""
@@ -147,6 +148,11 @@ class Output:
             return ""
         hint = self.log_hint if error.code in ("workflow_failed", "internal_error") else ""
         return f" (run {error.run_id}{hint})"
+
+
+def _when(error: NexusError) -> str:
+    """Return when a repeat may succeed, where that is known."""
+    return "" if error.retry_after is None else f" Try again in {max(1, math.ceil(error.retry_after))} s."
 
 
 def escaped(text: str, keep: str = "") -> str:

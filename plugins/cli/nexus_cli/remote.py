@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from nexus_cli.backend import Line, OnEvent, credentials, read_line
 from nexus_cli.options import UsageError
 from nexus_cli.stored import stored_token
 from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
+from nexus_core.invocation import RateLimit
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 _PATH = "/cli"
 _CHUNK = 64 * 1024
+_LEFT = re.compile(r";([qwrt])=([0-9]{1,15})\b")
 
 
 class RemoteBackend:
@@ -35,7 +38,7 @@ class RemoteBackend:
         UsageError: The URL can't be used.
     """
 
-    rate_limit: dict[str, Any] | None = None
+    rate_limit: RateLimit | None = None
 
     def __init__(self, url: str) -> None:
         self.where = url
@@ -59,11 +62,14 @@ class RemoteBackend:
         headers |= {name.title(): value for name, value in (credentials(token) or {}).items()}
         if options.session:
             headers["X-Nexus-Session"] = options.session
+        if options.idempotency_key:
+            headers["Idempotency-Key"] = options.idempotency_key
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():
                 raise MalformedRequest(f"{name} holds a character that can't be sent.")
         try:
             response = self._send(msgspec.json.encode(request), headers)
+            self.rate_limit = _rate_limit(response)
             return self._reply(response, on_event)
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
@@ -102,7 +108,6 @@ class RemoteBackend:
             raise error_from_problem(last.error)
         if last is None or not bytes(last.reply):
             raise BackendUnavailable(f"{self.where} ended its answer early.")
-        self.rate_limit = last.rate_limit
         return bytes(last.reply)
 
     def _stranger(self, response: http.client.HTTPResponse) -> BackendUnavailable:
@@ -159,6 +164,13 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
             parts.append(rest)
     if parts:
         yield b"".join(parts)
+
+
+def _rate_limit(response: http.client.HTTPResponse) -> RateLimit | None:
+    """Return what `nexus_core.asgi.rate_limit_headers` has written."""
+    text = "".join(response.headers.get(name, "") for name in ("RateLimit-Policy", "RateLimit"))
+    found = {name: int(digits) for name, digits in _LEFT.findall(text)}
+    return RateLimit(found["q"], found["w"], found["r"], found["t"]) if len(found) == 4 else None
 
 
 def _problem(body: bytes) -> dict[str, Any] | None:

@@ -1,47 +1,28 @@
 """`Service`: answers the command line's requests on a `Nexus`. Both ways in use it: in process and over the port.
 
 An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while something happens, then one
-``{"reply": ...}``, with what is left of the caller's budget where calls are limited. What
-goes wrong is raised as a `NexusError`.
+``{"reply": ...}``. What goes wrong is raised as a `NexusError`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nexus_cli.requests import LARGEST_PAGE, LONGEST_WAIT, Request
 from nexus_core.errors import MalformedRequest
-from nexus_core.invocation import Invocation
 from nexus_core.runs import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from nexus_core.access import View
     from nexus_core.app import Nexus
-    from nexus_core.invocation import RateLimit
+    from nexus_core.invocation import Invocation
     from nexus_core.runs import Run
 
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(slots=True, frozen=True)
-class Caller:
-    """What is known of a caller beside its request."""
-
-    credentials: Mapping[str, str] | None = None
-    session_id: str | None = None
-    idempotency_key: str | None = None
-    trace: Mapping[str, str] | None = None
-    client_address: str | None = None
-    headers: Mapping[bytes, bytes] | None = None
-
-    def members(self) -> dict[str, Any]:
-        """Return it as members of an `Invocation`."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class Service:
@@ -50,12 +31,15 @@ class Service:
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
 
-    async def answer(self, value: Any, caller: Caller) -> AsyncIterator[bytes]:
-        """Yield the lines that answer a request, the reply last. Closing the iterator early cancels what it began.
+    async def answer(self, value: Any, caller: Invocation) -> AsyncIterator[bytes]:
+        """Yield the lines that answer a request, the reply last.
+
+        Closing the iterator early cancels what it began, unless the caller gave an idempotency key.
 
         Args:
             value: The request: decoded JSON of any shape.
-            caller: Who asks.
+            caller: Who asks: an invocation without name and parameters. From the first line on it has what is left
+                of its budget.
 
         Raises:
             NexusError: The request is malformed or refused, or what it asked for failed.
@@ -66,36 +50,25 @@ class Service:
                 async for line in self._execute(request, caller):
                     yield line
             case "runs.follow":
-                run = (await self._view(caller)).run(request.text("run_id"))
+                run = (await self._nexus.view(caller)).run(request.text("run_id"))
                 async for line in _events(run, request.number("after", 0, 0, 2**53)):
                     yield line
                 kept = run.error is not None or run.result is not None  # its caller may have taken the result
                 yield _reply((await run.outcome()).reply() if kept else _encode(run.to_dict()))
             case _:
-                view = await self._view(caller)
-                yield _reply(_encode(await _look_up(view, request)), view.rate_limit)
+                yield _reply(_encode(await _look_up(await self._nexus.view(caller), request)))
 
-    async def _view(self, caller: Caller) -> View:
-        return await self._nexus.view(Invocation("", None, "cli", **caller.members()))
-
-    async def _execute(self, request: Request, caller: Caller) -> AsyncIterator[bytes]:
-        invocation = Invocation(
-            request.text("workflow"),
-            request.any("params"),
-            "cli",
-            timeout=request.seconds("timeout", lambda value: value > 0, "above 0"),
-            **caller.members(),
-        )
-        invocation.session_id = caller.session_id or request.optional_text("session")
-        invocation.idempotency_key = caller.idempotency_key or request.optional_text("idempotency_key")
+    async def _execute(self, request: Request, invocation: Invocation) -> AsyncIterator[bytes]:
+        invocation.name, invocation.params = request.text("workflow"), request.any("params")
+        invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None:
-            yield _reply(await self._detached(invocation, wait), invocation.rate_limit)
+            yield _reply(await self._detached(invocation, wait))
         elif request.flag("events"):
             async for line in self._followed(invocation):
                 yield line
         else:
-            yield _reply((await self._nexus.invoke(invocation)).reply(), invocation.rate_limit)
+            yield _reply((await self._nexus.invoke(invocation)).reply())
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         run = self._nexus.submit(invocation)
@@ -109,7 +82,7 @@ class Service:
         try:
             async for line in _events(run):
                 yield line
-            yield _reply((await run.outcome()).reply(), invocation.rate_limit)
+            yield _reply((await run.outcome()).reply())
         finally:
             run.abandon()
 
@@ -121,10 +94,8 @@ async def _events(run: Run, after: int = 0) -> AsyncIterator[bytes]:
             yield b'{"event":%b}' % _encode(event.to_dict())
 
 
-def _reply(text: bytes, limit: RateLimit | None = None) -> bytes:
-    if limit is None:
-        return b'{"reply":%b}' % text
-    return b'{"reply":%b,"rate_limit":%b}' % (text, _encode(limit))
+def _reply(text: bytes) -> bytes:
+    return b'{"reply":%b}' % text
 
 
 async def _look_up(view: View, request: Request) -> dict[str, Any]:

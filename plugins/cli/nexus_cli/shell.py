@@ -87,9 +87,8 @@ def _prompt(state: State) -> PromptSession[str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     from nexus_cli.completion import candidates, known_to
-    from nexus_cli.execution import describe
 
-    known = known_to(state, lambda name: describe(state, name))
+    known = known_to(state)
 
     class Words(Completer):
         def get_completions(self, document: Document, complete_event: Any) -> Iterable[Completion]:

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nexus_core.errors import AuthenticationError
+from nexus_core.errors import AuthenticationError, NexusError
 from nexus_core.logins import Logins, has_expired
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
-def stored_token(url: str) -> str | None:
+def stored_token(url: str, *, renew: bool = True) -> str | None:
     """Return the token of the login to a server, renewed where it has expired; None without a login.
 
     Raises:
-        AuthenticationError: It has expired, and no plugin could renew it.
+        AuthenticationError: It has expired, and no plugin could renew it, or none was to.
         ConfigurationError: The file of logins can't be used.
+        NexusError: Who could renew it does not answer.
     """
     logins = Logins()
     login = logins.get(url)
     if login is not None and has_expired(login):
-        login = _renewed(login)
-        if login is None:
+        if renew:
+            login = logins.change(url, _renewed)
+        if login is None or has_expired(login):
             raise AuthenticationError(f"The login to {url} has expired: nexus --connect {url} login")
-        logins.set(url, login)
     return None if login is None else login["access_token"]
 
 
-def _renewed(login: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Ask the installed plugins. They are loaded for nothing else, so only an expired login takes that time."""
-    from nexus_core.plugins.manager import PluginManager
-    from nexus_core.threads import DaemonThreads
+def _renewed(login: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a login renewed, or as it is: another command line has renewed it meanwhile, or no plugin can.
 
-    manager = PluginManager(DaemonThreads("nexus-login"))
-    manager.load_installed()
-    for name, renew in manager.implementations("nexus_renew_login"):
+    Plugins are loaded for nothing else, so only an expired login takes that time.
+    """
+    if login is None or not has_expired(login):
+        return login
+    from nexus_core.app import Nexus
+
+    plugins = Nexus().plugins
+    for name, renew in plugins.implementations("nexus_renew_login"):
         try:
             renewed: dict[str, Any] | None = renew(login=dict(login))
+        except NexusError:
+            raise  # it is its login, and there is something to tell
         except Exception as exc:
-            manager.fail(name, f"nexus_renew_login failed: {type(exc).__name__}", exc)
-            continue
-        if renewed is not None:
-            return renewed
-    return None
+            plugins.fail(name, f"nexus_renew_login failed: {type(exc).__name__}", exc)
+        else:
+            if renewed is not None:
+                return renewed
+    return login

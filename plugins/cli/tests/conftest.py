@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -53,9 +54,7 @@ class Runner:
 
     def forked(self, *words, stdin="", app=True, timeout=30, env=None):
         """The same in a child of this process, which has imported everything already: for the many small cases."""
-        import nexus_cli.local
-        import nexus_cli.remote  # noqa: F401
-
+        _import_everything()
         settings = self.env | ({"NEXUS_APP": str(APP)} if app else {}) | (env or {})
         files = [self.cwd / f".{name}" for name in ("stdin", "stdout", "stderr")]
         files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
@@ -83,6 +82,18 @@ class Runner:
             | (env or {})
         )
         return Terminal([*COMMAND, *words], settings, self.cwd)
+
+
+@functools.cache
+def _import_everything():
+    """Import what a command line does, the installed plugins too, so that children need not."""
+    import nexus_cli.commands
+    import nexus_cli.remote  # noqa: F401
+    from nexus_cli.local import LocalBackend
+
+    from nexus_core import Nexus
+
+    LocalBackend(Nexus()).close()
 
 
 def _become_nexus(words, files, cwd, env):

@@ -1,10 +1,12 @@
-"""What callers see who are asked who they are, in process and over the port; keys for repeats; budgets."""
+"""What callers see who are asked who they are, in process and over the port; keys for repeats; budgets; logins."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,20 +27,44 @@ def ask(request, nexus):
         who = [] if token is None else ["--token", token]
         return nexus.forked(*where, "--json", *who, *words, app=False, **options)
 
-    ask.where = where
+    ask.where, ask.nexus = where, nexus
     return ask
 
 
-COMMANDS = [("list",), ("describe", "open_to_all"), ("runs",), ("runs", "show", "x"), ("runs", "cancel", "x"),
-            ("runs", "follow", "x"), ("execute", "open_to_all")]  # fmt: skip
+@pytest.fixture
+def post(guarded):
+    """Send a request as it is; the status, the headers and the lines of the answer."""
+
+    def post(request, **headers):
+        connection = http.client.HTTPConnection(urlsplit(guarded).netloc, timeout=20)
+        own = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", "/cli", json.dumps(request), {"Content-Type": "application/json"} | own)
+        response = connection.getresponse()
+        lines = [json.loads(line) for line in response.read().splitlines()]
+        connection.close()
+        return response.status, response.headers, lines
+
+    return post
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("token", [None, "mallory"])
-def test_nobody_learns_anything(ask, words, token):
-    done = ask(*words, token=token)
+def test_nobody_learns_anything(ask, token):
+    commands = ["list", "describe open_to_all", "runs", "runs show x", "runs cancel x", "runs follow x",
+                "execute open_to_all", "execute open_to_all --value 1"]  # fmt: skip
+    done = ask("shell", token=token, stdin="\n".join(commands))
     assert (done.code, done.out) == (77, "")
-    assert json.loads(done.err)["code"] == "authentication_failed"
+    told = [json.loads(line)["code"] for line in done.err.splitlines()]
+    assert told == ["authentication_failed"] * len(commands)
+
+
+def test_strangers_are_told_how_to_log_in(post, guarded):
+    requests = [{"command": "list"}] + [
+        {"command": "execute", "workflow": "open_to_all"} | more for more in ({}, {"events": True}, {"wait": 0})
+    ]
+    for request in requests:
+        status, headers, lines = post(request)
+        assert (status, lines[0]["error"]["code"]) == (401, "authentication_failed")
+        assert headers["WWW-Authenticate"] == f'Bearer realm="test", origin="{guarded}"'
 
 
 def test_who_may_not_run_a_workflow_does_not_see_it(ask):
@@ -57,6 +83,16 @@ def test_who_may_not_run_a_workflow_is_refused(ask):
         assert refused.code == 77
         assert json.loads(refused.err)["missing_permissions"] == ["data.read"]
     assert ask("execute", "read_data", "--help", token="bob").code == 66
+
+
+def test_completion_knows_what_its_caller_may_run(ask):
+    def complete(token, *words):
+        return ask.nexus.forked("__complete", *ask.where, "--token", token, *words, app=False).out
+
+    assert complete("alice", "execute", "read") == "read_data\t\n"
+    assert complete("bob", "execute", "read") == complete("mallory", "execute", "read") == ""
+    assert "--value" in complete("alice", "execute", "read_data", "--v")
+    assert "--value" not in complete("bob", "execute", "read_data", "--v")
 
 
 def test_another_callers_run_is_not_there(nexus, guarded):
@@ -84,8 +120,22 @@ def test_a_repeat_with_its_key_is_answered_as_before(nexus, guarded):
     other = ask("--idempotency-key", "a", "--seconds", "0.1")
     assert other.code == 2
     assert "idempotency key was used before" in other.err
-    assert ask("--idempotency-key", "x" * 256).code == 2
-    assert ask("--idempotency-key").code == 2
+    for wrong in (["--idempotency-key", "x" * 256], ["--idempotency-key"], ["--idempotency-key="],
+                  ["--idempotency-key", "ä"], ["--idempotency-key", "a b"]):  # fmt: skip
+        refused = ask(*wrong)
+        assert (refused.code, refused.out) == (2, "")
+        assert "--idempotency-key needs" in refused.err
+
+
+def test_keys_in_one_process_and_in_a_header(nexus, post):
+    line = "execute counted --idempotency-key k\n"
+    done = nexus.forked("--app", str(GUARDED), "--token", "alice", "shell", app=False, stdin=line * 2 + line[:15])
+    first, again, other = (json.loads(each) for each in done.out.splitlines())
+    assert again == first | {"replayed": True}
+    assert (first["result"], other["result"]) == (1, 2)
+    request = {"command": "execute", "workflow": "counted"}
+    told = [post(request, Authorization="Bearer alice", Idempotency_Key="h")[2][0]["reply"] for _ in range(2)]
+    assert told[1] == told[0] | {"replayed": True}
 
 
 def test_leaving_does_not_end_a_call_with_a_key(nexus, guarded, terminal):
@@ -101,6 +151,9 @@ def test_leaving_does_not_end_a_call_with_a_key(nexus, guarded, terminal):
     done = nexus.forked(*where, *words, app=False)
     assert done.json["replayed"] is True
     assert done.json["run_id"] == runs[0]["run_id"]
+    session = terminal(*where, *words, app=False)
+    session.expect(r"run \w+ \([0-9.]+ s, replayed\)")
+    assert session.end() == 0
 
 
 def test_what_is_left_of_a_budget(ask, terminal):
@@ -109,8 +162,26 @@ def test_what_is_left_of_a_budget(ask, terminal):
     problem = json.loads(refused.err)
     assert (problem["retry_after"], problem["limit"], problem["remaining"]) == (12.5, 9, 0)
     session = terminal(*ask.where, "--token", "alice", "--debug", "execute", "open_to_all", app=False)
-    session.expect("4 of 9 calls in 60 s are left, more in 12 s")
+    session.expect("4 of 9 calls in 60 s are left, more in 13 s")
     assert session.end() == 0
+    session = terminal(*ask.where, "--token", "alice", "execute", "limited", app=False)
+    session.expect("nexus: 9 calls in 60 s are allowed. Try again in 13 s.")
+    assert session.end() == 75
+
+
+def test_what_is_left_of_a_budget_in_headers(post):
+    requests = [{"command": "list"}] + [
+        {"command": "execute", "workflow": "open_to_all"} | more for more in ({}, {"events": True}, {"wait": 0})
+    ]
+    for request in requests:
+        status, headers, _ = post(request, Authorization="Bearer alice")
+        left = '"default";q=9;w=60', '"default";r=4;t=13'
+        assert (status, headers["RateLimit-Policy"], headers["RateLimit"]) == (200, *left)
+    for more in ({}, {"events": True}):
+        asked = {"command": "execute", "workflow": "limited"} | more
+        status, headers, lines = post(asked, Authorization="Bearer alice")
+        assert (status, headers["Retry-After"], headers["RateLimit"]) == (429, "13", '"default";r=0;t=13')
+        assert lines[-1]["error"]["code"] == "rate_limited"
 
 
 # Logins
@@ -147,28 +218,48 @@ def test_a_file_of_logins_that_others_can_read_is_refused(nexus, guarded, tmp_pa
 
 
 RENEWS = """
-from nexus_core import hookimpl
+from nexus_core import BackendUnavailable, hookimpl
 @hookimpl
 def nexus_renew_login(login):
     if login.get("by") == "raises":
         raise OSError("no network")
+    if login.get("by") == "away":
+        raise BackendUnavailable("The issuer does not answer.")
     return None if "secret" not in login else login | {"access_token": "alice", "expires_at": None}
 """
 
 
-def test_a_plugin_renews_an_expired_login(nexus, guarded, tmp_path):
+@pytest.fixture
+def renewer(nexus, guarded, tmp_path):
+    """Install a plugin that renews logins; a function that expires the login and runs a command."""
     info = tmp_path / "site" / "renewer-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: renewer\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[nexus.plugins]\nrenewer = renewer_plugin\n")
     (info / "RECORD").write_text("")
     (tmp_path / "site" / "renewer_plugin.py").write_text(RENEWS)
-    expired = {"expires_at": time.time() - 1, "access_token": "old"}
-    path = {"PYTHONPATH": str(tmp_path / "site")}
-    env = login(guarded, tmp_path, secret="s", **expired) | path
-    assert nexus("--connect", guarded, "execute", "read_data", app=False, env=env).json["result"] == 1
+
+    def run(*words, **members):
+        env = login(guarded, tmp_path, expires_at=time.time() - 1, access_token="old", **members)
+        return nexus("--connect", guarded, *words, app=False, env=env | {"PYTHONPATH": str(tmp_path / "site")})
+
+    return run
+
+
+def test_a_plugin_renews_an_expired_login(renewer, guarded, tmp_path):
+    assert renewer("execute", "read_data", secret="s").json["result"] == 1
     assert Logins(tmp_path / "nexus" / "logins.json").get(guarded)["access_token"] == "alice"
-    env = login(guarded, tmp_path, by="raises", **expired) | path
-    done = nexus("--connect", guarded, "execute", "read_data", app=False, env=env)
-    assert done.code == 77
-    assert "has expired" in done.err
+
+
+@pytest.mark.parametrize(
+    ("by", "code", "said"), [("raises", 77, "has expired"), ("away", 75, "The issuer does not answer.")]
+)
+def test_a_login_that_can_not_be_renewed_stays(renewer, guarded, tmp_path, by, code, said):
+    done = renewer("execute", "read_data", by=by)
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert Logins(tmp_path / "nexus" / "logins.json").get(guarded)["access_token"] == "old"
+
+
+def test_completion_renews_no_login(renewer, guarded, tmp_path):
+    assert renewer("__complete", "execute", "", secret="s").out == ""
+    assert Logins(tmp_path / "nexus" / "logins.json").get(guarded)["access_token"] == "old"

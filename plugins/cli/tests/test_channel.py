@@ -59,8 +59,7 @@ def test_an_error_after_the_start_is_the_last_line(ask):
         ({"command": "execute", "workflow": "add", "timeout": 0}, 400, "timeout must be"),
         ({"command": "execute", "workflow": "add", "timeout": True}, 400, "timeout must be"),
         ({"command": "execute", "workflow": "add", "wait": -1}, 400, "wait must be"),
-        ({"command": "execute", "workflow": "add", "session": 1}, 400, "session must be"),
-        ({"command": "execute", "workflow": "add", "session": "x" * 300}, 400, "session is longer"),
+        ({"command": "execute", "workflow": "add", "session": "s"}, 400, 'no member "session"'),
         ({"command": "execute", "workflow": "add", "events": 1}, 400, "events must be"),
         ({"command": "execute", "workflow": "a/../b"}, 404, "There is no workflow"),
         ({"command": "describe", "workflow": "ad"}, 404, 'Did you mean "add"?'),
@@ -83,6 +82,7 @@ def test_wrong_requests_name_what_is_wrong(ask, body, status, detail):
         (JSON | {"Origin": "http://127.0.0.1:8001"}, "POST", "/cli", 403),
         (JSON | {"Origin": "null"}, "POST", "/cli", 403),
         (JSON | {"X-Nexus-Session": "x" * 300}, "POST", "/cli", 400),
+        (JSON | {"Idempotency-Key": "x" * 300}, "POST", "/cli", 400),
         (JSON, "GET", "/cli", 405),
         (JSON, "OPTIONS", "/cli", 405),
         (JSON, "POST", "/cli/more", 404),
@@ -127,15 +127,18 @@ def test_a_caller_that_leaves_cancels_its_run_unless_it_is_detached(ask, server,
     assert status == "completed"
 
 
-def test_credentials_and_session_reach_the_pipeline(nexus, free_port):
-    """In process and over the port, an interceptor sees the same."""
+def test_who_calls_reaches_the_pipeline(nexus, free_port):
+    """In process and over the port, an interceptor sees the same; over the port all headers too."""
     (nexus.cwd / "seen.py").write_text(
         "from nexus_core import Nexus, Stage, hookimpl\n"
-        "seen = []\n"
+        "seen, beside = [], []\n"
         "class Look:\n"
         "    stage = Stage.OBSERVE\n"
         "    async def __call__(self, invocation, call_next):\n"
+        "        headers = invocation.headers or {}\n"
+        "        other = [invocation.idempotency_key, invocation.client_address, headers.get(b'x-api-key')]\n"
         "        seen.append([invocation.channel, invocation.credentials, invocation.session_id])\n"
+        "        beside.append([each.decode() if isinstance(each, bytes) else each for each in other])\n"
         "        invocation.session_id = None\n"
         "        return await call_next(invocation)\n"
         "class Plugin:\n"
@@ -146,6 +149,9 @@ def test_credentials_and_session_reach_the_pipeline(nexus, free_port):
         "@nexus.workflow\n"
         "def last() -> list:\n"
         "    return seen[-1]\n"
+        "@nexus.workflow\n"
+        "def last_beside() -> list:\n"
+        "    return beside[-1]\n"
     )
     words = ("--app", "seen.py", "--token", "sesame", "--session", "s1", "execute", "last")
     expected = ["cli", {"authorization": "Bearer sesame"}, "s1"]
@@ -161,6 +167,12 @@ def test_credentials_and_session_reach_the_pipeline(nexus, free_port):
         while (done := nexus("--connect", url, *words[2:], app=False)).code == 75:
             assert time.monotonic() < deadline
         assert done.json["result"] == expected
+        headers = JSON | {"X-API-Key": "nxk_1", "Idempotency-Key": "k", "X-Nexus-Session": "s1"}
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        connection.request("POST", "/cli", '{"command": "execute", "workflow": "last_beside"}', headers)
+        told = json.loads(connection.getresponse().read())
+        connection.close()
+        assert told["reply"]["result"] == ["k", "127.0.0.1", "nxk_1"]
     finally:
         process.terminate()
         assert process.wait(20) == 0

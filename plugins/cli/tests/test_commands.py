@@ -242,12 +242,12 @@ def test_plugins_add_commands(nexus):
         import typer
         from nexus_core import Command, Nexus, hookimpl
 
-        keys = typer.Typer()
+        boxes = typer.Typer()
 
-        @keys.command("add")
+        @boxes.command("add")
         def add(name: str): print("added", name)
 
-        @keys.command("drop")
+        @boxes.command("drop")
         def drop(name: str): print("dropped", name)
 
         async def hello(name: str = "you"): print("hello", name)
@@ -255,14 +255,28 @@ def test_plugins_add_commands(nexus):
         class Plugin:
             @hookimpl
             def nexus_register_commands(self, nexus):
-                return [Command("keys", keys, "Manage keys"), Command("hello", hello, "Greet")]
+                return [Command("boxes", boxes, "Manage boxes"), Command("hello", hello, "Greet")]
 
-        nexus = Nexus(plugins=[Plugin()])
+        class Other:
+            @hookimpl
+            def nexus_register_commands(self, nexus):
+                return [Command("twice", hello), Command("once", hello)]
+
+        class Another:
+            @hookimpl
+            def nexus_register_commands(self, nexus):
+                return [Command("twice", hello)]
+
+        nexus = Nexus(plugins=[Plugin(), Other(), Another()])
         """)
     )
     assert nexus.forked("--app", "extended.py", "hello", "--name", "Ada", app=False).out == "hello Ada\n"
-    assert nexus.forked("--app", "extended.py", "keys", "drop", "k", app=False).out == "dropped k\n"
+    assert nexus.forked("--app", "extended.py", "boxes", "drop", "k", app=False).out == "dropped k\n"
     assert "Did you mean 'hello'?" in nexus.forked("--app", "extended.py", "helo", app=False).err
+    assert nexus.forked("--app", "extended.py", "once", app=False).out == "hello you\n"
+    both = nexus.forked("--app", "extended.py", "twice", app=False)
+    assert (both.code, both.out) == (1, "")
+    assert "'twice' is given by both extended:Another and extended:Other" in both.err
 
 
 def test_a_port_in_use_is_said_and_exits_1(nexus):
