@@ -258,4 +258,4 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 
 def _too_large(limit: int) -> ValidationError:
-    return ValidationError(f"A session's state has at most session_max_bytes ({limit}) bytes.")
+    return ValidationError(f"A session's state has at most {limit} bytes, as JSON.")

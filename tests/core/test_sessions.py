@@ -101,7 +101,7 @@ async def test_a_change_of_another_version_is_refused(sessions: StoredSessions) 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"a": "x" * 2000}, "session_max_bytes"), ({"a": object()}, "JSON"), ({"a": float("nan")}, "JSON"),
+    [({"a": "x" * 2000}, "at most 1000 bytes"), ({"a": object()}, "JSON"), ({"a": float("nan")}, "JSON"),
      ({"a": "\ud800"}, "JSON")],
 )  # fmt: skip
 async def test_states_that_can_not_be_kept(sessions: StoredSessions, changes: Any, message: str) -> None:

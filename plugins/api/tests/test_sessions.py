@@ -66,7 +66,7 @@ async def test_anothers_session_is_not_there(client):
     [
         ({}, 400, "/state: expected object"), ({"state": []}, 400, "not array"),
         ({"state": {}, "version": "1"}, 400, "/version"), ({"state": {}, "verson": 1}, 400, "/verson: unknown"),
-        ({"state": {"a": "x" * 70_000}}, 422, "session_max_bytes"),
+        ({"state": {"a": "x" * 70_000}}, 422, "at most 65536 bytes"),
         ("{", 400, "not valid JSON"), ('{"state": {"a": NaN}}', 400, ""), (None, 400, "/state"),
     ],
 )  # fmt: skip
