@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import PermissionDenied, RunNotFound
+from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from nexus_core.app import Nexus
+    from nexus_core.event_log import Follower
+    from nexus_core.events import ChannelEvent
     from nexus_core.invocation import Invocation, Principal, Result
     from nexus_core.runs import Run
     from nexus_core.sessions import Session
@@ -121,6 +124,25 @@ class View:
         """Whether a run is the caller's."""
         return run.owner == self._owner
 
+    def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
+        """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.
+
+        Args:
+            after: The id of the last event that it has seen, see `EventLog.id_of`; None for from now on.
+            session_id: Only events of this session.
+
+        Raises:
+            MalformedRequest: The id has not the form of one.
+        """
+        return self._nexus.event_log.follow(
+            after, lambda event: self._sees(event) and session_id in (None, event.session_id)
+        )
+
+    def _sees(self, event: ChannelEvent) -> bool:
+        if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
+            return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
+        return event.owner == self._owner
+
     async def session(self, session_id: str) -> Session:
         """Return one of the caller's sessions.
 
@@ -128,3 +150,23 @@ class View:
             SessionNotFound: There is none of that id, or it is another's.
         """
         return await (await self._nexus.session_store()).get(session_id, self._owner)
+
+    async def create_session(self, channel: str) -> Session:
+        """Return a new session of the caller's.
+
+        Args:
+            channel: Where it comes from.
+        """
+        return await (await self._nexus.session_store()).create(channel, self._owner)
+
+    async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
+        """Change the state of one of the caller's sessions; see `SessionStore.update`."""
+        return await (await self._nexus.session_store()).update(session_id, self._owner, changes, version)
+
+    async def remove_session(self, session_id: str) -> None:
+        """Forget one of the caller's sessions, on every channel.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        await (await self._nexus.session_store()).remove(session_id, self._owner)

@@ -14,6 +14,7 @@ from nexus_core.asgi import Embedded
 from nexus_core.catalog import GUARDS
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
+from nexus_core.event_log import EventLog
 from nexus_core.events import (
     WORKFLOW_REGISTERED,
     WORKFLOW_UNREGISTERED,
@@ -59,6 +60,7 @@ class Nexus:
         workflows: The registered workflows.
         runs: The runs of this process.
         events: Where events are published, and followed by listeners and handlers.
+        event_log: The latest of them, for callers who follow.
         plugins: The plugins, with what became of each.
         guards: The plugins that guard access, because an option says so: without them nothing starts.
 
@@ -85,6 +87,7 @@ class Nexus:
         self._read_plugin_settings()
         self._refuse_unknown_options()
         self.events = EventBus(self.threads)
+        self.event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
         self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []

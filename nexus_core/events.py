@@ -7,7 +7,6 @@ events in order: a slow or raising handler delays and breaks nothing but itself.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import deque
@@ -31,6 +30,10 @@ WORKFLOW_FAILED = "workflow.failed"
 WORKFLOW_CANCELLED = "workflow.cancelled"
 WORKFLOW_REGISTERED = "workflow.registered"
 WORKFLOW_UNREGISTERED = "workflow.unregistered"
+SESSION_CREATED = "session.created"
+SESSION_UPDATED = "session.updated"
+SESSION_REMOVED = "session.removed"
+EVENTS_MISSED = "events.missed"
 
 TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
 """The types that end a run: exactly one of them is the run's last event."""
@@ -57,6 +60,7 @@ class ChannelEvent:
         duration: Seconds the run took, on a terminal event.
         number: Its place among all events of this process, from 1. Set when published.
         time: Seconds since the epoch.
+        owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent.
     """
 
     type: str
@@ -71,6 +75,7 @@ class ChannelEvent:
     duration: float | None = None
     number: int = 0
     time: float = field(default_factory=time.time)
+    owner: str | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -81,7 +86,7 @@ class ChannelEvent:
         """Return the event as history keeps it."""
         return ChannelEvent(
             self.type, self.workflow_name, self.channel, self.run_id, self.session_id, self.user_id, self.data, None,
-            self.error, self.duration, self.number, self.time,
+            self.error, self.duration, self.number, self.time, self.owner,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,17 +113,21 @@ Handler = Callable[[ChannelEvent], Any]
 
 
 class EventBus:
-    """Numbers events and hands them to handlers (ordered, apart) and listeners (at once, must not block)."""
+    """Numbers events and hands them to handlers (ordered, apart) and listeners (at once, must not block).
+
+    Attributes:
+        latest: The number of the latest event.
+    """
 
     def __init__(self, threads: DaemonThreads) -> None:
         self._threads = threads
-        self._numbers = itertools.count(1)
+        self.latest = 0
         self._deliveries: list[_Delivery] = []
         self._listeners: tuple[Callable[[ChannelEvent], None], ...] = ()  # replaced when it changes: one may end itself
 
     def publish(self, event: ChannelEvent) -> None:
         """Number an event and pass it on. Call it on the event loop's thread; it never blocks and never raises."""
-        event.number = next(self._numbers)
+        event.number = self.latest = self.latest + 1
         for delivery in self._deliveries:
             delivery.put(event)
         for listener in self._listeners:

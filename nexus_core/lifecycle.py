@@ -22,7 +22,7 @@ from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
-from nexus_core.sessions import InProcessSessions, SessionStore
+from nexus_core.sessions import SessionStore, StoredSessions
 from nexus_core.stages import Execution, Resolution, SessionLookup
 from nexus_core.threads import call_on
 
@@ -88,7 +88,7 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
 
 def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions: Contributions) -> Running:
     options = nexus.options
-    sessions = _session_store(contributions)
+    sessions = _session_store(nexus, contributions)
     admission = Admission(options.max_concurrent_workflows)
     everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
     authorizers = contributions.of("nexus_register_authorizers")
@@ -102,7 +102,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     ]
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
-    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes)
+    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions)
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"))
     return Running(
@@ -154,11 +154,11 @@ def _quoted(names: Iterable[str]) -> str:
     return " and ".join(f'"{name}"' for name in sorted(names))
 
 
-def _session_store(contributions: Contributions) -> SessionStore:
+def _session_store(nexus: Nexus, contributions: Contributions) -> SessionStore:
     stores = contributions.of("nexus_register_session_stores")
     if len(stores) > 1:
         raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
-    return stores[0] if stores else InProcessSessions()
+    return stores[0] if stores else StoredSessions(nexus.store(None, "store"), nexus.events.publish)
 
 
 def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:

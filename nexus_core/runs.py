@@ -132,8 +132,9 @@ class Run:
             return
         error = None if error is None else error.copy()
         event = ChannelEvent(
-            type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration
-        )
+            type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration,
+            owner=self.owner,
+        )  # fmt: skip
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result else None, error

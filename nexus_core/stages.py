@@ -27,7 +27,7 @@ from nexus_core.schema.report import nearest, printable, summary
 from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Coroutine, Sequence
 
     from nexus_core.alarms import Alarms
     from nexus_core.resolvers import ParameterResolver
@@ -47,12 +47,14 @@ class SessionLookup:
     def __init__(self, store: SessionStore) -> None:
         self._store = store
 
-    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Put the session into the invocation."""
-        if invocation.session_id is not None:
-            owner = invocation.principal.identity if invocation.principal else None
-            invocation.session = await self._store.get(invocation.session_id, owner)
-            invocation.session.active_channels.add(invocation.channel)
+        session_id = invocation.session_id
+        return call_next(invocation) if session_id is None else self._with(session_id, invocation, call_next)
+
+    async def _with(self, session_id: str, invocation: Invocation, call_next: Call) -> Result:
+        owner = invocation.principal.identity if invocation.principal else None
+        invocation.session = await self._store.get(session_id, owner)
         return await call_next(invocation)
 
 
@@ -105,10 +107,14 @@ class Execution:
         alarms: Where time limits are kept.
         timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
         max_result_bytes: The largest result, as JSON text.
+        sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
     """
 
-    def __init__(self, runs: RunStore, alarms: Alarms, timeout: float | None, max_result_bytes: int) -> None:
+    def __init__(
+        self, runs: RunStore, alarms: Alarms, timeout: float | None, max_result_bytes: int, sessions: SessionStore
+    ) -> None:
         self._runs = runs
+        self._sessions = sessions
         self._alarms = alarms
         self._timeout = timeout
         self._max_result_bytes = max_result_bytes
@@ -125,6 +131,8 @@ class Execution:
         try:
             value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
             text = self._text(workflow, value, run)
+            if invocation.session is not None:
+                await self._sessions.used(invocation.session, invocation.channel)
         except NexusError as exc:
             exc.run_id = run.id
             kind = WORKFLOW_CANCELLED if isinstance(exc, RunCancelled) else WORKFLOW_FAILED

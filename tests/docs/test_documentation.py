@@ -97,7 +97,7 @@ def test_every_api_route_is_documented() -> None:
     openapi = importlib.import_module("nexus_api.openapi")
     document = openapi.OpenAPI(nexus_core.Nexus(discover=False))._document([], "")
     for path in document["paths"]:
-        assert path.replace("{run_id}", "{id}") in readme, path
+        assert path.replace("{run_id}", "{id}").replace("{session_id}", "{id}") in readme, path
 
 
 def test_every_module_of_the_core_is_on_the_map() -> None:

@@ -22,7 +22,8 @@ from nexus_core import (
     Stage,
     hookimpl,
 )
-from nexus_core.sessions import InProcessSessions
+from nexus_core.sessions import StoredSessions
+from nexus_core.stores import MemoryStore
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -384,7 +385,9 @@ async def test_what_the_operator_must_mend_stops_the_start(make: Any, where: str
 
 async def test_two_session_stores_stop_the_start(make: Any) -> None:
     log: list[str] = []
-    plugins = [Full(name, log, session_stores=lambda: [InProcessSessions()]) for name in ("one", "two")]
+    plugins = [
+        Full(name, log, session_stores=lambda: [StoredSessions(MemoryStore(), print)]) for name in ("one", "two")
+    ]
     nexus = make(*plugins)
     with pytest.raises(ConfigurationError, match="2 plugins each provide a session store"):
         await nexus.__aenter__()

@@ -45,7 +45,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
     from starlette.routing import Route, WebSocketRoute
 
-    from nexus_api import documentation, runs, workflows
+    from nexus_api import documentation, events, runs, sessions, workflows
     from nexus_api.compression import compressed
     from nexus_api.execute import Execute
     from nexus_api.origins import OriginCheck
@@ -57,6 +57,8 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
             *workflows.routes(nexus),
             *runs.routes(nexus, settings.event_heartbeat),
+            *events.routes(nexus, settings.event_heartbeat),
+            *sessions.routes(nexus),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
             *documentation.routes(nexus),
         ]
@@ -76,7 +78,7 @@ def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Nexus-Session",
                        "traceparent", "tracestate"],
         expose_headers=["Retry-After", "Preference-Applied", "Location"],

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_api.translate import encode
+from nexus_core.events import EVENTS_MISSED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nexus_api.translate import CallerLeaves
     from nexus_core import ChannelEvent, Run
     from nexus_core.channel import Send
+    from nexus_core.event_log import Follower
 
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -43,5 +47,30 @@ async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeav
         run.followers -= 1
 
 
-def _frame(event: ChannelEvent) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.number, event.type.encode(), encode(event.to_dict()))
+async def send_followed(
+    follower: Follower, id_of: Callable[[ChannelEvent], str], heartbeat: float, caller: CallerLeaves, send: Send
+) -> None:
+    """Send what a follower gets until the caller leaves.
+
+    Args:
+        follower: Who follows.
+        id_of: Returns an event's id.
+        heartbeat: Seconds of silence after which a comment keeps the connection alive.
+        caller: Tells when the caller leaves.
+        send: Where the events go.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+    # The first bytes tell the caller that it has not to fear to miss anything from now on.
+    await send({"type": "http.response.body", "body": b": following\n\n", "more_body": True})
+    with caller:
+        while True:
+            event = await follower.next(heartbeat)
+            frame = b": nothing new\n\n" if event is None else _frame(event, id_of(event).encode())
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+
+def _frame(event: ChannelEvent, event_id: bytes | None = None) -> bytes:
+    if event.type == EVENTS_MISSED:  # it has no place among the others
+        return b"event: %b\ndata: %b\n\n" % (event.type.encode(), encode(event.to_dict()))
+    number = b"%d" % event.number if event_id is None else event_id
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (number, event.type.encode(), encode(event.to_dict()))

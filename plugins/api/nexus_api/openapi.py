@@ -8,6 +8,7 @@ from urllib.parse import quote
 from nexus_api.translate import encode
 from nexus_core.errors import (
     AuthenticationError,
+    Conflict,
     MalformedRequest,
     Overloaded,
     PermissionDenied,
@@ -73,6 +74,27 @@ _RUN = {
     },
     "required": ["run_id", "workflow", "channel", "status", "started_at"],
 }
+_SESSION = {
+    "type": "object",
+    "properties": {
+        "session_id": {"type": "string"},
+        "state": {"type": "object"},
+        "active_channels": {"type": "array", "items": {"type": "string"}},
+        "version": {"type": "integer", "description": "Grows with each change."},
+        "created_at": {"type": "number", "description": "Seconds since the epoch."},
+        "expires_at": {"type": ["number", "null"]},
+    },
+    "required": ["session_id", "state", "active_channels", "version", "created_at", "expires_at"],
+}
+_CHANGE = {
+    "type": "object",
+    "properties": {
+        "state": {"type": "object", "description": "Members to replace; null takes one away. The others stay."},
+        "version": {"type": "integer", "description": "The version that is to be changed; another is a conflict."},
+    },
+    "required": ["state"],
+    "additionalProperties": False,
+}
 _REFUSALS = (
     MalformedRequest, AuthenticationError, PermissionDenied, RequestTooLarge, ValidationError, RateLimited,
     WorkflowFailed, Overloaded, WorkflowTimeout,
@@ -115,7 +137,7 @@ class OpenAPI:
         return text
 
     def _document(self, workflows: Sequence[Workflow], root_path: str) -> dict[str, Any]:
-        schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN}
+        schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN, "Session": _SESSION}
         paths: dict[str, Any] = {}
         for workflow in workflows:
             paths[f"/api/workflows/{workflow.name}/execute"] = {"post": _operation(workflow, schemas)}
@@ -164,6 +186,8 @@ def _general_paths() -> dict[str, Any]:
     workflow = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     not_found = {"404": _problem(WorkflowNotFound.title)}
     wrong = {"400": _problem(MalformedRequest.title)}
+    conflict = {"409": _problem(Conflict.title), "422": _problem(ValidationError.title)}
+    session = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
     wait = {"name": "wait", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 3600}}
     some_object = {"type": "object"}
     return {
@@ -193,6 +217,32 @@ def _general_paths() -> dict[str, Any]:
                     "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
                 }
                 | not_found
+                | wrong,
+            }
+        },
+        "/api/sessions": {
+            "post": _get("Begin a session.", _ref("Session"), more={"201": _json("It is there.", _ref("Session"))})
+        },
+        "/api/sessions/{session_id}": {
+            "get": _get("Show a session.", _ref("Session"), [session], not_found),
+            "patch": _get("Change a session's state.", _ref("Session"), [session], not_found | wrong | conflict)
+            | {"requestBody": {"required": True, "content": {"application/json": {"schema": _CHANGE}}}},
+            "delete": {
+                "summary": "End a session.",
+                "parameters": [session],
+                "responses": {"204": {"description": "It is gone."}} | not_found,
+            },
+        },
+        "/api/events": {
+            "get": {
+                "summary": "Follow what happens to your runs and sessions (server-sent events).",
+                "parameters": [
+                    _header("Last-Event-ID", "The id of the last event received."),
+                    {"name": "session", "in": "query", "schema": {"type": "string"}},
+                ],
+                "responses": {
+                    "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+                }
                 | wrong,
             }
         },

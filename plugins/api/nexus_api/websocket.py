@@ -1,7 +1,8 @@
 """``/api/ws``: many calls at once over one WebSocket, with progress.
 
 Each message is a JSON object. From the caller: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``,
-``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``. Back come
+``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``, and ``{"type":
+"events", "id": ...}`` for what happens to all of the caller's runs, until it is cancelled. Back come
 ``{"type": "event", "id": ..., "event": {...}}``, and last ``{"type": "result", "id": ..., "result": ...,
 "run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, where ``id`` is the caller's own.
 """
@@ -86,10 +87,12 @@ class _Connection:
                     self._execute(call_id, message)
                 case "follow":
                     self._follow(call_id, message)
+                case "events":
+                    self._follow_events(call_id, message)
                 case "cancel":
                     self._cancel(call_id)
                 case _:
-                    raise MalformedRequest('/type: expected one of "execute", "follow", "cancel".')
+                    raise MalformedRequest('/type: expected one of "execute", "follow", "events", "cancel".')
         except NexusError as exc:
             self._start(self._error(call_id, exc))
         if len(self._tasks) > self._limit + UNREAD_ERRORS:
@@ -122,6 +125,32 @@ class _Connection:
         caller = invocation_of(self._scope, self._headers, "", None)
         self._admit(call_id)
         self._calls[call_id] = _Call(self._start(self._find(call_id, caller, run_id, after)), None)
+
+    def _follow_events(self, call_id: str | int, message: dict[str, Any]) -> None:
+        after, session = message.get("after"), message.get("session")
+        if not (after is None or isinstance(after, str)) or not (session is None or isinstance(session, str)):
+            raise MalformedRequest("/after: expected string; /session: expected string.")
+        caller = invocation_of(self._scope, self._headers, "", None)
+        self._admit(call_id)
+        self._calls[call_id] = _Call(self._start(self._tell(call_id, caller, after, session)), None)
+
+    async def _tell(self, call_id: str | int, caller: Invocation, after: str | None, session: str | None) -> None:
+        log = self._nexus.event_log
+        try:
+            follower = (await self._nexus.view(caller)).events(after, session_id=session)
+        except NexusError as exc:
+            del self._calls[call_id]
+            await self._error(call_id, exc)
+            return
+        try:
+            await self._send({"type": "following", "id": call_id})
+            while (event := await follower.next()) is not None:
+                told = event.to_dict()
+                if event.number:
+                    told["id"] = log.id_of(event)
+                await self._send({"type": "event", "id": call_id, "event": told})
+        finally:
+            follower.close()
 
     def _cancel(self, call_id: str | int) -> None:
         call = self._calls.get(call_id)

@@ -10,7 +10,7 @@ from nexus_core.errors import NotFound
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
-    from nexus_core import Session, Workflow
+    from nexus_core import Workflow
     from nexus_core.access import View
 
 WORKFLOWS = "nexus://workflows/"
@@ -78,16 +78,5 @@ async def _content(view: View, uri: str) -> dict[str, Any]:
     if uri.startswith(RUNS):
         return view.run(unquote(uri.removeprefix(RUNS))).to_dict()
     if uri.startswith(SESSIONS):
-        return _described(await view.session(unquote(uri.removeprefix(SESSIONS))))
+        return (await view.session(unquote(uri.removeprefix(SESSIONS)))).to_dict()
     raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS} or {SESSIONS}.")
-
-
-def _described(session: Session) -> dict[str, Any]:
-    return {
-        "session_id": session.id,
-        "state": session.state,
-        "active_channels": sorted(session.active_channels),
-        "version": session.version,
-        "created_at": session.created_at,
-        "expires_at": session.expires_at,
-    }

@@ -1,0 +1,45 @@
+"""``/api/events``: what happens to the caller's runs and sessions, as it happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nexus_api.event_stream import send_followed
+from nexus_api.translate import CallerLeaves, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core import Nexus
+    from nexus_core.channel import Receive, Scope, Send
+
+
+def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
+    """Return the route."""
+    return [Route("/api/events", _Events(nexus, heartbeat), methods=["GET"])]
+
+
+class _Events:
+    """Streams events from the one after ``Last-Event-ID`` or ``?after=`` on, or from now on; ``?session=`` for one."""
+
+    def __init__(self, nexus: Nexus, heartbeat: float) -> None:
+        self._nexus = nexus
+        self._heartbeat = heartbeat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        view = await view_of(self._nexus, scope)
+        after = request.headers.get("last-event-id") or request.query_params.get("after")
+        follower = view.events(after or None, session_id=request.query_params.get("session"))
+        try:
+            if scope["method"] == "HEAD":
+                await Response(media_type="text/event-stream")(scope, receive, send)
+                return
+            caller = CallerLeaves(self._nexus.alarms, receive)
+            await send_followed(follower, self._nexus.event_log.id_of, self._heartbeat, caller, send)
+        finally:
+            follower.close()

@@ -1,0 +1,68 @@
+"""``/api/sessions``: the caller's sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nexus_api.translate import read_params, view_of
+from nexus_api.workflows import json_answer
+from nexus_core import MalformedRequest
+from nexus_core.caller import headers_of
+from nexus_core.jsontext import type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from nexus_core import Nexus
+
+
+def routes(nexus: Nexus) -> Sequence[Route]:
+    """Return the routes under ``/api/sessions``."""
+
+    async def create(request: Request) -> Response:
+        view = await view_of(nexus, request.scope)
+        session = await view.create_session("api")
+        response = json_answer(session.to_dict(), view, 201)
+        response.headers["location"] = f"{request.scope.get('root_path', '')}/api/sessions/{session.id}"
+        return response
+
+    async def show(request: Request) -> Response:
+        view = await view_of(nexus, request.scope)
+        return json_answer((await view.session(request.path_params["session_id"])).to_dict(), view)
+
+    async def change(request: Request) -> Response:
+        body = await read_params(headers_of(request.scope), request.receive)
+        view = await view_of(nexus, request.scope)
+        state, version = _change(body or {})
+        session = await view.update_session(request.path_params["session_id"], state, version)
+        return json_answer(session.to_dict(), view)
+
+    async def remove(request: Request) -> Response:
+        view = await view_of(nexus, request.scope)
+        await view.remove_session(request.path_params["session_id"])
+        return Response(status_code=204)
+
+    return [
+        Route("/api/sessions", create, methods=["POST"]),
+        Route("/api/sessions/{session_id}", show),
+        Route("/api/sessions/{session_id}", change, methods=["PATCH"]),
+        Route("/api/sessions/{session_id}", remove, methods=["DELETE"]),
+    ]
+
+
+def _change(body: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Return the changes and the version that a body names: ``{"state": {...}, "version": 3}``."""
+    state, version = body.get("state"), body.get("version")
+    if not isinstance(state, dict):
+        given = "nothing" if "state" not in body else type_name(state)
+        raise MalformedRequest(f"/state: expected object with the members to change, not {given}.")
+    if version is not None and type(version) is not int:
+        raise MalformedRequest("/version: expected integer.")
+    if unknown := sorted(body.keys() - {"state", "version"}):
+        raise MalformedRequest(f"/{unknown[0][:100]}: unknown name.")
+    return state, version

@@ -1,0 +1,130 @@
+"""Following everything that happens: in order, bounded, resumable, and only what is one's own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nexus_core import Context, Invocation, MalformedRequest, Principal, Stage, hookimpl
+from nexus_core.event_log import BACKLOG, KEPT
+
+
+async def taken(follower: Any, count: int) -> list[Any]:
+    return [await follower.next(5) for _ in range(count)]
+
+
+@pytest.fixture(name="nexus")
+async def nexus_fixture(make: Any) -> Any:
+    nexus = make()
+
+    @nexus.workflow
+    async def work(events: int = 0, *, context: Context) -> int:
+        for number in range(events):
+            context.emit("step", number)
+        return events
+
+    async with nexus:
+        nexus.me = await nexus.view(Invocation("", None))
+        yield nexus
+
+
+async def test_events_come_in_order_and_without_results(nexus: Any) -> None:
+    follower = nexus.me.events()
+    assert await follower.next(0.01) is None
+    result = await nexus.invoke("work", {"events": 2})
+    events = await taken(follower, 4)
+    assert [event.type for event in events] == [
+        "workflow.started", "workflow.event", "workflow.event", "workflow.completed",
+    ]  # fmt: skip
+    assert [event.number for event in events] == sorted(event.number for event in events)
+    assert {event.run_id for event in events} == {result.run_id}
+    assert events[-1].result is None
+    assert await follower.next(0.01) is None
+    follower.close()
+    await nexus.invoke("work")
+    assert await follower.next(0.01) is None
+
+
+async def test_a_follower_goes_on_after_an_event(nexus: Any) -> None:
+    nexus.me.events().close()  # from the first follower on, events are kept
+    before = nexus.events.latest
+    await nexus.invoke("work", {"events": 3})
+    follower = nexus.me.events(f"{nexus.event_log.epoch}-{before}")
+    events = await taken(follower, 5)
+    for index, event in enumerate(events):
+        again = nexus.me.events(nexus.event_log.id_of(event))
+        assert await taken(again, 4 - index) == events[index + 1 :]
+        assert await again.next(0.01) is None
+
+
+async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
+    await nexus.invoke("work")
+    nexus.me.events().close()
+    await nexus.invoke("work")
+    epoch, latest = nexus.event_log.epoch, nexus.events.latest
+    for after in (f"{epoch}-{latest + 1}", f"{epoch}-1", f"another-{latest}", f"{epoch}x-{latest}", "-0"):
+        missed, *rest = await taken(nexus.me.events(after), 3)
+        assert (missed.type, missed.data) == ("events.missed", {"count": None}), after
+        assert [event.type for event in rest] == ["workflow.started", "workflow.completed"]
+
+
+@pytest.mark.parametrize("after", ["", "5", "x", "a-", "a-b", "a-\uff11", "a-" + "1" * 100, "a--1"])
+async def test_ids_that_are_none(nexus: Any, after: str) -> None:
+    with pytest.raises(MalformedRequest, match="id of the last event"):
+        nexus.me.events(after)
+
+
+async def test_a_follower_who_does_not_read_is_bounded_and_told(nexus: Any) -> None:
+    slow, other = nexus.me.events(), nexus.me.events()
+    for _ in range(BACKLOG):
+        await nexus.invoke("work")
+        await taken(other, 2)
+    missed, oldest = await taken(slow, 2)
+    assert (missed.type, missed.data) == ("events.missed", {"count": BACKLOG})
+    assert len(slow._waiting) == BACKLOG - 1
+    assert oldest.type == "workflow.started"
+    back = nexus.me.events(f"{nexus.event_log.epoch}-0")
+    missed, oldest = await taken(back, 2)
+    assert missed.data == {"count": None}
+    assert oldest.number == nexus.events.latest - KEPT + 1
+
+
+class Names:
+    """Believes whatever a caller says of itself."""
+
+    stage = Stage.AUTHENTICATE
+
+    @hookimpl
+    def nexus_register_interceptors(self) -> Any:
+        return [self]
+
+    async def __call__(self, invocation: Any, call_next: Any) -> Any:
+        invocation.principal = Principal(invocation.credentials["name"])
+        return await call_next(invocation)
+
+
+async def test_nobody_hears_of_anothers_runs(make: Any) -> None:
+    nexus = make(Names())
+
+    def call(name: str, workflow: str = "") -> Invocation:
+        return Invocation(workflow, {}, credentials={"name": name})
+
+    @nexus.workflow
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    async with nexus:
+        followers = {name: (await nexus.view(call(name))).events() for name in ("ann", "bob")}
+        results = {name: await nexus.invoke(call(name, "work")) for name in ("ann", "bob", "ann")}
+        for name, follower in followers.items():
+            heard = [await follower.next(0.05) for _ in range(6)]
+            assert {event.user_id for event in heard if event} == {name}
+            assert results[name].run_id in {event.run_id for event in heard if event}
+
+
+async def test_a_platform_that_nobody_follows_keeps_nothing(nexus: Any) -> None:
+    await nexus.invoke("work", {"events": 5})
+    assert not nexus.event_log._kept
+    assert not nexus.events._listeners
