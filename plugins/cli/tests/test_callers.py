@@ -241,7 +241,8 @@ def renewer(nexus, guarded, tmp_path):
 
     def run(*words, **members):
         env = login(guarded, tmp_path, expires_at=time.time() - 1, access_token="old", **members)
-        return nexus("--connect", guarded, *words, app=False, env=env | {"PYTHONPATH": str(tmp_path / "site")})
+        env |= {"PYTHONPATH": str(tmp_path / "site"), "NEXUS_CONNECT": guarded}
+        return nexus(*words, app=False, env=env)
 
     return run
 
@@ -263,3 +264,4 @@ def test_a_login_that_can_not_be_renewed_stays(renewer, guarded, tmp_path, by, c
 def test_completion_renews_no_login(renewer, guarded, tmp_path):
     assert renewer("__complete", "execute", "", secret="s").out == ""
     assert Logins(tmp_path / "nexus" / "logins.json").get(guarded)["access_token"] == "old"
+    assert "read_data" in renewer("__complete", "--token", "alice", "execute", "", secret="s").out
