@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -17,8 +18,9 @@ CALLS = 40
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "with a key"])
 async def test_round_trips_are_few(platform: Any, redis_proxy: Any, keyed: bool) -> None:
-    await platform.call(-1)  # scripts are loaded, connections opened
-    await platform.call(-1, "k")
+    # Scripts are loaded, and connections opened, also for what goes on beside calls.
+    await asyncio.gather(*(platform.call(-number, f"-{number}") for number in range(1, 6)))
+    await platform.call(-1)
     runs = platform.runs
     for first in (True, False):
         before, begin = redis_proxy.requests, time.monotonic()
