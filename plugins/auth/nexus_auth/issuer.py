@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,6 +13,9 @@ from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from nexus_auth.web import Web
+
+RECENT_SECONDS = 300.0
+"""For how long the metadata serve for logins. Anybody may begin one: the issuer is not to be asked each time."""
 
 
 class Issuer:
@@ -29,6 +34,9 @@ class Issuer:
         self.name = self.url = check_transport("auth_service_url", url, allow_http=allow_http)
         self._web = web
         self._allow_http = allow_http
+        self._recent: dict[str, Any] = {}
+        self._recent_until = 0.0
+        self._asking = asyncio.Lock()
 
     async def metadata(self) -> dict[str, Any]:
         """Return the metadata.
@@ -49,13 +57,21 @@ class Issuer:
         assert error is not None
         raise error
 
+    async def recent(self) -> dict[str, Any]:
+        """Return the metadata, asked for once for all who want them at a time. Raises as `metadata` does."""
+        async with self._asking:
+            if time.monotonic() >= self._recent_until:
+                self._recent = await self.metadata()
+                self._recent_until = time.monotonic() + RECENT_SECONDS
+        return self._recent
+
     async def endpoint(self, name: str) -> str:
         """Return one of its addresses, such as ``token_endpoint``.
 
         Raises:
             Unavailable: It has none.
         """
-        return self.address(await self.metadata(), name)
+        return self.address(await self.recent(), name)
 
     def address(self, metadata: dict[str, Any], name: str) -> str:
         """Return an address of metadata, if it is one to rely on."""

@@ -7,6 +7,7 @@ import secrets
 import webbrowser
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -61,14 +62,12 @@ async def log_in_person(server: str, client: Client, show: Callable[[str], None]
         BackendUnavailable: Server or issuer do not answer as they must.
     """
     async with _conversation(server, client) as oauth:
-        metadata = await oauth.issuer.metadata()
-        must_say = metadata.get("authorization_response_iss_parameter_supported") is True
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
-        async with LoginReceiver(state, oauth.issuer.name, must_say=must_say) as receiver:
+        async with LoginReceiver(state, await oauth.issuer.recent()) as receiver:
             url = await oauth.authorization_url(receiver.redirect_uri, state, verifier)
             show(url)
-            if browser:
-                await DaemonThreads("nexus-browser").call(webbrowser.open, url)
+            if browser:  # some return only when they are closed
+                DaemonThreads("nexus-browser").start(partial(webbrowser.open, url))
             try:
                 code = await receiver.code(LOGIN_SECONDS)
             except TimeoutError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from hmac import compare_digest
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from nexus_auth.oauth_client import code_in
 from nexus_auth.refusal import Refused
-from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PATH = "/callback"
 MAX_REQUEST = 16 * 1024
@@ -27,17 +30,15 @@ class LoginReceiver:
 
     Args:
         state: What the issuer sends back.
-        issuer: What it must call itself where it says so (RFC 9207).
-        must_say: Whether it has announced that it says so.
+        metadata: Those of the issuer.
 
     Attributes:
         redirect_uri: The address.
     """
 
-    def __init__(self, state: str, issuer: str, *, must_say: bool) -> None:
+    def __init__(self, state: str, metadata: Mapping[str, Any]) -> None:
         self._state = state
-        self._issuer = issuer
-        self._must_say = must_say
+        self._metadata = metadata
         self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.redirect_uri = ""
 
@@ -70,7 +71,7 @@ class LoginReceiver:
                 body = _PAGE.format(text=text).encode()
                 writer.write(_HEAD.format(status=status, length=len(body)).encode() + body)
                 await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever it was, the login is still to come
         finally:
             writer.close()
@@ -84,19 +85,8 @@ class LoginReceiver:
         if method != "GET" or url.path != PATH or not known or self._code.done():
             return "404 Not Found", "There is nothing here."
         try:
-            self._code.set_result(self._read(query))
+            self._code.set_result(code_in(query, self._metadata))
         except Refused as exc:
             self._code.set_exception(exc)
             return "400 Bad Request", "The login has failed. The command line says why."
         return "200 OK", "You are logged in. You can close this page."
-
-    def _read(self, query: dict[str, str]) -> str:
-        issuer = query.get("iss")
-        if issuer != self._issuer and (issuer is not None or self._must_say):
-            raise Refused("the answer to the login is not from the issuer that was asked")
-        if "error" in query:
-            said = f"{query['error']} {query.get('error_description', '')}"
-            raise Refused(f"the issuer refuses: {printable(said.strip(), 300)}")
-        if not query.get("code"):
-            raise Refused("the issuer has sent no code")
-        return query["code"]

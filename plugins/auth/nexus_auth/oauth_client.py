@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from nexus_auth.refusal import Refused, Unavailable
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import ssl
+    from collections.abc import Mapping, Sequence
 
     from nexus_auth.issuer import Issuer
 
@@ -19,6 +21,9 @@ LAST_SECOND = 1e12
 
 MAX_TOKEN = 16 * 1024
 """Characters of a token."""
+
+MAX_ASKING = 20
+"""How many answers of the token endpoint are waited for at a time: anybody can bring a code that is none."""
 
 
 class Token(NamedTuple):
@@ -58,14 +63,24 @@ class OAuthClient:
         self.resource = resource
         self._resource = {} if resource is None else {"resource": resource}
         self._seconds = seconds
+        self._slots = asyncio.Semaphore(MAX_ASKING)
 
-    def _client(self, **options: Any) -> Any:
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """What certificates are checked against: reading it takes longer than all else that a login does."""
+        import httpx2
+
+        return httpx2.create_ssl_context()
+
+    def _client(self) -> Any:
         from authlib.integrations.httpx_client import AsyncOAuth2Client  # type: ignore[import-untyped]
 
+        from nexus_auth.token_answers import bound
+
         return AsyncOAuth2Client(
-            self._client_id, self._client_secret, scope=self._scope, timeout=self._seconds, follow_redirects=False,
+            self._client_id, self._client_secret, scope=self._scope, verify=self._tls, timeout=None,
+            headers={"Accept-Encoding": "identity"}, follow_redirects=False, event_hooks={"response": [bound]},
             token_endpoint_auth_method="none" if self._client_secret is None else "client_secret_basic",
-            **options,
         )  # fmt: skip
 
     async def authorization_url(self, redirect_uri: str, state: str, verifier: str) -> str:
@@ -79,9 +94,13 @@ class OAuthClient:
         Raises:
             Unavailable: The issuer does not say where.
         """
+        from authlib.oauth2.client import OAuth2Client  # type: ignore[import-untyped]
+
         address = await self.issuer.endpoint("authorization_endpoint")
-        async with self._client(code_challenge_method="S256", redirect_uri=redirect_uri) as client:
-            url, _ = client.create_authorization_url(address, state=state, code_verifier=verifier, **self._resource)
+        client = OAuth2Client(
+            None, self._client_id, scope=self._scope, redirect_uri=redirect_uri, code_challenge_method="S256"
+        )
+        url, _ = client.create_authorization_url(address, state=state, code_verifier=verifier, **self._resource)
         return str(url)
 
     async def redeem(self, code: str, redirect_uri: str, verifier: str) -> Token:
@@ -110,14 +129,16 @@ class OAuthClient:
 
         address = await self.issuer.endpoint("token_endpoint")
         try:
-            async with asyncio.timeout(self._seconds), self._client() as client:
+            async with asyncio.timeout(self._seconds), self._slots, self._client() as client:
                 found = await client.fetch_token(address, **form, **self._resource)
         except OAuthError as exc:
             raise Refused(f"the issuer refuses: {printable(f'{exc.error} {exc.description or str()}', 300)}") from None
         except TimeoutError:
             raise Unavailable(f"{address}: no answer within {self._seconds:g} s") from None
+        except Unavailable as exc:
+            raise Unavailable(f"{address}: {exc}") from None
         except Exception as exc:  # the issuer's answer may be anything
-            raise Unavailable(f"{address}: {type(exc).__name__}") from None
+            raise Unavailable(f"{address}: {type(exc).__name__}: {printable(str(exc), 200)}") from None
         return token_of(found)
 
     async def revoke(self, token: str) -> bool:
@@ -129,6 +150,27 @@ class OAuthClient:
         except Exception:  # it is only a courtesy
             return False
         return bool(answer.status_code == 200)
+
+
+def code_in(answer: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """Return the code that an issuer has sent a person back with.
+
+    Args:
+        answer: What came back with the person, whose state is the right one.
+        metadata: Those of the issuer that was asked.
+
+    Raises:
+        Refused: It says no; or the answer is another issuer's (RFC 9207), to whom the code must not be given away.
+    """
+    issuer, must_say = answer.get("iss"), metadata.get("authorization_response_iss_parameter_supported") is True
+    if issuer != metadata["issuer"] and (issuer is not None or must_say):
+        raise Refused("the answer to the login is not from the issuer that was asked")
+    if "error" in answer:
+        said = f"{answer['error']} {answer.get('error_description', '')}"
+        raise Refused(f"the issuer refuses: {printable(said.strip(), 300)}")
+    if not answer.get("code"):
+        raise Refused("the issuer has sent no code")
+    return answer["code"]
 
 
 def token_of(found: Any) -> Token:

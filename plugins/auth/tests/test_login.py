@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -108,6 +109,25 @@ async def test_a_person_logs_in_calls_and_logs_out(server, issuer, start, run, t
     assert (code, json.loads(out)["logged_out"]) == (0, False)
 
 
+BROWSER = """
+import os, pathlib, signal, sys, urllib.request
+for number in (1, 2):  # what is started by others must not keep their output open
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+pathlib.Path(sys.argv[2]).write_text(str(os.getpid()))
+urllib.request.urlopen(sys.argv[1]).read()
+signal.pause()
+"""
+
+
+async def test_a_browser_is_opened_that_nobody_closes(server, run, tmp_path):
+    (tmp_path / "browser.py").write_text(BROWSER)
+    command = f"{sys.executable} {tmp_path}/browser.py %s {tmp_path}/pid"
+    code, out, err = await run("--connect", server.url, "login", "--client-id", "cli", BROWSER=command)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert (code, "Log in here: http" in err) == (0, True), err
+    assert json.loads(out)["server"] == server.url
+
+
 async def test_an_expired_login_is_renewed(server, issuer, run, start, tmp_path):
     login = await start("--connect", server.url, "login", "--no-browser", "--client-id", "cli")
     await visit(await login.address())
@@ -173,9 +193,13 @@ async def test_strangers_at_the_address_that_the_browser_comes_back_to(server, s
         with contextlib.suppress(ConnectionError):
             assert await reader.read(1000) == b""
         writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(back).port)
+        writer.write(b"GET //[ HTTP/1.1\r\n\r\n")
+        assert await reader.read(1000) == b""
+        writer.close()
         assert "You are logged in" in (await visit(address)).text
-        code, _, _ = await login.end()
-        assert code == 0
+        code, _, err = await login.end()
+        assert (code, err) == (0, "")
         with pytest.raises(httpx2.HTTPError):
             await other.get(back)
 
