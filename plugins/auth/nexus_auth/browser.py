@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from nexus_auth.browser_sessions import csrf_token
+from nexus_auth.oauth_client import code_in
 from nexus_auth.refusal import Refused, Unavailable
 from nexus_core.asgi import base_url_of, local_path, send_error
 from nexus_core.caller import headers_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from nexus_core.channel import Receive, Scope, Send
 
 PREFIX = "/auth"
-LOGIN_COOKIE = "nexus-login"
 LOGIN_SECONDS = 600
 """How long a person has for logging in."""
 
@@ -98,26 +98,25 @@ class BrowserLogin:
         url = await self._client.authorization_url(self._redirect_uri(request), state, verifier)
         response = _redirect(url)
         kept = f"{state}.{verifier}.{quote(_local(request.query_params.get('next', '')), safe='')}"
-        self._set(response, request, LOGIN_COOKIE, kept, LOGIN_SECONDS, f"{PREFIX}/callback")
+        self._set(response, request, self._sessions.login_cookie, kept, LOGIN_SECONDS)
         return response
 
     async def _callback(self, request: Request) -> Response:
         """Take the browser back, if it is the one that was sent, and begin its session."""
-        query = request.query_params
-        state, verifier, following = [*request.cookies.get(LOGIN_COOKIE, "").split("."), "", "", ""][:3]
+        query, cookies = request.query_params, request.cookies
+        state, verifier, following = [*cookies.get(self._sessions.login_cookie, "").split("."), "", "", ""][:3]
         if not state or not compare_digest(query.get("state", "").encode(), state.encode()):
             raise Refused("this browser has not begun it, or too long ago")
-        issuer = self._client.issuer
-        if query.get("iss", issuer.name) != issuer.name:
-            raise Refused("the answer is not from the issuer that was asked")
-        if "error" in query or not query.get("code"):
-            raise Refused("the issuer has not let you in")
-        token = await self._client.redeem(query["code"], self._redirect_uri(request), verifier)
+        code = code_in(query, await self._client.issuer.recent())
+        token = await self._client.redeem(code, self._redirect_uri(request), verifier)
         await self._verified(f"Bearer {token.access}")
+        earlier = self._sessions.id_of(headers_of(request.scope))
+        if earlier is not None:
+            await self._sessions.end(earlier)
         session_id, seconds = await self._sessions.begin(token.access, token.expires_at)
         response = _redirect(self._base(request) + _local(unquote(following)))
-        self._set(response, request, self._sessions.cookie, session_id, int(seconds), "/")
-        response.delete_cookie(LOGIN_COOKIE, path=self._path(request, f"{PREFIX}/callback"))
+        self._set(response, request, self._sessions.cookie, session_id, int(seconds))
+        self._set(response, request, self._sessions.login_cookie, "", 0)
         return response
 
     async def _session(self, request: Request) -> Response:
@@ -143,19 +142,13 @@ class BrowserLogin:
         if session_id is not None:
             await self._sessions.end(session_id)
         response = Response(status_code=204)
-        self._set(response, request, self._sessions.cookie, "", 0, "/")
+        self._set(response, request, self._sessions.cookie, "", 0)
         return response
 
-    def _set(self, response: Response, request: Request, name: str, value: str, seconds: int, path: str) -> None:
+    def _set(self, response: Response, request: Request, name: str, value: str, seconds: int) -> None:
         """Set a cookie that no page can read and no other site's form brings along."""
-        host_only = name.startswith("__Host-")
-        response.set_cookie(
-            name, value, max_age=seconds, path="/" if host_only else self._path(request, path), httponly=True,
-            samesite="lax", secure=host_only or self._base(request).startswith("https://"),
-        )  # fmt: skip
-
-    def _path(self, request: Request, path: str) -> str:
-        return f"{request.scope.get('root_path', '')}{path}"
+        secure = self._base(request).startswith("https://")
+        response.set_cookie(name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=secure)
 
 
 def _redirect(url: str) -> Response:

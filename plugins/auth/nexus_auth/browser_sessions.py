@@ -52,12 +52,14 @@ class BrowserSessions:
 
     Attributes:
         cookie: The cookie's name. ``__Host-`` keeps other hosts of the domain from setting it (RFC 6265bis, 4.1.3.2).
+        login_cookie: The name of the one that a login which has begun is known by.
     """
 
     def __init__(self, store: Callable[[], Store], seconds: float, *, https: bool) -> None:
         self._store = store
         self._seconds = seconds
         self.cookie = "__Host-nexus" if https else "nexus"
+        self.login_cookie = f"{self.cookie}-login"
         self._name = self.cookie.encode()
 
     def id_of(self, headers: Mapping[bytes, bytes]) -> str | None:

@@ -9,7 +9,8 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 from nexus_auth.browser_sessions import csrf_token
-from nexus_core.asgi import send_error
+from nexus_core.asgi import origin_of, send_error
+from nexus_core.caller import headers_of
 from nexus_core.errors import OriginNotAllowed, PermissionDenied
 
 if TYPE_CHECKING:
@@ -20,23 +21,26 @@ if TYPE_CHECKING:
     from nexus_core.errors import NexusError
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_LOOKED_AT = frozenset({b"cookie", b"authorization", b"x-api-key", b"origin", b"host", b"x-csrf-token"})
+_SAME_ORIGIN = b"same-origin"
 
 
 class CsrfProtection:
     """Middleware: requests that change something, and WebSockets, whose only credential is the cookie.
 
-    They have to come from a page of this very host, and requests have to bring the token that only such a page can
-    read (``GET /auth/session``). Whoever sends another credential is no browser that is being used.
+    Their browser has to say that they come from a page of this platform (Sec-Fetch-Site, or Origin where there is no
+    TLS), and requests have to bring the token that only such a page can read (``GET /auth/session``). Whoever sends
+    another credential is no browser that is being used.
 
     Args:
         app: What is behind.
         sessions: Knows the cookie.
+        origin: The platform's; None for the one that the browser has used.
     """
 
-    def __init__(self, app: ASGIApp, sessions: BrowserSessions) -> None:
+    def __init__(self, app: ASGIApp, sessions: BrowserSessions, origin: str | None = None) -> None:
         self._app = app
         self._sessions = sessions
+        self._origin = origin
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request on, or answer 403."""
@@ -45,16 +49,16 @@ class CsrfProtection:
         return self._app(scope, receive, send) if error is None else send_error(scope, send, error)
 
     def _flaw(self, scope: Scope) -> NexusError | None:
-        sent = {name: value for name, value in scope["headers"] if name in _LOOKED_AT}
-        if b"cookie" not in sent or b"authorization" in sent or b"x-api-key" in sent:
+        headers = headers_of(scope)
+        if b"authorization" in headers or b"x-api-key" in headers:
             return None
-        session_id = self._sessions.id_in(sent[b"cookie"])
+        session_id = self._sessions.id_of(headers)
         if session_id is None:
             return None
-        origin = sent.get(b"origin")
-        if origin is not None and origin.partition(b"://")[2] != sent.get(b"host"):
-            return OriginNotAllowed("Pages of this origin may not act for who is logged in here.")
-        given = sent.get(b"x-csrf-token", b"")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if headers.get(b"sec-fetch-site") != _SAME_ORIGIN and origin != (self._origin or origin_of(scope)):
+            return OriginNotAllowed("Only pages of this platform may act for who is logged in here.")
+        given = headers.get(b"x-csrf-token", b"")
         if scope["type"] == "http" and not compare_digest(given, csrf_token(session_id).encode()):
             return PermissionDenied("The header X-CSRF-Token is missing or wrong: GET /auth/session has its value.")
         return None

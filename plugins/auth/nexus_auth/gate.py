@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from nexus_auth.build import Builder, issuer_of
 from nexus_auth.challenge import Challenges
@@ -138,7 +139,9 @@ class Gate:
         if (sessions := self.sessions) is not None and self._settings.enable_csrf_protection:
             from nexus_auth.csrf import CsrfProtection
 
-            found.append(lambda app: CsrfProtection(app, sessions))
+            public = urlsplit((self._settings.auth_resource_url or "").lower())
+            origin = f"{public.scheme}://{public.netloc}" if public.netloc else None
+            found.append(lambda app: CsrfProtection(app, sessions, origin))
         return found
 
     async def identify(self, invocation: Invocation) -> Principal:

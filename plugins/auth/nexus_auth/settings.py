@@ -96,6 +96,8 @@ class AuthSettings(PluginSettings):
             from nexus_auth.plan import refuse_contradictions
 
             refuse_contradictions(self)
+        elif self.auth_browser_login:
+            raise ValueError("auth_browser_login: nobody need log in where enable_auth is off; switch it on too.")
         return self
 
     @cached_property

@@ -118,9 +118,9 @@ async def served():
     """A function that serves a platform on ports; `urls` has the address of each channel."""
     async with AsyncExitStack() as stack:
 
-        async def start(*plugins, channels=("api",), **options):
+        async def start(*plugins, channels=("api",), beside=(), **options):
             ports = {f"{name}_port": 0 for name in channels}
-            nexus = alone(*plugins, beside=(*channels, "hypercorn"), enable_auth=True, **ports, **options)
+            nexus = alone(*plugins, beside=(*channels, *beside, "hypercorn"), enable_auth=True, **ports, **options)
             platform = Platform(nexus)
             bound = await stack.enter_async_context(nexus.serving())
             platform.urls = {name: listener.url for listener in bound for name in listener.channels}

@@ -13,6 +13,7 @@ import pytest
 import websockets
 from nexus_auth.browser import HOME, _local
 from nexus_auth.browser_sessions import BrowserSessions, csrf_token
+from nexus_auth.settings import AuthSettings
 from token_issuer import AUDIENCE
 
 from nexus_core import ConfigurationError
@@ -83,11 +84,12 @@ async def test_the_token_never_reaches_the_browser_and_the_store_never_learns_th
         lambda url: url.replace("state=", "state=x"),
         lambda url: url.replace("&state=", "&stat="),
         lambda url: url.replace("iss=http", "iss=https"),
+        lambda url: url[: url.index("&iss=")],
         lambda url: url.replace("code=", "code=x"),
         lambda url: url.replace("code=", "error=access_denied&x="),
         lambda url: url.split("?")[0],
     ],
-    ids=["another state", "no state", "another issuer", "another code", "denied", "nothing"],
+    ids=["another state", "no state", "another issuer", "no issuer", "another code", "denied", "nothing"],
 )
 async def test_a_login_that_fails_begins_no_session(browser, changed):
     begun = await browser.get("/auth/login")
@@ -113,11 +115,23 @@ async def test_a_link_of_somebody_elses_login_logs_nobody_in(site, browser):
 
 
 async def test_a_session_that_was_put_there_by_somebody_else_is_not_taken_over(site, browser):
-    browser.cookies.set("nexus", "chosen-by-somebody-else", domain="127.0.0.1")
-    await log_in(browser)
-    assert "chosen-by-somebody-else" not in browser.cookies.values() or len(browser.cookies) > 1
-    async with httpx2.AsyncClient(base_url=site.url, cookies={"nexus": "chosen-by-somebody-else"}) as other:
-        assert (await other.get("/api/workflows")).status_code == 401
+    back = await log_in(browser)
+    earlier = browser.cookies["nexus"]
+    assert (await browser.get("/api/workflows")).status_code == 200
+    for there in ("chosen-by-somebody-else", earlier):
+        begun = await browser.get("/auth/login")
+        allowed = await browser.get(begun.headers["location"])
+        cookies = f"nexus={there}; nexus-login={browser.cookies['nexus-login']}"
+        async with httpx2.AsyncClient() as other:
+            back = await other.get(allowed.headers["location"], headers={"cookie": cookies})
+            assert other.cookies["nexus"] not in ("", there)
+        assert back.status_code == 303
+        assert await session_of(site, there) is None
+
+
+async def session_of(site, session_id):
+    """What the platform's store keeps under the id of a session."""
+    return await site.nexus.settings(AuthSettings).gate.sessions.token(session_id)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +149,43 @@ async def test_the_issuer_is_asked_with_pkce_and_a_state_of_its_own(site, browse
     assert asked[0]["code_challenge_method"] == "S256"
     assert asked[0]["redirect_uri"] == f"{site.url}/auth/callback"
     assert all(asked[0][name] != asked[1][name] for name in ("state", "code_challenge"))
+
+
+async def test_beginning_a_login_costs_the_issuer_nothing(browser, issuer):
+    await browser.get("/auth/login")
+    asked = issuer.asked.copy()
+    await asyncio.gather(*(browser.get("/auth/login") for _ in range(10)))
+    assert issuer.asked == asked
+
+
+async def test_over_https_no_other_host_can_set_the_cookies(served, issuer):
+    public = "https://nexus.example.com"
+    platform = await served(auth_service_url=issuer.url, auth_resource_url=f"{public}/", **OPTIONS)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
+        begun = await browser.get("/auth/login")
+        [kept] = begun.headers.get_list("set-cookie")
+        allowed = await browser.get(begun.headers["location"])
+        back = allowed.headers["location"]
+        assert back.startswith(f"{public}/auth/callback?")
+        name, _, value = kept.partition(";")[0].partition("=")
+        answer = await browser.get(back.removeprefix(public), headers={"cookie": f"{name}={value}"})
+        assert answer.headers["location"] == f"{public}/docs"
+        cookies = [kept, *answer.headers.get_list("set-cookie")]
+        assert [each.partition("=")[0] for each in cookies] == [
+            "__Host-nexus-login", "__Host-nexus", "__Host-nexus-login"
+        ]  # fmt: skip
+        for cookie in cookies:  # else browsers do not take them
+            assert "Path=/;" in cookie
+            assert "Secure" in cookie
+            assert "HttpOnly" in cookie
+            assert "Domain" not in cookie
+        session_id = cookies[1].partition(";")[0].partition("=")[2]
+        good = {"cookie": f"__Host-nexus={session_id}", "x-csrf-token": csrf_token(session_id)}
+        for origin, status in ((public, 200), ("http://nexus.example.com", 403), (platform.urls["api"], 403)):
+            assert (await acted(browser, path="/auth/nothing", **good, origin=origin)).status_code == (
+                404 if status == 200 else status
+            )
+        assert (await browser.get("/api/workflows", headers=good)).status_code == 200
 
 
 async def test_an_issuer_that_is_away(site, browser, issuer):
@@ -162,17 +213,30 @@ async def acted(browser, method="POST", path="/api/workflows/read/execute", **he
 async def test_requests_of_other_sites_are_refused(site, browser):
     await log_in(browser)
     good = csrf_token(browser.cookies["nexus"])
-    assert (await acted(browser, **{"x-csrf-token": good})).status_code == 200
+    here, there = {"origin": site.url}, {"x-csrf-token": good}
+    assert (await acted(browser, **here, **there)).status_code == 200
+    assert (await acted(browser, **there, **{"sec-fetch-site": "same-origin"})).status_code == 200
     for headers in (
-        {}, {"x-csrf-token": ""}, {"x-csrf-token": good[:-1]}, {"x-csrf-token": csrf_token("another")},
-        {"x-csrf-token": good, "origin": "https://evil.example"}, {"x-csrf-token": good, "origin": "null"},
-        {"x-csrf-token": "ä".encode("latin-1"), "origin": site.url},
+        {}, here, {**here, "x-csrf-token": ""}, {**here, "x-csrf-token": good[:-1]},
+        {**here, "x-csrf-token": csrf_token("another")}, {**here, "x-csrf-token": "ä".encode("latin-1")},
+        there, {**there, "origin": "https://evil.example"}, {**there, "origin": "null"},
+        {**there, "origin": site.url.replace("http", "https")}, {**there, "origin": f"{site.url}.evil.example"},
+        {**there, "sec-fetch-site": "same-site"}, {**there, "sec-fetch-site": "none"},
     ):  # fmt: skip
         answer = await acted(browser, **headers)
         assert answer.status_code == 403, headers
     assert (await acted(browser, path="/auth/logout")).status_code == 403
     runs = [run for run in site.nexus.runs.find() if run.workflow == "read"]
-    assert len(runs) == 1
+    assert len(runs) == 2
+
+
+async def test_a_cookie_among_several_headers_is_seen(site, browser):
+    await log_in(browser)
+    cookies = [("cookie", f"nexus={browser.cookies['nexus']}"), ("cookie", "of=another")]
+    async with httpx2.AsyncClient(base_url=site.url) as other:
+        assert (await other.get("/api/workflows", headers=cookies)).status_code == 200
+        answer = await other.post("/api/workflows/read/execute", json={}, headers=cookies)
+    assert answer.json()["code"] == "origin_not_allowed"
 
 
 async def test_other_credentials_need_no_csrf_token(site, browser, issuer):
@@ -188,7 +252,7 @@ async def test_websockets_of_other_sites_are_refused(site, browser):
     await log_in(browser)
     url = site.url.replace("http", "ws") + "/api/ws"
     cookie = {"cookie": f"nexus={browser.cookies['nexus']}"}
-    for origin in ("https://evil.example", "null"):
+    for origin in ("https://evil.example", "null", None):
         with pytest.raises(websockets.InvalidStatus, match="403"):
             await websockets.connect(url, additional_headers=cookie, origin=origin)
     async with websockets.connect(url, additional_headers=cookie, origin=site.url) as socket:
@@ -202,7 +266,10 @@ async def test_the_cookie_counts_on_the_api_alone(served, issuer):
     platform = await served(channels=("api", "cli", "mcp"), auth_service_url=issuer.url, **OPTIONS)
     async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
         await log_in(browser)
-        cookie = {"cookie": f"nexus={browser.cookies['nexus']}", "x-csrf-token": csrf_token(browser.cookies["nexus"])}
+        cookie = {
+            "cookie": f"nexus={browser.cookies['nexus']}", "x-csrf-token": csrf_token(browser.cookies["nexus"]),
+            "sec-fetch-site": "same-origin",
+        }  # fmt: skip
         listed = await browser.post(f"{platform.urls['cli']}/cli", json={"command": "list"}, headers=cookie)
         assert listed.status_code == 401
         asked = await browser.post(f"{platform.urls['mcp']}/mcp", json={"method": "tools/list"}, headers=cookie)
@@ -246,6 +313,11 @@ async def test_what_is_missing_stops_the_start(platform, missing):
     options = {**OPTIONS, "auth_service_url": "https://auth.example.com"}
     with pytest.raises(ConfigurationError, match=missing):
         await platform(**{name: value for name, value in options.items() if name != missing})
+
+
+async def test_it_needs_enable_auth(alone):
+    with pytest.raises(ConfigurationError, match="enable_auth"):
+        alone(auth_browser_login=True)
 
 
 # Headers

@@ -36,7 +36,7 @@ async function start() {
   const answer = isGuarded ? await fetch("auth/session") : null;
   if (answer?.ok) session = await answer.json();
   document.getElementById("login").hidden = answer?.status !== 401;
-  document.getElementById("login").href = `auth/login?next=${encodeURIComponent(location.pathname)}`;
+  document.getElementById("login").href = "auth/login"; // which leads back here
 }
 
 document.getElementById("credential").addEventListener("submit", (event) => {
