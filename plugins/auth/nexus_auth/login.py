@@ -90,7 +90,7 @@ async def renewed(login: Mapping[str, Any]) -> dict[str, Any] | None:
     grant, secret = login["grant"], os.environ.get(CREDENTIAL_VARIABLE)
     if not (login["refresh_token"] or (grant == "client_credentials" and secret)):
         return None
-    web = Web(ANSWER_SECONDS)
+    web = Web(ANSWER_SECONDS, complains=False)
     try:
         issuer = Issuer(login["issuer"], web, allow_http=login["allow_http"])
         oauth = OAuthClient(
@@ -112,7 +112,7 @@ async def log_out(login: Mapping[str, Any]) -> bool:
     """Ask the issuer to forget the tokens of a login. Returns whether it says that it has."""
     if login.get("by") != BY:
         return False
-    web = Web(ANSWER_SECONDS)
+    web = Web(ANSWER_SECONDS, complains=False)
     try:
         issuer = Issuer(login["issuer"], web, allow_http=login["allow_http"])
         oauth = OAuthClient(issuer, login["client_id"], os.environ.get(CREDENTIAL_VARIABLE), seconds=ANSWER_SECONDS)
@@ -140,7 +140,7 @@ def _members(token: Token) -> dict[str, Any]:
 @asynccontextmanager
 async def _conversation(server: str, client: Client) -> AsyncIterator[OAuthClient]:
     """Ask a server who issues its tokens, and yield the client of that issuer; say in words what goes wrong."""
-    web = Web(ANSWER_SECONDS)
+    web = Web(ANSWER_SECONDS, complains=False)
     try:
         base = base_of(check_transport("--connect", server, allow_http=client.allow_http))
         resource = base + RESOURCE_PATHS["cli"]

@@ -41,11 +41,13 @@ class Web:
     Args:
         seconds: How long an answer may take, all in all.
         clock: Returns the time in seconds, which never goes back.
+        complains: Whether the log tells what goes wrong; else its caller does.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic, *, complains: bool = True) -> None:
         self._seconds = seconds
         self._clock = clock
+        self._complains = complains
         self._client: httpx2.AsyncClient | None = None
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._down_until: dict[str, float] = {}
@@ -122,7 +124,7 @@ class Web:
         error, now = Unavailable(f"{_shown(url)}: {printable(why, 300)}", answered=answered), self._clock()
         if not answered:
             self._down_until[url] = now + PAUSE_SECONDS
-        if now >= self._quiet_until.get(url, 0.0):
+        if self._complains and now >= self._quiet_until.get(url, 0.0):
             self._quiet_until[url] = now + COMPLAINT_SECONDS
             log.warning("The issuer of tokens can't be asked. %s", error)
         return error
