@@ -13,7 +13,13 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from nexus_core import NexusError, NotFound
-from nexus_core.events import TERMINAL, WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
+from nexus_core.events import (
+    SESSION_REMOVED,
+    SESSION_UPDATED,
+    TERMINAL,
+    WORKFLOW_REGISTERED,
+    WORKFLOW_UNREGISTERED,
+)
 from nexus_mcp import resources
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements
 from nexus_mcp.caller import invocation_of
@@ -201,6 +207,8 @@ class McpServer(Server[Any]):
             self.announcements.updated(resources.WORKFLOWS + event.workflow_name)
         elif event.type in TERMINAL:
             self.announcements.updated(resources.RUNS + event.run_id)
+        elif event.session_id is not None and event.type in (SESSION_UPDATED, SESSION_REMOVED):
+            self.announcements.updated(resources.SESSIONS + event.session_id)
 
     def end_listening(self) -> None:
         """End every ``subscriptions/listen`` stream in the protocol's own way."""

@@ -9,6 +9,8 @@ import pytest
 from mcp import MCPError, types
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
+from nexus_core import Invocation
+
 
 async def test_workflows_are_resources(client):
     resources = {each.name: each for each in (await client.list_resources()).resources}
@@ -166,3 +168,28 @@ async def test_subscribed_sessions_hear_of_a_replaced_workflow(build, kit):
         await kit.until(updated)
         assert set(heard) == {uri}
         await client.unsubscribe_resource(uri)
+
+
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+async def test_who_follows_a_session_hears_of_its_changes(build, kit):
+    heard = []
+
+    async def hear(message):
+        if isinstance(message, types.ResourceUpdatedNotification):
+            heard.append(str(message.params.uri))
+
+    nexus = build()
+    async with kit.serving(nexus) as address:
+        session = await (await nexus.session_store()).create("python")
+        uri = f"nexus://sessions/{session.id}"
+        view = await nexus.view(Invocation("", None))
+        async with kit.connected(address, "legacy", message_handler=hear) as client:
+            await client.subscribe_resource(uri)
+            await view.update_session(session.id, {"a": 1})
+            await kit.until(lambda: heard == [uri])
+        async with kit.connected(address, "auto") as client, client.listen(resource_subscriptions=[uri]) as updates:
+            await view.update_session(session.id, {"a": 2})
+            with anyio.fail_after(5):
+                assert (await anext(aiter(updates))).uri == uri
+            content = (await client.read_resource(uri)).contents[0]
+    assert json.loads(content.text)["state"] == {"a": 2}
