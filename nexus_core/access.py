@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import PermissionDenied, RunNotFound
-from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
+from nexus_core.events import SESSION_NOTIFICATION, WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
 
@@ -124,21 +124,28 @@ class View:
         """Whether a run is the caller's."""
         return run.owner == self._owner
 
-    def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
+    async def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
         """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.
 
         Args:
-            after: The id of the last event that it has seen, see `EventLog.id_of`; None for from now on.
+            after: The `ChannelEvent.id` of the last event that it has seen; None for from now on.
             session_id: Only events of this session.
 
         Raises:
             MalformedRequest: The id has not the form of one.
+            SessionNotFound: There is no such session, or it is another's.
+            BackendUnavailable: What keeps the events does not answer.
         """
-        return self._nexus.event_log.follow(
-            after, lambda event: self._sees(event) and session_id in (None, event.session_id)
+        if session_id is None:
+            return await self._nexus.event_log.follow(after, self._sees)
+        await self.session(session_id)
+        return await self._nexus.event_log.follow(
+            after, lambda event: event.session_id == session_id and self._sees(event)
         )
 
     def _sees(self, event: ChannelEvent) -> bool:
+        if event.type == SESSION_NOTIFICATION and event.owner is None:
+            return True  # for everybody
         if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
             return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
         return event.owner == self._owner
@@ -162,6 +169,14 @@ class View:
     async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
         """Change the state of one of the caller's sessions; see `SessionStore.update`."""
         return await (await self._nexus.session_store()).update(session_id, self._owner, changes, version)
+
+    async def renew_session(self, session_id: str) -> Session:
+        """Give one of the caller's sessions another id, as is done after a login; see `SessionStore.renew`.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        return await (await self._nexus.session_store()).renew(session_id, self._owner)
 
     async def remove_session(self, session_id: str) -> None:
         """Forget one of the caller's sessions, on every channel.

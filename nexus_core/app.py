@@ -60,7 +60,9 @@ class Nexus:
         workflows: The registered workflows.
         runs: The runs of this process.
         events: Where events are published, and followed by listeners and handlers.
-        event_log: The latest of them, for callers who follow.
+        event_log: The latest of them, for callers who follow: those of all processes, where they are shared.
+        own_event_log: The latest of this process.
+        session_manager: What `register_session_manager` was given, or None.
         plugins: The plugins, with what became of each.
         guards: The plugins that guard access, because an option says so: without them nothing starts.
 
@@ -87,10 +89,11 @@ class Nexus:
         self._read_plugin_settings()
         self._refuse_unknown_options()
         self.events = EventBus(self.threads)
-        self.event_log = EventLog(self.events)
+        self.event_log = self.own_event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
         self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []
+        self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)
         self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events)
         self.stop_request = lifecycle.StopRequest()
@@ -234,6 +237,13 @@ class Nexus:
     def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
         """Let a resolver rewrite raw parameters before they are checked. Takes effect at the next start."""
         self._resolvers.append(resolver)
+
+    def register_session_manager(self, manager: object) -> None:
+        """Let an object manage sessions, a ``SessionManager`` of the plugin "sessions". Takes effect at the next start.
+
+        Without that plugin the start is refused.
+        """
+        self.session_manager = manager
 
     def _workflows_changed(self, name: str, there: bool) -> None:
         event = ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name)

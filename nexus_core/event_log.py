@@ -1,6 +1,7 @@
-"""`EventLog`: the latest events of this process, for those who follow them all rather than one run's.
+"""`EventLog`: the latest events, for those who follow them all rather than one run's.
 
-It listens from the first follower on: as long as nobody follows, it costs nothing.
+This is the log of one process. It listens from the first follower on: as long as nobody follows, it costs nothing.
+Where processes share their events, `nexus_core.shared_events` takes its place.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nexus_core.errors import MalformedRequest
 from nexus_core.events import EVENTS_MISSED, WORKFLOW_OUTPUT, ChannelEvent, EventBus
@@ -23,7 +24,8 @@ KEPT = 1000
 BACKLOG = 1000
 """Events that wait for one follower, before the oldest make room and the follower is told."""
 
-_LONGEST_ID = 64
+LONGEST_ID = 64
+"""Characters of an event's id, at most."""
 
 
 class EventLog:
@@ -44,11 +46,7 @@ class EventLog:
         self._began_after = 0
         self.epoch = f"{int(time.time()):x}{secrets.token_hex(2)}"
 
-    def id_of(self, event: ChannelEvent) -> str:
-        """Return the id by which a follower can go on after an event."""
-        return f"{self.epoch}-{event.number}"
-
-    def follow(self, after: str | None, wanted: Callable[[ChannelEvent], bool]) -> Follower:
+    async def follow(self, after: str | None, wanted: Callable[[ChannelEvent], bool]) -> Follower:
         """Return a follower of the events that are wanted, from now on or from those after an id.
 
         Args:
@@ -57,22 +55,23 @@ class EventLog:
 
         Raises:
             MalformedRequest: The id has not the form of one.
+            BackendUnavailable: Where events are shared: what shares them does not answer.
         """
         if not self._is_listening:
             self._is_listening, self._began_after = True, self._bus.latest
             self._bus.listen(self._heard)
-        follower = Follower(wanted, self._followers.discard)
+        follower = Follower(wanted, self._followers.discard, self._id(self._bus.latest))
         if after is not None:
             self._catch_up(follower, after)
         self._followers.add(follower)
         return follower
 
+    def _id(self, number: int) -> str:
+        return f"{self.epoch}-{number}"
+
     def _catch_up(self, follower: Follower, after: str) -> None:
         """Give a follower what came after the last event that it has seen, and tell it if that is not everything."""
-        epoch, dash, digits = after.partition("-")
-        if len(after) > _LONGEST_ID or not dash or not digits.isascii() or not digits.isdigit():
-            raise MalformedRequest("The id of the last event was not given out by a server.")
-        number = int(digits)
+        epoch, number = parse_id(after)
         oldest = self._kept[0].number - 1 if len(self._kept) == KEPT else self._began_after
         if epoch != self.epoch or number < oldest or number > self._bus.latest:
             follower.miss(0)
@@ -85,17 +84,51 @@ class EventLog:
         if event.type == WORKFLOW_OUTPUT:  # as large as results: who wants it follows the run
             return
         light = event if event.result is None else event.without_result()
+        light.id = self._id(event.number)
         self._kept.append(light)
         for follower in self._followers:
             follower.put(light)
 
+    async def close(self) -> None:
+        """End what it has begun. A log of one process goes on: who follows it may come back after the next start."""
+
+
+def parse_id(text: str) -> tuple[str, int]:
+    """Return the two parts of an event's id: ``epoch-number``, or the ``milliseconds-sequence`` of a shared log.
+
+    Raises:
+        MalformedRequest: It has not that form.
+    """
+    epoch, dash, digits = text.partition("-")
+    if len(text) > LONGEST_ID or not dash or not digits.isascii() or not digits.isdigit():
+        raise MalformedRequest("The id of the last event was not given out by a server.")
+    return epoch, int(digits)
+
+
+class Past(Protocol):
+    """Events that have been, for a follower who catches up."""
+
+    async def next(self) -> ChannelEvent | None:
+        """Return the next one; None at the end. When it is cancelled, nothing is lost."""
+
 
 class Follower:
-    """What waits for somebody who follows events: bounded, and honest about what was dropped."""
+    """What waits for somebody who follows events: bounded, and honest about what was dropped.
 
-    def __init__(self, wanted: Callable[[ChannelEvent], bool], gone: Callable[[Follower], None]) -> None:
+    Args:
+        wanted: Whether an event is wanted.
+        gone: Called when it follows no more.
+        position: The id of the event after which it follows.
+
+    Attributes:
+        position: See above. Who has got no event yet can go on from here.
+    """
+
+    def __init__(self, wanted: Callable[[ChannelEvent], bool], gone: Callable[[Follower], None], position: str) -> None:
+        self.position = position
         self._wanted = wanted
         self._gone = gone
+        self._past: Past | None = None
         self._waiting: deque[ChannelEvent] = deque()
         self._missed: int | None = None
         self._news = asyncio.Event()
@@ -115,22 +148,43 @@ class Follower:
         self._missed = (self._missed or 0) + count
         self._news.set()
 
+    def begin_with(self, past: Past) -> None:
+        """Give it past events, before those that it is given from now on."""
+        self._past = past
+
+    def skip(self, seen: Callable[[ChannelEvent], bool]) -> None:
+        """Leave out events that it has seen already, also of those that wait for it."""
+        wanted = self._wanted
+        self._wanted = lambda event: not seen(event) and wanted(event)
+        self._waiting = deque(event for event in self._waiting if not seen(event))
+
     async def next(self, timeout: float | None = None) -> ChannelEvent | None:
         """Return the next event; None when there is none within ``timeout`` seconds.
 
         In the place of events that were dropped comes one of type ``events.missed``, with their count if it is known.
         """
-        if not self._waiting and self._missed is None:
-            self._news.clear()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._news.wait()
-            except TimeoutError:
-                return None
-        if self._missed is not None:
-            missed, self._missed = self._missed, None
-            return ChannelEvent(EVENTS_MISSED, data={"count": missed or None})
-        return self._waiting.popleft()
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._next()
+        except TimeoutError:
+            return None
+
+    async def _next(self) -> ChannelEvent:
+        while True:
+            if self._missed is not None:
+                missed, self._missed = self._missed, None
+                return ChannelEvent(EVENTS_MISSED, data={"count": missed or None})
+            if self._past is not None:
+                event = await self._past.next()
+                if event is None:
+                    self._past = None
+                elif event.type == EVENTS_MISSED or self._wanted(event):
+                    return event
+            elif self._waiting:
+                return self._waiting.popleft()
+            else:
+                self._news.clear()
+                await self._news.wait()
 
     def close(self) -> None:
         """Follow no more."""

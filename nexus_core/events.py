@@ -33,6 +33,8 @@ WORKFLOW_UNREGISTERED = "workflow.unregistered"
 SESSION_CREATED = "session.created"
 SESSION_UPDATED = "session.updated"
 SESSION_REMOVED = "session.removed"
+SESSION_EXPIRED = "session.expired"
+SESSION_NOTIFICATION = "session.notification"
 EVENTS_MISSED = "events.missed"
 
 TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
@@ -60,7 +62,8 @@ class ChannelEvent:
         duration: Seconds the run took, on a terminal event.
         number: Its place among all events of this process, from 1. Set when published.
         time: Seconds since the epoch.
-        owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent.
+        owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent to callers.
+        id: Its place in the log that followers resume from; set by that log, see `nexus_core.event_log`.
     """
 
     type: str
@@ -76,6 +79,7 @@ class ChannelEvent:
     number: int = 0
     time: float = field(default_factory=time.time)
     owner: str | None = None
+    id: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -86,7 +90,7 @@ class ChannelEvent:
         """Return the event as history keeps it."""
         return ChannelEvent(
             self.type, self.workflow_name, self.channel, self.run_id, self.session_id, self.user_id, self.data, None,
-            self.error, self.duration, self.number, self.time, self.owner,
+            self.error, self.duration, self.number, self.time, self.owner, self.id,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline import Interceptor
     from nexus_core.resolvers import ParameterResolver
     from nexus_core.sessions import SessionStore
+    from nexus_core.shared_events import EventTransport
     from nexus_core.stores import Store
     from nexus_core.workflow import WorkflowAdapter
 
@@ -138,6 +139,15 @@ def nexus_register_stores(nexus: Nexus) -> Iterable[Store]:
         @hookimpl
         def nexus_register_stores(nexus):
             return [EtcdStore(nexus.settings(EtcdSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_event_transports(nexus: Nexus) -> Iterable[EventTransport]:
+    """Return what carries events between processes. Called at start-up; ``event_backend`` chooses one by name.
 
     .. versionadded:: 0.1
     """

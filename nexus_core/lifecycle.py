@@ -22,8 +22,10 @@ from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
-from nexus_core.sessions import SessionStore, StoredSessions
+from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
+from nexus_core.stored_sessions import StoredSessions
+from nexus_core.stores import MEMORY
 from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 
     from nexus_core.app import Nexus
     from nexus_core.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
+    from nexus_core.event_log import EventLog
     from nexus_core.events import Handler
     from nexus_core.resolvers import ParameterResolver
+    from nexus_core.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class Running:
     authorizers: Sequence[Authorizer]
     admission: Admission
     sessions: SessionStore
+    event_log: EventLog
     interceptors: Sequence[Interceptor]
     contributions: Contributions
     channels: list[Channel]
@@ -83,6 +88,7 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
         raise
     for handler in running.handlers:
         nexus.events.add_handler(handler)
+    nexus.event_log = running.event_log
     return running
 
 
@@ -102,6 +108,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     ]
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
+    event_log = _event_log(nexus, contributions, sessions)
     execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions)
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"))
@@ -115,6 +122,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         authorizers,
         admission,
         sessions,
+        event_log,
         interceptors=chain,
         contributions=contributions,
         channels=contributions.channels,
@@ -155,10 +163,28 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _session_store(nexus: Nexus, contributions: Contributions) -> SessionStore:
-    stores = contributions.of("nexus_register_session_stores")
+    stores: Sequence[SessionStore] = contributions.of("nexus_register_session_stores")
     if len(stores) > 1:
         raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
-    return stores[0] if stores else StoredSessions(nexus.store(None, "store"), nexus.events.publish)
+    if stores:
+        return stores[0]
+    if nexus.session_manager is not None:
+        raise ConfigurationError('register_session_manager needs the plugin "sessions": pip install nexus-hub-sessions')
+    return StoredSessions(nexus.store(None, "store"), nexus.events.publish)
+
+
+def _event_log(nexus: Nexus, contributions: Contributions, sessions: SessionStore) -> EventLog:
+    """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
+    transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
+    asked = nexus.options.event_backend
+    name = asked or getattr(sessions, "store_name", MEMORY)
+    if name in transports:
+        return SharedEventLog(nexus.events, transports[name])
+    if asked not in (None, MEMORY):
+        known = ", ".join([MEMORY, *sorted(transports)])
+        hint = ": pip install nexus-hub-redis, and set redis_url" if asked == "redis" else ""
+        raise ConfigurationError(f"event_backend: events can't be kept in {asked!r}, only in {known}{hint}.")
+    return nexus.own_event_log
 
 
 def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
@@ -170,6 +196,8 @@ async def stop(running: Running) -> None:
     """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
     await finish_work(running)
     await running.contributions.stop_channels()
+    await running.event_log.close()
+    running.nexus.event_log = running.nexus.own_event_log
     await running.nexus.events.close()  # plugins' handlers may use what their nexus_shutdown closes
     for handler in running.handlers:
         running.nexus.events.remove_handler(handler)

@@ -92,6 +92,9 @@ class CoreSettings(PluginSettings):
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
     store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    event_backend: str | None = Field(
+        None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."
+    )
     idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
     required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")

@@ -31,7 +31,7 @@ async def nexus_fixture(make: Any) -> Any:
 
 
 async def test_events_come_in_order_and_without_results(nexus: Any) -> None:
-    follower = nexus.me.events()
+    follower = await nexus.me.events()
     assert await follower.next(0.01) is None
     result = await nexus.invoke("work", {"events": 2})
     events = await taken(follower, 4)
@@ -48,24 +48,24 @@ async def test_events_come_in_order_and_without_results(nexus: Any) -> None:
 
 
 async def test_a_follower_goes_on_after_an_event(nexus: Any) -> None:
-    nexus.me.events().close()  # from the first follower on, events are kept
+    (await nexus.me.events()).close()  # from the first follower on, events are kept
     before = nexus.events.latest
     await nexus.invoke("work", {"events": 3})
-    follower = nexus.me.events(f"{nexus.event_log.epoch}-{before}")
+    follower = await nexus.me.events(f"{nexus.event_log.epoch}-{before}")
     events = await taken(follower, 5)
     for index, event in enumerate(events):
-        again = nexus.me.events(nexus.event_log.id_of(event))
+        again = await nexus.me.events(event.id)
         assert await taken(again, 4 - index) == events[index + 1 :]
         assert await again.next(0.01) is None
 
 
 async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
     await nexus.invoke("work")
-    nexus.me.events().close()
+    (await nexus.me.events()).close()
     await nexus.invoke("work")
     epoch, latest = nexus.event_log.epoch, nexus.events.latest
     for after in (f"{epoch}-{latest + 1}", f"{epoch}-1", f"another-{latest}", f"{epoch}x-{latest}", "-0"):
-        missed, *rest = await taken(nexus.me.events(after), 3)
+        missed, *rest = await taken(await nexus.me.events(after), 3)
         assert (missed.type, missed.data) == ("events.missed", {"count": None}), after
         assert [event.type for event in rest] == ["workflow.started", "workflow.completed"]
 
@@ -73,11 +73,11 @@ async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
 @pytest.mark.parametrize("after", ["", "5", "x", "a-", "a-b", "a-\uff11", "a-" + "1" * 100, "a--1"])
 async def test_ids_that_are_none(nexus: Any, after: str) -> None:
     with pytest.raises(MalformedRequest, match="id of the last event"):
-        nexus.me.events(after)
+        await nexus.me.events(after)
 
 
 async def test_a_follower_who_does_not_read_is_bounded_and_told(nexus: Any) -> None:
-    slow, other = nexus.me.events(), nexus.me.events()
+    slow, other = await nexus.me.events(), await nexus.me.events()
     for _ in range(BACKLOG):
         await nexus.invoke("work")
         await taken(other, 2)
@@ -85,7 +85,7 @@ async def test_a_follower_who_does_not_read_is_bounded_and_told(nexus: Any) -> N
     assert (missed.type, missed.data) == ("events.missed", {"count": BACKLOG})
     assert len(slow._waiting) == BACKLOG - 1
     assert oldest.type == "workflow.started"
-    back = nexus.me.events(f"{nexus.event_log.epoch}-0")
+    back = await nexus.me.events(f"{nexus.event_log.epoch}-0")
     missed, oldest = await taken(back, 2)
     assert missed.data == {"count": None}
     assert oldest.number == nexus.events.latest - KEPT + 1
@@ -116,7 +116,7 @@ async def test_nobody_hears_of_anothers_runs(make: Any) -> None:
         await asyncio.sleep(0)
 
     async with nexus:
-        followers = {name: (await nexus.view(call(name))).events() for name in ("ann", "bob")}
+        followers = {name: await (await nexus.view(call(name))).events() for name in ("ann", "bob")}
         results = {name: await nexus.invoke(call(name, "work")) for name in ("ann", "bob", "ann")}
         for name, follower in followers.items():
             heard = [await follower.next(0.05) for _ in range(6)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nexus_core import Conflict, Context, Invocation, NexusError, SessionNotFound, ValidationError, WorkflowError
-from nexus_core.sessions import StoredSessions
+from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MemoryStore
 
 

@@ -22,7 +22,7 @@ from nexus_core import (
     Stage,
     hookimpl,
 )
-from nexus_core.sessions import StoredSessions
+from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MemoryStore
 
 

@@ -8,8 +8,6 @@ from nexus_api.translate import encode
 from nexus_core.events import EVENTS_MISSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nexus_api.translate import CallerLeaves
     from nexus_core import ChannelEvent, Run
     from nexus_core.channel import Send
@@ -47,25 +45,23 @@ async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeav
         run.followers -= 1
 
 
-async def send_followed(
-    follower: Follower, id_of: Callable[[ChannelEvent], str], heartbeat: float, caller: CallerLeaves, send: Send
-) -> None:
+async def send_followed(follower: Follower, heartbeat: float, caller: CallerLeaves, send: Send) -> None:
     """Send what a follower gets until the caller leaves.
 
     Args:
         follower: Who follows.
-        id_of: Returns an event's id.
         heartbeat: Seconds of silence after which a comment keeps the connection alive.
         caller: Tells when the caller leaves.
         send: Where the events go.
     """
     await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-    # The first bytes tell the caller that it has not to fear to miss anything from now on.
-    await send({"type": "http.response.body", "body": b": following\n\n", "more_body": True})
+    # The first bytes tell the caller that it has not to fear to miss anything from here on, and where here is.
+    here = b"id: %b\n: following\n\n" % follower.position.encode()
+    await send({"type": "http.response.body", "body": here, "more_body": True})
     with caller:
         while True:
             event = await follower.next(heartbeat)
-            frame = b": nothing new\n\n" if event is None else _frame(event, id_of(event).encode())
+            frame = b": nothing new\n\n" if event is None else _frame(event, event.id.encode())
             await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 

@@ -34,12 +34,12 @@ class _Events:
         request = Request(scope)
         view = await view_of(self._nexus, scope)
         after = request.headers.get("last-event-id") or request.query_params.get("after")
-        follower = view.events(after or None, session_id=request.query_params.get("session"))
+        follower = await view.events(after or None, session_id=request.query_params.get("session"))
         try:
             if scope["method"] == "HEAD":
                 await Response(media_type="text/event-stream")(scope, receive, send)
                 return
             caller = CallerLeaves(self._nexus.alarms, receive)
-            await send_followed(follower, self._nexus.event_log.id_of, self._heartbeat, caller, send)
+            await send_followed(follower, self._heartbeat, caller, send)
         finally:
             follower.close()

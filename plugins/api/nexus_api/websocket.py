@@ -135,19 +135,18 @@ class _Connection:
         self._calls[call_id] = _Call(self._start(self._tell(call_id, caller, after, session)), None)
 
     async def _tell(self, call_id: str | int, caller: Invocation, after: str | None, session: str | None) -> None:
-        log = self._nexus.event_log
         try:
-            follower = (await self._nexus.view(caller)).events(after, session_id=session)
+            follower = await (await self._nexus.view(caller)).events(after, session_id=session)
         except NexusError as exc:
             del self._calls[call_id]
             await self._error(call_id, exc)
             return
         try:
-            await self._send({"type": "following", "id": call_id})
+            await self._send({"type": "following", "id": call_id, "after": follower.position})
             while (event := await follower.next()) is not None:
                 told = event.to_dict()
-                if event.number:
-                    told["id"] = log.id_of(event)
+                if event.id:
+                    told["id"] = event.id
                 await self._send({"type": "event", "id": call_id, "event": told})
         finally:
             follower.close()

@@ -118,7 +118,8 @@ async def test_events_on_a_websocket(client):
 
         begin = client.nexus.events.latest
         await ask(type="events", id="all")
-        assert await heard("following") == {"type": "following", "id": "all"}
+        following = await heard("following")
+        assert following == {"type": "following", "id": "all", "after": f"{client.nexus.event_log.epoch}-{begin}"}
         await ask(type="execute", id="call", workflow="add", params={"a": 1})
         result = await heard("result")
         await ask(type="cancel", id="all")
