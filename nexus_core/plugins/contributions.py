@@ -24,7 +24,8 @@ MEMBERS = {
     "nexus_register_stores": ("name", "get", "set", "add", "replace", "delete"),
     "nexus_register_authorizers": ("granted",),
     "nexus_register_interceptors": ("stage", "__call__"),
-    "nexus_register_session_stores": ("create", "get"),
+    "nexus_register_session_stores": ("create", "get", "update", "used", "renew", "remove"),
+    "nexus_register_event_transports": ("name", "append", "latest", "has_all_after", "between", "read"),
     "nexus_register_parameter_resolvers": ("resolve_parameters",),
     "nexus_register_event_handlers": ("__call__",),
     "nexus_register_routes": ("path", "app", "channel"),
@@ -36,6 +37,7 @@ MEMBERS = {
 
 NAMED = {
     "nexus_register_stores": "store",
+    "nexus_register_event_transports": "event transport",
     "nexus_register_servers": "server",
     "nexus_register_channels": "channel",
 }
