@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import PermissionDenied, RunNotFound
-from nexus_core.events import SESSION_NOTIFICATION, WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
+from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
 
@@ -144,8 +144,8 @@ class View:
         )
 
     def _sees(self, event: ChannelEvent) -> bool:
-        if event.type == SESSION_NOTIFICATION and event.owner is None:
-            return True  # for everybody
+        if event.is_public:
+            return True
         if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
             return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
         return event.owner == self._owner

@@ -14,6 +14,7 @@ from nexus_core.asgi import Embedded
 from nexus_core.catalog import GUARDS
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
+from nexus_core.event_handlers import EventHandler
 from nexus_core.event_log import EventLog
 from nexus_core.events import (
     WORKFLOW_REGISTERED,
@@ -231,7 +232,15 @@ class Nexus:
         return decorate(*function) if function else decorate
 
     def register_event_handler(self, handler: Handler) -> None:
-        """Call a function with each event, in order and apart from requests. A sync one runs in a thread."""
+        """Call an `EventHandler`, or a function, with each event, in order and apart from requests.
+
+        What is sync runs in a thread.
+
+        Raises:
+            ConfigurationError: It is registered with another Nexus.
+        """
+        if isinstance(handler, EventHandler):
+            handler.attach(self.publish)
         self.events.add_handler(handler)
 
     def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
@@ -246,7 +255,10 @@ class Nexus:
         self.session_manager = manager
 
     def _workflows_changed(self, name: str, there: bool) -> None:
-        event = ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name)
+        self.publish(ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name))
+
+    def publish(self, event: ChannelEvent) -> None:
+        """Number an event and tell it to handlers and followers, from any thread."""
         running = self._switch.running
         if running is not None and not running.loop.is_closed():
             call_on(running.loop, self.events.publish, event)

@@ -149,7 +149,7 @@ async def read_body(receive: Receive) -> bytes | None:
 async def send_error(
     scope: Scope, send: Send, error: NexusError, *, close: bool = False, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Answer with problem details (RFC 9457), or refuse a WebSocket.
+    """Answer with problem details (RFC 9457), or what takes their place, or refuse a WebSocket.
 
     Args:
         scope: The request's scope.
@@ -161,10 +161,11 @@ async def send_error(
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
         return
-    every = [(b"content-type", b"application/problem+json"), *error_headers(error, scope), *headers]
+    kind = b"application/problem+json" if error.reply is None else b"application/json"
+    every = [(b"content-type", kind), *error_headers(error, scope), *headers]
     if close and scope.get("http_version") not in ("2", "3"):  # the others let several requests share a connection
         every.append((b"connection", b"close"))
-    body = msgspec.json.encode(error.problem())
+    body = msgspec.json.encode(error.problem() if error.reply is None else error.reply)
     every.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": error.status, "headers": every})
     await send({"type": "http.response.body", "body": body})

@@ -38,7 +38,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "cache_max_bytes", "cache_max_entry_bytes",
     ),
     "sessions": ("enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval"),
-    "redis": ("redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix"),
+    "redis": (
+        "redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix",
+        "redis_events_kept",
+    ),
     "metrics": ("enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "monitoring_service_url"),
     "tracing": ("enable_tracing",),
     "health": ("enable_health_checks", "health_check_interval"),

@@ -89,6 +89,7 @@ class Dispatcher:
             return await running.call(invocation)
         except NexusError as exc:
             run.publish(WORKFLOW_FAILED, error=exc)
+            exc.reply = await run.reply()
             raise
         except asyncio.CancelledError:
             run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))

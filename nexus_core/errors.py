@@ -25,6 +25,9 @@ class NexusError(Exception):
         retry_after: Seconds after which a repeat may succeed.
         run_id: The run that the error ended, if one had begun.
         details: Further JSON members of the reply, such as the current version in a conflict.
+
+    Attributes:
+        reply: What an event handler puts in the error's place, in the answer to this caller; see `EventHandler`.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -48,6 +51,7 @@ class NexusError(Exception):
         self.retry_after = retry_after
         self.run_id = run_id
         self.details = details or {}
+        self.reply: Any = None
 
     def copy(self) -> Self:
         """Return the error without its traceback, whose frames hold all they worked on: to keep, or to raise again."""

@@ -12,7 +12,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nexus_core import jsontext
 
 if TYPE_CHECKING:
     from nexus_core.errors import NexusError
@@ -40,6 +42,9 @@ EVENTS_MISSED = "events.missed"
 TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
 """The types that end a run: exactly one of them is the run's last event."""
 
+REPLY_SECONDS = 1.0
+"""How long a caller waits for what handlers make of its error."""
+
 HANDLER_BACKLOG = 10_000
 """Events that wait for one handler before the oldest are dropped (and counted)."""
 
@@ -63,6 +68,8 @@ class ChannelEvent:
         number: Its place among all events of this process, from 1. Set when published.
         time: Seconds since the epoch.
         owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent to callers.
+        is_public: Whether every caller may see it, whoever it concerns.
+        replies: What handlers make of an error for its caller, while they are asked.
         id: Its place in the log that followers resume from; set by that log, see `nexus_core.event_log`.
     """
 
@@ -79,7 +86,9 @@ class ChannelEvent:
     number: int = 0
     time: float = field(default_factory=time.time)
     owner: str | None = None
+    is_public: bool = False
     id: str = ""
+    replies: list[asyncio.Future[Any]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -90,7 +99,8 @@ class ChannelEvent:
         """Return the event as history keeps it."""
         return ChannelEvent(
             self.type, self.workflow_name, self.channel, self.run_id, self.session_id, self.user_id, self.data, None,
-            self.error, self.duration, self.number, self.time, self.owner, self.id,
+            self.error, self.duration, self.number, self.time, self.owner, self.is_public,
+            self.id,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,7 +123,10 @@ class ChannelEvent:
 
 
 Handler = Callable[[ChannelEvent], Any]
-"""Takes each event, in order. Sync handlers run in a thread, so that they may block; async ones are awaited."""
+"""Takes each event, in order. Sync handlers run in a thread, so that they may block; async ones are awaited.
+
+One with a ``method_for`` is asked for what takes an event; what that returns for a failed run is its caller's answer.
+"""
 
 
 class EventBus:
@@ -167,23 +180,44 @@ class EventBus:
             delivery.close()
 
 
+class _Waiting(NamedTuple):
+    event: ChannelEvent
+    method: Handler
+    reply: asyncio.Future[Any] | None
+
+    def answer(self, value: Any) -> None:
+        """Tell whoever waits for what the handler says."""
+        if self.reply is not None and not self.reply.done():
+            self.reply.set_result(value)
+
+
 class _Delivery:
     """One handler and the events that wait for it. Its task lives only while there are some."""
 
     def __init__(self, handler: Handler, threads: DaemonThreads) -> None:
         self.handler = handler
         self._threads = threads
-        self.waiting: deque[ChannelEvent] = deque()
+        self._method_for = getattr(handler, "method_for", None)
+        self._waiting: deque[_Waiting] = deque()
+        self._at_work_since: float | None = None
         self.dropped = 0
         self.task: asyncio.Task[None] | None = None
 
     def put(self, event: ChannelEvent) -> None:
-        if len(self.waiting) >= HANDLER_BACKLOG:
-            self.waiting.popleft()
+        method, reply = self.handler, None
+        if self._method_for is not None:
+            method = self._method_for(event)
+            if method is None:
+                return
+            if event.type == WORKFLOW_FAILED and not self._is_behind():
+                reply = asyncio.get_running_loop().create_future()
+                event.replies = [*(event.replies or ()), reply]
+        if len(self._waiting) >= HANDLER_BACKLOG:
+            self._waiting.popleft().answer(None)
             self.dropped += 1
             if self.dropped == 1:
                 log.warning("The event handler %r is too slow: events are dropped for it", self.handler)
-        self.waiting.append(event)
+        self._waiting.append(_Waiting(event, method, reply))
         if not self._is_delivering():
             try:
                 self.task = asyncio.get_running_loop().create_task(self._deliver(), name="nexus-event-handler")
@@ -191,17 +225,30 @@ class _Delivery:
                 return
 
     async def _deliver(self) -> None:
-        while self.waiting:
-            event = self.waiting.popleft()
+        while self._waiting:
+            each = self._waiting.popleft()
+            self._at_work_since, value = each.event.time, None
             try:
-                await self._threads.call(self.handler, event)
+                value = await self._threads.call(each.method, each.event)
+                if each.reply is not None and value is not None:
+                    value = jsontext.parse_trusted(jsontext.encode(value))
             except Exception:
-                log.exception("The event handler %r raised on %s", self.handler, event.type)
+                value = None
+                log.exception("The event handler %r raised on %s", self.handler, each.event.type)
+            finally:
+                self._at_work_since = None
+                each.answer(value)
+
+    def _is_behind(self) -> bool:
+        """Whether what it works on, or has to begin with, happened so long ago that nobody should wait for it."""
+        since = self._at_work_since or (self._waiting[0].event.time if self._waiting else None)
+        return since is not None and time.time() - since > REPLY_SECONDS
 
     def _is_delivering(self) -> bool:
         return self.task is not None and not self.task.done() and not self.task.get_loop().is_closed()
 
     def close(self) -> None:
-        self.waiting.clear()
+        while self._waiting:
+            self._waiting.popleft().answer(None)
         if self.task is not None and self._is_delivering():
             self.task.cancel()

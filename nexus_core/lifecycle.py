@@ -87,7 +87,7 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
         await contributions.stop()
         raise
     for handler in running.handlers:
-        nexus.events.add_handler(handler)
+        nexus.register_event_handler(handler)
     nexus.event_log = running.event_log
     return running
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound
 from nexus_core.events import (
+    REPLY_SECONDS,
     TERMINAL,
     WORKFLOW_CANCELLED,
     WORKFLOW_COMPLETED,
@@ -84,9 +85,9 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_steps", "_task", "_told", "_waiters", "_work", "cancel_requested",
-        "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner",
-        "result", "session_id", "started_at", "status", "user_id", "workflow",
+        "__weakref__", "_bus", "_give_up", "_replies", "_steps", "_task", "_told", "_waiters", "_work",
+        "cancel_requested", "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result",
+        "output_bytes", "owner", "result", "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -112,6 +113,7 @@ class Run:
         self._steps: list[ChannelEvent] = []
         self._told: dict[str, deque[ChannelEvent]] = {}
         self._work: list[asyncio.Future[Any]] = []
+        self._replies: list[asyncio.Future[Any]] = []
 
     @property
     def done(self) -> bool:
@@ -140,6 +142,8 @@ class Run:
             self.result, self.error = result if self.keeps_result else None, error
             self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
         self._bus.publish(event)
+        if event.replies:
+            self._replies, event.replies = event.replies, None
         kept = event if self.result is result else event.without_result()
         if type not in EVENTS_KEPT:
             self._steps.append(kept)
@@ -225,10 +229,20 @@ class Run:
         """
         await self.wait()
         if self.error is not None:
-            raise self.error.copy()
+            error = self.error.copy()
+            error.reply = await self.reply()
+            raise error
         if self.result is None:
             raise RunNotFound(f"The result of run {self.id} is no longer kept.")
         return self.result
+
+    async def reply(self) -> Any:
+        """Return what event handlers put in the place of the run's error, or None. They get `REPLY_SECONDS`."""
+        if not self._replies:
+            return None
+        await asyncio.wait(self._replies, timeout=REPLY_SECONDS)
+        given = [reply.result() for reply in self._replies if reply.done() and not reply.cancelled()]
+        return next((value for value in given if value is not None), None)
 
     @property
     def events(self) -> list[ChannelEvent]:

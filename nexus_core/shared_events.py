@@ -30,6 +30,9 @@ WAITING = 10_000
 BATCH = 200
 """Events in one step to the transport, or from it."""
 
+BATCH_BYTES = 256 * 1024
+"""Bytes in one step to the transport, or one event if that has more: it must get through in time."""
+
 RETRY_SECONDS = 0.2
 """How long after a failure the transport is asked again."""
 
@@ -78,6 +81,7 @@ class _Text(msgspec.Struct, omit_defaults=True):
     event: dict[str, Any]
     owner: str | None = None
     user_id: str | None = None
+    is_public: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
@@ -125,11 +129,17 @@ class SharedEventLog(EventLog):
             self._idle.clear()
 
     async def _send_batch(self) -> None:
-        batch = [self._unsent.popleft() for _ in range(min(BATCH, len(self._unsent)))]
+        texts: list[bytes | None] = []
         if self._dropped:
-            batch.insert(0, ChannelEvent(EVENTS_MISSED, data={"count": self._dropped}))
+            texts.append(_written(ChannelEvent(EVENTS_MISSED, data={"count": self._dropped})))
             self._dropped = 0
-        texts = [text for event in batch if (text := _written(event))]
+        size = 0
+        while self._unsent and len(texts) < BATCH and size < BATCH_BYTES:
+            texts.append(_written(self._unsent.popleft()))
+            size += len(texts[-1] or b"")
+        await self._append([text for text in texts if text is not None])
+
+    async def _append(self, texts: list[bytes]) -> None:
         try:
             await _persistently(lambda: self._transport.append(self.epoch, self._sent + 1, texts))
         except Exception:
@@ -259,7 +269,7 @@ async def _persistently(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 def _written(event: ChannelEvent) -> bytes | None:
     try:
-        return _encode(_Text(event.to_dict(), event.owner, event.user_id))
+        return _encode(_Text(event.to_dict(), event.owner, event.user_id, event.is_public))
     except (TypeError, ValueError):
         log.exception("An event of type %s is not JSON, and is not shared", event.type)
         return None
@@ -275,7 +285,7 @@ def _read(event_id: str, text: bytes) -> ChannelEvent | None:
         return ChannelEvent(
             members["type"], members.get("workflow", ""), members.get("channel", ""), members.get("run_id", ""),
             members.get("session_id"), told.user_id, members.get("data"), None, error, members.get("duration"),
-            members.get("number", 0), members["time"], told.owner, event_id,
+            members.get("number", 0), members["time"], told.owner, told.is_public, event_id,
         )  # fmt: skip
     except Exception:
         log.debug("An entry of the shared events can't be read: %r", text[:100])

@@ -69,5 +69,5 @@ class Execute:
         finally:
             run.abandon()
         if run.error is not None:
-            raise run.error
+            await run.outcome()
         await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)

@@ -177,13 +177,16 @@ class _Connection:
                 await self._send({"type": "event", "id": call_id, "event": event.to_dict()})
         del self._calls[call_id]  # whoever has the answer may use the id again
         if run.error is not None:
-            await self._error(call_id, run.error)
+            error = run.error.copy()
+            error.reply = await run.reply()
+            await self._error(call_id, error)
         else:
             result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.marks()
             await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
     async def _error(self, call_id: str | int | None, error: NexusError) -> None:
-        await self._send({"type": "error", "id": call_id, "error": error.problem()})
+        told = error.problem() if error.reply is None else error.reply
+        await self._send({"type": "error", "id": call_id, "error": told})
 
     async def _send(self, message: dict[str, Any]) -> None:
         async with self._sending:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool
 
     from nexus_redis.address import Address
-    from nexus_redis.exchange import Command, Value
+    from nexus_redis.exchange import Command, Line, Value
     from nexus_redis.scripts import Script
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,37 @@ class RedisClient:
         """
         return await self._exchange(command)
 
-    async def run(self, script: Script, key: bytes, *args: Value) -> Any:
-        """Run a script on one key and return its reply.
+    async def run(self, script: Script, *keys_and_args: Value) -> Any:
+        """Run a script and return its reply.
 
         Raises:
             BackendUnavailable: There is no reply, or it is a refusal.
         """
-        return await self._exchange(("EVALSHA", script.sha, 1, key, *args), ("EVAL", script.text, 1, key, *args))
+        rest = (script.keys, *keys_and_args)
+        return await self._exchange(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest))
+
+    async def wait_for(self, line: Line, seconds: float, *command: Value) -> Any:
+        """Send a command that may take a while, on a connection of its own, and return its reply.
+
+        Args:
+            line: The connection.
+            seconds: What the command may take beside the usual time.
+            *command: The command.
+
+        Raises:
+            BackendUnavailable: There is no reply, or it is a refusal.
+        """
+        if self.reason is not None or self._pool is None:
+            raise _unavailable()
+        try:
+            async with asyncio.timeout(seconds + self._timeout):
+                return await line.ask(self._pool, command)
+        except (TimeoutError, OSError):
+            pass
+        except RedisError as exc:
+            if not isinstance(exc, ConnectionError):
+                self._refused(reason_of(exc))
+        raise _unavailable()
 
     async def _exchange(self, command: Command, otherwise: Command | None = None) -> Any:
         pool = self._pool

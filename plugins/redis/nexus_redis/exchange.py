@@ -54,6 +54,30 @@ async def _ask(connection: AbstractConnection, command: Command) -> Any:
         raise
 
 
+class Line:
+    """A connection for one who asks long questions, one after the other. It is opened when it is first used."""
+
+    def __init__(self) -> None:
+        self._pool: BlockingConnectionPool | None = None
+        self._connection: AbstractConnection | None = None
+
+    async def ask(self, pool: BlockingConnectionPool, command: Command) -> Any:
+        """Send a command and return its reply. Whatever goes wrong closes the connection.
+
+        Args:
+            pool: Whose connections are like this one.
+            command: The command.
+        """
+        if self._connection is None or pool is not self._pool:
+            self._pool, self._connection = pool, pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self._connection.connect()
+            return await _ask(self._connection, command)
+        except BaseException:
+            await self._connection.disconnect(nowait=True)
+            raise
+
+
 class Probe:
     """Asks Redis to store something, on a connection of its own: a server that only reads is of no use.
 

@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
+    from nexus_core.shared_events import EventTransport
     from nexus_core.stores import Store
 
 
@@ -50,3 +51,16 @@ def nexus_register_stores(nexus: Nexus) -> list[Store]:
     from nexus_redis.store import RedisStore
 
     return [RedisStore(settings.client)]
+
+
+@hookimpl
+def nexus_register_event_transports(nexus: Nexus) -> list[EventTransport]:
+    """Give the stream of events, where ``redis_url`` is set."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is None:
+        return []
+    from nexus_redis.events import RedisEvents
+
+    return [RedisEvents(settings.client, settings.redis_events_kept)]

@@ -1,4 +1,4 @@
-"""Scripts: what must not be divided, in one round trip. Each works on one key, and tells the time by Redis' clock."""
+"""Scripts: what must not be divided, in one round trip. They tell the time by Redis' clock."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ class Script:
 
     Attributes:
         text: The script.
+        keys: How many keys it works on.
         sha: What Redis calls it.
     """
 
     text: str
+    keys: int = 1
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -35,6 +37,22 @@ DELETE_IF = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
+
+APPEND = Script(
+    """
+-- number of the first, entries to keep, milliseconds, entries...
+local sent = tonumber(redis.call('GET', KEYS[2]) or '0')
+local number = tonumber(ARGV[1]) - 1
+for i = 4, #ARGV do
+  number = number + 1
+  if number > sent then redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[i]) end
+end
+if number > sent then redis.call('SET', KEYS[2], number, 'PX', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return number
+""",
+    keys=2,
+)
 
 # Of each strategy: limit, window in microseconds. Returns 1 or 0, calls that are left, microseconds until there are
 # more. Numbers of this size are exact in Lua; what is returned is truncated to whole ones. Redis' clock may be set

@@ -25,6 +25,7 @@ class RedisSettings(PluginSettings):
     redis_pool_size: int = Field(10, ge=1, description="Connections that stay open when they have nothing to do.")
     redis_pool_max_connections: int = Field(50, ge=1, description="Connections at most.")
     redis_timeout: float = Field(0.3, gt=0, le=60, description="Seconds that Redis gets for each answer.")
+    redis_events_kept: int = Field(10_000, ge=1, description="Events that are kept for followers, about.")
     redis_key_prefix: str = Field("nexus:", description="What every key in Redis begins with.")
 
     @field_validator("redis_url", mode="before")
