@@ -117,6 +117,7 @@ class SharedEventLog(EventLog):
             self._unsent.popleft()
             self._dropped += 1
         self._unsent.append(event if event.result is None else event.without_result())
+        self._idle.clear()
         self._news.set()
 
     async def _send(self) -> None:
@@ -126,7 +127,6 @@ class SharedEventLog(EventLog):
             self._idle.set()
             self._news.clear()
             await self._news.wait()
-            self._idle.clear()
 
     async def _send_batch(self) -> None:
         texts: list[bytes | None] = []
@@ -213,8 +213,6 @@ class SharedEventLog(EventLog):
     async def close(self) -> None:
         """Send what waits, for `LAST_SECONDS`, and end."""
         self._unlisten()
-        if self._unsent or self._dropped:
-            self._idle.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self._idle.wait()

@@ -47,8 +47,14 @@ class Platform:
 
 
 @pytest.fixture
-async def platform(redis_proxy: Any) -> AsyncIterator[Platform]:
-    nexus = Nexus(api_port=0, cli_port=0, mcp_port=0, redis_url=redis_proxy.url, **EVERYTHING)
+def options() -> dict[str, Any]:
+    """Options of the platform; a module may have its own."""
+    return EVERYTHING
+
+
+@pytest.fixture
+async def platform(redis_proxy: Any, options: dict[str, Any]) -> AsyncIterator[Platform]:
+    nexus = Nexus(api_port=0, cli_port=0, mcp_port=0, redis_url=redis_proxy.url, **options)
     platform = Platform(nexus)
     async with AsyncExitStack() as stack:
         urls = {name: each.url for each in await stack.enter_async_context(nexus.serving()) for name in each.channels}
