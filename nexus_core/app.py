@@ -27,7 +27,7 @@ from nexus_core.invocation import Invocation, Result
 from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
-from nexus_core.runs import Run, RunStore
+from nexus_core.run_store import RunStore
 from nexus_core.stores import MemoryStore, Store, choose_store
 from nexus_core.switch import Switch
 from nexus_core.threads import DaemonThreads, call_on
@@ -35,6 +35,7 @@ from nexus_core.threads import DaemonThreads, call_on
 if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener
     from nexus_core.resolvers import ParameterResolver
+    from nexus_core.runs import Run
     from nexus_core.sessions import SessionStore
     from nexus_core.workflow import Workflow, WorkflowAdapter
 
@@ -91,7 +92,7 @@ class Nexus:
         self._refuse_unknown_options()
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
-        self.runs = RunStore(self.options.run_history, self.options.run_history_bytes)
+        self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
         self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
         self._resolvers: list[ParameterResolver] = []
         self.session_manager: object = None

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
-from nexus_core.runs import Run, RunStore
+from nexus_core.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nexus_core.access import Authorizer
     from nexus_core.invocation import Invocation, Result
+    from nexus_core.run_store import RunStore
     from nexus_core.switch import Switch
     from nexus_core.workflow import Workflow
 

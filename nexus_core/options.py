@@ -92,6 +92,7 @@ class CoreSettings(PluginSettings):
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
     store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    run_history_ttl: Seconds = Field(3600.0, description="Seconds for which an ended run is remembered.")
     event_backend: str | None = Field(
         None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."
     )

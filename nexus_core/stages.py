@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from nexus_core.alarms import Alarms
     from nexus_core.resolvers import ParameterResolver
-    from nexus_core.runs import Run, RunStore
+    from nexus_core.run_store import RunStore
+    from nexus_core.runs import Run
     from nexus_core.sessions import SessionStore
     from nexus_core.threads import DaemonThreads
     from nexus_core.workflow import Workflow

@@ -77,7 +77,8 @@ async def test_the_guides_handler(nexus: Any, caplog: Any) -> None:
         await nexus.invoke(Invocation("work", {}, channel))
     await eventually(lambda: handler.durations.get("work", (0,))[0] == 5)
     assert handler.calls == {("api", "work"): 1, ("cli", "work"): 1, ("mcp", "work"): 2}
-    assert handler.durations["work"][1] > 0 and handler.result.value == 7
+    assert handler.durations["work"][1] > 0
+    assert handler.result.value == 7
     told = []
     while len(told) < 5:
         event = await follower.next(5)
@@ -95,7 +96,8 @@ async def test_the_guides_handler(nexus: Any, caplog: Any) -> None:
         "python": None,
     }
     refused = await failure(nexus, unknown=1)
-    assert isinstance(refused, ValidationError) and refused.reply["code"] == "validation_error"
+    assert isinstance(refused, ValidationError)
+    assert refused.reply["code"] == "validation_error"
     run = nexus.submit(Invocation("work", {"fail": True}, "mcp"))
     with pytest.raises(NexusError) as caught:
         await run.outcome()

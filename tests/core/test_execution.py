@@ -16,6 +16,7 @@ from nexus_core import (
     NexusError,
     Overloaded,
     RunCancelled,
+    RunNotFound,
     Stage,
     ValidationError,
     WorkflowError,
@@ -433,6 +434,24 @@ async def test_history_is_bounded(make: Any) -> None:
     await eventually(lambda: not nexus.runs.running())
     assert sum(run.result is not None for run in runs) == 1
     assert runs[-1].result is not None
+
+
+async def test_history_ends(make: Any, monkeypatch: Any) -> None:
+    nexus = make(run_history_ttl=60)
+    nexus.register("work", lambda: 1)
+    old, young = nexus.submit(Invocation("work", {})), nexus.submit(Invocation("work", {}))
+    await old.wait()
+    await young.wait()
+    await eventually(lambda: not nexus.runs.running())
+    old.finished_at -= 61
+    assert [run.id for run in nexus.runs.find()] == [young.id]
+    with pytest.raises(RunNotFound):
+        nexus.runs.get(old.id)
+    assert nexus.runs.get(young.id).result.value == 1
+    assert nexus.runs._kept_bytes == young.bytes_kept()
+    young.finished_at -= 61
+    await nexus.invoke("work")
+    assert nexus.runs._kept_bytes == 0
 
 
 async def test_progress_kept_is_bounded(make: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from nexus_core import Conflict, Context, Invocation, NexusError, SessionNotFound, ValidationError, WorkflowError
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MemoryStore
+from nexus_core.testing import eventually
 
 
 class Counting(MemoryStore):
@@ -225,3 +226,96 @@ async def test_a_session_that_is_removed_meanwhile_does_not_come_back(nexus: Any
         await view.session(session.id)
     with pytest.raises(NexusError):
         await nexus.invoke(Invocation("read", {}, session_id=session.id))
+
+
+# Renewal, saving and housekeeping
+
+
+async def test_a_renewed_session_has_another_id_and_the_old_one_is_gone(
+    sessions: StoredSessions, told: list[Any]
+) -> None:
+    made = await sessions.create("api", "ann")
+    await sessions.update(made.id, "ann", {"a": 1})
+    renewed = await sessions.renew(made.id, "ann")
+    assert renewed.id != made.id
+    assert (renewed.state, renewed.active_channels, renewed.created_at) == ({"a": 1}, {"api"}, made.created_at)
+    assert (await sessions.get(renewed.id, "ann")).version == renewed.version == 3
+    for attempt in (sessions.get, sessions.renew, sessions.remove):
+        with pytest.raises(SessionNotFound):
+            await attempt(made.id, "ann")
+    assert [(event.type, event.session_id) for event in told[2:]] == [
+        ("session.removed", made.id), ("session.created", renewed.id),
+    ]  # fmt: skip
+    assert told[2].data == {"reason": "renewed"}
+
+
+async def test_a_login_takes_over_a_session_that_nobody_owns(sessions: StoredSessions) -> None:
+    anonymous = await sessions.create("api")
+    mine = await sessions.renew(anonymous.id, "ann")
+    assert mine.user_id == "ann"
+    for user in (None, "bob"):
+        with pytest.raises(SessionNotFound):
+            await sessions.renew(mine.id, user)
+        with pytest.raises(SessionNotFound):
+            await sessions.get(mine.id, user)
+    for unknown in ("guessed", "", anonymous.id):
+        with pytest.raises(SessionNotFound):
+            await sessions.renew(unknown, "ann")
+
+
+async def test_changes_during_a_renewal_are_not_lost(sessions: StoredSessions) -> None:
+    made = await sessions.create("api")
+    kept = 0
+
+    async def write(number: int) -> None:
+        nonlocal kept
+        with contextlib.suppress(SessionNotFound, Conflict):
+            await sessions.update(made.id, None, {f"key {number}": number})
+            kept += 1
+
+    renewed, *_ = await asyncio.gather(sessions.renew(made.id), *(write(number) for number in range(20)))
+    assert len(renewed.state) == kept
+
+
+async def test_two_renewals_at_once_make_one_session(sessions: StoredSessions, store: Counting) -> None:
+    made = await sessions.create("api")
+    outcomes = await asyncio.gather(*(sessions.renew(made.id) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(outcome, SessionNotFound) for outcome in outcomes) == 4
+    assert len(store) == 1
+
+
+async def test_saving_keeps_what_others_have_changed(sessions: StoredSessions, told: list[Any]) -> None:
+    made = await sessions.create("api")
+    mine, other = await sessions.get(made.id), await sessions.get(made.id)
+    mine.state["mine"] = 1
+    mine.metadata.update({"tenant": None, "roles": ["a"]})
+    other.state["other"] = 2
+    other.metadata["seen"] = True
+    await sessions.save(other)
+    saved = await sessions.save(mine, notified=("api", "mcp"))
+    assert saved.state == {"mine": 1, "other": 2}
+    assert saved.metadata == {"tenant": None, "roles": ["a"], "seen": True}
+    assert told[-1].data == {"version": 3, "changed": ["mine"], "channels": ["api", "mcp"]}
+    assert (await sessions.save(saved)).version == 3  # nothing has changed
+    del saved.metadata["tenant"]
+    assert (await sessions.save(saved)).metadata == {"roles": ["a"], "seen": True}
+    with pytest.raises(Conflict):
+        await sessions.save(mine, version=1)
+    mine.metadata["large"] = "x" * 2000
+    with pytest.raises(ValidationError, match="metadata has at most 1000 bytes"):
+        await sessions.save(mine)
+
+
+async def test_an_expired_session_is_there_for_housekeeping_alone(store: Counting, told: list[Any]) -> None:
+    sessions = StoredSessions(store, told.append, ttl=0.05, linger=60)
+    made, used = await sessions.create("api", "ann"), await sessions.create("api", "ann")
+    await eventually(lambda: time.time() > (used.expires_at or 0))
+    with pytest.raises(SessionNotFound):
+        await sessions.get(made.id, "ann")
+    seen = await sessions.look(made.id)
+    assert seen is not None
+    assert seen.user_id == "ann"
+    assert await sessions.discard(seen)
+    assert not await sessions.discard(seen)
+    assert await sessions.look(made.id) is None
+    assert [event.type for event in told] == ["session.created"] * 2 + ["session.expired"]

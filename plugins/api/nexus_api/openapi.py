@@ -233,6 +233,14 @@ def _general_paths() -> dict[str, Any]:
                 "responses": {"204": {"description": "It is gone."}} | not_found,
             },
         },
+        "/api/sessions/{session_id}/renew": {
+            "post": _get(
+                "Give a session another id, after a login.",
+                _ref("Session"),
+                [session],
+                not_found | {"201": _json("Its new id.", _ref("Session"))},
+            )
+        },
         "/api/events": {
             "get": {
                 "summary": "Follow what happens to your runs and sessions (server-sent events).",
@@ -243,6 +251,7 @@ def _general_paths() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
                 }
+                | not_found
                 | wrong,
             }
         },

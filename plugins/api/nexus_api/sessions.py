@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from nexus_core import Nexus
+    from nexus_core import Nexus, Session
+    from nexus_core.access import View
 
 
 def routes(nexus: Nexus) -> Sequence[Route]:
@@ -26,10 +27,7 @@ def routes(nexus: Nexus) -> Sequence[Route]:
 
     async def create(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
-        session = await view.create_session("api")
-        response = json_answer(session.to_dict(), view, 201)
-        response.headers["location"] = f"{request.scope.get('root_path', '')}/api/sessions/{session.id}"
-        return response
+        return _made(request, view, await view.create_session("api"))
 
     async def show(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
@@ -42,6 +40,10 @@ def routes(nexus: Nexus) -> Sequence[Route]:
         session = await view.update_session(request.path_params["session_id"], state, version)
         return json_answer(session.to_dict(), view)
 
+    async def renew(request: Request) -> Response:
+        view = await view_of(nexus, request.scope)
+        return _made(request, view, await view.renew_session(request.path_params["session_id"]))
+
     async def remove(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
         await view.remove_session(request.path_params["session_id"])
@@ -52,7 +54,15 @@ def routes(nexus: Nexus) -> Sequence[Route]:
         Route("/api/sessions/{session_id}", show),
         Route("/api/sessions/{session_id}", change, methods=["PATCH"]),
         Route("/api/sessions/{session_id}", remove, methods=["DELETE"]),
+        Route("/api/sessions/{session_id}/renew", renew, methods=["POST"]),
     ]
+
+
+def _made(request: Request, view: View, session: Session) -> Response:
+    """Return the answer that shows a session which has just got its id."""
+    response = json_answer(session.to_dict(), view, 201)
+    response.headers["location"] = f"{request.scope.get('root_path', '')}/api/sessions/{session.id}"
+    return response
 
 
 def _change(body: dict[str, Any]) -> tuple[dict[str, Any], int | None]:

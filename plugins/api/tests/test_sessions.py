@@ -48,6 +48,20 @@ async def test_a_session_from_beginning_to_end(client):
         assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
 
 
+async def test_a_session_gets_another_id(client):
+    old = (await client.post("/api/sessions")).headers["location"]
+    await client.patch(old, json={"state": {"a": 1}})
+    renewed = await client.post(f"{old}/renew")
+    assert (renewed.status_code, renewed.json()["state"], renewed.json()["version"]) == (201, {"a": 1}, 3)
+    assert (await client.get(renewed.headers["location"])).json() == renewed.json()
+    for gone in (client.get(old), client.post(f"{old}/renew"), client.get("/api/events", params={"session": old[14:]})):
+        answer = await gone
+        assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
+    new = renewed.headers["location"]
+    others = await client.post(f"{new}/renew", headers={"authorization": "Bearer bob"})
+    assert (others.status_code, others.json()) == (404, answer.json())
+
+
 async def test_anothers_session_is_not_there(client):
     address = (await client.post("/api/sessions")).headers["location"]
     headers = {"authorization": "Bearer bob"}

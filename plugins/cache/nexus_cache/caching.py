@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nexus_cache.plan import Plan, Plans
     from nexus_cache.shelf import Place, Shelf
     from nexus_core import Call, Invocation, Result
-    from nexus_core.runs import RunStore
+    from nexus_core.run_store import RunStore
 
 
 class ResultCache:

@@ -11,7 +11,7 @@ from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Result
-    from nexus_core.runs import RunStore
+    from nexus_core.run_store import RunStore
 
 
 class Wait:

@@ -1,0 +1,107 @@
+"""`RunStore`: the runs of one process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import RunNotFound
+from nexus_core.events import WORKFLOW_STARTED
+from nexus_core.runs import Run, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_core.invocation import Invocation
+
+
+class RunStore:
+    """The runs of this process: those that run, and the latest that ended, bounded in time, in count and in bytes.
+
+    Args:
+        history: How many ended runs are kept.
+        history_bytes: How many bytes of results and events are kept with them; the oldest go first.
+        history_ttl: For how many seconds.
+    """
+
+    def __init__(self, history: int, history_bytes: int, history_ttl: float) -> None:
+        self._history = history
+        self._history_ttl = history_ttl
+        self._history_bytes = history_bytes
+        self._running: dict[str, Run] = {}
+        self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._kept_bytes = 0
+
+    def begin(self, run: Run, invocation: Invocation) -> None:
+        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
+        if run.status is not RunStatus.PENDING:
+            return
+        if principal := invocation.principal:
+            run.user_id, run.owner = principal.user_id, principal.identity
+        run.session_id = invocation.session.id if invocation.session else None
+        run.status = RunStatus.RUNNING
+        self._running[run.id] = run
+        run.publish(WORKFLOW_STARTED)
+
+    def end(self, run: Run) -> None:
+        """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""
+        if self._running.pop(run.id, None) is None:
+            return
+        if not run.keeps_result and not run.followers:
+            run.forget_told()
+        self._ended[run.id] = run
+        if size := run.bytes_kept():
+            self._sizes[run.id] = size
+            self._kept_bytes += size
+        if len(self._ended) > self._history:
+            self._drop_oldest()
+        self._drop_expired()
+        while self._kept_bytes > self._history_bytes:
+            oldest, size = self._sizes.popitem(last=False)
+            self._kept_bytes -= size
+            self._ended[oldest].forget()
+
+    def _drop_oldest(self) -> None:
+        oldest, _ = self._ended.popitem(last=False)
+        self._kept_bytes -= self._sizes.pop(oldest, 0)
+
+    def _drop_expired(self) -> None:
+        """Drop the runs that ended too long ago. They are in the order in which they ended."""
+        since = time.time() - self._history_ttl
+        while self._ended and (next(iter(self._ended.values())).finished_at or 0.0) < since:
+            self._drop_oldest()
+
+    def get(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            RunNotFound: There is none of that id, or it is no longer kept.
+        """
+        self._drop_expired()
+        run = self._running.get(run_id) or self._ended.get(run_id)
+        if run is None:
+            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+        return run
+
+    def find(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int = 100,
+        visible: Callable[[Run], bool] | None = None,
+    ) -> list[Run]:  # fmt: skip
+        """Return runs, newest first, that fit what is asked for."""
+        self._drop_expired()
+        newest_first = [*reversed(self._running.values()), *reversed(self._ended.values())]
+        newest_first.sort(key=lambda run: run.id, reverse=True)
+        found: list[Run] = []
+        for run in newest_first:
+            if len(found) >= limit:
+                break
+            fits = (workflow is None or run.workflow == workflow) and (status is None or run.status == status)
+            if fits and (visible is None or visible(run)):
+                found.append(run)
+        return found
+
+    def running(self) -> list[Run]:
+        """Return the runs that have not ended."""
+        return [*self._running.values()]
