@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,13 @@ if TYPE_CHECKING:
 
     from nexus_core.stores import Store
 
-TRIES = 20
+TRIES = 50
 """How often a change is tried that others' changes get in the way of."""
+
+PAUSE_SECONDS = 0.002
+"""The longest pause after the first of them; it grows with each, up to `LONGEST_PAUSE_SECONDS`."""
+
+LONGEST_PAUSE_SECONDS = 0.05
 
 FRESH = 0.9
 """The part of its time that a session must have left for its end not to be moved when it is used."""
@@ -219,7 +226,7 @@ class StoredSessions:
             change: Changes a record. It may be called several times, each with a record of its own.
             text: What is in the store, as far as is known: that spares a step.
         """
-        for _ in range(TRIES):
+        for tried in range(1, TRIES + 1):
             text = text or await self._store.get(_key(session_id)) or b""
             record = self._known(text or None, user_id)
             change(record)
@@ -232,6 +239,8 @@ class StoredSessions:
             if await self._store.replace(_key(session_id), text, changed, self._ttl + self._linger):
                 return record, changed
             text = b""
+            pause = min(PAUSE_SECONDS * tried, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  (no secret: so that not all try at once again)
         raise Conflict("The session is being changed by too many at a time.", retry_after=1.0)
 
     def _checked(self, changes: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -1,0 +1,26 @@
+"""The application that the tests of sessions serve, in processes of its own."""
+
+from __future__ import annotations
+
+from nexus_core import Context, Nexus
+
+nexus = Nexus()
+
+
+@nexus.workflow
+async def remember(key: str, value: int, context: Context) -> dict[str, object]:
+    """Keep a value in the caller's session."""
+    assert context.session is not None
+    context.session.state[key] = value
+    return context.session.state
+
+
+@nexus.workflow
+async def recall(context: Context) -> dict[str, object] | None:
+    """Return the state of the caller's session."""
+    return context.session.state if context.session else None
+
+
+@nexus.workflow
+async def add(a: int, b: int = 0) -> int:
+    return a + b
