@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import following
 import mcp_requests
 from environments import fastmcp_python, peer_python
 from figures import Row, paired
@@ -243,6 +244,37 @@ async def filtered_listing(effort: Effort) -> list[Row]:
     return [row]
 
 
+async def followers(effort: Effort) -> list[Row]:
+    """Measure how soon followers hear of changes, and what a thousand of them cost."""
+    title, slow = "k. Following sessions and events", "99th percentile"
+    rows = []
+    with following.redis() as port:
+        async with serving(NexusServer(), NexusServer(redis=port), NexusServer(redis=port)) as (alone, one, other):
+            for each in (alone, one, other):
+                await each.answers(rest_load(each.port))
+            for name, limit, writer, follower in (
+                ("a change of a session, in one process", 50.0, alone, alone),
+                ("a change of a session, through Redis", 200.0, one, other),
+            ):
+                row = Row(title, f"{name}: {slow}", f"{limit:g} ms", "ms", 1, "lower")
+                for _ in range(effort.rounds):
+                    waits = sorted(await following.delays(writer.port, follower.port, 200))
+                    row.ours.append({"value": waits[-2], "median": waits[100]})
+                    row.theirs.append({"value": limit})
+                row.note = f"median {row.median_of('ours', 'median'):.1f} ms"
+                rows.append(row)
+            row = Row(title, "an event until 1,000 WebSockets have it", "1 s", "ms", 1, "lower")
+            memory = Row(title, "memory after they have left twice", "once", "MB", note="of the server")
+            crowd = following.Crowd(alone, 1000)
+            row.ours = [{"value": wait} for wait in await crowd.measure(effort.rounds)]
+            row.theirs = [{"value": 1000.0}] * len(row.ours)
+            once = alone.resident_mb()
+            await crowd.measure(1)
+            memory.ours, memory.theirs = [{"value": alone.resident_mb()}], [{"value": once}]
+            rows += [row, memory]
+    return rows
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -262,5 +294,6 @@ SECTIONS: dict[str, Available] = {
     "h": Available(many_workflows, ("api", "hypercorn")),
     "i": Available(gateway, ("api", "hypercorn", "auth", "ratelimit", "breaker", "cache")),
     "j": Available(filtered_listing, ("auth",)),
+    "k": Available(followers, ("api", "hypercorn", "redis")),
 }
 """By letter; g, resident memory, is read while the others run."""

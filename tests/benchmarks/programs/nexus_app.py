@@ -31,11 +31,13 @@ MISSES = {"cache_max_entries": 100}
 
 
 if __name__ == "__main__":
-    given = arguments(mcp=0, cli=0, workflows=1, kailash=0, gateway=0, hits=0)
+    given = arguments(mcp=0, cli=0, workflows=1, kailash=0, gateway=0, hits=0, redis=0)
     ports = {"api": given.port, "cli": given.cli, "mcp": given.mcp}
     options = {f"{name}_port": port for name, port in ports.items() if find_spec(f"nexus_{name}")}
     if given.gateway:
         options |= GATEWAY if given.hits else GATEWAY | MISSES
+    if given.redis:
+        options |= {"redis_url": f"redis://127.0.0.1:{given.redis}", "store": "redis"}
     nexus = Nexus(log_level="WARNING", **options)
     nexus.register("add", add, {"required_permissions": ["data.read"]} if given.gateway else {})
     for number in range(given.workflows - 1):
