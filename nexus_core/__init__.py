@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from nexus_core.errors import (
         WorkflowTimeout as WorkflowTimeout,
     )
+    from nexus_core.event_handlers import EventHandler as EventHandler
     from nexus_core.events import ChannelEvent as ChannelEvent
     from nexus_core.invocation import (
         Invocation as Invocation,
@@ -145,6 +146,7 @@ _HOMES = {
         "RateLimited", "RunCancelled", "RunNotFound", "SessionNotFound", "ValidationError", "WorkflowError",
         "WorkflowFailed", "WorkflowNotFound", "WorkflowTimeout",
     ),
+    "event_handlers": ("EventHandler",),
     "events": ("ChannelEvent",),
     "invocation": ("Invocation", "Principal", "Result"),
     "markers": ("hookimpl",),

@@ -43,7 +43,12 @@ def run_blocks(page: str, folder: Path) -> None:
             assert done.returncode == 0, f"{page}: {done.stderr}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/authentication.md", "docs/plugins.md", "docs/rate-limits.md"])
+PAGES = ["README.md"] + [
+    f"docs/{name}.md" for name in ("authentication", "events", "plugins", "rate-limits", "sessions")
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_code_on_a_page_runs(page: str, tmp_path: Path) -> None:
     assert len(python_blocks(page)) >= 2
     run_blocks(page, tmp_path)
