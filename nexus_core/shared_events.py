@@ -33,6 +33,9 @@ BATCH = 200
 BATCH_BYTES = 256 * 1024
 """Bytes in one step to the transport, or one event if that has more: it must get through in time."""
 
+GATHER_SECONDS = 0.01
+"""The shortest time between two steps to the transport, unless there is a whole batch: a step costs what ten events do."""
+
 RETRY_SECONDS = 0.2
 """How long after a failure the transport is asked again."""
 
@@ -126,6 +129,7 @@ class SharedEventLog(EventLog):
                 await self._send_batch()
             self._idle.set()
             self._news.clear()
+            await asyncio.sleep(GATHER_SECONDS)  # the first after a while goes at once, many go together
             await self._news.wait()
 
     async def _send_batch(self) -> None:
