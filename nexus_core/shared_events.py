@@ -190,7 +190,9 @@ class SharedEventLog(EventLog):
         while True:
             try:
                 entries = await self._transport.read(self._position, BATCH)
-            except BackendUnavailable:
+            except Exception as exc:
+                if not isinstance(exc, BackendUnavailable):
+                    log.exception("Shared events could not be read")
                 await asyncio.sleep(RETRY_SECONDS)
                 await self._look_where_we_are()
                 continue
