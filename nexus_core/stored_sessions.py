@@ -83,7 +83,7 @@ class StoredSessions:
 
     async def create(self, channel: str, user_id: str | None = None) -> Session:
         """See `SessionStore.create`."""
-        session_id, now = secrets.token_urlsafe(24), time.time()
+        session_id, now = _new_id(), time.time()
         record = _Record(user_id, 1, now, now + self._ttl, channels=[channel])
         text = _encode(record)
         await self._store.set(_key(session_id), text, self._ttl + self._linger)
@@ -160,7 +160,7 @@ class StoredSessions:
     async def renew(self, session_id: str, user_id: str | None = None) -> Session:
         """See `SessionStore.renew`."""
         record, text = await self._renewable(session_id, user_id)
-        new_id, left = secrets.token_urlsafe(24), self._ttl + self._linger
+        new_id, left = _new_id(), self._ttl + self._linger
         while True:
             record.owner, record.expires_at = user_id, time.time() + self._ttl
             record.version += 1
@@ -256,6 +256,11 @@ class StoredSessions:
 
     def _tell(self, type: str, session_id: str, record: _Record, data: dict[str, Any]) -> None:
         self._publish(ChannelEvent(type, session_id=session_id, data=data or None, owner=record.owner))
+
+
+def _new_id() -> str:
+    """Return an id that can't be guessed, and that no command line takes for an option."""
+    return secrets.token_hex(24)
 
 
 def _key(session_id: str) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 import httpx2
 import mcp_calls
 import pytest
-
-from conftest import command_line
+from served import command_line
 
 WRITERS = 50
 

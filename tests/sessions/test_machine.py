@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-
-from conftest import SECRET, token
+from served import SECRET, token
 
 USERS = st.sampled_from(["ann", "bob"])
 PROCESSES = st.integers(0, 1)

@@ -37,7 +37,10 @@ class Backend(Protocol):
 
 
 class Line(msgspec.Struct):
-    """One line of an answer: an event, or the end as a reply or an error."""
+    """One line of an answer: an event, or the end as a reply or an error, which may have a reply in its place.
+
+    One that has none of these says that the answer goes on.
+    """
 
     event: dict[str, Any] | None = None
     reply: msgspec.Raw = msgspec.Raw()

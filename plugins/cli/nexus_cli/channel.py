@@ -105,7 +105,8 @@ class _Lines:
     async def fail(self, error: NexusError) -> None:
         if not self.has_begun:
             await self.begin(error.status, error_headers(error, self._scope))
-        await self.send(msgspec.json.encode({"error": error.problem()}))
+        reply = {} if error.reply is None else {"reply": error.reply}
+        await self.send(msgspec.json.encode({"error": error.problem()} | reply))
         await self.end()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_cli.options import FLAGS, VALUES, UsageError
+from nexus_cli.options import FLAGS, RETRY_SECONDS, VALUES, UsageError
 
 if TYPE_CHECKING:
     from nexus_cli.state import State
@@ -37,6 +37,19 @@ def build(markup: Any) -> typer.Typer:
     runs.command("cancel")(runs_cancel)
     runs.command("follow")(runs_follow)
     app.add_typer(runs, name="runs")
+    sessions = typer.Typer(help="Begin, show, change, follow and end sessions.", rich_markup_mode=markup)
+    sessions.callback()(_group)
+    sessions.command("create")(sessions_create)
+    sessions.command("show")(sessions_show)
+    sessions.command("set")(sessions_set)
+    sessions.command("renew")(sessions_renew)
+    sessions.command("revoke")(sessions_revoke)
+    sessions.command("follow")(sessions_follow)
+    app.add_typer(sessions, name="sessions", no_args_is_help=True)
+    events = typer.Typer(help="Follow what happens to your runs and sessions.", rich_markup_mode=markup)
+    events.callback()(_group)
+    events.command("follow")(events_follow)
+    app.add_typer(events, name="events", no_args_is_help=True)
     app.command("shell")(shell)
     app.command("plugins", context_settings={**_PASS, "help_option_names": []})(plugins)
     app.command("mcp-config")(mcp_config)
@@ -146,6 +159,75 @@ def runs_follow(context: typer.Context, run_id: _RunId) -> None:
     from nexus_cli.execution import follow
 
     follow(context.obj, run_id)
+
+
+def _group() -> None:
+    """Make a group of commands, however many it has."""
+
+
+_SessionId = Annotated[str, typer.Argument(metavar="[ID]", help="The session; that of --session unless it is given.")]
+_Retry = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a server that has gone.", min=0)]
+
+
+def sessions_create(context: typer.Context) -> None:
+    """Begin a session."""
+    from nexus_cli import sessions
+
+    sessions.create(context.obj)
+
+
+def sessions_show(context: typer.Context, session_id: _SessionId = "") -> None:
+    """Show a session's state."""
+    from nexus_cli import sessions
+
+    sessions.show(context.obj, "sessions.show", session_id)
+
+
+def sessions_set(
+    context: typer.Context,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[ID] NAME=VALUE...", help="JSON, or text where it is none; NAME= takes it away."),
+    ] = [],  # noqa: B006  (typer copies it)
+    data: Annotated[str, typer.Option(metavar="JSON", help="Changes as an object; @FILE reads a file, - stdin.")] = "",
+    version: Annotated[int, typer.Option(help="The version that the session must have; 0 for any.", min=0)] = 0,
+) -> None:
+    """Change members of a session's state; those that are not named stay."""
+    from nexus_cli import sessions
+
+    sessions.change(context.obj, [*words], data or None, version or None)
+
+
+def sessions_renew(context: typer.Context, session_id: _SessionId = "") -> None:
+    """Give a session another id, as after a login. The old one is no one's any more."""
+    from nexus_cli import sessions
+
+    sessions.show(context.obj, "sessions.renew", session_id)
+
+
+def sessions_revoke(context: typer.Context, session_id: _SessionId = "") -> None:
+    """End a session, on every channel."""
+    from nexus_cli import sessions
+
+    sessions.show(context.obj, "sessions.revoke", session_id)
+
+
+def sessions_follow(context: typer.Context, session_id: _SessionId = "", retry: _Retry = RETRY_SECONDS) -> None:
+    """Show what happens to a session, until it ends: a JSON line for each event, or a readable one on a terminal."""
+    from nexus_cli import following, sessions
+
+    following.follow(context.obj, None, sessions.named(context.obj, session_id), retry)
+
+
+def events_follow(
+    context: typer.Context,
+    after: Annotated[str, typer.Option(metavar="ID", help="Begin after the event of this id.")] = "",
+    retry: _Retry = RETRY_SECONDS,
+) -> None:
+    """Show what happens to your runs and sessions, as it happens."""
+    from nexus_cli import following
+
+    following.follow(context.obj, after or None, None, retry)
 
 
 def shell(context: typer.Context) -> int:

@@ -30,6 +30,8 @@ COMMANDS: dict[str, str] = {
     "list": "List the workflows",
     "describe": "Show what a workflow takes and returns",
     "runs": "See, follow and cancel runs",
+    "sessions": "Begin, show, change, follow and end sessions",
+    "events": "Follow what happens",
     "shell": "Type commands with history and completion",
     "plugins": "See, check and switch plugins",
     "mcp-config": "Print the configuration for MCP clients",
@@ -38,12 +40,16 @@ COMMANDS: dict[str, str] = {
 }
 _SUBCOMMANDS = {
     "runs": ("list", "show", "cancel", "follow"),
+    "sessions": ("create", "show", "set", "renew", "revoke", "follow"),
+    "events": ("follow",),
     "plugins": ("list", "check", "info", "disable", "enable"),
     "completion": ("bash", "zsh", "fish"),
 }
 _OPTIONS = {
     "execute": (*EXECUTE, "--help"),
     "serve": ("--stdio", "--help"),
+    "events": ("--after", "--retry", "--help"),
+    "sessions": ("--data", "--version", "--retry", "--help"),
     "mcp-config": ("--name", "--help"),
 }
 

@@ -126,7 +126,7 @@ def show_reply(output: Output, reply: bytes, items: int, duration: float) -> Non
 
 def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
     """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
-    params = parse_object(_data(arguments.data), "value of --data") if arguments.data is not None else {}
+    params = parse_object(read_data(arguments.data), "value of --data") if arguments.data is not None else {}
     if arguments.fields:
         try:
             schema = describe(state, arguments.name)["input_schema"]
@@ -146,7 +146,7 @@ def describe(state: State, name: str) -> dict[str, Any]:
     return found
 
 
-def _data(text: str) -> bytes:
+def read_data(text: str) -> bytes:
     """Return the JSON text that ``--data`` means: ``-`` is stdin, ``@name`` a file."""
     if text == "-":
         return sys.stdin.buffer.read()

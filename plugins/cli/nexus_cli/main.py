@@ -69,7 +69,7 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
         code = action()
     except NexusError as exc:
         state.output.error(exc)
-        return exc.exit_code
+        return exit_code_of(exc)
     except (UsageError, typer.exceptions.TyperException) as exc:
         state.output.complain(_usage_text(exc))
         return USAGE
@@ -90,6 +90,11 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
             return 1
         return exc.code or 0
     return code if isinstance(code, int) else 0
+
+
+def exit_code_of(error: NexusError) -> int:
+    """Return an error's exit code: what an event handler has put in its place, if that is one."""
+    return error.reply if type(error.reply) is int and 0 <= error.reply <= 255 else error.exit_code
 
 
 def _usage_text(exc: Any) -> str:

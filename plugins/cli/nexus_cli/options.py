@@ -14,6 +14,10 @@ SHORTEST, LONGEST = 0.001, 31_536_000.0
 """Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.MAX_SECONDS` has it."""
 
 
+RETRY_SECONDS = 60.0
+"""How long one who follows events waits for a server that has gone, unless ``--retry`` says otherwise."""
+
+
 class UsageError(Exception):
     """The command line can't be understood. Exit code 2."""
 

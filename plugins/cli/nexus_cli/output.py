@@ -118,6 +118,20 @@ class Output:
         if self.lively:
             self.console(self.stderr).print(escaped(text), style="dim", soft_wrap=True)
 
+    def remark(self, text: str) -> None:
+        """Write a remark to stderr, for people and for logs."""
+        print(f"nexus: {printable(text, _LONGEST_MESSAGE)}", file=self.stderr, flush=True)
+
+    def entry(self, clock: str, name: str, style: str, text: str) -> None:
+        """Write one line of a log that goes on: when, what in a colour, and more."""
+        if not _coloured(self.stdout):
+            self.line(f"{clock} {escaped(name)} {escaped(text)}")
+            return
+        from rich.text import Text
+
+        words = Text.assemble((clock, "dim"), " ", (escaped(name), style), " ", escaped(text))
+        self.console(self.stdout).print(words, soft_wrap=True)
+
     def complain(self, text: str) -> None:
         """Write one line to stderr about what is wrong outside any workflow: usage, configuration."""
         line = f"nexus: {printable(text, _LONGEST_MESSAGE)}"
@@ -129,11 +143,16 @@ class Output:
             print(line, file=self.stderr, flush=True)
 
     def error(self, error: NexusError) -> None:
-        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details."""
-        if self.as_json:
+        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details.
+
+        What an event handler has put in its place is written instead, as JSON, unless that is an exit code.
+        """
+        instead = error.reply if type(error.reply) is not int else None
+        if self.as_json or instead is not None:
             import msgspec
 
-            print(escaped(msgspec.json.encode(error.problem()).decode()), file=self.stderr, flush=True)
+            told = error.problem() if instead is None else instead
+            print(escaped(msgspec.json.encode(told).decode()), file=self.stderr, flush=True)
         elif self.lively and len(error.errors) > 1:
             self.complain(f"{error.title}:")
             for entry in error.errors:

@@ -105,7 +105,9 @@ class RemoteBackend:
             if last.event is not None and on_event is not None:
                 on_event(last.event)
         if last is not None and last.error is not None:
-            raise error_from_problem(last.error)
+            error = error_from_problem(last.error)
+            error.reply = msgspec.json.decode(last.reply) if bytes(last.reply) else None
+            raise error
         if last is None or not bytes(last.reply):
             raise BackendUnavailable(f"{self.where} ended its answer early.")
         return bytes(last.reply)

@@ -23,6 +23,12 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "runs.show": ("run_id",),
     "runs.cancel": ("run_id",),
     "runs.follow": ("run_id", "after"),
+    "sessions.create": (),
+    "sessions.show": ("session_id",),
+    "sessions.set": ("session_id", "state", "version"),
+    "sessions.renew": ("session_id",),
+    "sessions.revoke": ("session_id",),
+    "events.follow": ("after", "session_id"),
 }
 """Each command and what its request may say."""
 
@@ -87,6 +93,20 @@ class Request:
         value = self._members.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise MalformedRequest(f"{name} must be a whole number from {low} to {high}.")
+        return value
+
+    def optional_number(self, name: str) -> int | None:
+        """Return a whole number, or None."""
+        value = self._members.get(name)
+        if value is not None and type(value) is not int:
+            raise MalformedRequest(f"{name} must be a whole number, not {_kind(self._members, name)}.")
+        return value
+
+    def object(self, name: str) -> dict[str, Any]:
+        """Return an object that must be there."""
+        value = self._members.get(name)
+        if not isinstance(value, dict):
+            raise MalformedRequest(f"{name} must be an object, not {_kind(self._members, name)}.")
         return value
 
     def flag(self, name: str) -> bool:

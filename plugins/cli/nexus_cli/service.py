@@ -6,12 +6,14 @@ An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nexus_cli.requests import LARGEST_PAGE, LONGEST_WAIT, Request
-from nexus_core.errors import MalformedRequest
+from nexus_core.errors import MalformedRequest, SessionNotFound
+from nexus_core.events import SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED
 from nexus_core.runs import RunStatus
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from nexus_core.runs import Run
 
 _encode = msgspec.json.Encoder().encode
+
+FOLLOWING = "events.following"
+"""The type of the first line of a stream of events: its ``id`` is where the stream begins."""
+
+HEARTBEAT_SECONDS = 15.0
+"""Silence after which an empty line says that the stream goes on."""
 
 
 class Service:
@@ -55,6 +63,9 @@ class Service:
                     yield line
                 kept = run.error is not None or run.result is not None  # its caller may have taken the result
                 yield _reply((await run.outcome()).reply() if kept else _encode(run.to_dict()))
+            case "events.follow":
+                async for line in _followed_events(await self._nexus.view(caller), request):
+                    yield line
             case _:
                 yield _reply(_encode(await _look_up(await self._nexus.view(caller), request)))
 
@@ -94,6 +105,29 @@ async def _events(run: Run, after: int = 0) -> AsyncIterator[bytes]:
             yield b'{"event":%b}' % _encode(event.to_dict())
 
 
+async def _followed_events(view: View, request: Request) -> AsyncIterator[bytes]:
+    """Yield the caller's events; with a session, that session's, with its state where it changes, up to its end."""
+    session_id = request.optional_text("session_id")
+    follower = await view.events(request.optional_text("after"), session_id=session_id)
+    try:
+        yield b'{"event":%b}' % _encode({"type": FOLLOWING, "id": follower.position})
+        while True:
+            event = await follower.next(HEARTBEAT_SECONDS)
+            if event is None:
+                yield b"{}"
+                continue
+            told = event.to_dict() | ({"id": event.id} if event.id else {})
+            if session_id is not None and event.type == SESSION_UPDATED:
+                with suppress(SessionNotFound):  # its end comes next
+                    told["state"] = (await view.session(session_id)).state
+            yield b'{"event":%b}' % _encode(told)
+            if session_id is not None and event.type in (SESSION_REMOVED, SESSION_EXPIRED):
+                yield _reply(_encode({"session_id": session_id, "ended": True}))
+                return
+    finally:
+        follower.close()
+
+
 def _reply(text: bytes) -> bytes:
     return b'{"reply":%b}' % text
 
@@ -108,6 +142,18 @@ async def _look_up(view: View, request: Request) -> dict[str, Any]:
             return (await view.workflow(request.text("workflow"))).describe()
         case "runs.list":
             return {"runs": _runs(view, request)}
+        case "sessions.create":
+            return (await view.create_session("cli")).to_dict()
+        case "sessions.show":
+            return (await view.session(request.text("session_id"))).to_dict()
+        case "sessions.set":
+            given = request.text("session_id"), request.object("state"), request.optional_number("version")
+            return (await view.update_session(*given)).to_dict()
+        case "sessions.renew":
+            return (await view.renew_session(request.text("session_id"))).to_dict()
+        case "sessions.revoke":
+            await view.remove_session(request.text("session_id"))
+            return {"session_id": request.text("session_id"), "revoked": True}
         case "runs.cancel":
             run = view.run(request.text("run_id"))
             asked = run.cancel()

@@ -60,6 +60,14 @@ async def stream(n: int = 3, pause: float = 0.01) -> Any:
 
 
 @nexus.workflow
+def visit(context: Context) -> int:
+    """Count visits in the caller's session."""
+    assert context.session is not None
+    context.session.state["visits"] = context.session.state.get("visits", 0) + 1
+    return int(context.session.state["visits"])
+
+
+@nexus.workflow
 def told() -> None:
     raise WorkflowError("no luck\x1b[31m\r\ntoday")
 

@@ -215,6 +215,12 @@ def guarded(clean_env, tmp_path_factory):
         yield url
 
 
+@pytest.fixture
+def serve_app(clean_env, tmp_path_factory):
+    """Serve an application meanwhile; yields its command-line port's URL."""
+    return lambda app: served(app, clean_env, tmp_path_factory)
+
+
 @contextmanager
 def served(app, clean_env, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"

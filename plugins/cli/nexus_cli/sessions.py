@@ -1,0 +1,90 @@
+"""``nexus sessions``: begin, show, change, renew and revoke them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_cli.backend import request_of
+from nexus_cli.execution import read_data
+from nexus_cli.options import UsageError
+from nexus_core.errors import MalformedRequest
+from nexus_core.jsontext import parse, parse_object
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from nexus_cli.state import State
+
+_decode = msgspec.json.Decoder().decode
+
+
+def create(state: State) -> None:
+    """Run ``nexus sessions create``."""
+    reply = state.backend().call(request_of("sessions.create"), state.options)
+    if not state.output.pretty:
+        state.output.json(reply)
+        return
+    session_id = _decode(reply)["session_id"]
+    state.output.line(session_id)
+    state.output.note(f"nexus --session {session_id} execute ..., or NEXUS_SESSION={session_id}")
+
+
+def show(state: State, command: str, session_id: str) -> None:
+    """Run a command about one session, and show what it answers."""
+    request = request_of(command, session_id=named(state, session_id))
+    _show(state, state.backend().call(request, state.options))
+
+
+def change(state: State, words: list[str], data: str | None, version: int | None) -> None:
+    """Run ``nexus sessions set``.
+
+    Args:
+        state: What the command line keeps.
+        words: ``NAME=VALUE`` each; the first may be the session.
+        data: What ``--data`` says.
+        version: The version that the session must have.
+
+    Raises:
+        UsageError: A word is neither.
+    """
+    given = words.pop(0) if words and "=" not in words[0] else ""
+    changes = parse_object(read_data(data), "value of --data") if data is not None else {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{printable(word)!r} is not NAME=VALUE.")
+        changes[name] = _value(value)
+    if not changes and data is None:
+        raise UsageError("What is to change? nexus sessions set [ID] NAME=VALUE ... [--data JSON]")
+    request = request_of("sessions.set", session_id=named(state, given), state=changes, version=version)
+    _show(state, state.backend().call(request, state.options))
+
+
+def named(state: State, given: str) -> str:
+    """Return the session that a command is about.
+
+    Raises:
+        UsageError: Neither the command nor ``--session`` names one.
+    """
+    session_id = given or state.options.session
+    if not session_id:
+        raise UsageError("Which session? Give its ID, or --session (NEXUS_SESSION).")
+    return session_id
+
+
+def _show(state: State, reply: bytes) -> None:
+    if state.output.pretty:
+        state.output.value(_decode(reply))
+    else:
+        state.output.json(reply)
+
+
+def _value(text: str) -> Any:
+    """Return what a word means: JSON if it is some, else text; nothing is null, which takes a member away."""
+    if not text:
+        return None
+    try:
+        return parse(text.encode("utf-8", "surrogateescape"))
+    except MalformedRequest:
+        return text
