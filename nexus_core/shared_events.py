@@ -34,7 +34,7 @@ BATCH_BYTES = 256 * 1024
 """Bytes in one step to the transport, or one event if that has more: it must get through in time."""
 
 GATHER_SECONDS = 0.01
-"""The shortest time between two steps to the transport, unless there is a whole batch: a step costs what ten events do."""
+"""The shortest time between two steps to the transport, unless a whole batch waits: a step costs what ten events do."""
 
 RETRY_SECONDS = 0.2
 """How long after a failure the transport is asked again."""
