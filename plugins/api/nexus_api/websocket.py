@@ -1,6 +1,7 @@
 """``/api/ws``: many calls at once over one WebSocket, with progress.
 
-Each message is a JSON object. From the caller: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``,
+Each message is a JSON object. From the caller: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``
+with ``timeout``, ``session`` and ``idempotency_key`` if need be,
 ``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``, and ``{"type":
 "events", "id": ...}`` for what happens to all of the caller's runs, until it is cancelled. Back come
 ``{"type": "event", "id": ..., "event": {...}}``, and last ``{"type": "result", "id": ..., "result": ...,
@@ -16,7 +17,7 @@ import msgspec
 
 from nexus_api.translate import encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
-from nexus_core.caller import headers_of
+from nexus_core.caller import check_length, headers_of
 from nexus_core.errors import RunCancelled
 from nexus_core.jsontext import parse_object
 
@@ -111,9 +112,10 @@ class _Connection:
             raise Overloaded(f"websocket_calls ({self._limit}) are under way on this connection.", retry_after=1)
 
     def _execute(self, call_id: str | int, message: dict[str, Any]) -> None:
-        name, params, timeout = _call(message)
-        invocation = invocation_of(self._scope, self._headers, name, params)
-        invocation.timeout = timeout
+        invocation = invocation_of(self._scope, self._headers, *_call(message))
+        invocation.timeout = _timeout(message)
+        invocation.session_id = _short(message, "session") or invocation.session_id
+        invocation.idempotency_key = _short(message, "idempotency_key")  # one of the connection's would be every call's
         self._admit(call_id)
         run = self._nexus.submit(invocation)
         self._calls[call_id] = _Call(self._start(self._report(call_id, run, 0)), run)
@@ -214,13 +216,25 @@ def _call_id(message: dict[str, Any]) -> str | int:
     raise MalformedRequest("/id: expected a string of at most 200 characters, or an integer.")
 
 
-def _call(message: dict[str, Any]) -> tuple[str, Any, float | None]:
-    name, timeout = message.get("workflow"), message.get("timeout")
+def _call(message: dict[str, Any]) -> tuple[str, Any]:
+    name = message.get("workflow")
     if not isinstance(name, str):
         raise MalformedRequest("/workflow: expected string.")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
-        raise MalformedRequest("/timeout: expected a number of seconds above 0.")
-    unknown = sorted(message.keys() - {"type", "id", "workflow", "params", "timeout"})
+    unknown = sorted(message.keys() - {"type", "id", "workflow", "params", "timeout", "session", "idempotency_key"})
     if unknown:
         raise MalformedRequest(f"/{unknown[0][:100]}: unknown name.")
-    return name, message.get("params"), timeout
+    return name, message.get("params")
+
+
+def _timeout(message: dict[str, Any]) -> float | None:
+    timeout = message.get("timeout")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout <= 0):
+        raise MalformedRequest("/timeout: expected a number of seconds above 0.")
+    return timeout
+
+
+def _short(message: dict[str, Any], name: str) -> str | None:
+    value = message.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedRequest(f"/{name}: expected string.")
+    return None if value is None else check_length(f"/{name}", value)

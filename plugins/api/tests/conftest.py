@@ -49,6 +49,12 @@ def register(nexus: Nexus, seen: Seen) -> None:
         return a + b
 
     @nexus.workflow
+    async def visit(context: Context) -> int:
+        state = context.session.state
+        state["visits"] = state.get("visits", 0) + 1
+        return state["visits"]
+
+    @nexus.workflow
     async def echo(value: object = None):
         return value
 

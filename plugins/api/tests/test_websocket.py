@@ -179,6 +179,9 @@ BAD_MESSAGES = {
     "params array": '{"type": "execute", "id": 1, "workflow": "add", "params": []}',
     "timeout": '{"type": "execute", "id": 1, "workflow": "add", "timeout": -1}',
     "timeout string": '{"type": "execute", "id": 1, "workflow": "add", "timeout": "1"}',
+    "session number": '{"type": "execute", "id": 1, "workflow": "add", "session": 5}',
+    "session long": '{"type": "execute", "id": 1, "workflow": "add", "session": "%s"}' % ("x" * 256),
+    "key object": '{"type": "execute", "id": 1, "workflow": "add", "idempotency_key": {}}',
     "unknown member": '{"type": "execute", "id": 1, "workflow": "add", "parms": {}}',
     "cancel of nothing": '{"type": "cancel", "id": 99}',
     "follow nobody": '{"type": "follow", "id": 1, "run_id": "nobody"}',
@@ -204,6 +207,16 @@ async def test_bad_messages_cost_only_themselves(ws, kind):
 async def test_binary_messages_are_read_as_json(ws):
     await ws.socket.send(b'{"type": "execute", "id": 1, "workflow": "add", "params": {"a": 4}}')
     assert (await ws.until_end(1))[-1]["result"] == 4
+
+
+async def test_each_call_has_its_own_session_and_key(ws, client):
+    sessions = [(await client.post("/api/sessions")).json()["session_id"] for _ in range(2)]
+    for number, session in enumerate(sessions * 2):
+        await ws.send(type="execute", id=number, workflow="visit", session=session, idempotency_key=str(number // 2))
+        last = (await ws.until_end(number))[-1]
+        assert (last["result"], last.get("replayed")) == ((1, None), (1, True), (2, None), (2, True))[number]
+    await ws.send(type="execute", id="x", workflow="visit", session="unknown")
+    assert (await ws.until_end("x"))[-1]["error"]["code"] == "session_not_found"
 
 
 async def test_a_timeout_of_the_callers_own(ws):
