@@ -75,7 +75,8 @@ class EventLog:
         oldest = self._kept[0].number - 1 if len(self._kept) == KEPT else self._began_after
         if epoch != self.epoch or number < oldest or number > self._bus.latest:
             follower.miss(0)
-            number = 0
+            number = oldest
+        follower.position = self._id(number)
         for event in self._kept:
             if event.number > number:
                 follower.put(event)

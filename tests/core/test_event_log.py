@@ -70,6 +70,18 @@ async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
         assert [event.type for event in rest] == ["workflow.started", "workflow.completed"]
 
 
+async def test_who_leaves_before_it_has_caught_up_comes_back_with_its_position(nexus: Any) -> None:
+    (await nexus.me.events()).close()
+    epoch, before = nexus.event_log.epoch, nexus.events.latest
+    await nexus.invoke("work")
+    for after, count in ((f"{epoch}-{before}", 2), (f"{epoch}-{before + 1}", 1), ("another-5", 2)):
+        follower = await nexus.me.events(after)
+        again = await nexus.me.events(follower.position)
+        events = await taken(again, count)
+        assert [event.type for event in events] == ["workflow.started", "workflow.completed"][-count:]
+        assert (await taken(follower, count + (after == "another-5")))[-count:] == events
+
+
 @pytest.mark.parametrize("after", ["", "5", "x", "a-", "a-b", "a-\uff11", "a-" + "1" * 100, "a--1"])
 async def test_ids_that_are_none(nexus: Any, after: str) -> None:
     with pytest.raises(MalformedRequest, match="id of the last event"):
