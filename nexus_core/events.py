@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -220,7 +221,11 @@ class _Delivery:
         self._waiting.append(_Waiting(event, method, reply))
         if not self._is_delivering():
             try:
-                self.task = asyncio.get_running_loop().create_task(self._deliver(), name="nexus-event-handler")
+                self.task = asyncio.get_running_loop().create_task(
+                    self._deliver(),
+                    name="nexus-event-handler",
+                    context=Context(),  # it is part of no one's call
+                )
             except RuntimeError:  # no loop runs yet: the events wait for the first one published on it
                 return
 

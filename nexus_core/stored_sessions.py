@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -156,6 +157,11 @@ class StoredSessions:
             told = {"version": record.version, "changed": sorted(changes)}
             self._tell(SESSION_UPDATED, session.id, record, told | ({"channels": [*notified]} if notified else {}))
         return _session(session.id, record, text)
+
+    def undone(self, session: Session) -> tuple[Session, dict[str, Any]]:
+        """Return a session with the state that it had when it was given out, and what has changed in that since."""
+        before = _decode(session.stored).state
+        return replace(session, state=before), _changes(before, session.state)
 
     async def renew(self, session_id: str, user_id: str | None = None) -> Session:
         """See `SessionStore.renew`."""

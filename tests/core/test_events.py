@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Context, Invocation
+from nexus_core.context import current_run
 
 if TYPE_CHECKING:
     from nexus_core import ChannelEvent
@@ -84,3 +85,24 @@ async def test_registration_from_another_thread_is_an_event(make: Any) -> None:
         nexus.events.listen(lambda event: seen.set())
         await asyncio.to_thread(nexus.register, "w", lambda: 1)
         await asyncio.wait_for(seen.wait(), 5)
+
+
+async def test_handlers_are_part_of_nobodys_call(make: Any) -> None:
+    nexus = make()
+    runs, done = [], asyncio.Event()
+
+    async def handle(event: ChannelEvent) -> None:
+        runs.append(current_run.get())
+        if event.type == "workflow.completed":
+            done.set()
+
+    @nexus.workflow
+    async def work(context: Context) -> None:
+        context.emit("here")
+        await asyncio.sleep(0)
+
+    nexus.register_event_handler(handle)
+    await nexus.invoke("work")
+    await asyncio.wait_for(done.wait(), 5)
+    assert len(runs) >= 3
+    assert set(runs) == {None}

@@ -316,3 +316,15 @@ async def test_an_expired_session_is_there_for_housekeeping_alone(store: Countin
     assert not await sessions.discard(seen)
     assert await sessions.look(made.id) is None
     assert [event.type for event in told] == ["session.created"] * 2 + ["session.expired"]
+
+
+async def test_what_has_changed_since_a_session_was_given_out(sessions: StoredSessions) -> None:
+    made = await sessions.create("api")
+    found = await sessions.update(made.id, None, {"a": 1, "b": 2, "c": [3]})
+    found.state["c"].append(4)
+    found.state["d"] = 5
+    del found.state["a"]
+    found.metadata["tenant"] = "x"
+    before, changes = sessions.undone(found)
+    assert (before.state, before.metadata) == ({"a": 1, "b": 2, "c": [3]}, {"tenant": "x"})
+    assert changes == {"a": None, "c": [3, 4], "d": 5}
