@@ -37,7 +37,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "enable_caching", "cache_backend", "cache_ttl", "cache_manager", "cache_timeout", "cache_max_entries",
         "cache_max_bytes", "cache_max_entry_bytes",
     ),
-    "sessions": ("enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval"),
+    "sessions": (
+        "enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval", "session_max_bytes",
+        "session_manager_timeout", "sqlite_path",
+    ),
     "redis": (
         "redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix",
         "redis_events_kept",

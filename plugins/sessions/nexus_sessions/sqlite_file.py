@@ -1,0 +1,97 @@
+"""The file of the store ``sqlite``: how it is opened, and what is in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION = 0x4E657875
+"""What marks the file as this store's: "Nexu"."""
+
+VERSION = 1
+"""The version of the tables."""
+
+TABLES = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, ends REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS entries_by_end ON entries (ends);
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+WAL_BYTES = 4 * 1024 * 1024
+"""What the log of changes is cut down to once it is in the file."""
+
+PAUSE_SECONDS = 0.01
+"""How long to wait where somebody else changes the file's mode, which SQLite itself does not wait for."""
+
+
+def open_file(path: Path, seconds: float) -> sqlite3.Connection:
+    """Return a connection to the file, which is made if it is not there: for this user alone.
+
+    Args:
+        path: The file.
+        seconds: How long to wait for others' locks, here and at each step.
+
+    Raises:
+        OSError, sqlite3.Error: It can't be opened, or is no such file.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass  # and it must not be opened here: to close it would end the locks of this process's other connections
+    connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection, seconds)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_busy(exc: Exception) -> bool:
+    """Whether an error only says that somebody else has the file locked."""
+    code = getattr(exc, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            _check(connection)
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as exc:
+            if not is_busy(exc) or time.monotonic() > end:
+                raise
+            time.sleep(PAUSE_SECONDS)
+    if mode != "wal":
+        raise sqlite3.NotSupportedError("its file system does not let processes share it")
+    connection.execute("PRAGMA synchronous = NORMAL")  # what was committed survives the process, not a power failure
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    if _number(connection, "PRAGMA application_id") != APPLICATION:
+        connection.executescript(TABLES)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Refuse a file that is another program's, or a later version's."""
+    application, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
+    if application == APPLICATION and version == VERSION:
+        return
+    if application == APPLICATION:
+        raise sqlite3.NotSupportedError(f"it is of version {version}, and this program knows version {VERSION}")
+    if application or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
+        raise sqlite3.NotSupportedError("it is the database of another program")
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    (number,) = connection.execute(query).fetchone()
+    return int(number)

@@ -1,0 +1,34 @@
+"""`NoSessions`: what there is where ``enable_sessions`` is False."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nexus_core import NotFound, SessionNotFound
+
+if TYPE_CHECKING:
+    from nexus_core.sessions import Session
+
+
+class NoSessions:
+    """A `SessionStore` that makes no session and knows none.
+
+    Args:
+        store_name: The name of the store that shared state is in.
+    """
+
+    def __init__(self, store_name: str) -> None:
+        self.store_name = store_name
+
+    async def create(self, channel: str, user_id: str | None = None) -> Session:
+        """See `SessionStore.create`."""
+        raise NotFound("There are no sessions here: enable_sessions is False.")
+
+    async def get(self, *_: Any) -> NoReturn:
+        """See `SessionStore.get`."""
+        raise SessionNotFound("There is no session of that id.")
+
+    update = renew = remove = get
+
+    async def used(self, session: Session, channel: str) -> None:
+        """See `SessionStore.used`."""
