@@ -50,6 +50,8 @@ def register(nexus: Nexus, seen: Seen) -> None:
 
     @nexus.workflow
     async def visit(context: Context) -> int:
+        if context.session is None:
+            return 0
         state = context.session.state
         state["visits"] = state.get("visits", 0) + 1
         return state["visits"]
