@@ -51,12 +51,14 @@ class SqliteStore:
     Args:
         path: The file.
         lock_seconds: How long a step waits for locks of other processes.
+        clock: Returns the seconds since the epoch.
     """
 
     name = "sqlite"
 
-    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._clock = clock
         self._lock_seconds = lock_seconds
         self._step_seconds = lock_seconds + STEP_SECONDS - LOCK_SECONDS
         self._reads = Line(self._connect, "nexus-sqlite-read")  # which never wait for writers
@@ -85,7 +87,7 @@ class SqliteStore:
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
-        return await self._take(self._reads, partial(_get, _blob(key)))
+        return await self._take(self._reads, lambda connection: _get(_blob(key), connection, self._clock()))
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
         """See `Store.set`."""
@@ -108,17 +110,17 @@ class SqliteStore:
 
         return open_file(self._path, self._lock_seconds)
 
-    async def _change(self, step: Callable[[sqlite3.Connection], Value]) -> Value:
+    async def _change(self, step: Callable[[sqlite3.Connection, float], Value]) -> Value:
         return await self._take(self._writes, partial(self._changed, step))
 
-    def _changed(self, step: Callable[[sqlite3.Connection], Value], connection: sqlite3.Connection) -> Value:
+    def _changed(self, step: Callable[[sqlite3.Connection, float], Value], connection: sqlite3.Connection) -> Value:
         """Take a step in the thread, and delete what has expired if it is time for that."""
         import sqlite3
 
-        value = step(connection)
+        value = step(connection, self._clock())
         if time.monotonic() >= self._next_purge:
             with suppress(sqlite3.Error):  # the step itself is done
-                purged = connection.execute(_PURGE, (time.time(), PURGED)).rowcount
+                purged = connection.execute(_PURGE, (self._clock(), PURGED)).rowcount
                 self._next_purge = time.monotonic() + (0 if purged == PURGED else PURGE_SECONDS)
         return value
 
@@ -140,38 +142,37 @@ class SqliteStore:
             log.error("The store sqlite can't be used: %s: %s", self._path, reason)
 
 
-def _get(key: bytes, connection: sqlite3.Connection) -> bytes | None:
-    row = connection.execute(_GET, (key, time.time())).fetchone()
+def _get(key: bytes, connection: sqlite3.Connection, now: float) -> bytes | None:
+    row = connection.execute(_GET, (key, now)).fetchone()
     return None if row is None else row[0]
 
 
-def _set(key: bytes, value: bytes, ttl: float, connection: sqlite3.Connection) -> None:
+def _set(key: bytes, value: bytes, ttl: float, connection: sqlite3.Connection, now: float) -> None:
     if ttl > 0:
-        connection.execute(_SET, (key, value, time.time() + ttl))
+        connection.execute(_SET, (key, value, now + ttl))
     else:
-        _delete(key, None, connection)
+        _delete(key, None, connection, now)
 
 
-def _add(key: bytes, value: bytes, ttl: float, connection: sqlite3.Connection) -> bytes | None:
+def _add(key: bytes, value: bytes, ttl: float, connection: sqlite3.Connection, now: float) -> bytes | None:
     connection.execute("BEGIN IMMEDIATE")
-    there = _get(key, connection)
+    there = _get(key, connection, now)
     if there is None:
-        _set(key, value, ttl, connection)
+        _set(key, value, ttl, connection, now)
     connection.execute("COMMIT")
     return there
 
 
-def _replace(key: bytes, old: bytes, new: bytes, ttl: float, connection: sqlite3.Connection) -> bool:
+def _replace(key: bytes, old: bytes, new: bytes, ttl: float, connection: sqlite3.Connection, now: float) -> bool:
     if not ttl > 0:
-        return _delete(key, old, connection)
-    now = time.time()
+        return _delete(key, old, connection, now)
     return connection.execute(_REPLACE, (new, now + ttl, key, old, now)).rowcount == 1
 
 
-def _delete(key: bytes, value: bytes | None, connection: sqlite3.Connection) -> bool:
+def _delete(key: bytes, value: bytes | None, connection: sqlite3.Connection, now: float) -> bool:
     if value is None:
-        return connection.execute(_DELETE, (key, time.time())).rowcount == 1
-    return connection.execute(f"{_DELETE} AND value = ?", (key, time.time(), value)).rowcount == 1
+        return connection.execute(_DELETE, (key, now)).rowcount == 1
+    return connection.execute(f"{_DELETE} AND value = ?", (key, now, value)).rowcount == 1
 
 
 def _blob(key: str) -> bytes:
