@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from nexus_core.errors import MalformedRequest
+from nexus_core.schema.report import printable
+
 if TYPE_CHECKING:
     from nexus_cli.options import Options
     from nexus_core.invocation import RateLimit
@@ -58,5 +61,26 @@ def credentials(token: str | None) -> dict[str, str] | None:
 
 
 def request_of(command: str, **members: Any) -> dict[str, Any]:
-    """Return a request without the members that are None."""
-    return {"command": command} | {name: value for name, value in members.items() if value is not None}
+    """Return a request without the members that are None.
+
+    Raises:
+        MalformedRequest: A text is not UTF-8.
+    """
+    given = {name: value for name, value in members.items() if value is not None}
+    for value in given.values():
+        if isinstance(value, str):
+            utf8(value)
+    return {"command": command} | given
+
+
+def utf8(word: str) -> str:
+    """Return a word of the command line, if it is UTF-8.
+
+    Raises:
+        MalformedRequest: It is not.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise MalformedRequest(f"The argument {printable(word)!r} is not valid UTF-8.") from None
+    return word

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nexus_cli.requests import ENDLESS
 from nexus_cli.service import Service
 from nexus_core.asgi import error_headers, local_path, rate_limit_headers, read_body, send_error
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.channel import Channel
-from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed
+from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed, Overloaded
 from nexus_core.invocation import Invocation
 from nexus_core.jsontext import parse
 
@@ -41,10 +42,16 @@ class CliChannel(Channel):
     def __init__(self, nexus: Nexus, settings: CliSettings) -> None:
         self.port = settings.cli_port
         self._service = Service(nexus)
+        self._endless: set[asyncio.Task[None]] = set()
 
     def asgi_app(self) -> ASGIApp:
         """Return the application with its one address."""
         return self._answer
+
+    async def drain(self) -> None:
+        """End the answers that would go on for ever; everything else has had its time. See `Channel.drain`."""
+        for work in self._endless:
+            work.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,8 +72,13 @@ class CliChannel(Channel):
         """Send the answer's lines, until it ends or the caller leaves."""
         work = asyncio.create_task(self._send_lines(request, caller, out))
         leaving = asyncio.create_task(_left(receive))
+        if isinstance(request, dict) and request.get("command") == ENDLESS:
+            self._endless.add(work)
+            work.add_done_callback(self._endless.discard)
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise Overloaded("The server stops.", retry_after=1.0)
             if work.done():
                 work.result()
         finally:
@@ -75,7 +87,7 @@ class CliChannel(Channel):
             await asyncio.wait({work, leaving})
 
     async def _send_lines(self, request: Any, caller: Invocation, out: _Lines) -> None:
-        async with aclosing(self._service.answer(request, caller)) as lines:  # type: ignore[type-var]
+        async with aclosing(self._service.answer(request, caller)) as lines:
             async for line in lines:
                 if not out.has_begun:
                     await out.begin(200, rate_limit_headers(caller.rate_limit))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_cli.options import FLAGS, RETRY_SECONDS, VALUES, UsageError
+from nexus_cli.options import FLAGS, LONGEST, RETRY_SECONDS, VALUES, UsageError, seconds
 
 if TYPE_CHECKING:
     from nexus_cli.state import State
@@ -137,6 +137,12 @@ def runs_list(
     showing.runs(context.obj, workflow=workflow or None, status=status or None, limit=limit)
 
 
+_Retry = Annotated[
+    str,
+    typer.Option(
+        "--retry", metavar="SECONDS", help=f"How long to wait for a server that goes away [{RETRY_SECONDS:g}]."
+    ),
+]
 _RunId = Annotated[str, typer.Argument(metavar="ID", help="The run.")]
 
 
@@ -154,11 +160,15 @@ def runs_cancel(context: typer.Context, run_id: _RunId) -> None:
     showing.run(context.obj, "runs.cancel", run_id)
 
 
-def runs_follow(context: typer.Context, run_id: _RunId) -> None:
+def runs_follow(context: typer.Context, run_id: _RunId, retry: _Retry = "") -> None:
     """Follow a run to its end: a JSON line for each event, or a progress bar on a terminal."""
     from nexus_cli.execution import follow
 
-    follow(context.obj, run_id)
+    follow(context.obj, run_id, _seconds(retry))
+
+
+def _seconds(retry: str) -> float:
+    return seconds("--retry", retry, 0.0, LONGEST) if retry else RETRY_SECONDS
 
 
 def _group() -> None:
@@ -166,7 +176,6 @@ def _group() -> None:
 
 
 _SessionId = Annotated[str, typer.Argument(metavar="[ID]", help="The session; that of --session unless it is given.")]
-_Retry = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a server that has gone.", min=0)]
 
 
 def sessions_create(context: typer.Context) -> None:
@@ -190,7 +199,9 @@ def sessions_set(
         typer.Argument(metavar="[ID] NAME=VALUE...", help="JSON, or text where it is none; NAME= takes it away."),
     ] = [],  # noqa: B006  (typer copies it)
     data: Annotated[str, typer.Option(metavar="JSON", help="Changes as an object; @FILE reads a file, - stdin.")] = "",
-    version: Annotated[int, typer.Option(help="The version that the session must have; 0 for any.", min=0)] = 0,
+    version: Annotated[
+        int, typer.Option(metavar="N", help="The version that the session must have; 0 for any.", min=0)
+    ] = 0,
 ) -> None:
     """Change members of a session's state; those that are not named stay."""
     from nexus_cli import sessions
@@ -212,22 +223,22 @@ def sessions_revoke(context: typer.Context, session_id: _SessionId = "") -> None
     sessions.show(context.obj, "sessions.revoke", session_id)
 
 
-def sessions_follow(context: typer.Context, session_id: _SessionId = "", retry: _Retry = RETRY_SECONDS) -> None:
+def sessions_follow(context: typer.Context, session_id: _SessionId = "", retry: _Retry = "") -> None:
     """Show what happens to a session, until it ends: a JSON line for each event, or a readable one on a terminal."""
-    from nexus_cli import following, sessions
+    from nexus_cli import events, sessions
 
-    following.follow(context.obj, None, sessions.named(context.obj, session_id), retry)
+    events.follow(context.obj, None, sessions.named(context.obj, session_id), _seconds(retry))
 
 
 def events_follow(
     context: typer.Context,
     after: Annotated[str, typer.Option(metavar="ID", help="Begin after the event of this id.")] = "",
-    retry: _Retry = RETRY_SECONDS,
+    retry: _Retry = "",
 ) -> None:
-    """Show what happens to your runs and sessions, as it happens."""
-    from nexus_cli import following
+    """Show what happens to your runs and sessions, as it happens; with --session, to that session until it ends."""
+    from nexus_cli import events
 
-    following.follow(context.obj, after or None, None, retry)
+    events.follow(context.obj, after or None, context.obj.options.session, _seconds(retry))
 
 
 def shell(context: typer.Context) -> int:

@@ -48,6 +48,7 @@ _SUBCOMMANDS = {
 _OPTIONS = {
     "execute": (*EXECUTE, "--help"),
     "serve": ("--stdio", "--help"),
+    "runs": ("--workflow", "--status", "--limit", "--retry", "--help"),
     "events": ("--after", "--retry", "--help"),
     "sessions": ("--data", "--version", "--retry", "--help"),
     "mcp-config": ("--name", "--help"),

@@ -14,6 +14,7 @@ import msgspec
 
 from nexus_cli.backend import request_of
 from nexus_cli.fields import Fields
+from nexus_cli.following import Following
 from nexus_cli.live import LiveRun
 from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.requests import LONGEST_WAIT
@@ -158,7 +159,7 @@ def read_data(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def follow(state: State, run_id: str) -> None:
+def follow(state: State, run_id: str, retry: float) -> None:
     """Run ``nexus runs follow``."""
     backend = state.backend()
     output = state.output  # not before: a backend in this process takes stdout for itself
@@ -166,7 +167,11 @@ def follow(state: State, run_id: str) -> None:
     request = request_of("runs.follow", run_id=run_id)
     if output.pretty:
         with LiveRun(output) as live:
-            reply = backend.call(request, state.options, live.show)
+            reply = Following(state, request, "number", live.show, retry).run(backend)
         show_reply(output, reply, live.items, time.monotonic() - begin)
         return
-    output.json(backend.call(request, state.options, lambda event: output.json(msgspec.json.encode(event))))
+
+    def write(event: dict[str, Any]) -> None:
+        output.json(msgspec.json.encode(event))
+
+    output.json(Following(state, request, "number", write, retry).run(backend))

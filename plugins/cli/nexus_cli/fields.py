@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from nexus_cli.backend import utf8
 from nexus_cli.options import UsageError
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import parse
@@ -106,7 +107,7 @@ class Fields:
     def _pairs(self, words: list[str]) -> Iterator[tuple[str, str | bool]]:
         queue = list(words)
         while queue:
-            word = _utf8(queue.pop(0))
+            word = utf8(queue.pop(0))
             if not word.startswith("--") or len(word) < 3:
                 raise UsageError(
                     f"Unexpected argument {printable(word)!r}: parameters are --name value, or --data JSON."
@@ -120,7 +121,7 @@ class Fields:
             elif given.startswith("no-") and self.is_flag(positive := self.find(given[3:])):
                 yield positive, False
             elif queue and not queue[0].startswith("--"):
-                yield name, _utf8(queue.pop(0))
+                yield name, utf8(queue.pop(0))
             elif name in self.properties:
                 raise UsageError(
                     f"Option --{printable(given)} needs a value; write --{printable(given)}=VALUE if it starts with --."
@@ -167,11 +168,3 @@ def _json(text: str) -> Any:
         return parse(text.encode())
     except MalformedRequest:
         return _NOTHING
-
-
-def _utf8(word: str) -> str:
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        raise MalformedRequest(f"The argument {printable(word)!r} is not valid UTF-8.") from None
-    return word

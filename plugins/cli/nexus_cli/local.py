@@ -74,7 +74,7 @@ class LocalBackend:
     async def _answer(
         self, request: dict[str, Any], caller: Invocation, lines: queue.SimpleQueue[bytes | None]
     ) -> None:
-        async with aclosing(self._service.answer(request, caller)) as answer:  # type: ignore[type-var]
+        async with aclosing(self._service.answer(request, caller)) as answer:
             async for line in answer:
                 lines.put(line)
 

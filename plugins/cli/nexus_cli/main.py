@@ -11,10 +11,12 @@ from nexus_core.errors import ConfigurationError, NexusError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_cli.output import Output
     from nexus_cli.state import State
 
 USAGE = 2
 INTERRUPTED = 130
+LARGEST_EXIT_CODE = 255
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE has ended."""
 
@@ -68,8 +70,7 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
     try:
         code = action()
     except NexusError as exc:
-        state.output.error(exc)
-        return exit_code_of(exc)
+        return fail(state.output, exc)
     except (UsageError, typer.exceptions.TyperException) as exc:
         state.output.complain(_usage_text(exc))
         return USAGE
@@ -92,9 +93,21 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def exit_code_of(error: NexusError) -> int:
-    """Return an error's exit code: what an event handler has put in its place, if that is one."""
-    return error.reply if type(error.reply) is int and 0 <= error.reply <= 255 else error.exit_code
+def fail(output: Output, error: NexusError) -> int:
+    """Say what is wrong on stderr, and return the exit code.
+
+    What an event handler has put in the error's place comes first: a number that can be an exit code is the exit code,
+    everything else is written instead.
+    """
+    reply = error.reply
+    if type(reply) is int and 0 <= reply <= LARGEST_EXIT_CODE:
+        output.error(error)
+        return reply
+    if reply is None:
+        output.error(error)
+    else:
+        output.complain_json(reply)
+    return error.exit_code
 
 
 def _usage_text(exc: Any) -> str:

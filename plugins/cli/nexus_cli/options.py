@@ -35,6 +35,7 @@ class Options:
         timeout: Seconds that a call may take.
         debug: Show logs and tracebacks.
         idempotency_key: The key of one call, see `EXECUTE`.
+        silence: Seconds after which a server that says nothing during one call is given up; None for never.
     """
 
     app: str | None = None
@@ -45,6 +46,7 @@ class Options:
     timeout: float | None = None
     debug: bool = False
     idempotency_key: str | None = None
+    silence: float | None = None
 
 
 VALUES = {

@@ -120,7 +120,10 @@ class Output:
 
     def remark(self, text: str) -> None:
         """Write a remark to stderr, for people and for logs."""
-        print(f"nexus: {printable(text, _LONGEST_MESSAGE)}", file=self.stderr, flush=True)
+        if self.as_json:
+            self.complain_json({"note": text})
+        else:
+            print(f"nexus: {printable(text, _LONGEST_MESSAGE)}", file=self.stderr, flush=True)
 
     def entry(self, clock: str, name: str, style: str, text: str) -> None:
         """Write one line of a log that goes on: when, what in a colour, and more."""
@@ -142,17 +145,16 @@ class Output:
         else:
             print(line, file=self.stderr, flush=True)
 
+    def complain_json(self, value: Any) -> None:
+        """Write a JSON value to stderr about what is wrong."""
+        import msgspec
+
+        print(escaped(msgspec.json.encode(value).decode()), file=self.stderr, flush=True)
+
     def error(self, error: NexusError) -> None:
-        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details.
-
-        What an event handler has put in its place is written instead, as JSON, unless that is an exit code.
-        """
-        instead = error.reply if type(error.reply) is not int else None
-        if self.as_json or instead is not None:
-            import msgspec
-
-            told = error.problem() if instead is None else instead
-            print(escaped(msgspec.json.encode(told).decode()), file=self.stderr, flush=True)
+        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details."""
+        if self.as_json:
+            self.complain_json(error.problem())
         elif self.lively and len(error.errors) > 1:
             self.complain(f"{error.title}:")
             for entry in error.errors:

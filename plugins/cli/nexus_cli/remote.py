@@ -68,7 +68,7 @@ class RemoteBackend:
             if not value.isascii() or not value.isprintable():
                 raise MalformedRequest(f"{name} holds a character that can't be sent.")
         try:
-            response = self._send(msgspec.json.encode(request), headers)
+            response = self._send(msgspec.json.encode(request), headers, options.silence)
             self.rate_limit = _rate_limit(response)
             return self._reply(response, on_event)
         except (OSError, http.client.HTTPException) as exc:
@@ -78,14 +78,14 @@ class RemoteBackend:
             self._connection.close()  # the server sees its caller leave, and cancels the run
             raise
 
-    def _send(self, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
+    def _send(self, body: bytes, headers: dict[str, str], silence: float | None) -> http.client.HTTPResponse:
         """Send a request, on the connection that is open if the server has not closed it meanwhile."""
         connection = self._connection
         if connection.sock is not None and _closed_by_peer(connection.sock):
             connection.close()
         if connection.sock is None:
             connection.connect()
-            _wait_for_ever(connection)
+        _wait(connection, silence)
         connection.request("POST", self._path, body, headers)
         return connection.getresponse()
 
@@ -141,9 +141,9 @@ def _is_wrong(url: str) -> bool:
         return True
 
 
-def _wait_for_ever(connection: http.client.HTTPConnection) -> None:
-    """A run takes what it takes (``--timeout`` limits it); only a peer that has vanished is given up."""
-    connection.sock.settimeout(None)
+def _wait(connection: http.client.HTTPConnection, seconds: float | None) -> None:
+    """Let a connection be silent so long. Without a limit (a run takes what it takes), a vanished peer is given up."""
+    connection.sock.settimeout(seconds)
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
@@ -155,7 +155,7 @@ def _closed_by_peer(sock: socket.socket) -> bool:
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield lines as they arrive."""
+    """Yield lines as they arrive; one that is cut off is none."""
     parts: list[bytes] = []
     while chunk := response.read1(_CHUNK):
         *complete, rest = chunk.split(b"\n")
@@ -164,8 +164,6 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
             parts = []
         if rest:
             parts.append(rest)
-    if parts:
-        yield b"".join(parts)
 
 
 def _rate_limit(response: http.client.HTTPResponse) -> RateLimit | None:

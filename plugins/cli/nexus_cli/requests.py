@@ -32,6 +32,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 """Each command and what its request may say."""
 
+ENDLESS = "events.follow"
+"""The command whose answer has no end of its own."""
+
 LARGEST_PAGE = 1000
 """Runs in one listing."""
 

@@ -6,31 +6,25 @@ An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while s
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nexus_cli import streams
 from nexus_cli.requests import LARGEST_PAGE, LONGEST_WAIT, Request
-from nexus_core.errors import MalformedRequest, SessionNotFound
-from nexus_core.events import SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED
+from nexus_cli.streams import reply_line
+from nexus_core.errors import MalformedRequest
 from nexus_core.runs import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from nexus_core.access import View
     from nexus_core.app import Nexus
     from nexus_core.invocation import Invocation
-    from nexus_core.runs import Run
 
 _encode = msgspec.json.Encoder().encode
-
-FOLLOWING = "events.following"
-"""The type of the first line of a stream of events: its ``id`` is where the stream begins."""
-
-HEARTBEAT_SECONDS = 15.0
-"""Silence after which an empty line says that the stream goes on."""
 
 
 class Service:
@@ -39,10 +33,10 @@ class Service:
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
 
-    async def answer(self, value: Any, caller: Invocation) -> AsyncIterator[bytes]:
-        """Yield the lines that answer a request, the reply last.
+    def answer(self, value: Any, caller: Invocation) -> AsyncGenerator[bytes]:
+        """Return the lines that answer a request, the reply last.
 
-        Closing the iterator early cancels what it began, unless the caller gave an idempotency key.
+        Closing the generator early cancels what it began, unless the caller gave an idempotency key.
 
         Args:
             value: The request: decoded JSON of any shape.
@@ -50,36 +44,29 @@ class Service:
                 of its budget.
 
         Raises:
-            NexusError: The request is malformed or refused, or what it asked for failed.
+            NexusError: The request is malformed or, with the first line, refused; or what it asked for failed.
         """
         request = Request(value)
         match request.command:
             case "execute":
-                async for line in self._execute(request, caller):
-                    yield line
+                return self._execute(request, caller)
             case "runs.follow":
-                run = (await self._nexus.view(caller)).run(request.text("run_id"))
-                async for line in _events(run, request.number("after", 0, 0, 2**53)):
-                    yield line
-                kept = run.error is not None or run.result is not None  # its caller may have taken the result
-                yield _reply((await run.outcome()).reply() if kept else _encode(run.to_dict()))
+                return self._follow_run(request, caller)
             case "events.follow":
-                async for line in _followed_events(await self._nexus.view(caller), request):
-                    yield line
+                return self._follow_events(request, caller)
             case _:
-                yield _reply(_encode(await _look_up(await self._nexus.view(caller), request)))
+                return self._look_up(request, caller)
 
-    async def _execute(self, request: Request, invocation: Invocation) -> AsyncIterator[bytes]:
+    def _execute(self, request: Request, invocation: Invocation) -> AsyncGenerator[bytes]:
         invocation.name, invocation.params = request.text("workflow"), request.any("params")
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None:
-            yield _reply(await self._detached(invocation, wait))
-        elif request.flag("events"):
-            async for line in self._followed(invocation):
-                yield line
-        else:
-            yield _reply((await self._nexus.invoke(invocation)).reply())
+            return _reply(self._detached(invocation, wait))
+        return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
+
+    async def _called(self, invocation: Invocation) -> bytes:
+        return (await self._nexus.invoke(invocation)).reply()
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         run = self._nexus.submit(invocation)
@@ -88,48 +75,41 @@ class Service:
             return (await run.outcome()).reply()
         return _encode(run.to_dict())
 
-    async def _followed(self, invocation: Invocation) -> AsyncIterator[bytes]:
+    async def _followed(self, invocation: Invocation) -> AsyncGenerator[bytes]:
         run = self._nexus.submit(invocation)
         try:
-            async for line in _events(run):
-                yield line
-            yield _reply((await run.outcome()).reply())
+            async with aclosing(streams.of_run(run)) as lines:
+                async for line in lines:
+                    yield line
+            yield reply_line((await run.outcome()).reply())
         finally:
             run.abandon()
 
+    async def _follow_run(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+        run_id, after = request.text("run_id"), request.number("after", 0, 0, 2**53)
+        run = (await self._nexus.view(caller)).run(run_id)
+        yield streams.event_line({"type": streams.FOLLOWING})
+        async with aclosing(streams.of_run(run, after)) as lines:
+            async for line in lines:
+                yield line
+        kept = run.error is not None or run.result is not None  # its caller may have taken the result
+        yield reply_line((await run.outcome()).reply() if kept else _encode(run.to_dict()))
 
-async def _events(run: Run, after: int = 0) -> AsyncIterator[bytes]:
-    """Yield a run's events but the last, which says what the reply says again."""
-    async for event in run.follow(after):
-        if not event.is_terminal:
-            yield b'{"event":%b}' % _encode(event.to_dict())
+    async def _follow_events(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+        after, session_id = request.optional_text("after"), request.optional_text("session_id")
+        view = await self._nexus.view(caller)
+        events = streams.of_caller(view, after) if session_id is None else streams.of_session(view, session_id, after)
+        async with aclosing(events) as lines:
+            async for line in lines:
+                yield line
 
-
-async def _followed_events(view: View, request: Request) -> AsyncIterator[bytes]:
-    """Yield the caller's events; with a session, that session's, with its state where it changes, up to its end."""
-    session_id = request.optional_text("session_id")
-    follower = await view.events(request.optional_text("after"), session_id=session_id)
-    try:
-        yield b'{"event":%b}' % _encode({"type": FOLLOWING, "id": follower.position})
-        while True:
-            event = await follower.next(HEARTBEAT_SECONDS)
-            if event is None:
-                yield b"{}"
-                continue
-            told = event.to_dict() | ({"id": event.id} if event.id else {})
-            if session_id is not None and event.type == SESSION_UPDATED:
-                with suppress(SessionNotFound):  # its end comes next
-                    told["state"] = (await view.session(session_id)).state
-            yield b'{"event":%b}' % _encode(told)
-            if session_id is not None and event.type in (SESSION_REMOVED, SESSION_EXPIRED):
-                yield _reply(_encode({"session_id": session_id, "ended": True}))
-                return
-    finally:
-        follower.close()
+    async def _look_up(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+        yield reply_line(_encode(await _look_up(await self._nexus.view(caller), request)))
 
 
-def _reply(text: bytes) -> bytes:
-    return b'{"reply":%b}' % text
+async def _reply(work: Awaitable[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the one line of an answer that has no events."""
+    yield reply_line(await work)
 
 
 async def _look_up(view: View, request: Request) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backend import request_of
+from nexus_cli.backend import request_of, utf8
 from nexus_cli.execution import read_data
+from nexus_cli.fields import Fields
 from nexus_cli.options import UsageError
-from nexus_core.errors import MalformedRequest
-from nexus_core.jsontext import parse, parse_object
+from nexus_core.jsontext import parse_object
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def change(state: State, words: list[str], data: str | None, version: int | None
     given = words.pop(0) if words and "=" not in words[0] else ""
     changes = parse_object(read_data(data), "value of --data") if data is not None else {}
     for word in words:
-        name, equals, value = word.partition("=")
+        name, equals, value = utf8(word).partition("=")
         if not equals or not name:
             raise UsageError(f"{printable(word)!r} is not NAME=VALUE.")
         changes[name] = _value(value)
@@ -82,9 +82,4 @@ def _show(state: State, reply: bytes) -> None:
 
 def _value(text: str) -> Any:
     """Return what a word means: JSON if it is some, else text; nothing is null, which takes a member away."""
-    if not text:
-        return None
-    try:
-        return parse(text.encode("utf-8", "surrogateescape"))
-    except MalformedRequest:
-        return text
+    return Fields({}).value(text, None) if text else None

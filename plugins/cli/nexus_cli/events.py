@@ -1,0 +1,72 @@
+"""``nexus events follow`` and ``nexus sessions follow``: what happens, as it happens."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from nexus_cli.backend import request_of
+from nexus_cli.following import Following
+from nexus_core.events import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED
+
+if TYPE_CHECKING:
+    from nexus_cli.output import Output
+    from nexus_cli.state import State
+
+
+def follow(state: State, after: str | None, session_id: str | None, retry: float) -> None:
+    """Show events until the session ends, or for ever.
+
+    Args:
+        state: What the command line keeps.
+        after: The id of the last event that the user has seen.
+        session_id: The session, or None for everything that is the caller's.
+        retry: Seconds for which a server that has gone is waited for.
+    """
+    backend = state.backend()
+    output = state.output  # not before: a backend in this process takes stdout for itself
+
+    def show(event: dict[str, Any]) -> None:
+        if output.pretty:
+            _line(output, event)
+        else:
+            output.json(msgspec.json.encode(event))
+
+    request = request_of("events.follow", after=after, session_id=session_id)
+    reply = Following(state, request, "id", show, retry).run(backend)
+    if output.pretty:
+        ended = msgspec.json.decode(reply)["ended"]
+        output.line(f"The session has ended: {ended}.")
+    else:
+        output.json(reply)
+
+
+def _line(output: Output, event: dict[str, Any]) -> None:
+    """Write an event for people."""
+    clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    about = event.get("workflow") or event.get("session_id") or ""
+    output.entry(clock, event["type"], _style(event["type"]), " ".join(filter(None, [about, *_details(event)])))
+
+
+def _details(event: dict[str, Any]) -> list[str]:
+    data = event.get("data") or {}
+    told = [] if event["type"] != EVENTS_MISSED else [f"{data.get('count') or 'some'} events were missed"]
+    if "state" in event:
+        told.append(msgspec.json.encode(event["state"]).decode())
+    elif data and not told:
+        told.append(msgspec.json.encode(data).decode())
+    if "error" in event:
+        told.append(str(event["error"].get("detail", "")))
+    if "duration" in event:
+        told.append(f"{event['duration']:.2f} s")
+    if "run_id" in event:
+        told.append(f"(run {event['run_id']})")
+    return told
+
+
+def _style(type: str) -> str:
+    if type in (EVENTS_MISSED, SESSION_REMOVED, SESSION_EXPIRED) or type.endswith(("failed", "cancelled")):
+        return "red"
+    return "green" if type.endswith("completed") else "cyan"
