@@ -33,7 +33,7 @@ def make_fixture():
             nexus.register_session_manager(manager)
         nexus.register("put", put)
         nexus.told = []
-        nexus.events.listen(lambda event: nexus.told.append(event) if event.session_id else None)
+        nexus.events.listen(lambda event: nexus.told.append(event) if event.type.startswith("session.") else None)
         return nexus
 
     return make
