@@ -10,7 +10,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "cli": ("cli_port",),
     "mcp": (
-        "mcp_port", "mcp_config", "tool_timeout", "max_concurrent_sessions", "mcp_allowed_hosts",
+        "mcp_port", "mcp_config", "tool_timeout", "mcp_wait", "mcp_platform_tools",
+        "max_concurrent_sessions", "mcp_allowed_hosts",
         "mcp_allowed_origins", "mcp_session_idle_timeout",
     ),
     "hypercorn": (

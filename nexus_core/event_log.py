@@ -170,22 +170,31 @@ class Follower:
         except TimeoutError:
             return None
 
+    async def ready(self, limit: int) -> list[ChannelEvent]:
+        """Return the events that have happened already and were not given out, at most ``limit``."""
+        found: list[ChannelEvent] = []
+        while len(found) < limit and (event := await self._there()) is not None:
+            found.append(event)
+        return found
+
     async def _next(self) -> ChannelEvent:
-        while True:
-            if self._missed is not None:
-                missed, self._missed = self._missed, None
-                return ChannelEvent(EVENTS_MISSED, data={"count": missed or None})
-            if self._past is not None:
-                event = await self._past.next()
-                if event is None:
-                    self._past = None
-                elif event.type == EVENTS_MISSED or self._wanted(event):
-                    return event
-            elif self._waiting:
-                return self._waiting.popleft()
-            else:
-                self._news.clear()
-                await self._news.wait()
+        while (event := await self._there()) is None:
+            self._news.clear()
+            await self._news.wait()
+        return event
+
+    async def _there(self) -> ChannelEvent | None:
+        """Return the next event, if it has happened already."""
+        if self._missed is not None:
+            missed, self._missed = self._missed, None
+            return ChannelEvent(EVENTS_MISSED, data={"count": missed or None})
+        while self._past is not None:
+            event = await self._past.next()
+            if event is None:
+                self._past = None
+            elif event.type == EVENTS_MISSED or self._wanted(event):
+                return event
+        return self._waiting.popleft() if self._waiting else None
 
     def close(self) -> None:
         """Follow no more."""

@@ -13,7 +13,7 @@ from nexus_core.runs import Run, RunStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.invocation import Invocation
+    from nexus_core.invocation import Invocation, Result
 
 
 class RunStore:
@@ -62,6 +62,18 @@ class RunStore:
             oldest, size = self._sizes.popitem(last=False)
             self._kept_bytes -= size
             self._ended[oldest].forget()
+
+    async def taken(self, run: Run) -> Result:
+        """Return what a run gives once it has ended, to its caller: it is not kept for anybody else.
+
+        Raises:
+            NexusError: What it failed with.
+        """
+        result = await run.outcome()
+        self._kept_bytes -= self._sizes.pop(run.id, 0)
+        run.keeps_result = False
+        run.forget()
+        return result
 
     def _drop_oldest(self) -> None:
         oldest, _ = self._ended.popitem(last=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, ToolsListChanged
@@ -21,6 +22,14 @@ SEND_SECONDS = 5.0
 
 SUBSCRIPTIONS = 1000
 """Resources that one session may subscribe to."""
+
+
+def _nobody(_: Callable[[ServerEvent], None]) -> None:
+    """Nobody wants to know."""
+
+
+subscribing: ContextVar[Callable[[Callable[[ServerEvent], None]], None]] = ContextVar("subscribing", default=_nobody)
+"""Is told of the stream that the running request opens, to tell that stream what no other may hear."""
 
 
 class Listeners:
@@ -42,9 +51,10 @@ class Listeners:
         self.tell(event)
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Add a stream. Returns the function that removes it."""
+        """Add a stream. Returns the function that removes it. `subscribing` is told of it."""
         token = object()
         self._listeners[token] = listener
+        subscribing.get()(listener)
         return lambda: _drop(self._listeners, token)
 
 
@@ -62,6 +72,7 @@ class Announcements:
         self._lists = False
         self._uris: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._sends: set[asyncio.Future[None]] = set()
 
     def connect(self, connection: Connection) -> None:
         """Announce changes to a session of the older era, until it ends."""
@@ -88,6 +99,12 @@ class Announcements:
         subscribers.discard(connection)
         if not subscribers:
             self._subscribers.pop(uri, None)
+
+    def send_soon(self, sending: Awaitable[None]) -> None:
+        """Tell one client something; it may have gone."""
+        task = asyncio.ensure_future(_send(sending))
+        self._sends.add(task)
+        task.add_done_callback(self._sends.discard)
 
     def lists_changed(self) -> None:
         """Announce that there are other tools and resources than before."""
@@ -121,9 +138,11 @@ class Announcements:
 
     async def close(self) -> None:
         """Stop announcing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        tasks = [*self._sends, *([] if self._task is None else [self._task])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 async def _send_lists_changed(connection: Connection) -> None:

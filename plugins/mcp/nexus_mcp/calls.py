@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mcp.shared.exceptions import MCPError
 
-from nexus_core import Invocation, MalformedRequest, NexusError, Result, WorkflowNotFound, jsontext
+from nexus_core import Invocation, MalformedRequest, NexusError, Result, SessionNotFound, WorkflowNotFound, jsontext
 from nexus_core.caller import check_length
 from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 from nexus_mcp.caller import invocation_of
+from nexus_mcp.tools import SESSION_ARGUMENT, takes_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from mcp.types import CallToolRequestParams
     from starlette.requests import Request
 
-    from nexus_core import Nexus
+    from nexus_core import Nexus, Run
     from nexus_core.invocation import RateLimit
+    from nexus_mcp.protocol_sessions import ProtocolSession
 
 SESSION_KEY = "nexus/session"
 IDEMPOTENCY_KEY = "nexus/idempotency-key"
+WAIT_KEY = "nexus/wait"
 ERROR_KEY = "nexus/error"
 RATE_LIMIT_KEY = "nexus/rate-limit"
 """Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds that a caller may be told to wait."""
 
 _TRACE = ("traceparent", "tracestate")
 
@@ -37,60 +44,139 @@ class Calls:
     Args:
         nexus: Whose workflows.
         timeout: Seconds a call may take, or None.
+        patience: Seconds after which a call that still runs is answered with its run, or None for never.
     """
 
-    def __init__(self, nexus: Nexus, timeout: float | None) -> None:
+    def __init__(self, nexus: Nexus, timeout: float | None, patience: float | None) -> None:
         self._nexus = nexus
         self._timeout = timeout
+        self._patience = patience
 
-    async def call(self, ctx: ServerRequestContext[Any], params: CallToolRequestParams) -> dict[str, Any]:
+    async def call(
+        self, ctx: ServerRequestContext[Any], params: CallToolRequestParams, own_session: ProtocolSession | None
+    ) -> dict[str, Any]:
         """Run a workflow and return the protocol's ``CallToolResult`` object.
+
+        Args:
+            ctx: The request.
+            params: Its parameters.
+            own_session: The session of the connection, for calls that name none.
 
         Raises:
             MCPError: There is no such tool. Every other error is a result that the model can read.
         """
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
         try:
+            patience = _seconds(meta, self._patience)
             invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
-            follows = "progressToken" in meta
-            result = await (self._followed(invocation, ctx) if follows else self._nexus.invoke(invocation))
-            return _success(result, invocation.rate_limit)
+            reports = ctx if "progressToken" in meta else None
+            if own_session is None or invocation.session_id is not None or not self._shares(params.name):
+                return await self._answer(invocation, reports, patience)
+            return await self._in_own_session(own_session, invocation, reports, patience)
         except WorkflowNotFound as exc:
             raise protocol_error(exc) from None
         except NexusError as exc:
-            return _failure(exc)
+            return failure(exc)
+
+    def _shares(self, name: str) -> bool:
+        """Whether a workflow's calls may have something to do with their session."""
+        workflow = self._nexus.workflows.find(name)
+        return workflow is not None and workflow.uses_context
+
+    async def _in_own_session(
+        self, own: ProtocolSession, invocation: Invocation, reports: ServerRequestContext[Any] | None,
+        patience: float | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        for _ in range(2):
+            session_id = invocation.session_id = await own.id_for(invocation)
+            try:
+                reply = await self._answer(invocation, reports, patience)
+            except SessionNotFound as exc:
+                if session_id is None or exc.run_id is not None:  # it is the workflow that misses one
+                    raise
+                own.forget(session_id)
+                continue
+            if session_id is not None:
+                reply["_meta"] = reply.get("_meta", {}) | {SESSION_KEY: session_id}
+            return reply
+        raise SessionNotFound("The connection's session has ended as soon as it was made.")
+
+    async def _answer(
+        self, invocation: Invocation, reports: ServerRequestContext[Any] | None, patience: float | None
+    ) -> dict[str, Any]:
+        if reports is None and patience is None:
+            return _success(await self._nexus.invoke(invocation), invocation.rate_limit)
+        run = self._nexus.submit(invocation)
+        try:
+            if reports is None:
+                has_ended = await run.wait(patience)
+            else:
+                has_ended = await _reported(run, reports, patience)
+            if not has_ended:
+                await run.settled()  # what the policies refuse is refused at once
+                has_ended = run.done
+            if has_ended:
+                return _success(await self._nexus.runs.taken(run), invocation.rate_limit)
+        except BaseException:
+            run.abandon()
+            raise
+        return _goes_on(run, invocation.rate_limit)
 
     def _invocation(
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
     ) -> Invocation:
+        session_id = _short(meta, SESSION_KEY)
+        if SESSION_ARGUMENT in arguments and takes_session(self._nexus.workflows.find(name)):
+            session_id = _short(arguments, SESSION_ARGUMENT) or session_id
+            arguments = {key: value for key, value in arguments.items() if key != SESSION_ARGUMENT}
         invocation = invocation_of(request, name, arguments)
         invocation.timeout = self._timeout
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
-        invocation.session_id = _short(meta, SESSION_KEY) or invocation.session_id
+        invocation.session_id = session_id or invocation.session_id
         invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY) or invocation.idempotency_key
         return invocation
 
-    async def _followed(self, invocation: Invocation, ctx: ServerRequestContext[Any]) -> Result:
-        """Run a workflow and report its progress and the items of its stream as they come."""
-        run = self._nexus.submit(invocation)
-        done = 0.0
-        try:
-            async for event in run.follow():
-                data = event.data or {}
+
+async def _reported(run: Run, ctx: ServerRequestContext[Any], patience: float | None) -> bool:
+    """Report a run's progress and the items of its stream as they come. Returns whether it has ended.
+
+    Each report renews the patience: that is what clients do with theirs.
+    """
+    after, items = 0, 0
+    end = None if patience is None else time.monotonic() + patience
+    run.followers += 1
+    try:
+        while (fresh := run.events_after(after)) or not run.done:
+            for event in fresh:
+                after, data = event.number, event.data or {}
                 if event.type == WORKFLOW_PROGRESS:
-                    done = data["done"]
-                    await ctx.session.report_progress(done, data["total"], data["message"] or None)
+                    await ctx.session.report_progress(data["done"], data["total"], data["message"] or None)
                 elif event.type == WORKFLOW_OUTPUT:
-                    done += 1
-                    await ctx.session.report_progress(done, None, jsontext.encode(data["value"]).decode())
-            return await run.outcome()
-        finally:
-            run.abandon()
+                    items += 1
+                    await ctx.session.report_progress(items, None, jsontext.encode(data["value"]).decode())
+                else:
+                    continue
+                end = None if patience is None else time.monotonic() + patience
+            if not fresh and not await run.changed(None if end is None else max(0.0, end - time.monotonic())):
+                return run.done
+    finally:
+        run.followers -= 1
+    return True
 
 
-def _short(meta: Mapping[str, Any], key: str) -> str | None:
-    value = meta.get(key)
+def _seconds(meta: Mapping[str, Any], default: float | None) -> float | None:
+    """Return the patience that a call asks for."""
+    value = meta.get(WAIT_KEY)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST_WAIT:
+        raise MalformedRequest(f"{WAIT_KEY} must be a number of seconds from 0 to {LONGEST_WAIT:g}.")
+    return float(value)
+
+
+def _short(members: Mapping[str, Any], key: str) -> str | None:
+    value = members.get(key)
     if value is not None and not isinstance(value, str):
         raise MalformedRequest(f"{key} must be a string.")
     return None if value is None else check_length(key, value)
@@ -103,15 +189,35 @@ def _success(result: Result, limit: RateLimit | None) -> dict[str, Any]:
         "isError": False,
         "resultType": "complete",
     }
-    if limit is not None:
-        reply["_meta"] = {RATE_LIMIT_KEY: asdict(limit)}
-    return reply
+    return reply | meta_of(limit)
 
 
-def _failure(exc: NexusError) -> dict[str, Any]:
+def _goes_on(run: Run, limit: RateLimit | None) -> dict[str, Any]:
+    text = (
+        f"The run goes on: its id is {run.id}. For its result, call the tool nexus_runs with action wait and this "
+        f"run_id, or read nexus://runs/{run.id}."
+    )
+    reply: dict[str, Any] = {
+        "content": [{"type": "text", "text": text}],
+        "structuredContent": {"run_id": run.id, "status": str(run.status), "workflow": run.workflow},
+        "isError": False,
+        "resultType": "complete",
+    }
+    return reply | meta_of(limit)
+
+
+def meta_of(limit: RateLimit | None) -> dict[str, Any]:
+    """Return the member of a result that tells what is left of a budget, where there is one."""
+    return {} if limit is None else {"_meta": {RATE_LIMIT_KEY: asdict(limit)}}
+
+
+def failure(exc: NexusError) -> dict[str, Any]:
+    """Return an error as a result that the model can read: what an event handler has put in its place, if it has."""
     text = " ".join(exc.message.split())
     if exc.run_id is not None:  # models, and many clients, see the text alone
         text += f" (run {exc.run_id})"
+    if exc.reply is not None:
+        text = exc.reply if isinstance(exc.reply, str) else jsontext.encode(exc.reply).decode()
     return {
         "content": [{"type": "text", "text": text}],
         "isError": True,

@@ -105,7 +105,7 @@ class McpChannel(Channel):
         """Return the server that answers. Called once for HTTP, and once for stdio, with the library imported."""
         from nexus_mcp.server import McpServer
 
-        return McpServer(self.nexus, self.settings.tool_timeout, self.settings.max_concurrent_sessions)
+        return McpServer(self.nexus, self.settings)
 
     def transport_options(self) -> dict[str, Any]:
         """Return further arguments of the SDK's ``StreamableHTTPSessionManager``, such as an event store."""

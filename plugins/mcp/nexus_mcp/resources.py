@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from nexus_core import jsontext
 from nexus_core.errors import NotFound
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"
 SESSIONS = "nexus://sessions/"
+EVENTS = "nexus://events"
+EVENTS_SHOWN = 200
+"""Events in one answer."""
+
 LONGEST = 512
 """Characters of a URI that an error repeats: enough for every character of a workflow's name percent-encoded."""
 
@@ -38,6 +42,13 @@ TEMPLATES = [
         "uriTemplate": SESSIONS + "{session_id}",
         "name": "session",
         "description": "A session: its state, and the channels that have used it.",
+        "mimeType": _JSON,
+    },
+    {
+        "uriTemplate": EVENTS + "{?after}",
+        "name": "events",
+        "description": "What has happened to your runs and sessions since the event of an id: the `last` of an earlier "
+        "answer. Without one, the place to begin.",
         "mimeType": _JSON,
     },
 ]
@@ -79,4 +90,18 @@ async def _content(view: View, uri: str) -> dict[str, Any]:
         return view.run(unquote(uri.removeprefix(RUNS))).to_dict()
     if uri.startswith(SESSIONS):
         return (await view.session(unquote(uri.removeprefix(SESSIONS)))).to_dict()
-    raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS} or {SESSIONS}.")
+    if uri.partition("?")[0] == EVENTS:
+        return await _events(view, uri)
+    raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS}, {SESSIONS} or {EVENTS}.")
+
+
+async def _events(view: View, uri: str) -> dict[str, Any]:
+    """Return what has happened since the event that a URI names, and the id to ask after the next time."""
+    query = parse_qs(uri.partition("?")[2], keep_blank_values=True)
+    follower = await view.events(query["after"][-1] if "after" in query else None)
+    try:
+        last, events = follower.position, await follower.ready(EVENTS_SHOWN)
+    finally:
+        follower.close()
+    told = [event.to_dict() | ({"id": event.id} if event.id else {}) for event in events]
+    return {"events": told, "last": next((event.id for event in reversed(events) if event.id), last)}

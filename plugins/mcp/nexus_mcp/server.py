@@ -8,40 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 from mcp import types
 from mcp.server import CacheHint, NotificationOptions, Server
-from mcp.server.subscriptions import ListenHandler
+from mcp.server.subscriptions import ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from nexus_core import NexusError, NotFound
-from nexus_core.events import (
-    SESSION_REMOVED,
-    SESSION_UPDATED,
-    TERMINAL,
-    WORKFLOW_REGISTERED,
-    WORKFLOW_UNREGISTERED,
-)
+from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
-from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements
+from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
 from nexus_mcp.caller import invocation_of
-from nexus_mcp.calls import Calls, protocol_error
+from nexus_mcp.calls import Calls, failure, protocol_error
+from nexus_mcp.following import CallersEvents, Changes
+from nexus_mcp.platform_tools import PlatformTools, answered
+from nexus_mcp.protocol_sessions import ProtocolSessions
 from nexus_mcp.tools import Catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp.server import ServerRequestContext
     from mcp.server.caching import CacheableMethod
     from mcp.server.connection import Connection
     from mcp.server.context import CallNext, HandlerResult
     from mcp.server.models import InitializationOptions
+    from mcp.server.subscriptions import ServerEvent
 
     from nexus_core import ChannelEvent, Nexus
     from nexus_core.access import View
+    from nexus_mcp.settings import McpSettings
 
 log = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
     "Every tool is a workflow. Its structured result is {result, run_id}; the resource nexus://runs/{run_id} shows the "
-    "run, nexus://workflows/{name} the workflow."
+    "run, nexus://workflows/{name} the workflow. A call that takes long is answered with {run_id, status} and goes on; "
+    "the tool nexus_runs waits for its result. Calls with the same nexus_session share state."
 )
+
+DEFAULT_WAIT = 50.0
+"""Seconds that ``nexus_runs`` waits where calls themselves wait for ever."""
+
+_EVENTS_KEY = "nexus/events"
 
 
 CACHEABLE: tuple[CacheableMethod, ...] = (
@@ -55,16 +62,20 @@ class McpServer(Server[Any]):
 
     Args:
         nexus: Whose workflows are the tools.
-        timeout: Seconds a tool call may take, or None.
-        max_listeners: ``subscriptions/listen`` streams at once.
+        settings: The plugin's options. There are as many ``subscriptions/listen`` streams at once as sessions.
     """
 
-    def __init__(self, nexus: Nexus, timeout: float | None, max_listeners: int) -> None:
+    def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
         self.nexus = nexus
         self.catalogue = Catalogue(nexus.workflows)
         self.announcements = Announcements()
-        self._calls = Calls(nexus, timeout)
-        self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=max_listeners)
+        self._calls = Calls(nexus, settings.tool_timeout, settings.mcp_wait)
+        wait = settings.mcp_wait or DEFAULT_WAIT
+        self._platform_tools = PlatformTools(nexus, wait) if settings.mcp_platform_tools else None
+        self._sessions = ProtocolSessions(nexus)
+        self._changes = Changes(nexus, self._run_ended, self._session_changed)
+        streams = settings.max_concurrent_sessions
+        self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=streams)
         super().__init__(
             "nexus",
             version=version("nexus-hub-mcp"),
@@ -92,7 +103,8 @@ class McpServer(Server[Any]):
 
     def input_schema(self, name: str) -> Any:
         """Return the schema of a tool's arguments, or None if there is no such tool."""
-        return self.catalogue.input_schema(name)
+        tools = self._platform_tools
+        return tools.input_schema(name) if tools and tools.has(name) else self.catalogue.input_schema(name)
 
     def create_initialization_options(
         self,
@@ -111,13 +123,23 @@ class McpServer(Server[Any]):
         view = await self._view(ctx)
         workflows, following = self.catalogue.page(params.cursor)
         permitted = await view.permitted(workflows)
-        return _page("tools", [self.catalogue.tool(workflow) for workflow in permitted], following)
+        tools = [self.catalogue.tool(workflow) for workflow in permitted]
+        if following is None and self._platform_tools is not None:
+            tools += self._platform_tools.list()
+        return _page("tools", tools, following)
 
     async def call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> dict[str, Any] | types.CallToolResult | types.InputRequiredResult:
         """Answer ``tools/call``: run a workflow."""
-        return await self._calls.call(ctx, params)
+        tools = self._platform_tools
+        if tools is not None and tools.has(params.name):
+            try:
+                return answered(await tools.call(await self._view(ctx), params.name, params.arguments or {}))
+            except NexusError as exc:
+                return failure(exc)
+        own_session = self._sessions.of(connection_of(ctx), on_stdio=ctx.request is None)
+        return await self._calls.call(ctx, params, own_session)
 
     async def list_resources(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams
@@ -141,16 +163,39 @@ class McpServer(Server[Any]):
         return await resources.read(await self._view(ctx), str(params.uri))
 
     async def _subscribe(self, ctx: ServerRequestContext[Any], params: types.SubscribeRequestParams) -> dict[str, Any]:
-        uri = str(params.uri)
-        await self.check_seen(await self._view(ctx), uri)
-        if not self.announcements.subscribe(connection_of(ctx), uri):
+        uri, connection, view = str(params.uri), connection_of(ctx), await self._view(ctx)
+        if uri == resources.EVENTS:
+            await self._follow_events(connection, view)
+            return {}
+        await self.check_seen(view, uri)
+        await self._changes.begin()
+        if not self.announcements.subscribe(connection, uri):
             raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
         return {}
+
+    async def _follow_events(self, connection: Connection, view: View) -> None:
+        """Tell a session of the older era whenever something has happened to its caller."""
+        if _EVENTS_KEY in connection.state:
+            return
+
+        def tell() -> None:
+            self.announcements.send_soon(connection.send_resource_updated(resources.EVENTS))
+
+        events = connection.state[_EVENTS_KEY] = CallersEvents(view, tell)
+        try:
+            await events.begin()
+        except BaseException:
+            del connection.state[_EVENTS_KEY]
+            raise
+        connection.exit_stack.callback(events.close)
 
     async def _unsubscribe(
         self, ctx: ServerRequestContext[Any], params: types.UnsubscribeRequestParams
     ) -> dict[str, Any]:
-        self.announcements.unsubscribe(connection_of(ctx), str(params.uri))
+        uri, connection = str(params.uri), connection_of(ctx)
+        if uri == resources.EVENTS and (events := connection.state.pop(_EVENTS_KEY, None)) is not None:
+            events.close()
+        self.announcements.unsubscribe(connection, uri)
         return {}
 
     async def _listen_to(
@@ -160,9 +205,28 @@ class McpServer(Server[Any]):
         uris = params.notifications.resource_subscriptions or ()
         if len(uris) > SUBSCRIPTIONS:
             raise MCPError(types.INVALID_REQUEST, "This stream has too many subscriptions.")
-        seen = [uri for uri in uris if await self._sees(view, str(uri))]
+        seen = [uri for uri in uris if str(uri) == resources.EVENTS or await self._sees(view, str(uri))]
         asked = params.notifications.model_copy(update={"resource_subscriptions": seen})
-        return await self._listen(ctx, params.model_copy(update={"notifications": asked}))
+        if seen:
+            await self._changes.begin()
+        params = params.model_copy(update={"notifications": asked})
+        if resources.EVENTS not in map(str, seen):
+            return await self._listen(ctx, params)
+        return await self._listen_to_events(ctx, params, view)
+
+    async def _listen_to_events(
+        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams, view: View
+    ) -> types.SubscriptionsListenResult:
+        """Serve a stream that hears, beside what is announced to all, of what happens to its caller."""
+        told: list[Callable[[ServerEvent], None]] = []
+        events = CallersEvents(view, lambda: [tell(ResourceUpdated(uri=resources.EVENTS)) for tell in told])
+        await events.begin()
+        token = subscribing.set(told.append)
+        try:
+            return await self._listen(ctx, params)
+        finally:
+            subscribing.reset(token)
+            events.close()
 
     async def check_seen(self, view: View, uri: str) -> None:
         """Let a caller hear of a resource that it may read: of others, it does not learn even that they are there.
@@ -205,10 +269,12 @@ class McpServer(Server[Any]):
             self.catalogue.changed(event.workflow_name)
             self.announcements.lists_changed()
             self.announcements.updated(resources.WORKFLOWS + event.workflow_name)
-        elif event.type in TERMINAL:
-            self.announcements.updated(resources.RUNS + event.run_id)
-        elif event.session_id is not None and event.type in (SESSION_UPDATED, SESSION_REMOVED):
-            self.announcements.updated(resources.SESSIONS + event.session_id)
+
+    def _run_ended(self, run_id: str) -> None:
+        self.announcements.updated(resources.RUNS + run_id)
+
+    def _session_changed(self, session_id: str) -> None:
+        self.announcements.updated(resources.SESSIONS + session_id)
 
     def end_listening(self) -> None:
         """End every ``subscriptions/listen`` stream in the protocol's own way."""
@@ -218,6 +284,7 @@ class McpServer(Server[Any]):
         """Let go of the platform."""
         self._unlisten()
         self.end_listening()
+        await self._changes.close()
         await self.announcements.close()
 
 

@@ -26,6 +26,12 @@ class McpSettings(PluginSettings):
     tool_timeout: Seconds | None = Field(
         None, description="Seconds a tool call may take; a workflow's own shorter limit holds."
     )
+    mcp_wait: Seconds | None = Field(
+        50.0,
+        description="Seconds after which a call that still runs is answered with its run, which goes on; none for "
+        "never. Clients give up after 60, most of them.",
+    )
+    mcp_platform_tools: bool = Field(True, description="Show models the tools nexus_runs and nexus_sessions.")
     max_concurrent_sessions: int = Field(
         100, ge=1, description="Open sessions, and requests without a session, at once; more are refused with 503."
     )
@@ -48,7 +54,7 @@ class McpSettings(PluginSettings):
             return value
         raise ValueError("must be a mapping, or an object with attributes")
 
-    @field_validator("tool_timeout", mode="before")
+    @field_validator("tool_timeout", "mcp_wait", mode="before")
     @classmethod
     def _no_limit(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from nexus_core.registry import Registry
     from nexus_core.workflow import Workflow
 
+SESSION_ARGUMENT = "nexus_session"
+"""The argument that names a call's session, of tools that may have something to do with one."""
+
+_SESSION = {
+    "type": "string",
+    "description": "The id of the session to run in, so that calls share state; the tool nexus_sessions creates one.",
+}
+
 PAGE_SIZE = 1000
 """Tools, or resources, in one page of a list."""
 
@@ -70,14 +78,14 @@ class Catalogue:
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """Return the schema of a tool's arguments, or None if there is no such tool."""
         workflow = self._workflows.find(name)
-        return None if workflow is None else workflow.input_schema
+        return None if workflow is None else _arguments(workflow)
 
 
 def _tool(workflow: Workflow) -> dict[str, Any]:
     tool: dict[str, Any] = {
         "name": workflow.name,
         "description": workflow.description,
-        "inputSchema": workflow.input_schema,
+        "inputSchema": _arguments(workflow),
         "outputSchema": reply_schema(workflow.output_schema),
     }
     if isinstance(title := workflow.metadata.get("title"), str):
@@ -85,8 +93,27 @@ def _tool(workflow: Workflow) -> dict[str, Any]:
     return tool
 
 
+def takes_session(workflow: Workflow | None) -> bool:
+    """Whether a workflow's tool has the argument `SESSION_ARGUMENT`, and the workflow no parameter of that name."""
+    return (
+        workflow is not None
+        and workflow.uses_context
+        and SESSION_ARGUMENT not in workflow.input_schema.get("properties", {})
+    )
+
+
+def _arguments(workflow: Workflow) -> Mapping[str, Any]:
+    if not takes_session(workflow):
+        return workflow.input_schema
+    properties = workflow.input_schema.get("properties", {})
+    return {**workflow.input_schema, "properties": {**properties, SESSION_ARGUMENT: _SESSION}}
+
+
 def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the schema of a reply, ``{"result": ..., "run_id": ...}``, around the schema of a result."""
+    """Return the schema of a reply: ``{"result": ..., "run_id": ...}``, around the schema of a result.
+
+    Of a run that goes on there is no result yet: ``{"run_id": ..., "status": ..., "workflow": ...}``.
+    """
     result, definitions = move_schema(output_schema or {}, "#/properties/result", "#/$defs/")
     schema: dict[str, Any] = {
         "type": "object",
@@ -95,8 +122,11 @@ def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
             "run_id": {"type": "string", "description": "The run's id: nexus://runs/{run_id} is its resource."},
             "cached": {"type": "boolean", "description": "Whether the result comes from the cache."},
             "replayed": {"type": "boolean", "description": "Whether an earlier call with the same key gave it."},
+            "status": {"type": "string", "description": "That the run goes on, where there is no result yet."},
+            "workflow": {"type": "string"},
         },
-        "required": ["result", "run_id"],
+        "required": ["run_id"],
+        "anyOf": [{"required": ["result"]}, {"required": ["status"]}],
     }
     if definitions:
         schema["$defs"] = definitions

@@ -18,13 +18,17 @@ async def test_eras_are_what_they_are_called(client, era):
 
 async def test_lists_tools_with_schemas(client):
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert list(tools) == sorted(tools)
+    assert list(tools)[-2:] == ["nexus_runs", "nexus_sessions"]
+    assert list(tools)[:-2] == sorted(list(tools)[:-2])
     add = tools["add"]
     assert add.description == "Add two numbers."
     assert add.input_schema["properties"]["a"] == {"type": "integer", "description": "The first."}
     assert add.input_schema["required"] == ["a"]
     assert add.output_schema["properties"]["result"] == {"type": "integer"}
-    assert add.output_schema["required"] == ["result", "run_id"]
+    assert add.output_schema["required"] == ["run_id"]
+    assert add.output_schema["anyOf"] == [{"required": ["result"]}, {"required": ["status"]}]
+    assert "nexus_session" not in add.input_schema["properties"]
+    assert tools["where"].input_schema["properties"]["nexus_session"]["type"] == "string"
     assert tools["boom"].output_schema["properties"]["result"] == {}
 
 
@@ -236,7 +240,7 @@ async def test_long_lists_come_in_pages(build, kit, era):
             names += [tool.name for tool in page.tools]
             cursor, pages = page.next_cursor, pages + 1
         assert pages == 3
-        assert names == nexus.list_workflows()
+        assert names == [*nexus.list_workflows(), "nexus_runs", "nexus_sessions"]
         with pytest.raises(MCPError) as caught:
             await client.list_tools(cursor="made up")
         assert caught.value.error.code == -32602

@@ -121,7 +121,7 @@ class MemoryEvents(EventStore):
 
 class FixtureChannel(McpChannel):
     def build_server(self):
-        server = FixtureServer(self.nexus, self.settings.tool_timeout, self.settings.max_concurrent_sessions)
+        server = FixtureServer(self.nexus, self.settings)
         server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=None))
         return server
 

@@ -1,0 +1,155 @@
+"""`PlatformTools`: runs and sessions as tools, for models whose client shows them tools and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from nexus_core import MalformedRequest, jsontext
+from nexus_core.functions import FunctionWorkflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexus_core import Nexus, Run
+    from nexus_core.access import View
+
+RUNS, SESSIONS = "nexus_runs", "nexus_sessions"
+"""The tools' names. A workflow that has one of them is shown in its place."""
+
+LONGEST_WAIT = 3600.0
+LARGEST_PAGE = 100
+
+Status = Literal["pending", "running", "completed", "failed", "cancelled"]
+
+
+class _Platform:
+    """What the tools do for one caller; the signatures are their schemas."""
+
+    def __init__(self, view: View, wait: float) -> None:
+        self._view = view
+        self._wait = wait
+
+    async def nexus_runs(
+        self,
+        action: Literal["list", "show", "wait", "cancel"],
+        run_id: str | None = None,
+        wait: float | None = None,
+        workflow: str | None = None,
+        status: Status | None = None,
+        limit: int = 20,
+    ) -> dict[str, Any]:
+        """Look after your runs: get the result of one that went on, see how it goes, or cancel it.
+
+        Args:
+            action: What to do: list runs (newest first), show one, wait for its result, cancel it.
+            run_id: The run, for all but list.
+            wait: Seconds to wait for the result.
+            workflow: List only runs of this tool.
+            status: List only runs that are so.
+            limit: How many to list, at most 100.
+        """
+        if action == "list":
+            if not 1 <= limit <= LARGEST_PAGE:
+                raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
+            found = self._view.runs(workflow=workflow, status=status, limit=limit)
+            return {"runs": [run.to_dict(with_result=False) for run in found]}
+        run = self._view.run(_needed(run_id, "run_id", action))
+        if action == "cancel":
+            asked = run.cancel()
+            return run.to_dict() | {"cancelled": asked}
+        if action == "wait":
+            await self._wait_for(run, self._wait if wait is None else wait)
+        return run.to_dict()
+
+    async def _wait_for(self, run: Run, seconds: float) -> None:
+        if not 0 <= seconds <= LONGEST_WAIT:
+            raise MalformedRequest(f"/wait: expected a number of seconds from 0 to {LONGEST_WAIT:g}.")
+        await run.wait(seconds)
+
+    async def nexus_sessions(
+        self,
+        action: Literal["create", "show", "update", "renew", "remove"],
+        session_id: str | None = None,
+        state: dict[str, Any] | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any]:
+        """Look after sessions: state that calls share when they name the same session, on every channel.
+
+        Args:
+            action: What to do: create a session, show its state, update members of that, give it another id, remove it.
+            session_id: The session, for all but create.
+            state: For update: members to set; null takes one away, others stay.
+            version: For update: refuse it unless the session has this version.
+        """
+        if action == "create":
+            return (await self._view.create_session("mcp")).to_dict()
+        named = _needed(session_id, "session_id", action)
+        if action == "update":
+            if state is None:
+                raise MalformedRequest("/state: needed for update.")
+            return (await self._view.update_session(named, state, version)).to_dict()
+        if action == "renew":
+            return (await self._view.renew_session(named)).to_dict()
+        if action == "remove":
+            await self._view.remove_session(named)
+            return {"session_id": named, "removed": True}
+        return (await self._view.session(named)).to_dict()
+
+
+def _needed(value: str | None, name: str, action: str) -> str:
+    if value is None:
+        raise MalformedRequest(f"/{name}: needed for {action}.")
+    return value
+
+
+class PlatformTools:
+    """The platform's own tools, after the workflows.
+
+    Args:
+        nexus: The platform.
+        wait: Seconds that waiting for a run takes at most, unless the caller says otherwise.
+    """
+
+    def __init__(self, nexus: Nexus, wait: float) -> None:
+        self._workflows = nexus.workflows
+        self._wait = wait
+        shown = _Platform(None, wait)  # type: ignore[arg-type]  # only its signatures are read
+        functions = (shown.nexus_runs, shown.nexus_sessions)
+        self._tools = {each.__name__: FunctionWorkflow(each.__name__, each, {}, nexus.threads) for each in functions}
+
+    def has(self, name: str) -> bool:
+        """Whether a name is one of these tools, and no workflow's."""
+        return name in self._tools and self._workflows.find(name) is None
+
+    def input_schema(self, name: str) -> Mapping[str, Any]:
+        """Return the schema of a tool's arguments."""
+        return self._tools[name].input_schema
+
+    def list(self) -> Sequence[dict[str, Any]]:
+        """Return the protocol's ``Tool`` objects."""
+        return [
+            {"name": name, "description": tool.description, "inputSchema": tool.input_schema}
+            for name, tool in self._tools.items()
+            if self.has(name)
+        ]
+
+    async def call(self, view: View, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return what a tool answers a caller.
+
+        Raises:
+            NexusError: The arguments are wrong, or name what is not there for the caller.
+        """
+        prepared = self._tools[name].prepare(arguments)
+        answer: dict[str, Any] = await getattr(_Platform(view, self._wait), name)(**prepared)
+        return answer
+
+
+def answered(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer as the protocol's ``CallToolResult``."""
+    text = jsontext.encode(answer)
+    return {
+        "content": [{"type": "text", "text": text.decode()}],
+        "structuredContent": jsontext.parse_trusted(text),
+        "isError": False,
+        "resultType": "complete",
+    }

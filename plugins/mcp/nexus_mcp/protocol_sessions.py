@@ -1,0 +1,81 @@
+"""`ProtocolSession`: the session that belongs to one connection, so that an agent's calls share state unasked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import NotFound
+
+if TYPE_CHECKING:
+    from mcp.server.connection import Connection
+
+    from nexus_core import Invocation, Nexus
+
+_STATE_KEY = "nexus/session"
+
+
+class ProtocolSession:
+    """The platform's session of one connection. It is made when a call first needs it, and anew when it has ended.
+
+    Args:
+        nexus: The platform.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._id: str | None = None
+        self._making = asyncio.Lock()
+
+    async def id_for(self, caller: Invocation) -> str | None:
+        """Return the session's id; None where sessions are switched off.
+
+        Raises:
+            AuthenticationError: The caller's credentials are missing or wrong.
+            BackendUnavailable: The session can't be kept.
+        """
+        if self._id is None:
+            async with self._making:  # calls at the same time share it
+                if self._id is None:
+                    self._id = await self._made(caller)
+        return self._id
+
+    async def _made(self, caller: Invocation) -> str | None:
+        await self._nexus.authenticate(caller)
+        owner = caller.principal.identity if caller.principal else None
+        try:
+            return (await (await self._nexus.session_store()).create("mcp", owner)).id
+        except NotFound:
+            return None
+
+    def forget(self, session_id: str) -> None:
+        """Make another one for the next call: that one has ended."""
+        if self._id == session_id:
+            self._id = None
+
+
+class ProtocolSessions:
+    """Finds the `ProtocolSession` of each connection.
+
+    Args:
+        nexus: The platform.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._of_process = ProtocolSession(nexus)
+
+    def of(self, connection: Connection, *, on_stdio: bool) -> ProtocolSession | None:
+        """Return a connection's; None where each request stands for itself.
+
+        Args:
+            connection: The connection that the request has come on.
+            on_stdio: Whether it is the one client of this process.
+        """
+        if on_stdio:
+            return self._of_process
+        if connection.session_id is None:
+            return None
+        state: dict[str, Any] = connection.state
+        found: ProtocolSession = state.setdefault(_STATE_KEY, ProtocolSession(self._nexus))
+        return found
