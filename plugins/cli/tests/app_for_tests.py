@@ -68,6 +68,12 @@ def visit(context: Context) -> int:
 
 
 @nexus.workflow
+async def followers() -> int:
+    """Return how many follow events."""
+    return len(nexus.event_log._followers)
+
+
+@nexus.workflow
 def told() -> None:
     raise WorkflowError("no luck\x1b[31m\r\ntoday")
 

@@ -13,7 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from nexus_cli.options import Options
+from nexus_cli.remote import RemoteBackend
 from redis_service import RedisProxy
+
+from nexus_core.errors import BackendUnavailable
 
 SECONDS = 20
 APP = Path(__file__).with_name("app_for_tests.py")
@@ -41,10 +45,11 @@ def change(url, session, **state):
 class Following:
     """A command that follows, its output in files."""
 
-    def __init__(self, nexus, *words):
+    def __init__(self, nexus, *words, env=None):
         self._files = [nexus.cwd / f"{len(list(nexus.cwd.iterdir()))} {name}" for name in ("out", "err")]
         with self._files[0].open("w") as out, self._files[1].open("w") as err:
-            self.process = subprocess.Popen([*COMMAND, *words], env=nexus.env, cwd=nexus.cwd, stdout=out, stderr=err)
+            settings = nexus.env | (env or {})
+            self.process = subprocess.Popen([*COMMAND, *words], env=settings, cwd=nexus.cwd, stdout=out, stderr=err)
         self.events, self._skipped, self.reply = [], 0, None
 
     @property
@@ -66,6 +71,10 @@ class Following:
             assert time.monotonic() < deadline, (self.events, self.told)
             self.read()
             time.sleep(0.01)
+
+    @property
+    def done(self):
+        return max((event["data"]["done"] for event in self.events if event["type"] == "workflow.progress"), default=0)
 
     def end(self, number=None):
         if number is not None:
@@ -125,34 +134,74 @@ def test_events_come_as_they_happen_until_the_session_ends(server, follow):
     assert again.events[:2] == every.events[-2:]
 
 
-def test_a_cut_connection_loses_and_repeats_nothing(server, follow):
-    proxy = RedisProxy(urlsplit(server).port, server)
-    try:
-        session = begin_session(server)
-        following = follow(proxy.url, "sessions", "follow", session)
-        began(following, server, session)
-        for number in range(1, 31):
-            latest = change(server, session, n=number)["version"]
-            if number % 10 == 0:
-                proxy.mode = "refuse"
-            elif number % 10 == 5:
-                proxy.mode = "pass"
-        proxy.mode = "pass"
-        following.until(lambda each: each.events and each.events[-1]["data"]["version"] >= latest)
-        assert [event["data"]["version"] for event in following.events] == [*range(latest - 29, latest + 1)]
-        assert following.events[-1]["state"] == {"n": 30}
-        assert following.told.splitlines()[:2] == [
-            "nexus: the server has gone; waiting for it up to 60 s", "nexus: the server is back",
-        ]  # fmt: skip
-    finally:
-        proxy.close()
+@pytest.fixture
+def proxy(server):
+    """A way to the server that can be disturbed."""
+    between = RedisProxy(urlsplit(server).port, server)
+    yield between
+    between.close()
+
+
+def test_a_cut_connection_loses_and_repeats_nothing(server, proxy, follow):
+    session = begin_session(server)
+    following = follow(proxy.url, "sessions", "follow", session)
+    began(following, server, session)
+    for number in range(1, 31):
+        latest = change(server, session, n=number)["version"]
+        if number % 10 == 0:
+            proxy.mode = "cut" if number == 20 else "refuse"
+        elif number % 10 == 5:
+            proxy.mode = "pass"
+    proxy.mode = "pass"
+    following.until(lambda each: each.events and each.events[-1]["data"]["version"] >= latest)
+    assert [event["data"]["version"] for event in following.events] == [*range(latest - 29, latest + 1)]
+    assert following.events[-1]["state"] == {"n": 30}
+    gone = "nexus: the server has gone; waiting for it up to 60 s"
+    assert following.told.splitlines()[:2] == [gone, "nexus: the server is back"]
+    proxy.mode = "refuse"
+    following.until(lambda each: each.told.endswith(f"{gone}\n"))
+    change(server, session, n=31)
+    call(server, {"command": "sessions.revoke", "session_id": session})
+    proxy.mode = "pass"
+    assert following.end() == 0
+    assert [event["data"]["version"] for event in following.events[30:] if "data" in event] == [latest + 1]
+    assert following.events[-1]["type"] == "session.removed"
+    assert following.reply == {"session_id": session, "ended": "removed"}
+
+
+def test_a_run_is_followed_over_a_cut_connection(server, proxy, follow):
+    request = {"command": "execute", "workflow": "slow", "params": {"steps": 30}, "wait": 0}
+    run_id = call(server, request)["reply"]["run_id"]
+    following = follow(proxy.url, "runs", "follow", run_id)
+    following.until(lambda each: each.done >= 5)
+    proxy.mode = "refuse"
+    following.until(lambda each: "waiting" in each.told)
+    proxy.mode = "pass"
+    assert following.end() == 0
+    steps = [event["data"]["done"] for event in following.events if event["type"] == "workflow.progress"]
+    assert steps == [*range(1, 31)]
+    assert following.reply == {"result": "done", "run_id": run_id}
+
+
+def test_a_server_that_says_nothing_counts_as_gone(proxy):
+    def show(event):
+        proxy.mode = "blackhole"
+
+    backend = RemoteBackend(proxy.url)
+    begin = time.monotonic()
+    with pytest.raises(BackendUnavailable, match="timed out"):
+        backend.call({"command": "events.follow"}, Options(silence=0.3), show)
+    assert 0.3 <= time.monotonic() - begin < 3
+    proxy.mode = "pass"
+    assert b"add" in backend.call({"command": "list"}, Options())
+    backend.close()
 
 
 @contextmanager
-def server_on(port, nexus, tmp_path):
-    """A server of its own, which is killed at the end."""
+def server_on(port, nexus, tmp_path, signal_=signal.SIGKILL, **options):
+    """A server of its own, which gets a signal at the end."""
     log = tmp_path / "log"
-    env = nexus.env | {"NEXUS_CLI_PORT": str(port), "NEXUS_API_PORT": "0", "NEXUS_MCP_PORT": "0"}
+    env = nexus.env | {"NEXUS_CLI_PORT": str(port), "NEXUS_API_PORT": "0", "NEXUS_MCP_PORT": "0"} | options
     with log.open("ab") as stream:
         process = subprocess.Popen([*COMMAND, "serve", str(APP)], env=env, stdout=stream, stderr=stream)
     try:
@@ -163,8 +212,8 @@ def server_on(port, nexus, tmp_path):
             time.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.kill()
-        process.wait()
+        process.send_signal(signal_)
+        process.wait(SECONDS)
 
 
 def _answers(port):
@@ -177,15 +226,42 @@ def _answers(port):
 def test_a_server_that_is_killed_and_comes_back(nexus, follow, free_port, tmp_path):
     with server_on(free_port, nexus, tmp_path) as url:
         session = begin_session(url)
+        run_id = call(url, {"command": "execute", "workflow": "slow", "params": {"steps": 999}, "wait": 0})["reply"][
+            "run_id"
+        ]
         every, one = follow(url, "events", "follow"), follow(url, "sessions", "follow", session)
+        run = follow(url, "runs", "follow", run_id)
         began(one, url, session)
         every.until(lambda each: each.events)
+        run.until(lambda each: each.done)
     with server_on(free_port, nexus, tmp_path) as url:
         every.until(lambda each: any(event["type"] == "events.missed" for event in each.events))
         call(url, {"command": "execute", "workflow": "add", "params": {"a": 1}})
         every.until(lambda each: each.events[-1]["type"] == "workflow.completed")
-        assert one.end() == 66  # sessions were in its memory
-        assert "There is no session of that id." in one.told
+        kinds = [event["type"] for event in every.events]
+        assert kinds[kinds.index("events.missed") :] == ["events.missed", "workflow.started", "workflow.completed"]
+        for each, told in ((one, "There is no session of that id."), (run, "There is no run of that id")):
+            assert each.end() == 66  # they were in its memory
+            assert told in each.told
+            assert "the server has lost it" in each.told
+        every.forget()
+    # Nothing of what was missed is told again when it goes away once more.
+    with server_on(free_port, nexus, tmp_path) as url:
+        every.until(lambda each: each.events)
+        call(url, {"command": "execute", "workflow": "add", "params": {"a": 1}})
+        every.until(lambda each: each.events[-1]["type"] == "workflow.completed")
+        kinds = [event["type"] for event in every.events]
+        assert kinds == ["events.missed", "workflow.started", "workflow.completed"]
+
+
+def test_a_server_that_stops_ends_its_followers(nexus, follow, free_port, tmp_path):
+    patient = {"NEXUS_DRAIN_SECONDS": "60"}  # so long would the end take if followers had to be cut off
+    with server_on(free_port, nexus, tmp_path, signal.SIGTERM, **patient) as url:
+        following = [follow(url, "events", "follow", "--retry", each) for each in ("0", "0.5")]
+        following[0].until(lambda _: call(url, {"command": "execute", "workflow": "followers"})["reply"]["result"] == 2)
+    assert [each.end() for each in following] == [75, 75]
+    assert following[0].told.startswith("nexus: The server stops.")
+    assert "can't be reached" in following[1].told.splitlines()[-1]
 
 
 def test_a_server_that_does_not_come_back(nexus, follow, free_port, tmp_path):
@@ -204,25 +280,81 @@ def test_a_server_that_does_not_come_back(nexus, follow, free_port, tmp_path):
     assert "can't be reached" in never.told
 
 
-def test_who_leaves_is_forgotten_at_once(follow, serve_app, tmp_path):
-    app = tmp_path / "app.py"
-    app.write_text("""
-from nexus_core import Nexus
-nexus = Nexus()
-@nexus.workflow
-async def followers() -> int:
-    return len(nexus.event_log._followers)
-""")
-    with serve_app(app) as url:
+def test_who_leaves_is_forgotten_at_once(follow, server):
+    def count():
+        return call(server, {"command": "execute", "workflow": "followers"})["reply"]["result"]
 
-        def count():
-            return call(url, {"command": "execute", "workflow": "followers"})["reply"]["result"]
+    session = begin_session(server)
+    following = [follow(server, *words) for words in (["events", "follow"], ["sessions", "follow", session])]
+    following.append(follow(server, "--session", session, "events", "follow"))
+    following[0].until(lambda _: count() == 3)
+    for each, number in zip(following, (signal.SIGINT, signal.SIGTERM, signal.SIGKILL), strict=True):
+        assert each.end(number) == (130 if number == signal.SIGINT else -number)
+    following[0].until(lambda _: count() == 0)
 
-        following = [follow(url, "events", "follow") for _ in range(3)]
-        following[0].until(lambda _: count() == 3)
-        for each, number in zip(following, (signal.SIGINT, signal.SIGTERM, signal.SIGKILL), strict=True):
-            each.end(number)
-        following[0].until(lambda _: count() == 0)
+
+def test_who_leaves_in_one_process_is_forgotten_too(terminal):
+    shell = terminal("shell")
+    shell.expect("nexus>")
+    shell.send("sessions create\r")
+    session = shell.expect(r"([0-9a-f]{48})\n")[1]
+    for words in ("events follow", f"sessions follow {session}"):
+        shell.expect("nexus>")
+        shell.send(f"{words}\r")
+        shell.expect("Following. Ctrl-C ends it.")
+        shell.send("\x03")
+        shell.expect("Interrupted")
+    shell.expect("nexus>")
+    shell.send("execute followers\r")
+    shell.expect(r"\n\r?0")
+    shell.expect("nexus>")
+    for words, told in (
+        (f"sessions set {session} a=1 b=text", '"b": "text"'), ("sessions show nothing", "There is no session"),
+        (f"--session {session} sessions revoke", '"revoked": true'),
+        (f"sessions follow {session}", "There is no session"),
+    ):  # fmt: skip
+        shell.send(f"{words}\r")
+        shell.expect(told)
+        shell.expect("nexus>")
+    shell.send("exit\r")
+    assert shell.end() == 66
+
+
+def test_the_session_of_the_environment_is_meant(nexus, server):
+    session = begin_session(server)
+    env = {"NEXUS_SESSION": session, "NEXUS_CONNECT": server}
+    following = Following(nexus, "events", "follow", env=env)
+    began(following, server, session)
+    call(server, {"command": "execute", "workflow": "add", "params": {"a": 1}})
+    call(server, {"command": "sessions.renew", "session_id": session})
+    assert following.end() == 0
+    assert [event["type"] for event in following.events] == ["session.removed"]
+    assert following.reply == {"session_id": session, "ended": "renewed"}
+
+
+WRONG = {
+    "events follow --after x": "id of the last event",
+    f"events follow --after {'x' * 300}": "after is longer than 255",
+    "events follow --session nobodys": "There is no session of that id.",
+    "events follow --retry nan": "--retry needs a number of seconds",
+    "events follow --retry -1": "--retry needs a number of seconds",
+    "sessions follow nobodys": "There is no session of that id.",
+    "sessions follow": "Which session?",
+    "sessions follow x --retry soon": "--retry needs a number of seconds",
+    "runs follow nobodys": "There is no run of that id",
+    "runs follow x --retry 1e99": "--retry needs a number of seconds",
+}
+
+
+@pytest.mark.parametrize("way", ["in process", "over the port"])
+def test_what_is_wrong_is_said_at_once(nexus, server, way):
+    options = {"app": False, "env": {"NEXUS_CONNECT": server}} if way == "over the port" else {}
+    done = nexus.forked("shell", stdin="\n".join(WRONG), **options)
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert [told in line for told, line in zip(WRONG.values(), lines, strict=True)] == [True] * len(WRONG), lines
+    assert nexus.forked("events", "follow", "--after", b"\xff", **options).code == 2
+    assert nexus.forked("events", "follow", "--session", "nobodys", **options).code == 66
 
 
 @pytest.mark.parametrize(
@@ -250,37 +382,3 @@ def test_people_see_lines(terminal, server):
     screen.expect("session.removed")
     screen.expect("The session has ended: removed")
     assert screen.end() == 0
-
-
-REWORDING = """
-import sys
-sys.path.insert(0, {folder!r})
-from app_for_tests import nexus
-from nexus_core import EventHandler
-class Handler(EventHandler):
-    def handle_error(self, event):
-        assert event.channel == "cli"
-        return {{"told": 42, "crash": {{"error": "reworded"}}, "not_json": 300}}.get(event.workflow_name)
-nexus.register_event_handler(Handler())
-"""
-
-
-@pytest.mark.parametrize("where", ["in process", "over the port"])
-def test_an_event_handler_rewords_errors(nexus, where, tmp_path, serve_app):
-    app = tmp_path / "rewording.py"
-    app.write_text(REWORDING.format(folder=str(APP.parent)))
-
-    def check(*where):
-        told, crash, other, refused = (
-            nexus(*where, "execute", name, app=False) for name in ("told", "crash", "not_json", "nothing")
-        )
-        assert (told.code, "no luck" in told.err) == (42, True)
-        assert (crash.code, crash.err.splitlines()[-1]) == (1, '{"error":"reworded"}')
-        assert (other.code, other.err.splitlines()[-1]) == (1, "300")  # no exit code
-        assert (refused.code, "nothing" in refused.err) == (66, True)
-
-    if where == "in process":
-        check("--app", str(app))
-    else:
-        with serve_app(app) as url:
-            check("--connect", url)
