@@ -207,7 +207,7 @@ class McpServer(Server[Any]):
             raise MCPError(types.INVALID_REQUEST, "This stream has too many subscriptions.")
         seen = [uri for uri in uris if str(uri) == resources.EVENTS or await self._sees(view, str(uri))]
         asked = params.notifications.model_copy(update={"resource_subscriptions": seen})
-        if seen:
+        if any(str(uri) != resources.EVENTS for uri in seen):
             await self._changes.begin()
         params = params.model_copy(update={"notifications": asked})
         if resources.EVENTS not in map(str, seen):

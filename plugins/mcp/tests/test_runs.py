@@ -34,7 +34,7 @@ async def test_a_long_call_ends_with_its_run_which_goes_on(build, kit, era):
         assert reply["run_id"] in result.content[0].text
         tool = {tool.name: tool for tool in (await client.list_tools()).tools}["sleep"]
         Draft202012Validator(tool.output_schema).validate(reply)
-        ended = await runs(client, action="wait", run_id=reply["run_id"])
+        ended = await runs(client, action="wait", run_id=reply["run_id"], wait=10)
         assert (ended.structured_content["status"], ended.structured_content["result"]) == ("completed", "slept")
         read = await client.read_resource(f"nexus://runs/{reply['run_id']}")
         assert '"slept"' in read.contents[0].text
