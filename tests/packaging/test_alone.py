@@ -142,7 +142,7 @@ async def test_mcp_alone_on_stdio(make_environment):
         command=mcp.python, args=["-m", "nexus_mcp", "shop:nexus"], cwd=mcp.work, env=mcp.variables
     )
     async with Client(server) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["add"]
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["add", "nexus_runs", "nexus_sessions"]
         result = await client.call_tool("add", {"a": 2})
     assert result.structured_content["result"] == {"sum": 3}
 
@@ -286,6 +286,28 @@ async def main():
 asyncio.run(main())
 """
 
+SESSIONS = """
+import asyncio
+from nexus_core import Invocation, Nexus
+from nexus_sessions import SessionManager
+
+class Marks(SessionManager):
+    def sync_session_state(self, session_id, state):
+        self.get_session(session_id).state.update(state, marked=True)
+
+nexus = Nexus(session_backend="sqlite", sqlite_path="state.db")
+nexus.register_session_manager(Marks())
+
+async def main():
+    async with nexus:
+        session = await (await nexus.view(Invocation("", None))).create_session("python")
+        await (await nexus.view(Invocation("", None))).update_session(session.id, {"a": 1})
+    async with nexus:
+        print((await (await nexus.view(Invocation("", None))).session(session.id)).state)
+
+asyncio.run(main())
+"""
+
 
 @pytest.mark.parametrize(
     ("plugin", "program", "printed"),
@@ -295,6 +317,7 @@ asyncio.run(main())
         ("breaker", BREAKER, "workflow_failed\ncircuit_open\n"),
         ("cache", CACHE, "[False, True]\n"),
         ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
+        ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
     ],
 )
 def test_each_part_of_the_gateway_alone(make_environment, plugin, program, printed):
@@ -329,6 +352,7 @@ print(json.dumps(found))
         "breaker",
         "cache",
         "redis",
+        "sessions",
     ],
 )
 def test_nothing_that_is_required_is_copyleft(make_environment, plugin):

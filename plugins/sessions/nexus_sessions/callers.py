@@ -13,26 +13,24 @@ if TYPE_CHECKING:
     from nexus_core import Call, Invocation, Principal, Result
     from nexus_core.invocation import RateLimit
 
-current_caller: ContextVar[tuple[Principal | None, RateLimit | None]] = ContextVar(
-    "nexus_sessions_caller", default=(None, None)
-)
-"""The principal that calls, and its budget. A connection's tasks may still have that of an earlier request."""
+current_call: ContextVar[Invocation | None] = ContextVar("nexus_sessions_call", default=None)
+"""The call that the running code is part of. A connection's tasks may still have that of an earlier request."""
 
 
 class CallerNote:
-    """Notes who calls, once that and its budget are known."""
+    """Notes a call before it is known who makes it: the call says so from then on, and what its budget is."""
 
-    stage = Stage.LIMIT
+    stage = Stage.AUTHENTICATE - 1
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Pass the invocation on."""
-        current_caller.set((invocation.principal, invocation.rate_limit))
+        current_call.set(invocation)
         return call_next(invocation)
 
 
 def caller(user_id: str | None) -> tuple[Principal | None, RateLimit | None]:
     """Return the calling principal and its budget, if it is the one of that id."""
-    principal, budget = current_caller.get()
-    if principal is None or user_id not in (principal.identity, principal.user_id):
+    call = current_call.get()
+    if call is None or call.principal is None or user_id not in (call.principal.identity, call.principal.user_id):
         return None, None
-    return principal, budget
+    return call.principal, call.rate_limit

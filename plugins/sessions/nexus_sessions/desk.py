@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import BackendUnavailable, ConfigurationError, SessionNotFound, jsontext
+from nexus_core import BackendUnavailable, ConfigurationError, NexusError, SessionNotFound, jsontext
 from nexus_core.context import current_run
 from nexus_core.events import SESSION_UPDATED, ChannelEvent
 from nexus_core.threads import is_on
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from nexus_core.stored_sessions import StoredSessions
     from nexus_sessions.overrides import Overrides
     from nexus_sessions.seen import SeenSessions
+
+log = logging.getLogger(__name__)
 
 BATCH = 200
 """How many expired sessions are read at a time."""
@@ -170,8 +173,10 @@ class Desk:
                     await self.overrides.call(unit, "remove_session", session.id)
                 else:
                     await self.remove(unit, session.id)
-            except SessionNotFound:
-                self.seen.forget(session.id)
+            except BackendUnavailable:
+                raise  # the next one would have to wait as long
+            except NexusError as exc:
+                log.warning("The session %s could not be cleaned up: %s", session.id[:8], exc)
 
     async def remove(self, unit: Unit, session_id: str) -> None:
         """See `SessionManager.remove_session`."""

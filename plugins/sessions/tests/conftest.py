@@ -71,6 +71,12 @@ def view_fixture():
     return view
 
 
+@pytest.fixture(name="put")
+def put_fixture():
+    """A workflow that changes its caller's session."""
+    return put
+
+
 @pytest.fixture(name="call")
 def call_fixture():
     """Call `put` with a session."""

