@@ -134,7 +134,7 @@ class CommandLineInProcess(CommandLine):
 class Mcp:
     """JSON-RPC requests over streamable HTTP, complete in themselves."""
 
-    kinds = frozenset({"execute", "list", "describe", "run", "session"})
+    kinds = frozenset({"execute", "list", "describe", "runs", "run", "cancel", "session"})
     takes_a_process = False
 
     def __init__(self, urls: dict[str, str]) -> None:
@@ -221,6 +221,8 @@ def request_of(kind: str, what: str) -> tuple[str, dict[str, Any]]:
         "list": ("tools/list", {}),
         "describe": ("resources/read", {"uri": f"nexus://workflows/{what}"}),
         "run": ("resources/read", {"uri": f"nexus://runs/{what}"}),
+        "runs": ("tools/call", {"name": "nexus_runs", "arguments": {"action": "list", "limit": 100}}),
+        "cancel": ("tools/call", {"name": "nexus_runs", "arguments": {"action": "cancel", "run_id": what}}),
     }[kind]
 
 
@@ -239,7 +241,8 @@ def essence(kind: str, reply: dict[str, Any]) -> Any:
     """Return what the channels' replies to an access have in common."""
     match kind:
         case "list":
-            return sorted(each["name"] for each in reply.get("workflows", reply.get("tools", ())))
+            names = [each["name"] for each in reply.get("workflows", reply.get("tools", ()))]
+            return sorted(name for name in names if not name.startswith("nexus_"))  # MCP has tools of the platform's
         case "describe":
             return reply["name"], reply["input_schema"], reply["description"]
         case "runs":
