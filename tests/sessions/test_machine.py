@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -102,12 +103,14 @@ class Sessions(RuleBasedStateMachine):
                 assert (shown["state"], shown["version"]) == (known["state"], known["version"])
 
 
-@pytest.mark.parametrize("store", ["redis"])
-def test_two_callers_and_two_processes(start: Any, redis_server: Any, store: str) -> None:
-    shared = {"redis_url": redis_server.url, "store": store, "enable_auth": "true", "jwt_secret": SECRET}
+@pytest.mark.parametrize("store", ["redis", "sqlite"])
+def test_two_callers_and_two_processes(start: Any, redis_server: Any, store: str, tmp_path: Path) -> None:
+    shared = {"redis_url": redis_server.url, "session_backend": store, "enable_auth": "true", "jwt_secret": SECRET}
+    if store == "sqlite":
+        shared["sqlite_path"] = str(tmp_path / "sessions.db")
     processes = [start(**shared) for _ in range(2)]
     with httpx2.Client(timeout=20) as client:
         Sessions.urls, Sessions.client = [process.urls["api"] for process in processes], client
         checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-        limits = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=checks)
+        limits = settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=checks)
         run_state_machine_as_test(Sessions, settings=limits)
