@@ -97,7 +97,7 @@ class Nexus:
         self._resolvers: list[ParameterResolver] = []
         self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)
-        self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events)
+        self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
         self.stop_request = lifecycle.StopRequest()
         self._memory_store = MemoryStore()
         self.use_stores(())
@@ -284,6 +284,22 @@ class Nexus:
         if isinstance(workflow, str):
             workflow = Invocation(workflow, dict(params or {}))
         return self._dispatcher.invoke(workflow)
+
+    def invoke_within(self, invocation: Invocation, seconds: float) -> Coroutine[Any, Any, Result | Run]:
+        """Run a workflow in the caller's place, and return its result, or the run if that goes on after so long.
+
+        Until then, cancelling the call cancels the run, as with `invoke`. A run that has been returned goes on by
+        itself and keeps its result.
+
+        Args:
+            invocation: The call.
+            seconds: How long to wait, to within `nexus_core.alarms.TICK`.
+
+        Raises:
+            NexusError: The call was refused or failed in that time.
+            ConfigurationError: The platform was not started yet, and can't be.
+        """
+        return self._dispatcher.invoke_within(invocation, seconds)
 
     def submit(self, invocation: Invocation) -> Run:
         """Start a run that goes on by itself, and return it: to wait for, follow or cancel.

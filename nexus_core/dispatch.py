@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nexus_core.access import Authorizer
+    from nexus_core.alarms import Alarms
     from nexus_core.invocation import Invocation, Result
     from nexus_core.run_store import RunStore
     from nexus_core.switch import Switch
@@ -30,16 +31,19 @@ class Dispatcher:
         find: Returns the workflow of a name, or None.
         runs: Where runs are kept.
         events: Where they are told.
+        alarms: Where time limits are kept.
     """
 
     def __init__(
-        self, switch: Switch, find: Callable[[str], Workflow | None], runs: RunStore, events: EventBus
+        self, switch: Switch, find: Callable[[str], Workflow | None], runs: RunStore, events: EventBus, alarms: Alarms
     ) -> None:
         self._switch = switch
         self._find = find
         self._runs = runs
         self._events = events
+        self._alarms = alarms
         self._submitted: set[asyncio.Task[None]] = set()
+        self._left_behind: set[asyncio.Task[Result]] = set()
 
     async def invoke(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke`."""
@@ -51,6 +55,47 @@ class Dispatcher:
         if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
             return await self.submit(invocation).outcome()
         return await self._process(invocation, Run(invocation, self._events, keeps_result=False))
+
+    async def invoke_within(self, invocation: Invocation, seconds: float) -> Result | Run:
+        """See `Nexus.invoke_within`."""
+        run = Run(invocation, self._events, keeps_result=False)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._process(invocation, run))
+        woken: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object = None) -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        task.add_done_callback(wake)
+        alarm = self._alarms.set(seconds, wake)
+        try:
+            await woken
+            if not task.done():
+                await run.settled()  # what the policies refuse is refused at once
+        except asyncio.CancelledError:
+            if run.has_key:
+                self._leave_behind(task)
+            else:
+                task.cancel()
+            raise
+        finally:
+            self._alarms.clear(alarm)
+        if task.done():
+            return task.result()
+        run.keeps_result = True
+        self._leave_behind(task)
+        return run
+
+    def _leave_behind(self, task: asyncio.Task[Result]) -> None:
+        """Let a call go on that nobody waits for any more: its run has what becomes of it."""
+        self._left_behind.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        self._left_behind.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, NexusError):
+            log.error("A call could not begin: %s", exc)
 
     def submit(self, invocation: Invocation) -> Run:
         """See `Nexus.submit`."""

@@ -104,23 +104,29 @@ class Calls:
     async def _answer(
         self, invocation: Invocation, reports: ServerRequestContext[Any] | None, patience: float | None
     ) -> dict[str, Any]:
-        if reports is None and patience is None:
-            return _success(await self._nexus.invoke(invocation), invocation.rate_limit)
+        if reports is not None:
+            outcome = await self._reported(invocation, reports, patience)
+        elif patience is None:
+            outcome = await self._nexus.invoke(invocation)
+        else:
+            outcome = await self._nexus.invoke_within(invocation, patience)
+        if isinstance(outcome, Result):
+            return _success(outcome, invocation.rate_limit)
+        return _goes_on(outcome, invocation.rate_limit)
+
+    async def _reported(
+        self, invocation: Invocation, reports: ServerRequestContext[Any], patience: float | None
+    ) -> Result | Run:
+        """Run a workflow while its progress and the items of its stream are reported."""
         run = self._nexus.submit(invocation)
         try:
-            if reports is None:
-                has_ended = await run.wait(patience)
-            else:
-                has_ended = await _reported(run, reports, patience)
-            if not has_ended:
-                await run.settled()  # what the policies refuse is refused at once
-                has_ended = run.done
-            if has_ended:
-                return _success(await self._nexus.runs.taken(run), invocation.rate_limit)
+            if await _reported(run, reports, patience):
+                return await self._nexus.runs.taken(run)
+            await run.settled()  # what the policies refuse is refused at once
+            return await self._nexus.runs.taken(run) if run.done else run
         except BaseException:
             run.abandon()
             raise
-        return _goes_on(run, invocation.rate_limit)
 
     def _invocation(
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
