@@ -71,7 +71,7 @@ async def test_a_caller_who_leaves_cancels_the_run_unless_it_gave_a_key(nexus: A
             await call
         if key is None:
             await eventually(lambda: not nexus.runs.running())
-            assert nexus.ended == ["cancelled"]
+            await eventually(lambda: nexus.ended == ["cancelled"])
     nexus.gate.set()
     await eventually(lambda: not nexus.runs.running())
     assert nexus.ended == ["cancelled"]
