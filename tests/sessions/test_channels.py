@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import mcp_calls
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from served import command_line
 
 WRITERS = 50
@@ -111,3 +113,26 @@ async def test_unknown_sessions_look_alike_on_every_channel(start: Any, unknown:
                 assert json.loads(err.strip().splitlines()[-1])["detail"] == detail
             called = await mcp_calls.call(client, process, "recall", {}, unknown)
             assert called["_meta"]["nexus/error"]["status"] in (400, 404)
+
+
+async def test_agents_hear_of_what_happens_elsewhere(two: list[Any]) -> None:
+    """A client of MCP follows a session, and all its events, on one process while they change on another."""
+    one, other = two
+    async with httpx2.AsyncClient(timeout=20) as http, httpx2.AsyncClient(timeout=20) as agent:
+        api = f"{one.urls['api']}/api/sessions"
+        session_id = (await http.post(api)).json()["session_id"]
+        uris = [f"nexus://sessions/{session_id}", "nexus://events"]
+        transport = streamable_http_client(f"{other.urls['mcp']}/mcp", http_client=agent)
+        async with Client(transport, mode="auto") as client:
+            begin = json.loads((await client.read_resource("nexus://events")).contents[0].text)["last"]
+            async with client.listen(resource_subscriptions=uris) as changes:
+                await http.patch(f"{api}/{session_id}", json={"state": {"a": 1}})
+                heard: set[str] = set()
+                while len(heard) < 2:
+                    heard.add(str((await asyncio.wait_for(anext(changes), 10)).uri))
+                assert heard == set(uris)
+                told = await client.read_resource(f"nexus://events?after={begin}")
+                [event] = json.loads(told.contents[0].text)["events"]
+                assert (event["type"], event["data"]["changed"]) == ("session.updated", ["a"])
+                await http.delete(f"{api}/{session_id}")
+                assert str((await asyncio.wait_for(anext(changes), 10)).uri) in uris
