@@ -57,7 +57,8 @@ def dispatch(state: State, arguments: list[str]) -> int:
         from nexus_cli.contributed import add_commands
 
         add_commands(app, state, name, list(command.commands))  # type: ignore[attr-defined]
-    returned = app(arguments, prog_name="nexus", standalone_mode=False, obj=state)
+        command = typer.main.get_command(app)
+    returned = command(arguments, prog_name="nexus", standalone_mode=False, obj=state)
     return returned if isinstance(returned, int) else 0
 
 

@@ -17,7 +17,8 @@ import sys
 import termios
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,36 @@ class Done:
 
 
 @dataclass
+class Child:
+    """A command line that runs, and writes into files."""
+
+    pid: int
+    stdout: Path
+    stderr: Path
+    code: int | None = None
+
+    def end(self, timeout=30, number=None):
+        """Wait for its end, perhaps with a signal that asks for it."""
+        if number is not None and self.code is None:
+            os.kill(self.pid, number)
+        deadline = time.monotonic() + timeout
+        while self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            else:
+                assert time.monotonic() < deadline, f"it does not end: {self.stderr.read_text()}"
+                time.sleep(0.005)
+        return Done(self.code, self.stdout.read_text(), self.stderr.read_text())
+
+
+@dataclass
 class Runner:
     """Runs `nexus` piped, in an environment and directory of its own."""
 
     env: dict[str, str]
     cwd: Path
+    begun: list[Child] = field(default_factory=list)
 
     def __call__(self, *words, stdin="", app=True, timeout=30, env=None):
         settings = self.env | ({"NEXUS_APP": str(APP)} if app else {}) | (env or {})
@@ -52,25 +78,27 @@ class Runner:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def forked(self, *words, stdin="", app=True, timeout=30, env=None):
-        """The same in a child of this process, which has imported everything already: for the many small cases."""
+    def begin(self, *words, stdin="", app=True, env=None):
+        """Begin in a child of this process, which has imported everything already; return it."""
         _import_everything()
         settings = self.env | ({"NEXUS_APP": str(APP)} if app else {}) | (env or {})
-        files = [self.cwd / f".{name}" for name in ("stdin", "stdout", "stderr")]
+        number = len(self.begun)
+        files = [self.cwd / f".{number} {name}" for name in ("stdin", "stdout", "stderr")]
         files[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        for path in files[1:]:
+            path.touch()
         pid = os.fork()
         if pid == 0:
             for fd, path in enumerate(files):
-                os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
+                os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY, 0o600), fd)
+            os.closerange(3, 4096)  # the sockets of the test's own
             _become_nexus([os.fsdecode(word) for word in words], self.cwd, settings)
-        deadline = time.monotonic() + timeout
-        while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise TimeoutError(words)
-            time.sleep(0.005)
-        return Done(os.waitstatus_to_exitcode(ended[1]), files[1].read_text(), files[2].read_text())
+        self.begun.append(Child(pid, *files[1:]))
+        return self.begun[-1]
+
+    def forked(self, *words, timeout=30, **options):
+        """Run in such a child to the end: for the many small cases."""
+        return self.begin(*words, **options).end(timeout)
 
     def popen(self, *words, env=None, **options):
         settings = self.env | {"NEXUS_APP": str(APP)} | (env or {})
@@ -185,7 +213,10 @@ def clean_env(tmp_path_factory):
 
 @pytest.fixture
 def nexus(clean_env, tmp_path):
-    return Runner(clean_env, tmp_path)
+    runner = Runner(clean_env, tmp_path)
+    yield runner
+    for child in runner.begun:
+        child.end(number=signal.SIGKILL)
 
 
 @pytest.fixture
@@ -202,43 +233,42 @@ def terminal(nexus):
 
 
 @pytest.fixture(scope="session")
-def server(clean_env, tmp_path_factory):
+def server_env(clean_env):
+    """The environment of servers. They leave the other channels out, as far as these are installed: that is faster."""
+    others = [each.name for each in entry_points(group="nexus.plugins") if each.name in ("api", "mcp")]
+    return clean_env | {"NEXUS_CLI_PORT": "0", "NEXUS_LOG_LEVEL": "INFO", "NEXUS_DISABLED_PLUGINS": ",".join(others)}
+
+
+@pytest.fixture(scope="session")
+def server(server_env, tmp_path_factory):
     """A served application; its command-line port's URL."""
-    with served(APP, clean_env, tmp_path_factory) as url:
+    with served(APP, server_env, tmp_path_factory) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def guarded(clean_env, tmp_path_factory):
+def guarded(server_env, tmp_path_factory):
     """One that asks callers who they are."""
-    with served(APP.with_name("guarded_app.py"), clean_env, tmp_path_factory) as url:
+    with served(APP.with_name("guarded_app.py"), server_env, tmp_path_factory) as url:
         yield url
 
 
 @pytest.fixture
-def serve_app(clean_env, tmp_path_factory):
+def serve_app(server_env, tmp_path_factory):
     """Serve an application meanwhile; yields its command-line port's URL."""
-    return lambda app: served(app, clean_env, tmp_path_factory)
+    return lambda app: served(app, server_env, tmp_path_factory)
 
 
 @contextmanager
-def served(app, clean_env, tmp_path_factory):
+def served(app, env, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
-    ports = {"NEXUS_CLI_PORT": "0", "NEXUS_LOG_LEVEL": "INFO"}
-    ports |= {f"NEXUS_{name}_PORT": "0" for name in ("API", "MCP") if installed(name.lower())}
     with log.open("wb") as stream:
-        process = subprocess.Popen([*COMMAND, "serve", str(app)], env=clean_env | ports, stdout=stream, stderr=stream)
+        process = subprocess.Popen([*COMMAND, "serve", str(app)], env=env, stdout=stream, stderr=stream)
     try:
         yield wait_for(lambda: re.search(r"Listening on (\S+): cli", log.read_text()), process, log)[1]
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-
-
-def installed(plugin):
-    from importlib.metadata import entry_points
-
-    return any(each.name == plugin for each in entry_points(group="nexus.plugins"))
 
 
 def wait_for(condition, process, log, timeout=30):

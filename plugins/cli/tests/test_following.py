@@ -43,25 +43,22 @@ def change(url, session, **state):
 
 
 class Following:
-    """A command that follows, its output in files."""
+    """A command that follows."""
 
     def __init__(self, nexus, *words, env=None):
-        self._files = [nexus.cwd / f"{len(list(nexus.cwd.iterdir()))} {name}" for name in ("out", "err")]
-        with self._files[0].open("w") as out, self._files[1].open("w") as err:
-            settings = nexus.env | (env or {})
-            self.process = subprocess.Popen([*COMMAND, *words], env=settings, cwd=nexus.cwd, stdout=out, stderr=err)
+        self._child = nexus.begin(*words, app=False, env=env)
         self.events, self._skipped, self.reply = [], 0, None
 
     @property
     def told(self):
-        return self._files[1].read_text()
+        return self._child.stderr.read_text()
 
     def forget(self):
         self._skipped += len(self.events)
         self.events = []
 
     def read(self):
-        lines = [json.loads(line) for line in self._files[0].read_text().split("\n")[:-1]]
+        lines = [json.loads(line) for line in self._child.stdout.read_text().split("\n")[:-1]]
         self.events = [line for line in lines if "type" in line][self._skipped :]
         self.reply = next((line for line in lines if "type" not in line), None)
 
@@ -77,25 +74,14 @@ class Following:
         return max((event["data"]["done"] for event in self.events if event["type"] == "workflow.progress"), default=0)
 
     def end(self, number=None):
-        if number is not None:
-            self.process.send_signal(number)
-        code = self.process.wait(SECONDS)
+        code = self._child.end(SECONDS, number).code
         self.read()
         return code
 
 
 @pytest.fixture
 def follow(nexus):
-    begun = []
-
-    def begin(url, *words):
-        begun.append(Following(nexus, "--connect", url, *words))
-        return begun[-1]
-
-    yield begin
-    for each in begun:
-        each.process.kill()
-        each.process.wait()
+    return lambda url, *words: Following(nexus, "--connect", url, *words)
 
 
 def began(following, url, session):
@@ -197,23 +183,28 @@ def test_a_server_that_says_nothing_counts_as_gone(proxy):
     backend.close()
 
 
-@contextmanager
-def server_on(port, nexus, tmp_path, signal_=signal.SIGKILL, **options):
-    """A server of its own, which gets a signal at the end."""
+@pytest.fixture
+def serve_on(server_env, free_port, tmp_path):
+    """Serve on the same port each time; the server gets a signal at the end."""
     log = tmp_path / "log"
-    env = nexus.env | {"NEXUS_CLI_PORT": str(port), "NEXUS_API_PORT": "0", "NEXUS_MCP_PORT": "0"} | options
-    with log.open("ab") as stream:
-        process = subprocess.Popen([*COMMAND, "serve", str(APP)], env=env, stdout=stream, stderr=stream)
-    try:
-        deadline = time.monotonic() + SECONDS
-        while not _answers(port):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal_)
-        process.wait(SECONDS)
+
+    @contextmanager
+    def serve(number=signal.SIGKILL, **options):
+        env = server_env | {"NEXUS_CLI_PORT": str(free_port)} | options
+        with log.open("ab") as stream:
+            process = subprocess.Popen([*COMMAND, "serve", str(APP)], env=env, stdout=stream, stderr=stream)
+        try:
+            deadline = time.monotonic() + SECONDS
+            while not _answers(free_port):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{free_port}"
+        finally:
+            process.send_signal(number)
+            process.wait(SECONDS)
+
+    return serve
 
 
 def _answers(port):
@@ -223,8 +214,8 @@ def _answers(port):
         return False
 
 
-def test_a_server_that_is_killed_and_comes_back(nexus, follow, free_port, tmp_path):
-    with server_on(free_port, nexus, tmp_path) as url:
+def test_a_server_that_is_killed_and_comes_back(follow, serve_on):
+    with serve_on() as url:
         session = begin_session(url)
         run_id = call(url, {"command": "execute", "workflow": "slow", "params": {"steps": 999}, "wait": 0})["reply"][
             "run_id"
@@ -234,7 +225,7 @@ def test_a_server_that_is_killed_and_comes_back(nexus, follow, free_port, tmp_pa
         began(one, url, session)
         every.until(lambda each: each.events)
         run.until(lambda each: each.done)
-    with server_on(free_port, nexus, tmp_path) as url:
+    with serve_on() as url:
         every.until(lambda each: any(event["type"] == "events.missed" for event in each.events))
         call(url, {"command": "execute", "workflow": "add", "params": {"a": 1}})
         every.until(lambda each: each.events[-1]["type"] == "workflow.completed")
@@ -246,7 +237,7 @@ def test_a_server_that_is_killed_and_comes_back(nexus, follow, free_port, tmp_pa
             assert "the server has lost it" in each.told
         every.forget()
     # Nothing of what was missed is told again when it goes away once more.
-    with server_on(free_port, nexus, tmp_path) as url:
+    with serve_on() as url:
         every.until(lambda each: each.events)
         call(url, {"command": "execute", "workflow": "add", "params": {"a": 1}})
         every.until(lambda each: each.events[-1]["type"] == "workflow.completed")
@@ -254,9 +245,9 @@ def test_a_server_that_is_killed_and_comes_back(nexus, follow, free_port, tmp_pa
         assert kinds == ["events.missed", "workflow.started", "workflow.completed"]
 
 
-def test_a_server_that_stops_ends_its_followers(nexus, follow, free_port, tmp_path):
+def test_a_server_that_stops_ends_its_followers(follow, serve_on):
     patient = {"NEXUS_DRAIN_SECONDS": "60"}  # so long would the end take if followers had to be cut off
-    with server_on(free_port, nexus, tmp_path, signal.SIGTERM, **patient) as url:
+    with serve_on(signal.SIGTERM, **patient) as url:
         following = [follow(url, "events", "follow", "--retry", each) for each in ("0", "0.5")]
         following[0].until(lambda _: call(url, {"command": "execute", "workflow": "followers"})["reply"]["result"] == 2)
     assert [each.end() for each in following] == [75, 75]
@@ -264,8 +255,8 @@ def test_a_server_that_stops_ends_its_followers(nexus, follow, free_port, tmp_pa
     assert "can't be reached" in following[1].told.splitlines()[-1]
 
 
-def test_a_server_that_does_not_come_back(nexus, follow, free_port, tmp_path):
-    with server_on(free_port, nexus, tmp_path) as url:
+def test_a_server_that_does_not_come_back(follow, serve_on):
+    with serve_on() as url:
         session = begin_session(url)
         every, at_once = [follow(url, "sessions", "follow", session, "--retry", each) for each in ("1", "0")]
         began(every, url, session)
