@@ -24,6 +24,8 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).with_name("app_for_tests.py")
+MARK = "\x1e"
+"""Ends what one of several command lines has written."""
 COMMAND = [sys.executable, "-m", "nexus_core"]
 
 
@@ -78,7 +80,7 @@ class Runner:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def begin(self, *words, stdin="", app=True, env=None):
+    def begin(self, *words, stdin="", app=True, env=None, run=None):
         """Begin in a child of this process, which has imported everything already; return it."""
         _import_everything()
         settings = self.env | ({"NEXUS_APP": str(APP)} if app else {}) | (env or {})
@@ -92,13 +94,21 @@ class Runner:
             for fd, path in enumerate(files):
                 os.dup2(os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY, 0o600), fd)
             os.closerange(3, 4096)  # the sockets of the test's own
-            _become_nexus([os.fsdecode(word) for word in words], self.cwd, settings)
+            _become_nexus(words, self.cwd, settings, run or _run_once)
         self.begun.append(Child(pid, *files[1:]))
         return self.begun[-1]
 
     def forked(self, *words, timeout=30, **options):
         """Run in such a child to the end: for the many small cases."""
         return self.begin(*words, **options).end(timeout)
+
+    def each(self, cases, **options):
+        """Run many command lines one after the other in one such child: a shell, which says how each has ended."""
+        done = self.begin(*cases, run=_run_each, **options).end(120)
+        told = zip(*(text.split(f"{MARK}\n")[:-1] for text in (done.out, done.err)), strict=True)
+        results = [Done(int(out.rpartition(MARK)[2]), out.rpartition(MARK)[0], err) for out, err in told]
+        assert len(results) == len(cases), done.err
+        return results
 
     def popen(self, *words, env=None, **options):
         settings = self.env | {"NEXUS_APP": str(APP)} | (env or {})
@@ -126,8 +136,8 @@ def _import_everything():
     LocalBackend(Nexus()).close()
 
 
-def _become_nexus(words, cwd, env):
-    """Run the command line in this forked process, and end it."""
+def _become_nexus(words, cwd, env, run):
+    """Run command lines in this forked process, and end it."""
     code = 70
     try:
         sys.stdin, sys.stdout, sys.stderr = (open(fd, mode, encoding="utf-8") for fd, mode in enumerate("rww"))
@@ -135,13 +145,31 @@ def _become_nexus(words, cwd, env):
         os.environ.clear()
         os.environ.update(env)
         os.chdir(cwd)
-        from nexus_core.__main__ import main
-
-        code = main(words)
+        code = run(words)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _run_once(words):
+    from nexus_core.__main__ import main
+
+    return main([os.fsdecode(word) for word in words])
+
+
+def _run_each(cases):
+    from nexus_cli.options import from_environment
+    from nexus_cli.output import standard_output
+    from nexus_cli.shell import _command
+    from nexus_cli.state import State
+
+    state = State(from_environment(), standard_output())
+    for words in cases:
+        code = _command(state, from_environment(), [os.fsdecode(word) for word in words])
+        state.output.line(f"{MARK}{code}{MARK}")
+        print(MARK, file=sys.stderr, flush=True)
+    return 0
 
 
 class Terminal:
@@ -152,7 +180,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
-            _become_nexus(words, cwd, env)
+            _become_nexus(words, cwd, env, _run_once)
         self.raw = ""
         self._seen = 0
         self.code = None

@@ -55,49 +55,52 @@ def test_data_is_a_file_stdin_or_text_and_fields_come_first(execute, tmp_path):
     assert execute("colliding", "--data", '{"timeout": 5, "data": "x"}').json["result"] == [5, "x"]
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["add", "--data", '{"a": 1'], 2, "not valid JSON"),
-        (["add", "--data", '{"a": NaN}'], 2, "not valid JSON"),
-        (["add", "--data", '{"a": 1, "a": 2}'], 2, 'the key "a" twice'),
-        (["add", "--data", "[1]"], 2, "must be a JSON object, not array"),
-        (["add", "--data", "-"], 2, "/a: missing"),
-        (["add", "--data", "@missing.json"], 2, "can't be read"),
-        (["add", "--a", "NaN"], 2, "/a: expected integer, got string"),
-        (["add", "--a", "1", "--c", "2"], 2, "/c: unknown name"),
-        (["add", "--a"], 2, "Option --a needs a value"),
-        (["add", "3"], 2, "Unexpected argument '3'"),
-        (["add", "--a", b"\xff"], 2, "not valid UTF-8"),
-        (["echo", "--kind", "larg"], 2, 'did you mean "large"?'),
-        (["nope", "--x", "1"], 66, 'There is no workflow "nope"'),
-        (["../../etc/passwd"], 66, "There is no workflow"),
-        (["a/b"], 66, "There is no workflow"),
-        (["a\r\nX-Evil: 1"], 66, r"a\x0d\x0aX-Evil: 1"),
-        ([""], 2, "Which workflow"),
-        (["told"], 1, r"no luck\x1b[31m\x0d\x0atoday"),
-        (["crash"], 1, "The workflow failed"),
-        (["crash"], 1, " (run 0"),
-        (["told"], 1, " (run 0"),
-        (["add", "--data", "hello"], 2, "The value of --data is not valid JSON"),
-        (["add", "--data", "[1]"], 2, "The value of --data must be a JSON object"),
-        (["add", "--a", "1", "--timeout", "nan"], 2, "--timeout needs a number of seconds"),
-        (["add", "--a", "1", "--timeout", "inf"], 2, "--timeout needs a number of seconds"),
-        (["add", "--a", "1", "--wait", "nan"], 2, "--wait"),
-        (["add", "--a", "1", "--wait", "-1"], 2, "--wait"),
-        (["not_json"], 1, "not JSON"),
-        (["huge", "--n", "17000000"], 1, "max_result_bytes"),
-        (["hang", "--timeout", "0.3"], 124, "within 0.3 seconds"),
-        (["add", "--a", "1", "--session", "nobodys"], 66, "There is no session"),
-        (["add", "--a", "1", "--timeout", "soon"], 2, "--timeout"),
-    ],
-)
-def test_what_is_wrong_is_one_line_and_an_exit_code(execute, words, code, message):
-    done = execute(*words)
-    assert (done.code, done.out) == (code, "")
-    assert re.fullmatch(r"nexus: [^\x00-\x1f]*\n", done.err), done.err
-    assert message in done.err
-    assert "the secret" not in done.err
+WRONG = [
+    (["add", "--data", '{"a": 1'], 2, "not valid JSON"),
+    (["add", "--data", '{"a": NaN}'], 2, "not valid JSON"),
+    (["add", "--data", '{"a": 1, "a": 2}'], 2, 'the key "a" twice'),
+    (["add", "--data", "[1]"], 2, "must be a JSON object, not array"),
+    (["add", "--data", "-"], 2, "/a: missing"),
+    (["add", "--data", "@missing.json"], 2, "can't be read"),
+    (["add", "--a", "NaN"], 2, "/a: expected integer, got string"),
+    (["add", "--a", "1", "--c", "2"], 2, "/c: unknown name"),
+    (["add", "--a"], 2, "Option --a needs a value"),
+    (["add", "3"], 2, "Unexpected argument '3'"),
+    (["add", "--a", b"\xff"], 2, "not valid UTF-8"),
+    (["echo", "--kind", "larg"], 2, 'did you mean "large"?'),
+    (["nope", "--x", "1"], 66, 'There is no workflow "nope"'),
+    (["../../etc/passwd"], 66, "There is no workflow"),
+    (["a/b"], 66, "There is no workflow"),
+    (["a\r\nX-Evil: 1"], 66, r"a\x0d\x0aX-Evil: 1"),
+    ([""], 2, "Which workflow"),
+    (["told"], 1, r"no luck\x1b[31m\x0d\x0atoday"),
+    (["crash"], 1, "The workflow failed"),
+    (["crash"], 1, " (run 0"),
+    (["told"], 1, " (run 0"),
+    (["add", "--data", "hello"], 2, "The value of --data is not valid JSON"),
+    (["add", "--data", "[1]"], 2, "The value of --data must be a JSON object"),
+    (["add", "--a", "1", "--timeout", "nan"], 2, "--timeout needs a number of seconds"),
+    (["add", "--a", "1", "--timeout", "inf"], 2, "--timeout needs a number of seconds"),
+    (["add", "--a", "1", "--wait", "nan"], 2, "--wait"),
+    (["add", "--a", "1", "--wait", "-1"], 2, "--wait"),
+    (["not_json"], 1, "not JSON"),
+    (["huge", "--n", "17000000"], 1, "max_result_bytes"),
+    (["hang", "--timeout", "0.3"], 124, "within 0.3 seconds"),
+    (["add", "--a", "1", "--session", "nobodys"], 66, "There is no session"),
+    (["add", "--a", "x", "--session", "nobodys"], 66, "There is no session"),
+    (["add", "--a", "1", "--timeout", "soon"], 2, "--timeout"),
+]
+
+
+@pytest.mark.parametrize("way", ["in process", "connected"])
+def test_what_is_wrong_is_one_line_and_an_exit_code(nexus, request, way):
+    connected = way == "connected" and {"app": False, "env": {"NEXUS_CONNECT": request.getfixturevalue("server")}}
+    every = nexus.each([["execute", *words] for words, _, _ in WRONG], **(connected or {}))
+    for (words, code, message), done in zip(WRONG, every, strict=True):
+        assert (done.code, done.out) == (code, ""), words
+        assert re.fullmatch(r"nexus: [^\x00-\x1f]*\n", done.err), done.err
+        assert message in done.err
+        assert "the secret" not in done.err
 
 
 def test_json_too_deep_is_refused(execute):

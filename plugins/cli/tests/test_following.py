@@ -323,29 +323,28 @@ def test_the_session_of_the_environment_is_meant(nexus, server):
     assert following.reply == {"session_id": session, "ended": "renewed"}
 
 
-WRONG = {
-    "events follow --after x": "id of the last event",
-    f"events follow --after {'x' * 300}": "after is longer than 255",
-    "events follow --session nobodys": "There is no session of that id.",
-    "events follow --retry nan": "--retry needs a number of seconds",
-    "events follow --retry -1": "--retry needs a number of seconds",
-    "sessions follow nobodys": "There is no session of that id.",
-    "sessions follow": "Which session?",
-    "sessions follow x --retry soon": "--retry needs a number of seconds",
-    "runs follow nobodys": "There is no run of that id",
-    "runs follow x --retry 1e99": "--retry needs a number of seconds",
-}
+WRONG = [
+    (["events", "follow", "--after", "x"], 2, "id of the last event"),
+    (["events", "follow", "--after", "x" * 300], 2, "after is longer than 255"),
+    (["events", "follow", "--after", b"\xff"], 2, "not valid UTF-8"),
+    (["events", "follow", "--session", "nobodys"], 66, "There is no session of that id."),
+    (["events", "follow", "--retry", "nan"], 2, "--retry needs a number of seconds"),
+    (["events", "follow", "--retry", "-1"], 2, "--retry needs a number of seconds"),
+    (["sessions", "follow", "nobodys"], 66, "There is no session of that id."),
+    (["sessions", "follow"], 2, "Which session?"),
+    (["sessions", "follow", "x", "--retry", "soon"], 2, "--retry needs a number of seconds"),
+    (["runs", "follow", "nobodys"], 66, "There is no run of that id"),
+    (["runs", "follow", "x", "--retry", "1e99"], 2, "--retry needs a number of seconds"),
+]
 
 
 @pytest.mark.parametrize("way", ["in process", "over the port"])
 def test_what_is_wrong_is_said_at_once(nexus, server, way):
     options = {"app": False, "env": {"NEXUS_CONNECT": server}} if way == "over the port" else {}
-    done = nexus.forked("shell", stdin="\n".join(WRONG), **options)
-    assert done.out == ""
-    lines = done.err.splitlines()
-    assert [told in line for told, line in zip(WRONG.values(), lines, strict=True)] == [True] * len(WRONG), lines
-    assert nexus.forked("events", "follow", "--after", b"\xff", **options).code == 2
-    assert nexus.forked("events", "follow", "--session", "nobodys", **options).code == 66
+    for (words, code, told), done in zip(WRONG, nexus.each([each[0] for each in WRONG], **options), strict=True):
+        assert (done.code, done.out) == (code, ""), words
+        assert told in done.err
+        assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -37,41 +37,39 @@ def test_a_session_from_beginning_to_end(ask, session):
     assert ask("sessions", "show", session).code == 66
     assert ask("sessions", "revoke", new["session_id"]).json == {"session_id": new["session_id"], "revoked": True}
     for command in (["sessions", "show"], ["sessions", "revoke"], ["sessions", "renew"], ["sessions", "follow"],
-                    ["sessions", "set", "a=1"], ["execute", "visit"]):  # fmt: skip
+                    ["sessions", "set", "a=1"], ["execute", "visit"], ["execute", "visit", "--wait", "0"],
+                    ["execute", "visit", "--wait", "5"]):  # fmt: skip
         done = ask("--session", new["session_id"], "--json", *command)
         assert (done.code, json.loads(done.err)["code"]) == (66, "session_not_found")
 
 
-WRONG = {
-    "show": "Which session? Give its ID",
-    "set a=1": "Which session?",
-    "set SESSION": "What is to change?",
-    "set SESSION a=1 b": "'b' is not NAME=VALUE",
-    "set SESSION =1": "'=1' is not NAME=VALUE",
-    "set SESSION --data {": "--data is not valid JSON",
-    "set SESSION --data [1]": "must be a JSON object, not array",
-    "set SESSION --data @nowhere": "--data: nowhere can't be read",
-    "set SESSION a=1 --version 7": "has version 1, not 7",
-    "set SESSION a=1 --version -1": "version",
-    f"set SESSION a={'x' * 70_000}": "at most 65536 bytes",
-    f"show {'x' * 300}": "There is no session of that id.",
-    'show ""': "Which session?",
-    "nothing": "nothing",
-}
+WRONG = [
+    (["show"], 2, "Which session? Give its ID"),
+    (["set", "a=1"], 2, "Which session?"),
+    (["set", "SESSION"], 2, "What is to change?"),
+    (["set", "SESSION", "a=1", "b"], 2, "'b' is not NAME=VALUE"),
+    (["set", "SESSION", "=1"], 2, "'=1' is not NAME=VALUE"),
+    (["set", "SESSION", b"a=\xff"], 2, "not valid UTF-8"),
+    (["set", "SESSION", "--data", "{"], 2, "--data is not valid JSON"),
+    (["set", "SESSION", "--data", "[1]"], 2, "must be a JSON object, not array"),
+    (["set", "SESSION", "--data", "@nowhere"], 2, "--data: nowhere can't be read"),
+    (["set", "SESSION", "a=1", "--version", "7"], 65, "has version 1, not 7"),
+    (["set", "SESSION", "a=1", "--version", "-1"], 2, "version"),
+    (["set", "SESSION", f"a={'x' * 70_000}"], 2, "at most 65536 bytes"),
+    (["show", "x" * 300], 66, "There is no session of that id."),
+    (["show", b"\xff"], 2, "not valid UTF-8"),
+    (["show", ""], 2, "Which session?"),
+    (["nothing"], 2, "nothing"),
+]
 
 
-def test_what_is_wrong_is_said(ask, session):
-    lines = [f"sessions {words.replace('SESSION', session)}\n" for words in WRONG]
-    done = ask("shell", stdin="".join(lines))
-    assert done.out == ""
-    told = done.err.splitlines()
-    assert [each in line for each, line in zip(WRONG.values(), told, strict=True)] == [True] * len(WRONG), told
-    for code, *words in (
-        (2, "show"), (65, "set", session, "a=1", "--version", "7"), (2, "set", session, f"a={'x' * 70_000}"),
-        (2, "set", session, b"a=\xff"), (2, "show", b"\xff"), (2, "nothing"),
-    ):  # fmt: skip
-        refused = ask("sessions", *words)
-        assert (refused.code, refused.out) == (code, ""), words
+def test_what_is_wrong_is_said(nexus, server, session):
+    cases = [["sessions", *(session if word == "SESSION" else word for word in words)] for words, _, _ in WRONG]
+    every = nexus.each(cases, app=False, env={"NEXUS_CONNECT": server})
+    for (words, code, told), done in zip(WRONG, every, strict=True):
+        assert (done.code, done.out) == (code, ""), words
+        assert told in done.err
+        assert len(done.err.splitlines()) == 1
 
 
 def test_changes_at_the_same_time_do_not_get_lost(ask, session):
