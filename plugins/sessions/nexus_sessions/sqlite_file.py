@@ -70,6 +70,7 @@ def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             break
         except sqlite3.OperationalError as exc:
+            connection.rollback()
             if not is_busy(exc) or time.monotonic() > end:
                 raise
             time.sleep(PAUSE_SECONDS)
@@ -83,12 +84,15 @@ def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
 
 def _check(connection: sqlite3.Connection) -> None:
     """Refuse a file that is another program's, or a later version's."""
+    connection.execute("BEGIN")  # all at one moment: another process may be about to make the tables
     application, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
+    tables = _number(connection, "SELECT count(*) FROM sqlite_master")
+    connection.execute("COMMIT")
     if application == APPLICATION and version == VERSION:
         return
     if application == APPLICATION:
         raise sqlite3.NotSupportedError(f"it is of version {version}, and this program knows version {VERSION}")
-    if application or version or _number(connection, "SELECT count(*) FROM sqlite_master"):
+    if application or version or tables:
         raise sqlite3.NotSupportedError("it is the database of another program")
 
 

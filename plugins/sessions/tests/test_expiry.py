@@ -12,7 +12,7 @@ from nexus_sessions.seen import SeenSessions
 from nexus_core import PermissionDenied, SessionNotFound
 from nexus_core.sessions import Session
 
-SHORT = {"session_ttl": 0.3, "session_cleanup_interval": 0.1}
+SHORT = {"session_ttl": 0.5, "session_cleanup_interval": 0.1}
 
 
 def expired(*platforms):
@@ -20,7 +20,8 @@ def expired(*platforms):
 
 
 async def test_every_session_is_cleaned_up_by_one_of_several(start_shared, view, eventually):
-    first, second = await start_shared(**SHORT), await start_shared(**SHORT)
+    options = {"session_ttl": 1.5, "session_cleanup_interval": 0.1}
+    first, second = await start_shared(**options), await start_shared(**options)
     ann, again = await view(first, "ann"), await view(second, "ann")
     made = [await ann.create_session("api") for _ in range(20)]
     for session in made:
@@ -32,18 +33,18 @@ async def test_every_session_is_cleaned_up_by_one_of_several(start_shared, view,
 
 
 async def test_a_session_is_over_at_once_and_one_in_use_is_not(start_shared, view, call):
-    options = {"session_ttl": 0.5, "session_cleanup_interval": 0.05}
+    options = {"session_ttl": 0.8, "session_cleanup_interval": 0.05}
     first, second = await start_shared(**options), await start_shared(**options)
     me, again = await view(first), await view(second)
     used, unused = await me.create_session("api"), await me.create_session("api")
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + 1.5
     while time.monotonic() < end:
         await call(second, used)  # the first one does not hear of that
         await asyncio.sleep(0.02)
     assert expired(first, second) == [unused.id]
     assert (await again.session(used.id)).state == {"a": 1}
     late = await me.create_session("api")
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(0.85)
     for nexus in (me, again):
         with pytest.raises(SessionNotFound):
             await nexus.session(late.id)
@@ -117,19 +118,16 @@ async def test_a_store_that_is_away_is_asked_again(start, view, eventually, redi
 
 async def test_a_manager_that_leaves_sessions_be_is_not_asked_for_ever(start, view, eventually):
     class Leaves(SessionManager):
-        rounds = 0
-
         async def cleanup_expired_sessions(self):
-            self.rounds += 1
-            self.found = await self.get_expired_sessions()
+            found.append(await self.get_expired_sessions())
 
-    nexus = await start(manager=Leaves(), session_ttl=0.05, session_cleanup_interval=0.2)
+    found = []
+    nexus = await start(manager=Leaves(), session_ttl=0.05, session_cleanup_interval=0.5)
     me = await view(nexus)
     await me.create_session("api")
-    await eventually(lambda: nexus.session_manager.rounds >= 2)
-    assert nexus.session_manager.rounds < 5
-    assert len(nexus.session_manager.found) == 1
-    await eventually(lambda: not nexus.session_manager.found)  # its store has let it go
+    await eventually(lambda: found and not found[-1])  # its store has let it go
+    assert len(found[0]) == 1
+    assert len(found) <= 8  # two in a sweep
 
 
 async def test_many_are_cleaned_up_some_at_a_time(start, view, eventually, monkeypatch):

@@ -55,7 +55,7 @@ async def test_metadata_are_what_the_caller_really_has(serve):
         assert "metadata" not in made
         path, headers = f"/api/sessions/{made['session_id']}", {"x-nexus-session": made["session_id"]}
         session = await nexus.session_manager.get_session(made["session_id"])
-        assert session.user_id == "ann"
+        assert (session.user_id, session.metadata["tenant_id"]) == ("acme/ann", "acme")
         assert session.metadata["permissions"] == ["data.read", "data.write"]
         assert (session.metadata["rate_limits"]["limit"], session.metadata["channel"]) == (1000, "api")
 

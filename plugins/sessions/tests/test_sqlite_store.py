@@ -222,18 +222,46 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(path):
     assert done.stderr.count("The store sqlite can't be used") == 1
 
 
+OPEN = """
+import pathlib, sys
+from nexus_sessions.sqlite_store import SqliteStore
+
+for number in range(int(sys.argv[2])):
+    sys.stdin.readline()
+    SqliteStore(pathlib.Path(sys.argv[1]) / f"{number}.db").check()
+    print(number, flush=True)
+"""
+
+
+def test_processes_that_open_a_new_file_at_once_all_can(tmp_path):
+    command, pipes = [sys.executable, "-c", OPEN, str(tmp_path), "60"], {"stdin": subprocess.PIPE, "text": True}
+    pipes |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for number in range(60):
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout.readline() == f"{number}\n", process.communicate(timeout=10)[1]
+    for process in processes:
+        process.communicate(timeout=10)
+        assert process.returncode == 0
+
+
 ADD = """
 import asyncio, pathlib, sys
 from nexus_sessions.sqlite_store import SqliteStore
 
 async def main(path, count):
-    store = SqliteStore(path)
-    for _ in range(count):
+    store, first = SqliteStore(path), 0
+    for number in range(count):
+        first += await store.add(f"number {number}", b"1", 600) is None
         while True:
             old = await store.add("count", b"1", 600)
             if old is None or await store.replace("count", old, str(int(old) + 1).encode(), 600):
                 break
     await store.close()
+    print(first)
 
 asyncio.run(main(pathlib.Path(sys.argv[1]), int(sys.argv[2])))
 """
@@ -241,10 +269,14 @@ asyncio.run(main(pathlib.Path(sys.argv[1]), int(sys.argv[2])))
 
 def test_processes_that_begin_at_once_lose_nothing(path):
     command = [sys.executable, "-c", ADD, str(path), "100"]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    first = 0
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
+        first += int(printed)
+    assert first == 100  # each was added once
     assert asyncio.run(SqliteStore(path).get("count")) == b"400"
 
 
