@@ -20,7 +20,7 @@ def expired(*platforms):
 
 
 async def test_every_session_is_cleaned_up_by_one_of_several(start_shared, view, eventually):
-    options = {"session_ttl": 1.5, "session_cleanup_interval": 0.1}
+    options = {"session_ttl": 1.0, "session_cleanup_interval": 0.1}
     first, second = await start_shared(**options), await start_shared(**options)
     ann, again = await view(first, "ann"), await view(second, "ann")
     made = [await ann.create_session("api") for _ in range(20)]
@@ -32,22 +32,29 @@ async def test_every_session_is_cleaned_up_by_one_of_several(start_shared, view,
     assert {event.owner for nexus in (first, second) for event in nexus.told} == {"acme/ann"}
 
 
-async def test_a_session_is_over_at_once_and_one_in_use_is_not(start_shared, view, call):
+async def test_a_session_in_use_is_not_over(start_shared, view, call):
     options = {"session_ttl": 0.8, "session_cleanup_interval": 0.05}
     first, second = await start_shared(**options), await start_shared(**options)
     me, again = await view(first), await view(second)
     used, unused = await me.create_session("api"), await me.create_session("api")
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 1.1
     while time.monotonic() < end:
         await call(second, used)  # the first one does not hear of that
         await asyncio.sleep(0.02)
     assert expired(first, second) == [unused.id]
     assert (await again.session(used.id)).state == {"a": 1}
-    late = await me.create_session("api")
-    await asyncio.sleep(0.85)
-    for nexus in (me, again):
+
+
+async def test_a_session_is_over_before_it_is_cleaned_up(start_shared, view):
+    nexus = await start_shared(session_ttl=0.2)
+    me = await view(nexus)
+    made = await me.create_session("api")
+    await asyncio.sleep(made.expires_at - time.time())
+    for attempt in (me.session(made.id), me.update_session(made.id, {}), me.remove_session(made.id)):
         with pytest.raises(SessionNotFound):
-            await nexus.session(late.id)
+            await attempt
+    assert (await (await nexus.session_store())._stored.look(made.id)).id == made.id
+    assert expired(nexus) == []
 
 
 async def test_what_becomes_of_resources_is_the_managers(start, view, eventually):

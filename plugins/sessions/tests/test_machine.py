@@ -126,7 +126,7 @@ def test_two_callers_and_two_platforms(make, view, call, tmp_path, manager):
         Sessions.view, Sessions.call = staticmethod(view), staticmethod(call)
         Sessions.platforms, Sessions.views = runner.run(begin(stack))
         limits = settings(
-            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         )
         run_state_machine_as_test(Sessions, settings=limits)
         runner.run(stack.aclose())

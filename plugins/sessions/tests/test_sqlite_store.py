@@ -234,10 +234,10 @@ for number in range(int(sys.argv[2])):
 
 
 def test_processes_that_open_a_new_file_at_once_all_can(tmp_path):
-    command, pipes = [sys.executable, "-c", OPEN, str(tmp_path), "60"], {"stdin": subprocess.PIPE, "text": True}
+    command, pipes = [sys.executable, "-c", OPEN, str(tmp_path), "40"], {"stdin": subprocess.PIPE, "text": True}
     pipes |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    for number in range(60):
+    for number in range(40):
         for process in processes:
             process.stdin.write("\n")
             process.stdin.flush()
@@ -416,6 +416,6 @@ def test_it_does_what_the_model_does(tmp_path):
     with asyncio.Runner() as runner:
         SqliteStoreMachine.path, SqliteStoreMachine.runner = tmp_path / "state.db", runner
         limits = settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         )
         run_state_machine_as_test(SqliteStoreMachine, settings=limits)
