@@ -52,7 +52,7 @@ def _line(output: Output, event: dict[str, Any]) -> None:
 
 def _details(event: dict[str, Any]) -> list[str]:
     data = event.get("data") or {}
-    told = [] if event["type"] != EVENTS_MISSED else [f"{data.get('count') or 'some'} events were missed"]
+    told = [_missed(data.get("count"))] if event["type"] == EVENTS_MISSED else []
     if "state" in event:
         told.append(msgspec.json.encode(event["state"]).decode())
     elif data and not told:
@@ -64,6 +64,10 @@ def _details(event: dict[str, Any]) -> list[str]:
     if "run_id" in event:
         told.append(f"(run {event['run_id']})")
     return told
+
+
+def _missed(count: int | None) -> str:
+    return "events may have been missed" if count is None else f"{count} events were missed"
 
 
 def _style(type: str) -> str:

@@ -372,3 +372,8 @@ def test_people_see_lines(terminal, server):
     screen.expect("session.removed")
     screen.expect("The session has ended: removed")
     assert screen.end() == 0
+    screen = terminal("--connect", server, "events", "follow", "--after", "another-5", app=False)
+    screen.expect("Following. Ctrl-C ends it.")
+    screen.expect(r"\d\d events.missed events may have been missed")
+    screen.send("\x03")
+    assert screen.end() == 130
