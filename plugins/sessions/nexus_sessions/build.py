@@ -9,11 +9,11 @@ from nexus_core import ConfigurationError
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.threads import call_on
 from nexus_sessions.cleaning import Cleaning
-from nexus_sessions.desk import Desk
 from nexus_sessions.managed import ManagedSessions
 from nexus_sessions.manager import SessionManager
 from nexus_sessions.overrides import Overrides
 from nexus_sessions.seen import SeenSessions
+from nexus_sessions.service import SessionService
 from nexus_sessions.sqlite_store import SqliteStore
 from nexus_sessions.switched_off import NoSessions
 
@@ -76,13 +76,13 @@ class Started:
             max_bytes=settings.session_max_bytes, linger=LINGER_INTERVALS * settings.session_cleanup_interval,
         )  # fmt: skip
         overrides = Overrides(manager, nexus.threads, settings.session_manager_timeout, self._loop)
-        desk = Desk(stored, SeenSessions(), overrides, nexus.events.publish, self._loop)
+        service = SessionService(stored, SeenSessions(), overrides, nexus.events.publish, self._loop)
         if manager is not None:
-            manager.attach(desk)
+            manager.attach(service)
             self._manager = manager
-        self._cleaning = Cleaning(desk, settings.session_cleanup_interval)
+        self._cleaning = Cleaning(service, settings.session_cleanup_interval)
         call_on(self._loop, self._cleaning.start)
-        return ManagedSessions(desk)
+        return ManagedSessions(service)
 
 
 def _manager(nexus: Nexus) -> SessionManager | None:

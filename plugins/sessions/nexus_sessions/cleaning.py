@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core import NexusError
-from nexus_sessions.desk import BATCH
+from nexus_sessions.service import BATCH
 
 if TYPE_CHECKING:
-    from nexus_sessions.desk import Desk
+    from nexus_sessions.service import SessionService
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ class Cleaning:
     """Cleans up every so many seconds, whatever goes wrong.
 
     Args:
-        desk: Does the work.
+        service: Does the work.
         interval: Seconds between two sweeps.
     """
 
-    def __init__(self, desk: Desk, interval: float) -> None:
-        self._desk = desk
+    def __init__(self, service: SessionService, interval: float) -> None:
+        self._service = service
         self._interval = interval
         self._task: asyncio.Task[None] | None = None
 
@@ -60,17 +60,17 @@ class Cleaning:
         before: list[str] = []
         while True:
             await self._sweep_some()
-            due = self._desk.seen.due(time.time(), BATCH)
+            due = self._service.seen.due(time.time(), BATCH)
             if due in ([], before):
                 return
             before = due
 
     async def _sweep_some(self) -> None:
-        overrides = self._desk.overrides
-        async with self._desk.unit(None, sees_all=True) as unit:
+        overrides = self._service.overrides
+        async with self._service.unit(None, sees_all=True) as unit:
             if overrides.has("cleanup_expired_sessions"):
                 seconds = max(SWEEP_SECONDS, self._interval)
                 await overrides.call(unit, "cleanup_expired_sessions", seconds=seconds)
             else:
-                await self._desk.cleanup(unit)
-            await self._desk.keep(unit)
+                await self._service.cleanup(unit)
+            await self._service.keep(unit)

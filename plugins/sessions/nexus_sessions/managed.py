@@ -11,7 +11,7 @@ from nexus_sessions.overrides import failure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_sessions.desk import Desk
+    from nexus_sessions.service import SessionService
     from nexus_sessions.unit import Unit
 
 
@@ -19,14 +19,14 @@ class ManagedSessions:
     """Sessions in a store. What no manager overrides goes there at once.
 
     Args:
-        desk: Does the work.
+        service: Does the work.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._stored = desk.stored
-        self._call = desk.overrides.call
-        has = desk.overrides.has
+    def __init__(self, service: SessionService) -> None:
+        self._service = service
+        self._stored = service.stored
+        self._call = service.overrides.call
+        has = service.overrides.has
         self._creates, self._gets, self._removes = (has(f"{what}_session") for what in ("create", "get", "remove"))
         self._syncs = has("sync_session_state")
         self._sees_changes = self._syncs or has("notify_channel")
@@ -40,19 +40,19 @@ class ManagedSessions:
         """See `SessionStore.create`."""
         if not self._creates:
             return self._noted(await self._stored.create(channel, user_id))
-        async with self._desk.unit(user_id) as unit:
+        async with self._service.unit(user_id) as unit:
             made = await self._call(unit, "create_session", channel, user_id)
             session = _checked(unit, made, "create_session", user_id)
-            return await self._desk.keep(unit, session)
+            return await self._service.keep(unit, session)
 
     async def get(self, session_id: str, user_id: str | None = None) -> Session:
         """See `SessionStore.get`."""
         if not self._gets:
             return self._noted(await self._stored.get(session_id, user_id))
-        async with self._desk.unit(user_id) as unit:
+        async with self._service.unit(user_id) as unit:
             found = await self._call(unit, "get_session", session_id)
             session = _checked(unit, found, "get_session", user_id, session_id)
-            return await self._desk.keep(unit, session)
+            return await self._service.keep(unit, session)
 
     async def update(
         self, session_id: str, user_id: str | None, changes: Mapping[str, Any], version: int | None = None
@@ -62,10 +62,10 @@ class ManagedSessions:
             return self._noted(await self._stored.update(session_id, user_id, changes, version))
         session = await self._stored.get(session_id, user_id)
         await self._stored.save(session, version=version)  # nothing has changed: this only looks at the version
-        async with self._desk.unit(user_id) as unit:
+        async with self._service.unit(user_id) as unit:
             channel = next(iter(session.active_channels), None)  # has it used already: so that its end is moved
             await self._sync(unit, unit.hand(session), changes)
-            return await self._desk.keep(unit, session, version=version, channel=channel)
+            return await self._service.keep(unit, session, version=version, channel=channel)
 
     async def used(self, session: Session, channel: str) -> None:
         """See `SessionStore.used`."""
@@ -74,9 +74,9 @@ class ManagedSessions:
             if changes:
                 as_given.active_channels.add(channel)
                 try:
-                    async with self._desk.unit(session.user_id) as unit:
+                    async with self._service.unit(session.user_id) as unit:
                         await self._sync(unit, unit.hand(as_given), changes)
-                        await self._desk.keep(unit, as_given, channel=channel)
+                        await self._service.keep(unit, as_given, channel=channel)
                 except SessionNotFound:
                     pass  # it was removed meanwhile
                 return
@@ -85,31 +85,31 @@ class ManagedSessions:
     async def renew(self, session_id: str, user_id: str | None = None) -> Session:
         """See `SessionStore.renew`."""
         renewed = await self._stored.renew(session_id, user_id)
-        self._desk.seen.forget(session_id)
+        self._service.seen.forget(session_id)
         return self._noted(renewed)
 
     async def remove(self, session_id: str, user_id: str | None = None) -> None:
         """See `SessionStore.remove`. What a manager does beside, it is gone afterwards, unless the manager raises."""
         if self._removes:
             session = await self._stored.get(session_id, user_id)
-            async with self._desk.unit(user_id) as unit:
+            async with self._service.unit(user_id) as unit:
                 unit.hand(session)
                 await self._call(unit, "remove_session", session_id)
                 if session_id not in unit.removed:
-                    await self._desk.remove(unit, session_id)
-                await self._desk.keep(unit)
+                    await self._service.remove(unit, session_id)
+                await self._service.keep(unit)
         else:
             await self._stored.remove(session_id, user_id)
-            self._desk.seen.forget(session_id)
+            self._service.seen.forget(session_id)
 
     async def _sync(self, unit: Unit, session: Session, changes: Mapping[str, Any]) -> None:
         if self._syncs:
             await self._call(unit, "sync_session_state", session.id, dict(changes))
         else:
-            await self._desk.sync(unit, session.id, changes)
+            await self._service.sync(unit, session.id, changes)
 
     def _noted(self, session: Session) -> Session:
-        self._desk.seen.note(session)
+        self._service.seen.note(session)
         return session
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexus_core.sessions import Session
-    from nexus_sessions.desk import Desk
+    from nexus_sessions.service import SessionService
 
 
 class SessionManager:
@@ -28,7 +28,7 @@ class SessionManager:
     A request's code finds its caller's sessions only; any other code finds everybody's.
     """
 
-    _desk: Desk | None = None
+    _attached_to: SessionService | None = None
 
     @cached_property
     def logger(self) -> logging.Logger:
@@ -42,13 +42,13 @@ class SessionManager:
             channel: Where its caller comes from.
             user_id: Its caller's `Principal.identity`, or None where nobody is asked.
         """
-        desk = self._attached()
-        return desk.ask(desk.create, channel, user_id)
+        service = self._attached()
+        return service.ask(service.create, channel, user_id)
 
     def get_session(self, session_id: str) -> Any:
         """Return a session. Raises `SessionNotFound`."""
-        desk = self._attached()
-        return desk.ask(desk.get, session_id)
+        service = self._attached()
+        return service.ask(service.get, session_id)
 
     def sync_session_state(self, session_id: str, state: Mapping[str, Any]) -> Any:
         """Change members of a session's state, and return the session. None takes a member away.
@@ -59,8 +59,8 @@ class SessionManager:
             SessionNotFound: There is no such session.
             ValidationError: The state would be too large, or is not JSON.
         """
-        desk = self._attached()
-        return desk.ask(desk.sync, session_id, state)
+        service = self._attached()
+        return service.ask(service.sync, session_id, state)
 
     def notify_channel(self, channel: str, session_id: str, state: Mapping[str, Any]) -> Any:
         """Name a channel in the event ``session.updated``.
@@ -76,13 +76,13 @@ class SessionManager:
 
     def get_expired_sessions(self) -> Any:
         """Return sessions that are over and not cleaned up yet: some, where there are many."""
-        desk = self._attached()
-        return desk.ask(desk.expired)
+        service = self._attached()
+        return service.ask(service.expired)
 
     def cleanup_expired_sessions(self) -> Any:
         """Clean up and remove the sessions that are over. Called every ``session_cleanup_interval`` seconds."""
-        desk = self._attached()
-        return desk.ask(desk.cleanup)
+        service = self._attached()
+        return service.ask(service.cleanup)
 
     def cleanup_session_resources(self, session: Session) -> Any:
         """Give back what a session that is over has used, such as files. Does nothing unless you override it.
@@ -97,8 +97,8 @@ class SessionManager:
         Raises:
             SessionNotFound: There is none.
         """
-        desk = self._attached()
-        return desk.ask(desk.remove, session_id)
+        service = self._attached()
+        return service.ask(service.remove, session_id)
 
     def get_tenant_id(self, user_id: str | None) -> str | None:
         """Return the tenant of the caller, if it is the one of that id and has one."""
@@ -120,20 +120,20 @@ class SessionManager:
             return {}
         return {name: getattr(budget, name) for name in ("limit", "window", "remaining", "reset")}
 
-    def attach(self, desk: Desk) -> None:
+    def attach(self, service: SessionService) -> None:
         """Say what does the work. Called when the platform starts; a manager belongs to one at a time."""
-        if self._desk not in (None, desk) and self._desk.is_usable:
+        if self._attached_to not in (None, service) and self._attached_to.is_usable:
             raise ConfigurationError("A session manager belongs to one Nexus: make another one for the second.")
-        self._desk = desk
+        self._attached_to = service
 
     def detach(self) -> None:
         """Forget what does the work. Called when the platform stops."""
-        self._desk = None
+        self._attached_to = None
 
-    def _attached(self) -> Desk:
-        if self._desk is None:
+    def _attached(self) -> SessionService:
+        if self._attached_to is None:
             raise ConfigurationError(
                 f"The session manager {type(self).__name__} is used while its platform is not started, or has "
                 "enable_sessions=False: register it with register_session_manager, and start the platform."
             )
-        return self._desk
+        return self._attached_to

@@ -107,7 +107,7 @@ async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, vie
     me = await view(nexus)
     first, second = await me.create_session("api"), await me.create_session("api")
     await eventually(lambda: expired(nexus) == [second.id])
-    await eventually(lambda: len(nexus.session_manager._desk.seen) == 0)
+    await eventually(lambda: len(nexus.session_manager._service.seen) == 0)
     assert 1 <= nexus.session_manager.tried <= 4  # then its store lets it go
     assert "could not be cleaned up" in caplog.text
     assert first.id not in caplog.text  # whoever reads the log must not be able to use one
@@ -138,7 +138,7 @@ async def test_a_manager_that_leaves_sessions_be_is_not_asked_for_ever(start, vi
 
 
 async def test_many_are_cleaned_up_some_at_a_time(start, view, eventually, monkeypatch):
-    for name in ("desk", "cleaning"):
+    for name in ("service", "cleaning"):
         monkeypatch.setattr(f"nexus_sessions.{name}.BATCH", 7)
     nexus = await start(session_ttl=0.2, session_cleanup_interval=0.5)
     me = await view(nexus)
@@ -151,7 +151,7 @@ async def test_many_are_cleaned_up_some_at_a_time(start, view, eventually, monke
 async def test_removed_and_renewed_sessions_are_not_looked_for(start, view):
     nexus = await start()
     me = await view(nexus)
-    seen = (await nexus.session_store())._desk.seen
+    seen = (await nexus.session_store())._service.seen
     made, other = await me.create_session("api"), await me.create_session("api")
     await me.renew_session(made.id)
     await me.remove_session(other.id)

@@ -1,4 +1,4 @@
-"""`Desk`: does what a manager's methods are for, on the event loop, and keeps what its overrides change."""
+"""`SessionService`: does what a manager's methods are for, on the event loop, and keeps what its overrides change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH = 200
 """How many expired sessions are read at a time."""
 
 
-class Desk:
+class SessionService:
     """What stands behind a `SessionManager`, and behind the platform where there is none.
 
     Args:
