@@ -107,7 +107,7 @@ async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, vie
     me = await view(nexus)
     first, second = await me.create_session("api"), await me.create_session("api")
     await eventually(lambda: expired(nexus) == [second.id])
-    await eventually(lambda: len(nexus.session_manager._service.seen) == 0)
+    await eventually(lambda: len(nexus.session_manager._attached_to.seen) == 0)
     assert 1 <= nexus.session_manager.tried <= 4  # then its store lets it go
     assert "could not be cleaned up" in caplog.text
     assert first.id not in caplog.text  # whoever reads the log must not be able to use one
