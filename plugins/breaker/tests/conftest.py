@@ -97,7 +97,9 @@ def open_shared(open_shop, redis_server):
     """A function that starts a platform whose circuits are in the Redis of the tests."""
 
     async def start(**options):
-        return await open_shop(nexus_redis.plugin, redis_url=redis_server.url, store="redis", **options)
+        return await open_shop(
+            nexus_redis.plugin, redis_url=redis_server.url, store="redis", event_backend="memory", **options
+        )
 
     return start
 

@@ -208,7 +208,12 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
     open_shop, redis_server, redis_proxy, comes_to, caplog
 ):
     caplog.set_level(logging.INFO, "nexus_breaker")
-    options = {"redis_url": redis_proxy.url, "store": "redis", "circuit_breaker_reset_timeout": 1}
+    options = {
+        "redis_url": redis_proxy.url,
+        "store": "redis",
+        "event_backend": "memory",
+        "circuit_breaker_reset_timeout": 1,
+    }
     first, second = [await open_shop(nexus_redis.plugin, **options) for _ in range(2)]
     await first.fail(4)
     redis_proxy.mode = "blackhole"
@@ -231,7 +236,7 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
 async def test_what_one_process_found_while_the_store_was_away_holds_when_it_is_back(
     open_shop, redis_server, redis_proxy
 ):
-    shop = await open_shop(nexus_redis.plugin, redis_url=redis_proxy.url, store="redis")
+    shop = await open_shop(nexus_redis.plugin, redis_url=redis_proxy.url, store="redis", event_backend="memory")
     await shop.call()
     redis_proxy.mode = "refuse"
     await shop.fail(5)
