@@ -60,7 +60,7 @@ class EventLog:
         if not self._is_listening:
             self._is_listening, self._began_after = True, self._bus.latest
             self._bus.listen(self._heard)
-        follower = Follower(wanted, self._followers.discard, self._id(self._bus.latest))
+        follower = Follower(wanted, self._followers.discard, lambda: self._id(self._bus.latest))
         if after is not None:
             self._catch_up(follower, after)
         self._followers.add(follower)
@@ -119,14 +119,17 @@ class Follower:
     Args:
         wanted: Whether an event is wanted.
         gone: Called when it follows no more.
-        position: The id of the event after which it follows.
+        latest: Returns the id of the latest event that has come to all followers.
 
     Attributes:
-        position: See above. Who has got no event yet can go on from here.
+        position: The id of the event after which it follows. Who has got no event yet can go on from here.
     """
 
-    def __init__(self, wanted: Callable[[ChannelEvent], bool], gone: Callable[[Follower], None], position: str) -> None:
-        self.position = position
+    def __init__(
+        self, wanted: Callable[[ChannelEvent], bool], gone: Callable[[Follower], None], latest: Callable[[], str]
+    ) -> None:
+        self.position = latest()
+        self._latest = latest
         self._wanted = wanted
         self._gone = gone
         self._past: Past | None = None
@@ -153,8 +156,20 @@ class Follower:
         """Give it past events, before those that it is given from now on."""
         self._past = past
 
-    def skip(self, seen: Callable[[ChannelEvent], bool]) -> None:
-        """Leave out events that it has seen already, also of those that wait for it."""
+    @property
+    def place(self) -> str | None:
+        """The id to go on from for who has got everything, also past what it does not want; None where more waits."""
+        has_more = self._waiting or self._past is not None or self._missed is not None
+        return None if has_more else self._latest()
+
+    def skip(self, seen: Callable[[ChannelEvent], bool], latest: Callable[[], str]) -> None:
+        """Leave out events that it has seen already, also of those that wait for it.
+
+        Args:
+            seen: Whether it has seen an event.
+            latest: Takes the place of the one that it was made with.
+        """
+        self._latest = latest
         wanted = self._wanted
         self._wanted = lambda event: not seen(event) and wanted(event)
         self._waiting = deque(event for event in self._waiting if not seen(event))

@@ -160,7 +160,7 @@ class SharedEventLog(EventLog):
             if self._receiver is None:
                 self._position = await self._transport.latest()
                 self._receiver = asyncio.create_task(self._receive(), name="nexus-events-receive")
-            follower = Follower(wanted, self._left, self._position)
+            follower = Follower(wanted, self._left, lambda: self._position)
             self._followers.add(follower)  # what comes from now on waits for it
         if after is not None:
             try:
@@ -178,7 +178,10 @@ class SharedEventLog(EventLog):
         follower.position = after
         follower.begin_with(_Past(self._transport, after, joined))
         if place > (place_of(joined) or (0, 0)):  # another process has been faster than this one
-            follower.skip(lambda event: (place_of(event.id) or place) <= place)
+            follower.skip(
+                lambda event: (place_of(event.id) or place) <= place,
+                lambda: max(after, self._position, key=lambda each: place_of(each) or place),
+            )
 
     def _left(self, follower: Follower) -> None:
         self._followers.discard(follower)

@@ -140,3 +140,22 @@ async def test_a_platform_that_nobody_follows_keeps_nothing(nexus: Any) -> None:
     await nexus.invoke("work", {"events": 5})
     assert not nexus.event_log._kept
     assert not nexus.events._listeners
+
+
+async def test_what_it_does_not_want_moves_a_follower_along_too(nexus: Any) -> None:
+    """Who has got nothing for long, while much has happened to others, has missed nothing all the same."""
+    session = await nexus.me.create_session("python")
+    follower = await nexus.me.events(session_id=session.id)
+    for _ in range(KEPT):
+        await nexus.invoke("work")
+    assert await follower.next(0.01) is None
+    back = await nexus.me.events(follower.place, session_id=session.id)
+    await nexus.me.update_session(session.id, {"a": 1})
+    event = await back.next(5)
+    assert event is not None
+    assert event.type == "session.updated"
+    assert follower.place is None  # more waits for it
+    late = await nexus.me.events(follower.position, session_id=session.id)
+    missed = await late.next(5)
+    assert missed is not None
+    assert missed.type == "events.missed"

@@ -61,8 +61,14 @@ async def send_followed(follower: Follower, heartbeat: float, caller: CallerLeav
     with caller:
         while True:
             event = await follower.next(heartbeat)
-            frame = b": nothing new\n\n" if event is None else _frame(event, event.id.encode())
+            frame = _silence(follower) if event is None else _frame(event, event.id.encode())
             await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+
+def _silence(follower: Follower) -> bytes:
+    """Return what says that nothing is new, and from where to go on: what others do moves that along too."""
+    place = follower.place
+    return b": nothing new\n\n" if place is None else b"id: %b\n: nothing new\n\n" % place.encode()
 
 
 def _frame(event: ChannelEvent, event_id: bytes | None = None) -> bytes:

@@ -101,7 +101,8 @@ async def _events(view: View, uri: str) -> dict[str, Any]:
     follower = await view.events(query["after"][-1] if "after" in query else None)
     try:
         last, events = follower.position, await follower.ready(EVENTS_SHOWN)
+        last = follower.place or next((event.id for event in reversed(events) if event.id), last)
     finally:
         follower.close()
     told = [event.to_dict() | ({"id": event.id} if event.id else {}) for event in events]
-    return {"events": told, "last": next((event.id for event in reversed(events) if event.id), last)}
+    return {"events": told, "last": last}
