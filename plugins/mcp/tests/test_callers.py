@@ -55,6 +55,7 @@ async def test_who_may_not_run_a_tool_does_not_see_it(platform, kit, era):
         assert refused.meta["nexus/error"]["missing_permissions"] == ["data.read"]
 
 
+@pytest.mark.filterwarnings("ignore:resources/.*subscribe is removed")  # it is what that era has
 async def test_anothers_resource_is_not_there(platform, kit, era):
     async with (
         kit.connected(platform.address, era, as_("alice")) as alice,
