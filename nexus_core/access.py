@@ -74,10 +74,7 @@ class View:
         self._authorizers = authorizers
         self.principal = caller.principal
         self.rate_limit = caller.rate_limit
-
-    @property
-    def _owner(self) -> str | None:
-        return self.principal.identity if self.principal else None
+        self._owner = caller.owner
 
     async def workflows(self) -> list[Workflow]:
         """Return the workflows that the caller may run, by name."""

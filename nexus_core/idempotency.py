@@ -106,8 +106,7 @@ class Idempotency:
 
 def _store_key(invocation: Invocation) -> str:
     """Keys and names hold any character: a hash of all three can't be mistaken for another's."""
-    owner = invocation.principal.identity if invocation.principal else None
-    scope = _encode([owner, invocation.name, invocation.idempotency_key])
+    scope = _encode([invocation.owner, invocation.name, invocation.idempotency_key])
     return f"idempotency:{hashlib.sha256(scope).hexdigest()}"
 
 

@@ -99,6 +99,11 @@ class Invocation:
     workflow: Workflow | None = None
     run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation
 
+    @property
+    def owner(self) -> str | None:
+        """The `Principal.identity` that what the call makes belongs to; None where nobody is asked."""
+        return self.principal.identity if self.principal else None
+
 
 _decode = msgspec.json.Decoder().decode
 

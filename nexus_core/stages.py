@@ -54,8 +54,7 @@ class SessionLookup:
         return call_next(invocation) if session_id is None else self._with(session_id, invocation, call_next)
 
     async def _with(self, session_id: str, invocation: Invocation, call_next: Call) -> Result:
-        owner = invocation.principal.identity if invocation.principal else None
-        invocation.session = await self._store.get(session_id, owner)
+        invocation.session = await self._store.get(session_id, invocation.owner)
         return await call_next(invocation)
 
 

@@ -42,9 +42,8 @@ class ProtocolSession:
 
     async def _made(self, caller: Invocation) -> str | None:
         await self._nexus.authenticate(caller)
-        owner = caller.principal.identity if caller.principal else None
         try:
-            return (await (await self._nexus.session_store()).create("mcp", owner)).id
+            return (await (await self._nexus.session_store()).create("mcp", caller.owner)).id
         except NotFound:
             return None
 
