@@ -165,7 +165,7 @@ async def send_error(
     every = [(b"content-type", kind), *error_headers(error, scope), *headers]
     if close and scope.get("http_version") not in ("2", "3"):  # the others let several requests share a connection
         every.append((b"connection", b"close"))
-    body = msgspec.json.encode(error.problem() if error.reply is None else error.reply)
+    body = msgspec.json.encode(error.answer())
     every.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": error.status, "headers": every})
     await send({"type": "http.response.body", "body": body})

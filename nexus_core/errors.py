@@ -59,6 +59,10 @@ class NexusError(Exception):
         vars(same).update(vars(self))
         return same
 
+    def answer(self) -> Any:
+        """Return what the caller is told: what an event handler has put in the error's place, or the problem."""
+        return self.problem() if self.reply is None else self.reply
+
     def problem(self) -> dict[str, Any]:
         """Return the error as RFC 9457 problem details: the same object on every channel."""
         problem: dict[str, Any] = {

@@ -187,8 +187,7 @@ class _Connection:
             await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
     async def _error(self, call_id: str | int | None, error: NexusError) -> None:
-        told = error.problem() if error.reply is None else error.reply
-        await self._send({"type": "error", "id": call_id, "error": told})
+        await self._send({"type": "error", "id": call_id, "error": error.answer()})
 
     async def _send(self, message: dict[str, Any]) -> None:
         async with self._sending:

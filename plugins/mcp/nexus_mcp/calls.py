@@ -189,13 +189,7 @@ def _short(members: Mapping[str, Any], key: str) -> str | None:
 
 
 def _success(result: Result, limit: RateLimit | None) -> dict[str, Any]:
-    reply: dict[str, Any] = {
-        "content": [{"type": "text", "text": result.json.decode()}],
-        "structuredContent": jsontext.parse_trusted(result.reply()),
-        "isError": False,
-        "resultType": "complete",
-    }
-    return reply | meta_of(limit)
+    return tool_result(result.json.decode(), jsontext.parse_trusted(result.reply()), limit)
 
 
 def _goes_on(run: Run, limit: RateLimit | None) -> dict[str, Any]:
@@ -203,18 +197,20 @@ def _goes_on(run: Run, limit: RateLimit | None) -> dict[str, Any]:
         f"The run goes on: its id is {run.id}. For its result, call the tool nexus_runs with action wait and this "
         f"run_id, or read nexus://runs/{run.id}."
     )
-    reply: dict[str, Any] = {
+    return tool_result(text, {"run_id": run.id, "status": str(run.status), "workflow": run.workflow}, limit)
+
+
+def tool_result(text: str, structured: Any, limit: RateLimit | None = None) -> dict[str, Any]:
+    """Return the protocol's ``CallToolResult`` of a success, with what is left of a budget where there is one."""
+    result: dict[str, Any] = {
         "content": [{"type": "text", "text": text}],
-        "structuredContent": {"run_id": run.id, "status": str(run.status), "workflow": run.workflow},
+        "structuredContent": structured,
         "isError": False,
         "resultType": "complete",
     }
-    return reply | meta_of(limit)
-
-
-def meta_of(limit: RateLimit | None) -> dict[str, Any]:
-    """Return the member of a result that tells what is left of a budget, where there is one."""
-    return {} if limit is None else {"_meta": {RATE_LIMIT_KEY: asdict(limit)}}
+    if limit is not None:
+        result["_meta"] = {RATE_LIMIT_KEY: asdict(limit)}
+    return result
 
 
 def failure(exc: NexusError) -> dict[str, Any]:

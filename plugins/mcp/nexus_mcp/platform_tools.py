@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nexus_core import MalformedRequest, jsontext
 from nexus_core.functions import FunctionWorkflow
+from nexus_mcp.calls import LONGEST_WAIT, tool_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
     from nexus_core import Nexus, Run
     from nexus_core.access import View
 
-RUNS, SESSIONS = "nexus_runs", "nexus_sessions"
-"""The tools' names. A workflow that has one of them is shown in its place."""
-
-LONGEST_WAIT = 3600.0
 LARGEST_PAGE = 100
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
@@ -103,7 +100,7 @@ def _needed(value: str | None, name: str, action: str) -> str:
 
 
 class PlatformTools:
-    """The platform's own tools, after the workflows.
+    """The platform's own tools, after the workflows. A workflow that has the name of one takes its place.
 
     Args:
         nexus: The platform.
@@ -147,9 +144,4 @@ class PlatformTools:
 def answered(answer: dict[str, Any]) -> dict[str, Any]:
     """Return an answer as the protocol's ``CallToolResult``."""
     text = jsontext.encode(answer)
-    return {
-        "content": [{"type": "text", "text": text.decode()}],
-        "structuredContent": jsontext.parse_trusted(text),
-        "isError": False,
-        "resultType": "complete",
-    }
+    return tool_result(text.decode(), jsontext.parse_trusted(text))

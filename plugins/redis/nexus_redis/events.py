@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.shared_events import BEFORE_ALL
 from nexus_redis.exchange import Line
 from nexus_redis.scripts import APPEND
 
@@ -18,8 +19,6 @@ WAIT_SECONDS = 2.0
 
 KEEP_SECONDS = 86_400.0
 """How long after the last event of all Redis keeps the stream, and after the last of a process its number."""
-
-BEFORE_ALL = "0-0"
 
 
 class RedisEvents:
