@@ -37,6 +37,11 @@ class Admission:
         """Places taken: by calls that are not answered yet, and by runs that outlived theirs."""
         return self._calls + len(self._lingering)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken."""
+        return not self._closed
+
     def close(self) -> None:
         """Refuse everything from now on but what admitted runs call themselves: they are to finish."""
         self._closed = True

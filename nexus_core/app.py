@@ -24,6 +24,7 @@ from nexus_core.events import (
     Handler,
 )
 from nexus_core.invocation import Invocation, Result
+from nexus_core.observability import Observable
 from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
@@ -45,7 +46,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=PluginSettings)
 
 
-class Nexus:
+class Nexus(Observable):
     """Workflows, registered once and reachable through every installed channel.
 
     Several objects live side by side in one process; nothing is shared between them.
@@ -82,6 +83,7 @@ class Nexus:
         discover: bool = True,
         **options: Any,
     ) -> None:
+        super().__init__()
         self._sources = OptionSources(options, config, config_file)
         self._settings: dict[type[PluginSettings], PluginSettings] = {}
         self.options = self._read(CoreSettings)
@@ -241,7 +243,7 @@ class Nexus:
             ConfigurationError: It is registered with another Nexus.
         """
         if isinstance(handler, EventHandler):
-            handler.attach(self.publish)
+            handler.attach(self)
         self.events.add_handler(handler)
 
     def register_parameter_resolver(self, resolver: ParameterResolver) -> None:

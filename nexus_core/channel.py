@@ -27,12 +27,16 @@ class Channel:
         port_option: The name of the option that sets the port, for messages.
         paths: The path prefixes it answers, such as ``("/mcp",)``. On a port that channels share, a request goes to
             the channel with the longest fitting prefix. ``/`` takes the rest.
+        is_embedded: Whether `Nexus.asgi_app` has it, too.
+        shares_port: Whether several processes may listen on its port at once, each taking a part of the connections.
     """
 
     name: str = ""
     port: int | None = None
     port_option: str = ""
     paths: Sequence[str] = ("/",)
+    is_embedded: bool = True
+    shares_port: bool = False
 
     def asgi_app(self) -> ASGIApp | None:
         """Return the ASGI application, called once at start-up, or None if the channel does not listen."""

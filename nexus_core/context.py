@@ -14,9 +14,11 @@ from nexus_core.errors import WorkflowError
 from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 from nexus_core.schema.report import printable
 from nexus_core.threads import call_on, is_on
+from nexus_core.tracing import span, trace_headers
 
 if TYPE_CHECKING:
     import asyncio
+    from contextlib import AbstractContextManager
 
     from nexus_core.invocation import Invocation, Principal
     from nexus_core.runs import Run
@@ -89,6 +91,14 @@ class Context:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records carry ``run_id`` and ``workflow``."""
         return logging.LoggerAdapter(log, {"run_id": self.run.id, "workflow": self.run.workflow})
+
+    def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
+        """Return a context manager that makes a span of what runs inside it, where calls are traced."""
+        return span(name, **attributes)
+
+    def trace_headers(self) -> dict[str, str]:
+        """Return the headers that calls to other programs should have, so that they join the trace; or none."""
+        return trace_headers()
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Tell followers how far the run is: an event on the API, a progress bar, an MCP progress notification.

@@ -19,12 +19,20 @@ from nexus_core.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_core.app import Nexus
+    from nexus_core.measurements import Collector
+
 METHODS = {
     WORKFLOW_STARTED: "handle_workflow_start",
     WORKFLOW_COMPLETED: "handle_workflow_complete",
     WORKFLOW_FAILED: "handle_error",
 }
 """The method that takes each type of event; `EventHandler.handle_event` takes every other."""
+
+
+CALLS = "event_handler_calls_total"
+DURATION = "event_handler_workflow_seconds"
+"""The metrics that handlers' helpers count in, where metrics are on."""
 
 
 class EventHandler:
@@ -34,7 +42,7 @@ class EventHandler:
     ones run in a thread, because they may block. What raises is logged.
     """
 
-    _publish: Callable[[ChannelEvent], None] | None = None
+    _nexus: Nexus | None = None
 
     @cached_property
     def logger(self) -> logging.Logger:
@@ -76,25 +84,25 @@ class EventHandler:
             message: The message, for people.
             about: An event: only the caller that it concerns gets the message, under that event's session.
         """
-        if self._publish is None:
+        if self._nexus is None:
             raise ConfigurationError("notify_sessions: the handler is not registered; see register_event_handler.")
         session_id, owner = (about.session_id, about.owner) if about else (None, None)
         event = ChannelEvent(SESSION_NOTIFICATION, session_id=session_id, owner=owner, is_public=about is None)
         event.data = {"message": str(message)}
-        self._publish(event)
+        self._nexus.publish(event)
 
     def record_api_metric(self, event: ChannelEvent) -> None:
         """Count a call through the API."""
-        self.calls["api", event.workflow_name] += 1
+        self._count("api", event)
 
     def log_cli_usage(self, event: ChannelEvent) -> None:
         """Count a call from the command line, and log it."""
-        self.calls["cli", event.workflow_name] += 1
+        self._count("cli", event)
         self.logger.info("%s was run on the command line by %s", event.workflow_name, event.user_id or "somebody")
 
     def track_ai_interaction(self, event: ChannelEvent) -> None:
         """Count a call through MCP."""
-        self.calls["mcp", event.workflow_name] += 1
+        self._count("mcp", event)
 
     def update_workflow_metrics(self, workflow_name: str, duration: float | None) -> None:
         """Note how long a run of a workflow took.
@@ -105,12 +113,22 @@ class EventHandler:
         """
         count, seconds = self.durations.get(workflow_name, (0, 0.0))
         self.durations[workflow_name] = count + 1, seconds + (duration or 0.0)
+        if (collector := self._collector()) is not None:
+            collector.record_histogram(DURATION, duration or 0.0, {"workflow": workflow_name})
 
-    def attach(self, publish: Callable[[ChannelEvent], None]) -> None:
-        """Say where `notify_sessions` tells. Called when the handler is registered; it belongs to one platform."""
-        if self._publish not in (None, publish):
+    def _count(self, channel: str, event: ChannelEvent) -> None:
+        self.calls[channel, event.workflow_name] += 1
+        if (collector := self._collector()) is not None:
+            collector.increment_counter(CALLS, {"channel": channel, "workflow": event.workflow_name})
+
+    def _collector(self) -> Collector | None:
+        return None if self._nexus is None else self._nexus.metrics_collector
+
+    def attach(self, nexus: Nexus) -> None:
+        """Say whose events it gets. Called when the handler is registered; it belongs to one platform."""
+        if self._nexus not in (None, nexus):
             raise ConfigurationError("An event handler belongs to one Nexus: make another one for the second.")
-        self._publish = publish
+        self._nexus = nexus
 
     def method_for(self, event: ChannelEvent) -> Callable[[ChannelEvent], Any] | None:
         """Return the method that takes an event; None where the subclass has none of its own."""

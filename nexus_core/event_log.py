@@ -46,6 +46,11 @@ class EventLog:
         self._began_after = 0
         self.epoch = f"{int(time.time()):x}{secrets.token_hex(2)}"
 
+    @property
+    def followed_by(self) -> int:
+        """How many follow it."""
+        return len(self._followers)
+
     async def follow(self, after: str | None, wanted: Callable[[ChannelEvent], bool]) -> Follower:
         """Return a follower of the events that are wanted, from now on or from those after an id.
 

@@ -172,6 +172,10 @@ class EventBus:
     def _unlisten(self, listener: Callable[[ChannelEvent], None]) -> None:
         self._listeners = tuple(each for each in self._listeners if each != listener)
 
+    def handlers(self) -> list[tuple[str, int, int]]:
+        """Return for each handler its name, how many events wait for it, and how many were dropped."""
+        return [(_name(each.handler), each.backlog, each.dropped) for each in self._deliveries]
+
     async def close(self, limit: float = 1.0) -> None:
         """Let handlers take what waits for them, for at most ``limit`` seconds, then end them."""
         tasks = [d.task for d in self._deliveries if d.task is not None and not d.task.done()]
@@ -179,6 +183,10 @@ class EventBus:
             await asyncio.wait(tasks, timeout=limit)
         for delivery in self._deliveries:
             delivery.close()
+
+
+def _name(handler: Handler) -> str:
+    return str(getattr(handler, "__qualname__", type(handler).__qualname__))
 
 
 class _Waiting(NamedTuple):
@@ -203,6 +211,10 @@ class _Delivery:
         self._at_work_since: float | None = None
         self.dropped = 0
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        return len(self._waiting)
 
     def put(self, event: ChannelEvent) -> None:
         method, reply = self.handler, None

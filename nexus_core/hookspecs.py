@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.markers import hookspec
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterable
 
     from nexus_core.access import Authorizer
     from nexus_core.app import Nexus
     from nexus_core.channel import Channel, Command, Middleware, Route, Server
     from nexus_core.events import Handler
+    from nexus_core.health import HealthCheck
+    from nexus_core.measurements import Collector, Measurement
     from nexus_core.options import PluginSettings
     from nexus_core.pipeline import Interceptor
     from nexus_core.resolvers import ParameterResolver
@@ -214,6 +217,56 @@ def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
         @hookimpl
         def nexus_register_middleware(nexus):
             return [named]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_measurements(nexus: Nexus) -> Iterable[Measurement]:
+    """Return numbers that the plugin keeps, for whoever exports metrics. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_measurements(nexus):
+            return [Measurement.of("greetings_total", "counter", "Greetings.", lambda: greeter.count)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_metrics_collectors(nexus: Nexus) -> Iterable[Collector]:
+    """Return what takes numbers from user code, only where that is switched on. Called when it is first asked for.
+
+    The last one is `Nexus.metrics_collector`, unless the application has registered one.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_health_checks(nexus: Nexus) -> Iterable[HealthCheck]:
+    """Return what tells whether something that the plugin needs works. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_health_checks(nexus):
+            return [HealthCheck("etcd", client.ping)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_log_handlers(nexus: Nexus) -> Iterable[logging.Handler]:
+    """Return where log records go when `Nexus.start` owns the process and nobody has configured logging.
 
     .. versionadded:: 0.1
     """

@@ -189,7 +189,8 @@ def _event_log(nexus: Nexus, contributions: Contributions, sessions: SessionStor
 
 def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
     added = [(route.path, route.app) for route in routes]
-    return added + [(path, app) for channel, app in contributions.apps for path in channel.paths]
+    embedded = [(channel, app) for channel, app in contributions.apps if channel.is_embedded]
+    return added + [(path, app) for channel, app in embedded for path in channel.paths]
 
 
 async def stop(running: Running) -> None:
@@ -339,13 +340,29 @@ class StopRequest:
 
 def run_process(nexus: Nexus) -> None:
     """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=nexus.options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        _show_logs(nexus)
         process.run(_serve_until_stopped(nexus))
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _show_logs(nexus: Nexus) -> None:
+    """Give logging plugins' handlers, or one of its own, unless the application has seen to it."""
+    if logging.getLogger().handlers:
+        return
+    given: list[logging.Handler] = []
+    for plugin, handler in nexus.plugins.collect("nexus_register_log_handlers", nexus=nexus):
+        if isinstance(handler, logging.Handler):
+            given.append(handler)
+        else:
+            nexus.plugins.fail(plugin, f"nexus_register_log_handlers gave a {type(handler).__name__}")
+    logging.basicConfig(
+        level=nexus.options.log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=given or None,
+    )
 
 
 async def _serve_until_stopped(nexus: Nexus) -> None:

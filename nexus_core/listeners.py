@@ -72,6 +72,8 @@ def _bind(host: str, channel: Channel) -> socket.socket:
     except (OSError, OverflowError) as exc:
         raise ConfigurationError(f"host {host!r} with {option} {port} can't be listened on: {exc}.") from None
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if channel.shares_port and hasattr(socket, "SO_REUSEPORT"):
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind(address)
         bound.listen(1024)

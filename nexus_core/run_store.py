@@ -114,6 +114,10 @@ class RunStore:
                 found.append(run)
         return found
 
+    def counts(self) -> list[tuple[tuple[str, ...], int]]:
+        """Return how many runs are kept, by whether they have ended."""
+        return [(("running",), len(self._running)), (("ended",), len(self._ended))]
+
     def running(self) -> list[Run]:
         """Return the runs that have not ended."""
         return [*self._running.values()]

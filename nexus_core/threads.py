@@ -30,10 +30,14 @@ class DaemonThreads:
     """Runs each call at once in a thread of its own, reusing idle ones.
 
     It has no queue and no limit: the pipeline admits no more work than ``max_concurrent_workflows``.
+
+    Attributes:
+        count: How many threads there are, at work or idle.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self.count = 0
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
 
@@ -85,7 +89,10 @@ class DaemonThreads:
 
     def _take(self) -> _Worker:
         with self._lock:
-            return self._idle.pop() if self._idle else _Worker(self, self._name)
+            if self._idle:
+                return self._idle.pop()
+            self.count += 1
+            return _Worker(self, self._name)
 
     def give_back(self, worker: _Worker) -> None:
         """Note that a worker has nothing to do."""
@@ -98,6 +105,7 @@ class DaemonThreads:
             if worker not in self._idle:
                 return False
             self._idle.remove(worker)
+            self.count -= 1
             return True
 
 

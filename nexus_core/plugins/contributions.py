@@ -31,6 +31,8 @@ MEMBERS = {
     "nexus_register_routes": ("path", "app", "channel"),
     "nexus_register_middleware": ("__call__",),
     "nexus_register_servers": ("name", "serve"),
+    "nexus_register_measurements": ("name", "kind", "description", "labels", "read"),
+    "nexus_register_health_checks": ("name", "check", "is_critical", "timeout"),
     "nexus_register_channels": ("name", "start", "stop", "asgi_app", "paths", "port"),
 }
 """The hooks called at each start, and what every contribution to them must have."""

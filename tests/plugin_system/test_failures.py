@@ -101,15 +101,20 @@ AT_LOAD = {
     "adapters odd": ("@hookimpl\ndef nexus_register_workflow_adapters(nexus): return [7]", "int"),
 }  # fmt: skip
 
+ELSEWHERE = {
+    "nexus_register_settings", "nexus_register_workflow_adapters", "nexus_register_commands", "nexus_shutdown",
+    "nexus_renew_login", "nexus_register_metrics_collectors", "nexus_register_log_handlers",
+}  # fmt: skip
+"""The hooks that no start calls."""
+
 AT_START = {
     f"{hook} raises": (f"@hookimpl\ndef {hook}(nexus): raise ValueError('no')", f"{hook} failed: ValueError: no")
     for hook in HOOKS
-    if hook not in ("nexus_register_settings", "nexus_register_workflow_adapters", "nexus_register_commands")
-    and hook not in ("nexus_shutdown", "nexus_renew_login")
+    if hook not in ELSEWHERE
 } | {
     f"{hook} gives numbers": (f"@hookimpl\ndef {hook}(nexus): return [7]", f"{hook} gave a int")
     for hook in HOOKS
-    if hook.startswith("nexus_register_") and hook.split("_")[-1] not in ("settings", "adapters", "commands")
+    if hook.startswith("nexus_register_") and hook not in ELSEWHERE
 } | {
     "text": ("@hookimpl\ndef nexus_register_channels(nexus): return 'api'", "nexus_register_channels gave a str"),
     "hook exits": ("@hookimpl\ndef nexus_register_routes(nexus): raise SystemExit(4)", "SystemExit(4)"),

@@ -1,0 +1,28 @@
+"""`HealthCheck`: what tells whether something that the platform needs works. A health plugin asks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """One check. Given by ``nexus_register_health_checks``.
+
+    Attributes:
+        name: What is checked, such as ``redis``.
+        check: Looks, and raises if it does not work; the text of what it raises is shown to those who may see it. May
+            return a mapping with details, with ``status`` (``healthy`` or ``unhealthy``) in place of raising. May be
+            async; what is sync runs in a thread.
+        is_critical: Whether the platform is not ready without it.
+        timeout: Seconds that it may take; None for what the health plugin gives every check.
+    """
+
+    name: str
+    check: Callable[[], Any]
+    is_critical: bool = True
+    timeout: float | None = None

@@ -1,0 +1,93 @@
+"""`Observable`: the part of `Nexus` that tells how it is, and whom it tells."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from nexus_core.measurements import own_measurements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core.app import Nexus
+    from nexus_core.health import HealthCheck
+    from nexus_core.lifecycle import Running
+    from nexus_core.measurements import Collector, Measurement
+    from nexus_core.plugins.manager import PluginManager
+    from nexus_core.switch import Switch
+
+log = logging.getLogger(__name__)
+
+
+class Observable:
+    """What can be seen of a platform from inside its process.
+
+    Attributes:
+        metrics_collectors: What `register_metrics_collector` was given.
+        health_checkers: What `register_health_checker` was given.
+    """
+
+    plugins: PluginManager
+    _switch: Switch
+
+    def __init__(self) -> None:
+        self.metrics_collectors: list[Collector] = []
+        self.health_checkers: list[object] = []
+        self._default_collectors: list[Collector] | None = None
+
+    def register_metrics_collector(self, collector: Collector) -> None:
+        """Let a collector count what happens: a ``MetricsCollector`` of the plugin "metrics". Takes effect at once."""
+        self.metrics_collectors.append(collector)
+
+    def register_health_checker(self, checker: object) -> None:
+        """Let an object check what the platform needs: a ``HealthChecker`` of the plugin "health"."""
+        self.health_checkers.append(checker)
+
+    @property
+    def metrics_collector(self) -> Collector | None:
+        """What takes metrics: the collector registered last, else a plugin's own; None where metrics are off."""
+        if self.metrics_collectors:
+            return self.metrics_collectors[-1]
+        if self._default_collectors is None:
+            self._default_collectors = self._plugins_collectors()
+        return self._default_collectors[-1] if self._default_collectors else None
+
+    def _plugins_collectors(self) -> list[Collector]:
+        found: list[Collector] = []
+        for plugin, collector in self.plugins.collect("nexus_register_metrics_collectors", nexus=self):
+            if hasattr(collector, "increment_counter"):
+                found.append(collector)
+            else:
+                self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {type(collector).__name__}")
+        return found
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are taken: it is started, and not stopping."""
+        running = self._switch.running
+        return running is not None and running.admission.is_open
+
+    @property
+    def places_in_use(self) -> int:
+        """How many of the ``max_concurrent_workflows`` places are taken."""
+        running = self._switch.running
+        return running.admission.in_use if running else 0
+
+    @property
+    def stages(self) -> frozenset[int]:
+        """The stages that a call passes, while the platform is started."""
+        running = self._switch.running
+        return frozenset(each.stage for each in running.interceptors) if running else frozenset()
+
+    def measurements(self: Nexus) -> Sequence[Measurement]:  # type: ignore[misc]
+        """Return the numbers that the core keeps, and those that plugins give while the platform is started."""
+        return [*own_measurements(self), *_given(self._switch.running, "nexus_register_measurements")]
+
+    def health_checks(self) -> Sequence[HealthCheck]:
+        """Return the checks that plugins give, while the platform is started."""
+        return _given(self._switch.running, "nexus_register_health_checks")
+
+
+def _given(running: Running | None, hook: str) -> list:  # type: ignore[type-arg]
+    return running.contributions.of(hook) if running else []
