@@ -76,6 +76,19 @@ class View:
         self.rate_limit = caller.rate_limit
         self._owner = caller.owner
 
+    async def require(self, *permissions: str) -> None:
+        """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.
+
+        Raises:
+            PermissionDenied: It lacks one.
+        """
+        missing = await missing_permissions(self._authorizers, self.principal, frozenset(permissions))
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise PermissionDenied(
+                f"This needs the permission {names}.", details={"missing_permissions": sorted(missing)}
+            )
+
     async def workflows(self) -> list[Workflow]:
         """Return the workflows that the caller may run, by name."""
         registered = self._nexus.workflows

@@ -59,12 +59,13 @@ class Route:
     Attributes:
         path: The prefix it answers.
         app: Called with the scope unchanged: it sees the whole path.
-        channel: The channel on whose port it appears.
+        channel: The channel on whose port it appears; None for the API's or, where that does not listen, the first
+            one that does.
     """
 
     path: str
     app: ASGIApp
-    channel: str = "api"
+    channel: str | None = "api"
 
 
 @dataclass(frozen=True, slots=True)

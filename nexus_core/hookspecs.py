@@ -277,6 +277,9 @@ def nexus_register_log_handlers(nexus: Nexus) -> Iterable[logging.Handler]:
 def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
     """Return commands for the command line. Called when it is asked for a command it does not have itself.
 
+    An implementation without the argument ``nexus`` is also called where the application can't be loaded, or an option
+    is wrong: for commands that help then.
+
     .. versionadded:: 0.1
     """
     raise NotImplementedError

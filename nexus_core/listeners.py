@@ -39,21 +39,23 @@ def bind(
         app = channel.asgi_app() if channel.port is not None else None
         if app is not None:
             groups[channel.port or channel].append((channel, app))
+    every = [channel.name for group in groups.values() for channel, _ in group]
+    main = "api" if "api" in every else next(iter(every), "")
     listeners: list[Listener] = []
     try:
         for group in groups.values():
             bound = _bind(host, group[0][0])
             names = tuple(channel.name for channel, _ in group)
-            listeners.append(Listener(names, (bound,), front(_apps(group, routes)), _url(bound)))
+            listeners.append(Listener(names, (bound,), front(_apps(group, routes, main)), _url(bound)))
     except BaseException:
         close(listeners)
         raise
     return listeners
 
 
-def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
+def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route], main: str) -> list[tuple[str, ASGIApp]]:
     names = {channel.name for channel, _ in group}
-    added = [(route.path, route.app) for route in routes if route.channel in names]
+    added = [(route.path, route.app) for route in routes if (main if route.channel is None else route.channel) in names]
     return added + [(path, app) for channel, app in group for path in channel.paths]
 
 

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_core.app import Nexus
+    from nexus_core.channel import Channel
     from nexus_core.health import HealthCheck
     from nexus_core.lifecycle import Running
     from nexus_core.measurements import Collector, Measurement
+    from nexus_core.options import PluginSettings
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.switch import Switch
 
@@ -30,6 +32,7 @@ class Observable:
 
     plugins: PluginManager
     _switch: Switch
+    _settings: dict[type[PluginSettings], PluginSettings]
 
     def __init__(self) -> None:
         self.metrics_collectors: list[Collector] = []
@@ -79,6 +82,17 @@ class Observable:
         """The stages that a call passes, while the platform is started."""
         running = self._switch.running
         return frozenset(each.stage for each in running.interceptors) if running else frozenset()
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The channels, while the platform is started."""
+        running = self._switch.running
+        return tuple(running.channels) if running else ()
+
+    @property
+    def every_settings(self) -> Sequence[PluginSettings]:
+        """The options of the core, and of each plugin that has some."""
+        return tuple(self._settings.values())
 
     def measurements(self: Nexus) -> Sequence[Measurement]:  # type: ignore[misc]
         """Return the numbers that the core keeps, and those that plugins give while the platform is started."""

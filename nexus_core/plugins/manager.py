@@ -143,21 +143,30 @@ class PluginManager:
         """Return why each installed plugin that is not active is not."""
         return {r.name: r.reason for r in self.records if r.status is not PluginStatus.ACTIVE}
 
-    def implementations(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        """Yield each active plugin's implementation of a hook, in call order, taking its arguments by keyword."""
+    def implementations(
+        self, hook: str, given: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """Yield each active plugin's implementation of a hook, in call order, taking its arguments by keyword.
+
+        Args:
+            hook: The hook.
+            given: The arguments that there are, if not all: only those that ask for no other are found.
+        """
         for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            yield impl.plugin_name, _keyword_call(impl)
+            if given is None or set(impl.argnames) <= set(given):
+                yield impl.plugin_name, _keyword_call(impl)
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Call a registering hook and return each contribution with its plugin's name.
 
-        A plugin that raises, or takes longer than ``timeout``, fails.
+        Implementations that ask for an argument that is not given are left out. A plugin that raises, or takes longer
+        than ``timeout``, fails.
 
         Raises:
             ConfigurationError: A plugin says that the operator has set something wrong, or a required one fails.
         """
         found: list[tuple[str, Any]] = []
-        for name, call in self.implementations(hook):
+        for name, call in self.implementations(hook, arguments):
             try:
                 items = call_within(self.timeout, partial(_items, call, arguments))
             except ConfigurationError:

@@ -229,3 +229,13 @@ def test_nothing_of_a_failed_plugin_stays_in_the_manager(site: Any) -> None:
     manager.load_installed()
     assert "wrong" not in [plugin for plugin, _ in manager.implementations("nexus_register_parameter_resolvers")]
     assert "wrong" in manager.inactive()
+
+
+def test_commands_that_need_no_platform_are_found_without_one(site: Any, platform: Any) -> None:
+    site.add("helping", "@hookimpl\ndef nexus_register_commands():\n    return ['help']")
+    site.add("working", "@hookimpl\ndef nexus_register_commands(nexus):\n    return ['work']")
+    nexus = platform()
+    both = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    assert both == [("helping", "help"), ("working", "work")]
+    assert nexus.plugins.collect("nexus_register_commands") == [("helping", "help")]
+    assert nexus.plugins.active() == ["helping", "working"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_cli.state import State
+    from nexus_core.channel import Command
+    from nexus_core.plugins.manager import PluginManager
 
 
 def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
@@ -28,9 +30,16 @@ def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) 
     """
     from nexus_core.app import Nexus
 
-    nexus = state.nexus() if state.app_name() else Nexus()
-    commands = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
-    found = {nexus.plugins.origin(plugin): command for plugin, command in commands if command.name == wanted}
+    try:
+        nexus = state.nexus() if state.app_name() else Nexus()
+    except ConfigurationError:
+        plugins, commands = _without_platform()
+        if all(command.name != wanted for _, command in commands):
+            raise
+    else:
+        plugins = nexus.plugins
+        commands = plugins.collect("nexus_register_commands", nexus=nexus)
+    found = {plugins.origin(plugin): command for plugin, command in commands if command.name == wanted}
     if len(found) > 1:
         raise ConfigurationError(f"The command {wanted!r} is given by both {' and '.join(sorted(found))}.")
     for command in found.values():
@@ -42,6 +51,16 @@ def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) 
     near = nearest(wanted, [*known, *(command.name for _, command in commands)])
     hint = f" Did you mean {near!r}?" if near else " See nexus --help."
     raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
+
+
+def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
+    """Return the installed plugins, and those of their commands that need no platform."""
+    from nexus_core.plugins.manager import PluginManager
+    from nexus_core.threads import DaemonThreads
+
+    plugins = PluginManager(DaemonThreads("nexus-commands"))
+    plugins.load_installed()
+    return plugins, plugins.collect("nexus_register_commands")
 
 
 def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:
