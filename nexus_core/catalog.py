@@ -46,9 +46,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix",
         "redis_events_kept",
     ),
+    "logs": (
+        "log_format", "log_invocations", "log_redact", "audit_log", "audit_parameters", "audit_required",
+    ),
     "metrics": ("enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "monitoring_service_url"),
     "tracing": ("enable_tracing",),
-    "health": ("enable_health_checks", "health_check_interval"),
+    "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_non_critical"),
     "durable": ("postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout"),
 }  # fmt: skip
 """Every option of each first-party plugin."""

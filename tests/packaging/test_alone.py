@@ -309,6 +309,25 @@ asyncio.run(main())
 """
 
 
+LOGS = """
+import asyncio, json
+from nexus_core import Nexus
+
+nexus = Nexus(audit_log="audit.jsonl", audit_parameters=True)
+
+@nexus.workflow
+async def pay(pin: str) -> None: ...
+
+async def main():
+    async with nexus:
+        await nexus.invoke("pay", {"pin": "81726"})
+    entry = json.loads(open("audit.jsonl").read())
+    print(entry["verdict"], entry["parameters"])
+
+asyncio.run(main())
+"""
+
+
 @pytest.mark.parametrize(
     ("plugin", "program", "printed"),
     [
@@ -318,6 +337,7 @@ asyncio.run(main())
         ("cache", CACHE, "[False, True]\n"),
         ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
         ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
+        ("logs", LOGS, "completed {'pin': '***'}\n"),
     ],
 )
 def test_each_part_of_the_gateway_alone(make_environment, plugin, program, printed):
@@ -353,6 +373,7 @@ print(json.dumps(found))
         "cache",
         "redis",
         "sessions",
+        "logs",
     ],
 )
 def test_nothing_that_is_required_is_copyleft(make_environment, plugin):

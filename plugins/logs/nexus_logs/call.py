@@ -1,0 +1,143 @@
+"""`Call`: what log records say of the call that they belong to."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from nexus_core import ConfigurationError
+from nexus_core.schema.report import printable
+from nexus_core.tracing import current_trace
+from nexus_logs.redaction import LONGEST, Redactor, marked_names
+
+if TYPE_CHECKING:
+    from nexus_core import Invocation, NexusError, Workflow
+
+log = logging.getLogger(__name__)
+
+METADATA = "sensitive_parameters"
+ID_CHARACTERS = 200
+"""How much of an id that a caller chooses is logged."""
+
+MESSAGE_CHARACTERS = 500
+"""How much of an error's message is logged with its call."""
+
+SHORTEST_TOKEN = 8
+"""Characters of a credential's part that is secret: not those of ``Bearer``."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
+
+
+class Marks:
+    """Knows which parameters of each workflow are marked as secret."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Workflow, frozenset[str]] = WeakKeyDictionary()
+
+    def of(self, workflow: Workflow | None) -> frozenset[str]:
+        """Return the names of a workflow's secret parameters, on whatever level."""
+        if workflow is None:
+            return frozenset()
+        known = self._known.get(workflow)
+        if known is None:
+            known = self._known[workflow] = self._read(workflow)
+        return known
+
+    def _read(self, workflow: Workflow) -> frozenset[str]:
+        try:
+            return marked_names(workflow.input_schema) | sensitive_parameters(workflow)
+        except ConfigurationError as exc:  # it was registered after the start
+            log.error("%s All of its parameters are taken for secret.", exc)
+            return _EveryName()
+
+
+class _EveryName(frozenset[str]):
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def sensitive_parameters(workflow: Workflow) -> frozenset[str]:
+    """Return what a workflow's metadata marks.
+
+    Raises:
+        ConfigurationError: It is no list of names.
+    """
+    given: Any = workflow.metadata.get(METADATA, ())
+    if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
+        raise ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" is a list of names.')
+    return frozenset(given)
+
+
+class Call:
+    """One call, while it is worked on."""
+
+    __slots__ = ("_invocation", "_looked_through", "_marks", "_params", "_redactor", "_secrets")
+
+    def __init__(self, invocation: Invocation, redactor: Redactor, marks: Marks) -> None:
+        self._invocation = invocation
+        self._params = invocation.params  # as the caller gave them: a later stage replaces them
+        self._redactor = redactor
+        self._marks = marks
+        self._secrets: tuple[str, ...] = ()
+        self._looked_through: object = None
+
+    def ids(self) -> dict[str, Any]:
+        """Return what tells the call from others: run, workflow, channel, session, caller, trace."""
+        invocation = self._invocation
+        ids: dict[str, Any] = {"workflow": _short(invocation.name), "channel": invocation.channel}
+        if invocation.run is not None:
+            ids["run_id"] = invocation.run.id
+        if invocation.session_id is not None:
+            ids["session_id"] = _short(invocation.session_id)
+        if (principal := invocation.principal) is not None:
+            ids["user_id"] = _short(principal.user_id)
+            if principal.tenant_id is not None:
+                ids["tenant_id"] = _short(principal.tenant_id)
+        if (trace := current_trace.get()) is not None:
+            ids["trace_id"], ids["span_id"] = trace.trace_id, trace.span_id
+        elif invocation.trace is not None and (found := _TRACEPARENT.match(invocation.trace.get("traceparent", ""))):
+            ids["trace_id"] = found[1]
+        return ids
+
+    def origin(self) -> dict[str, str]:
+        """Return where the call comes from, as far as it is known."""
+        address = self._invocation.client_address
+        return {"client_address": _short(address)} if address else {}
+
+    def why(self, error: NexusError) -> dict[str, str]:
+        """Return what an error says of the call."""
+        text = self._redactor.text(error.message, self.secrets())
+        return {"code": error.code, "error": printable(text, MESSAGE_CHARACTERS)}
+
+    def parameters(self) -> Any:
+        """Return the parameters as the caller gave them, without secrets."""
+        return self._redactor.value(self._params, self.secrets(), self._marks.of(self._invocation.workflow))
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return what the caller gave that is secret: no log record of the call has it. The longest first."""
+        given = self._invocation.given  # a later stage puts another in its place
+        if self._looked_through is not given:
+            self._looked_through = given
+            self._secrets = tuple(sorted(self._found_secrets(), key=len, reverse=True))
+        return self._secrets
+
+    def _found_secrets(self) -> set[str]:
+        invocation = self._invocation
+        marked = self._marks.of(invocation.workflow)
+        found = {
+            secret for each in (self._params, invocation.given) for secret in self._redactor.secrets_in(each, marked)
+        }
+        for credential in (invocation.credentials or {}).values():
+            found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
+        return found
+
+
+def _short(text: str) -> str:
+    return printable(text, ID_CHARACTERS)
+
+
+current_call: ContextVar[Call | None] = ContextVar("nexus_logs_current_call", default=None)
+"""The call that the running code belongs to, in its tasks and threads too."""

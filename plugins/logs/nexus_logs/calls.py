@@ -1,0 +1,137 @@
+"""The stages that write down calls: `CallLog` each of them, `RefusedLooks` who is refused before it has called."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import NexusError, RunCancelled, Stage, WorkflowError, WorkflowFailed, WorkflowTimeout
+from nexus_logs.call import Call, Marks, current_call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from nexus_core import Invocation, Result
+    from nexus_core.pipeline import Call as CallNext
+    from nexus_logs.audit import Audit
+    from nexus_logs.redaction import Redactor
+
+LOGGER = "nexus.calls"
+
+
+class CallLog:
+    """Lets log records know which call they belong to, and tells of each call how it ended.
+
+    Args:
+        redactor: Knows what is secret.
+        marks: Knows which parameters are.
+        logs: Whether there is a log record for each call.
+        audit: Where it is written who called what; None for nowhere.
+        with_parameters: Whether that has parameters.
+        required: Whether calls are refused while it can't be written, and wait for their line.
+    """
+
+    stage = Stage.OBSERVE
+
+    def __init__(
+        self, redactor: Redactor, marks: Marks, *, logs: bool, audit: Audit | None = None,
+        with_parameters: bool = False, required: bool = False,
+    ) -> None:  # fmt: skip
+        self._redactor = redactor
+        self._marks = marks
+        self._logger = logging.getLogger(LOGGER) if logs else None
+        self._audit = audit
+        self._with_parameters = with_parameters
+        self._required = required
+
+    async def __call__(self, invocation: Invocation, call_next: CallNext) -> Result:
+        """Pass the call on, and tell of it."""
+        call = Call(invocation, self._redactor, self._marks)
+        token = current_call.set(call)
+        begin = time.perf_counter()
+        try:
+            if self._required:
+                assert self._audit is not None
+                self._audit.check()
+            result = await call_next(invocation)
+        except NexusError as exc:
+            self._tell(call, begin, verdict_on(exc), error=exc)
+            raise
+        except BaseException as exc:
+            verdict = "cancelled" if isinstance(exc, asyncio.CancelledError) else "failed"
+            self._tell(call, begin, verdict)
+            raise
+        else:
+            self._tell(call, begin, "completed", result=result)
+        finally:
+            current_call.reset(token)
+        if self._required:
+            assert self._audit is not None
+            await self._audit.written()
+        return result
+
+    def _tell(
+        self, call: Call, begin: float, verdict: str, *, error: NexusError | None = None, result: Result | None = None
+    ) -> None:
+        is_logged = self._logger is not None and self._logger.isEnabledFor(logging.INFO)
+        if not (is_logged or self._audit):
+            return
+        milliseconds = round((time.perf_counter() - begin) * 1000, 3)
+        entry: dict[str, Any] = {"verdict": verdict, **call.ids(), "duration_ms": milliseconds}
+        if result is not None:
+            entry |= result.marks()
+        if error is not None:
+            entry |= call.why(error)
+        if is_logged:
+            assert self._logger is not None
+            self._logger.handle(_record(entry))
+        if self._audit is not None:
+            entry |= call.origin()
+            if self._with_parameters:
+                entry["parameters"] = call.parameters()
+            self._audit.tell(entry)
+
+
+def verdict_on(error: NexusError) -> str:
+    """Return what an error says of its call: that it was ``refused``, has ``failed`` or was ``cancelled``."""
+    if isinstance(error, RunCancelled):
+        return "cancelled"
+    has_run = isinstance(error, (WorkflowError, WorkflowFailed, WorkflowTimeout)) or type(error) is NexusError
+    return "failed" if has_run else "refused"
+
+
+def _record(entry: dict[str, Any]) -> logging.LogRecord:
+    who = f" by {entry['user_id']}" if "user_id" in entry else ""
+    why = f" ({entry['code']})" if "code" in entry else ""
+    record = logging.LogRecord(
+        LOGGER, logging.INFO, "", 0, "%s through %s%s: %s%s in %.1f ms",
+        (entry["workflow"], entry["channel"], who, entry["verdict"], why, entry["duration_ms"]), None,
+    )  # fmt: skip
+    record.call = entry
+    return record
+
+
+class RefusedLooks:
+    """Writes down who wanted to see workflows, runs or sessions and was refused: unknown, or too often."""
+
+    stage = Stage.AUTHENTICATE - 1
+
+    def __init__(self, redactor: Redactor, marks: Marks, audit: Audit) -> None:
+        self._redactor = redactor
+        self._marks = marks
+        self._audit = audit
+
+    def __call__(self, invocation: Invocation, call_next: CallNext) -> Awaitable[Result]:
+        """Pass the look on. Calls are `CallLog`'s."""
+        return call_next(invocation) if invocation.name else self._look(invocation, call_next)
+
+    async def _look(self, invocation: Invocation, call_next: CallNext) -> Result:
+        try:
+            return await call_next(invocation)
+        except NexusError as exc:
+            call = Call(invocation, self._redactor, self._marks)
+            ids = {name: value for name, value in call.ids().items() if name != "workflow"}
+            self._audit.tell({"verdict": "refused", **ids, **call.origin(), **call.why(exc)})
+            raise

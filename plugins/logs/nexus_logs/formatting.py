@@ -1,0 +1,148 @@
+"""How log records look: one JSON object in a line, or a line for people. Neither has secrets or control characters."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.context import current_run
+from nexus_core.schema.report import printable
+from nexus_core.tracing import current_trace
+from nexus_logs.call import current_call
+from nexus_logs.lines import json_line, shown, timestamp
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from nexus_logs.redaction import Redactor
+
+MESSAGE_CHARACTERS = 10_000
+"""How much of a message is shown."""
+
+TRACEBACK_CHARACTERS = 30_000
+"""How much of a traceback is shown: its end, which says what was raised."""
+
+
+def make_formatter(log_format: str, redactor: Redactor) -> logging.Formatter:
+    """Return the formatter for the value of the option ``log_format``."""
+    return json_formatter(redactor) if log_format == "json" else TextFormatter(redactor)
+
+
+def json_formatter(redactor: Redactor) -> logging.Formatter:
+    """Return what makes a JSON object of a record.
+
+    Its members: ``timestamp``, ``level``, ``logger``, ``message``; ``run_id``, ``workflow``, ``channel``,
+    ``session_id``, ``user_id``, ``tenant_id``, ``trace_id``, ``span_id`` where they are known; whatever was given as
+    ``extra``; ``exception`` with the traceback.
+    """
+    import structlog
+
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        _add_time,
+        structlog.processors.format_exc_info,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    cleaned: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.EventRenamer("message"),
+        _Cleaning(redactor),
+        structlog.processors.JSONRenderer(serializer=_serialized),
+    ]
+
+    class JsonFormatter(structlog.stdlib.ProcessorFormatter):
+        """Takes the short way with what `CallLog` tells: that is clean, and comes often."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            call = getattr(record, "call", None)
+            return super().format(record) if call is None else _call_line(record, call)
+
+    return JsonFormatter(foreign_pre_chain=shared, processors=cleaned)
+
+
+def _call_line(record: logging.LogRecord, call: dict[str, Any]) -> str:
+    members = {
+        "timestamp": _time_of(record), "level": "info", "logger": record.name, "message": record.getMessage(), **call,
+    }  # fmt: skip
+    return json_line(members).decode()
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return timestamp(datetime.fromtimestamp(record.created, UTC))
+
+
+def _add_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    event["timestamp"] = timestamp(datetime.now(UTC)) if record is None else _time_of(record)
+    return event
+
+
+def _serialized(event: EventDict, **_: Any) -> str:
+    return json_line(event).decode()
+
+
+class _Cleaning:
+    """Puts the call's ids in, and takes secrets out."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Return the members of the line, in their order."""
+        secrets = _secrets()
+        message = self._redactor.text(shown(event.pop("message", ""))[:MESSAGE_CHARACTERS], secrets)
+        line: dict[str, Any] = {name: event.pop(name, None) for name in ("timestamp", "level", "logger")}
+        line["message"] = message
+        line |= _ids()
+        exception = event.pop("exception", None)
+        line |= self._redactor.value(event, secrets)
+        if exception:
+            line["exception"] = self._redactor.text(exception[-TRACEBACK_CHARACTERS:], secrets)
+        return line
+
+
+def _ids() -> dict[str, Any]:
+    """Return what is known of the call that the running code belongs to."""
+    call, run, trace = current_call.get(), current_run.get(), current_trace.get()
+    ids = call.ids() if call is not None else {}
+    if run is not None and call is None:
+        known = {
+            "workflow": run.workflow, "channel": run.channel, "run_id": run.id, "session_id": run.session_id,
+            "user_id": run.user_id,
+        }  # fmt: skip
+        ids = {name: value for name, value in known.items() if value is not None}
+    if trace is not None:
+        ids["trace_id"], ids["span_id"] = trace.trace_id, trace.span_id
+    return ids
+
+
+def _secrets() -> tuple[str, ...]:
+    call = current_call.get()
+    return () if call is None else call.secrets()
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people. What callers send can't make it look like two; tracebacks are indented."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and a traceback behind it if there is one."""
+        secrets = _secrets()
+        message = printable(self._redactor.text(record.getMessage(), secrets), MESSAGE_CHARACTERS)
+        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
+        call = getattr(record, "call", None)
+        ids = _ids() if call is None else call
+        shown = [f"{name.removesuffix('_id')} {ids[name]}" for name in ("run_id", "trace_id") if name in ids]
+        if shown:
+            text += f" [{', '.join(shown)}]"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)[-TRACEBACK_CHARACTERS:]
+            lines = self._redactor.text(trace, secrets).splitlines()
+            text += "".join(f"\n    {printable(line, MESSAGE_CHARACTERS)}" for line in lines)
+        return text

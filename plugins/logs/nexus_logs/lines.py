@@ -1,0 +1,42 @@
+"""Lines of JSON that stay lines, wherever they are shown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+_UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What JSON lets stand as it is, and terminals or programs take for a command, a new line or another direction."""
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def json_line(members: Mapping[str, Any]) -> bytes:
+    """Return an object as JSON text without a line's end, and without characters that act on a terminal."""
+    try:
+        line = _encode(members)
+    except Exception:  # a value of somebody's whose very repr raises, or a number beyond 64 bits
+        line = _encode({str(name): shown(value) for name, value in members.items()})
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+
+
+def shown(value: Any) -> str:
+    """Return any value as text that can be encoded, whatever its class does."""
+    try:
+        text = str(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def timestamp(time: datetime) -> str:
+    """Return a time in ISO 8601, to the millisecond, in UTC."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

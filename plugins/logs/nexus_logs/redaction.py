@@ -1,0 +1,176 @@
+"""`Redactor`: takes secrets out of what is logged, by the names they have and by how they look."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+HIDDEN = "***"
+"""What stands in a secret's place."""
+
+WORDS = frozenset({
+    "authorization", "cookie", "cookies", "credential", "credentials", "cvc", "cvv", "jwt", "passcode", "passphrase",
+    "passwd", "password", "passwords", "pin", "pwd", "secret", "secrets", "ssn", "token",
+})  # fmt: skip
+"""Words that make the name they are part of a secret's: ``db_password``, ``clientSecret``, ``X-Auth-Token``."""
+
+PAIRS = frozenset({("access", "key"), ("api", "key"), ("encryption", "key"), ("private", "key"), ("signing", "key")})
+"""Pairs of words that do. ``apikey`` is written in one word, too."""
+
+SHORTEST = 4
+"""Characters that a secret must have to be looked for in other text: shorter ones are parts of many words."""
+
+LONGEST = 4096
+"""Characters of it that are looked for."""
+
+DEPTH = 32
+ITEMS = 1000
+"""How far parameters are looked through. What lies deeper, or comes later, is not shown."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+_LOOKS_SECRET = re.compile(
+    r"(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
+    r"|\bnxk_\w+"
+    r"|(?P<address>://[^/\s:@'\"]*:)[^@\s/'\"]+(?=@)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ASSIGNMENT = re.compile(r"""(?P<name>[\w.-]{2,80})(?P<sign>=|["']\s*:\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)""")
+
+
+class Redactor:
+    """Knows what is secret.
+
+    Args:
+        names: Names whose values are secret, beside those that have one of `WORDS` or `PAIRS` in them.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = frozenset(name.casefold() for name in names)
+        self._known: dict[str, bool] = {}
+
+    def is_secret(self, name: str) -> bool:
+        """Whether what a name stands for is secret."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._looks_secret(name)
+            if len(self._known) < 1000 and len(name) <= 100:  # callers make up names
+                self._known[name] = known
+        return known
+
+    def _looks_secret(self, name: str) -> bool:
+        if name.casefold() in self._names:
+            return True
+        words = [word.lower() for word in _WORD.findall(name[:1000])]
+        return not WORDS.isdisjoint(words) or "apikey" in words or any(pair in PAIRS for pair in pairwise(words))
+
+    def text(self, text: str, secrets: Collection[str] = ()) -> str:
+        """Return a text without secrets.
+
+        Args:
+            text: Any text.
+            secrets: What is known to be secret, wherever it stands. The longest first.
+        """
+        for secret in secrets:
+            if secret in text:
+                text = text.replace(secret, HIDDEN)
+        text = _LOOKS_SECRET.sub(_without_secret, text)
+        if "=" in text or ":" in text:
+            text = _ASSIGNMENT.sub(self._assignment, text)
+        return text
+
+    def _assignment(self, found: re.Match[str]) -> str:
+        if not self.is_secret(found["name"]):
+            return found[0]
+        return f"{found['name']}{found['sign']}{found['quote']}{HIDDEN}"
+
+    def value(self, value: Any, secrets: Collection[str] = (), marked: Collection[str] = ()) -> Any:
+        """Return a JSON value without secrets: those under a secret's name, and those in its texts.
+
+        Args:
+            value: What came as JSON; it is not changed.
+            secrets: What is known to be secret.
+            marked: Names whose values are secret here.
+        """
+        return self._value(value, secrets, marked, DEPTH, [ITEMS])
+
+    def _value(self, value: Any, secrets: Collection[str], marked: Collection[str], depth: int, left: list[int]) -> Any:
+        left[0] -= 1
+        if depth == 0 or left[0] < 0:
+            return "..."
+        if isinstance(value, str):
+            return self.text(value[:LONGEST], secrets) + ("..." if len(value) > LONGEST else "")
+        if isinstance(value, dict):
+            shown = {}
+            for name, each in value.items():
+                if left[0] <= 0:
+                    break
+                is_hidden = name in marked or self.is_secret(str(name))
+                shown[str(name)[:LONGEST]] = (
+                    HIDDEN if is_hidden else self._value(each, secrets, marked, depth - 1, left)
+                )
+            return shown
+        if isinstance(value, (list, tuple)):
+            return [self._value(each, secrets, marked, depth - 1, left) for each in value[: max(left[0], 0)]]
+        return value if value is None or isinstance(value, (bool, int, float)) else f"<{type(value).__name__}>"
+
+    def secrets_in(self, value: Any, marked: Collection[str] = ()) -> Iterator[str]:
+        """Yield the texts and numbers in a JSON value that are secret, to be looked for elsewhere."""
+        yield from self._secrets_in(value, marked, False, DEPTH, [ITEMS])
+
+    def _secrets_in(
+        self, value: Any, marked: Collection[str], is_secret: bool, depth: int, left: list[int]
+    ) -> Iterator[str]:
+        left[0] -= 1
+        if depth == 0 or left[0] < 0:
+            return
+        if isinstance(value, dict):
+            for name, each in value.items():
+                inside = is_secret or name in marked or self.is_secret(str(name))
+                yield from self._secrets_in(each, marked, inside, depth - 1, left)
+        elif isinstance(value, (list, tuple)):
+            for each in value:
+                yield from self._secrets_in(each, marked, is_secret, depth - 1, left)
+        elif is_secret and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            text = str(value)[:LONGEST]
+            if len(text) >= SHORTEST:
+                yield text
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    return (found["scheme"] or found["address"] or "") + HIDDEN
+
+
+def marked_names(schema: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or of the format ``password``."""
+    found: set[str] = set()
+    _marked(schema, found, DEPTH)
+    return frozenset(found)
+
+
+def _marked(schema: Any, found: set[str], depth: int) -> None:
+    if depth == 0 or not isinstance(schema, (dict, list)):
+        return
+    if isinstance(schema, list):
+        for each in schema:
+            _marked(each, found, depth - 1)
+        return
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        found.update(name for name, each in properties.items() if _is_marked(each))
+    for each in schema.values():
+        _marked(each, found, depth - 1)
+
+
+def _is_marked(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("writeOnly") is True or schema.get("format") == "password":
+        return True
+    return any(_is_marked(each) for word in ("anyOf", "oneOf", "allOf") for each in schema.get(word) or ())

@@ -1,0 +1,138 @@
+"""What counts as secret, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nexus_logs.lines import json_line
+from nexus_logs.redaction import DEPTH, HIDDEN, Redactor, marked_names
+
+SECRET_NAMES = [
+    "password", "db_password", "dbPassword", "DB_PASSWORD", "X-Auth-Token", "clientSecret", "client_secret", "api_key",
+    "apiKey", "APIKey", "apikey", "privateKey", "access-key", "Authorization", "cookie", "jwt", "pin", "refresh_token",
+]  # fmt: skip
+PLAIN_NAMES = ["max_tokens", "tokens", "keyboard", "key", "api", "spinner", "secretary", "pinned", "passage", "author"]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_names_of_secrets(name):
+    assert Redactor().is_secret(name)
+    assert Redactor().value({"a": [{name: "hunter2"}]}) == {"a": [{name: HIDDEN}]}
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_names_of_others(name):
+    assert not Redactor().is_secret(name)
+    assert Redactor().value({name: "hunter2"}) == {name: "hunter2"}
+
+
+def test_names_of_ones_own():
+    assert Redactor(["IBAN"]).value({"iban": "CH93", "Iban": 7, "ibans": "CH93"}) == {
+        "iban": HIDDEN,
+        "Iban": HIDDEN,
+        "ibans": "CH93",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Authorization: Bearer abcdef012345", "Authorization: Bearer ***"),
+        ("sent Basic dXNlcjpwYXNz there", "sent Basic *** there"),
+        ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl!", "got ***!"),
+        ("the key nxk_abc_0123456789", "the key ***"),
+        ("redis://user:pa55@host:6379/0 is away", "redis://user:***@host:6379/0 is away"),
+        ("postgresql://:pa55@host/db", "postgresql://:***@host/db"),
+        ("password=hunter2, user=ann", "password=***, user=ann"),
+        ("{'password': 'hunter2', 'n': 3}", "{'password': '***', 'n': 3}"),
+        ('{"api_key": "hunter2"}', '{"api_key": "***"}'),
+        ("-----BEGIN PRIVATE KEY-----\nMIIE\nabc\n-----END PRIVATE KEY----- end", "*** end"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc", "***"),
+        ("no token: nothing is said", "no token: nothing is said"),
+        ("http://host:8000/path@x and 12:30:05", "http://host:8000/path@x and 12:30:05"),
+    ],
+)
+def test_what_looks_like_a_secret(text, left):
+    assert Redactor().text(text) == left
+
+
+def test_known_secrets_are_found_anywhere():
+    assert Redactor().text("got hunter2, hunter22 and xhunter2x", ("hunter22", "hunter2")) == "got ***, *** and x***x"
+
+
+def test_secrets_in_parameters():
+    params = {"user": "ann", "password": "hunter2", "nested": {"credentials": {"a": "first", "b": ["second", 12345]}}}
+    assert set(Redactor().secrets_in(params)) == {"hunter2", "first", "second", "12345"}
+    assert set(Redactor().secrets_in({"pin": "12", "token": True, "secret": None})) == set()
+    assert set(Redactor().secrets_in({"note": "hidden"}, {"note"})) == {"hidden"}
+
+
+def test_what_is_too_deep_or_too_much_is_not_shown():
+    deep = "hunter2"
+    for _ in range(DEPTH + 5):
+        deep = [deep]
+    assert "hunter2" not in json.dumps(Redactor().value(deep))
+    wide = Redactor().value({"list": list(range(100_000)), "more": "hunter2"})
+    assert len(json.dumps(wide)) < 20_000
+    assert Redactor().value({"text": "x" * 1_000_000})["text"].endswith("...")
+
+
+def test_objects_are_named_only():
+    assert Redactor().value({"a": object(), "b": b"hunter2", 3: (1, 2.5, None)}) == {
+        "a": "<object>",
+        "b": "<bytes>",
+        "3": [1, 2.5, None],
+    }
+
+
+def test_marks_in_schemas():
+    schema = {
+        "properties": {
+            "a": {"type": "string", "writeOnly": True},
+            "b": {"anyOf": [{"type": "string", "format": "password"}, {"type": "null"}]},
+            "c": {"type": "string"},
+            "d": {"$ref": "#/$defs/d"},
+        },
+        "$defs": {"d": {"properties": {"e": {"format": "password"}, "f": {"type": "object"}}}},
+    }
+    assert marked_names(schema) == {"a", "b", "e"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.text(min_size=4).filter(lambda text: HIDDEN not in text and text not in HIDDEN))
+def test_no_secret_is_left_of_anything(value, secret):
+    redactor = Redactor()
+    shown = redactor.value({"password": secret, "note": f"it is {secret}!", "value": value}, [secret])
+    assert shown["password"] == HIDDEN
+    assert secret not in shown["note"].replace("it is ", "").replace(HIDDEN, "")
+
+
+@given(JSON)
+def test_lines_are_one_line_of_json_without_control_characters(value):
+    line = json_line({"value": value})
+    text = line.decode()
+    assert len(text.splitlines()) <= 1
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202e]", text)
+    json.loads(text)
+
+
+def test_lines_of_what_can_not_be_encoded():
+    class Nasty:
+        def __repr__(self):
+            raise ValueError
+
+    assert json.loads(json_line({"a": Nasty(), "b": 2**80, "c": "\ud800"})) == {
+        "a": "<Nasty>",
+        "b": str(2**80),
+        "c": "\\ud800",
+    }
