@@ -18,6 +18,7 @@ from nexus_core.tracing import span, trace_headers
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import MutableMapping
     from contextlib import AbstractContextManager
 
     from nexus_core.invocation import Invocation, Principal
@@ -32,6 +33,12 @@ EVENT_BYTES = 64 * 1024
 
 current_run: ContextVar[Run | None] = ContextVar("nexus_current_run", default=None)
 """The run that the running code is part of, in its tasks and threads too."""
+
+
+class _RunLogger(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the run to what the caller adds, which the base class would drop."""
+        return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
 
 
 class Context:
@@ -90,7 +97,7 @@ class Context:
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records carry ``run_id`` and ``workflow``."""
-        return logging.LoggerAdapter(log, {"run_id": self.run.id, "workflow": self.run.workflow})
+        return _RunLogger(log, {"run_id": self.run.id, "workflow": self.run.workflow})
 
     def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
         """Return a context manager that makes a span of what runs inside it, where calls are traced."""

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def log_handler(settings: LogSettings) -> LineHandler:
     """Return what shows records on stderr."""
-    if settings.log_format == "json":
-        _send_structlog_to_logging()
+    _send_structlog_to_logging()
     return LineHandler(make_formatter(settings.log_format, Redactor(settings.log_redact)))
 
 

@@ -124,6 +124,10 @@ def _secrets() -> tuple[str, ...]:
     return () if call is None else call.secrets()
 
 
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "call"}
+"""What every record has."""
+
+
 class TextFormatter(logging.Formatter):
     """A line for people. What callers send can't make it look like two; tracebacks are indented."""
 
@@ -135,14 +139,24 @@ class TextFormatter(logging.Formatter):
         """Return the line, and a traceback behind it if there is one."""
         secrets = _secrets()
         message = printable(self._redactor.text(record.getMessage(), secrets), MESSAGE_CHARACTERS)
-        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
+        text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}{self._extra(record, secrets)}"
         call = getattr(record, "call", None)
         ids = _ids() if call is None else call
-        shown = [f"{name.removesuffix('_id')} {ids[name]}" for name in ("run_id", "trace_id") if name in ids]
-        if shown:
-            text += f" [{', '.join(shown)}]"
+        told = [f"{name.removesuffix('_id')} {ids[name]}" for name in ("run_id", "trace_id") if name in ids]
+        if told:
+            text += f" [{', '.join(told)}]"
         if record.exc_info:
             trace = self.formatException(record.exc_info)[-TRACEBACK_CHARACTERS:]
             lines = self._redactor.text(trace, secrets).splitlines()
             text += "".join(f"\n    {printable(line, MESSAGE_CHARACTERS)}" for line in lines)
         return text
+
+    def _extra(self, record: logging.LogRecord, secrets: tuple[str, ...]) -> str:
+        """Return what was given beside the message, but for the ids that stand at the line's end."""
+        given = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _STANDARD and name not in ("run_id", "workflow")
+        }
+        clean = self._redactor.value(given, secrets) if given else {}
+        return "".join(f" {printable(name)}={printable(shown(value), 500)}" for name, value in clean.items())

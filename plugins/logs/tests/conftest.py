@@ -60,6 +60,7 @@ def lines_fixture(request):
     root.setLevel(level)
 
 
-def entries(path) -> list[dict]:
+@pytest.fixture(name="entries")
+def entries_fixture():
     """Return what an audit file has."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return lambda path: [json.loads(line) for line in path.read_text().splitlines()]
