@@ -327,6 +327,29 @@ async def main():
 asyncio.run(main())
 """
 
+HEALTH = """
+import asyncio
+from nexus_core import Nexus
+from nexus_health import HealthChecker
+
+class Shop(HealthChecker):
+    def check_stock(self):
+        return {"status": "unhealthy"}
+
+nexus = Nexus()
+nexus.register_health_checker(Shop())
+
+async def main():
+    async with nexus:
+        (checks,) = [each for each in nexus.measurements() if each.name == "nexus_health_check_healthy"]
+        async with asyncio.timeout(20):
+            while not {"plugins", "stock"} <= {labels[0] for labels, _ in checks.read()}:
+                await asyncio.sleep(0.01)
+        print([labels[0] for labels, value in checks.read() if not value])
+
+asyncio.run(main())
+"""
+
 
 @pytest.mark.parametrize(
     ("plugin", "program", "printed"),
@@ -337,6 +360,7 @@ asyncio.run(main())
         ("cache", CACHE, "[False, True]\n"),
         ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
         ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
+        ("health", HEALTH, "['stock']\n"),
         ("logs", LOGS, "completed {'pin': '***'}\n"),
     ],
 )
@@ -373,6 +397,7 @@ print(json.dumps(found))
         "cache",
         "redis",
         "sessions",
+        "health",
         "logs",
     ],
 )

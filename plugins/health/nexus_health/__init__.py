@@ -1,0 +1,8 @@
+"""Whether a platform lives, is ready, and what is wrong: probes, checks of one's own, and ``nexus doctor``."""
+
+from __future__ import annotations
+
+from nexus_health.checker import HealthChecker as HealthChecker
+from nexus_health.checker import check as check
+
+__all__ = ["HealthChecker", "check"]

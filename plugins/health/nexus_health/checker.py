@@ -1,0 +1,149 @@
+"""`HealthChecker`: checks of the application's own, each a method ``check_...``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.health import HealthCheck
+from nexus_core.schema.report import nearest
+
+log = logging.getLogger(__name__)
+
+PREFIX = "check_"
+_DESCRIPTORS = (staticmethod, classmethod, functools.partialmethod)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class HealthChecker:
+    """Subclass it, add methods ``check_...``, and ``nexus.register_health_checker(Checker())``.
+
+    Each public method whose name begins with ``check_`` is a check of its own; sync ones run in threads. It returns
+    ``{"status": "healthy"}`` or ``{"status": "unhealthy", "error": ...}``, with whatever details it has, or such a
+    dictionary for each of several services. What it raises makes it unhealthy. `__init__` need not be called.
+
+    Args:
+        db_client: For checks to use, as an attribute.
+        external_services: URLs by name, likewise.
+
+    Attributes:
+        db_client: None unless it is set.
+        external_services: Empty unless it is set.
+        critical: Whether the platform is not ready while one of the checks is unhealthy.
+        non_critical: Names of methods for which that does not hold.
+        timeouts: Seconds that methods get, by name, in place of ``health_check_timeout``.
+    """
+
+    db_client: Any = None
+    critical: bool = True
+    non_critical: Collection[str] = ()
+    timeouts: Mapping[str, float] = MappingProxyType({})
+
+    def __init__(self, *, db_client: Any = None, external_services: Mapping[str, str] | None = None) -> None:
+        if db_client is not None:
+            self.db_client = db_client
+        if external_services is not None:
+            self.external_services = dict(external_services)
+
+    @functools.cached_property
+    def external_services(self) -> dict[str, str]:
+        """URLs by name; each checker's own."""
+        return {}
+
+
+def check(*, timeout: float | None = None, critical: bool | None = None) -> Callable[[Method], Method]:
+    """Say how long a method ``check_...`` may take, and whether it is critical: ``@check(timeout=2)``.
+
+    Args:
+        timeout: Seconds; None for what the checker or the option ``health_check_timeout`` says.
+        critical: None for what the checker says.
+    """
+
+    def decorate(method: Method) -> Method:
+        method.nexus_check = (timeout, critical)  # type: ignore[attr-defined]
+        return method
+
+    return decorate
+
+
+def checks_of(checker: object) -> list[HealthCheck]:
+    """Return the checks of an object, by the names of its methods without ``check_``.
+
+    Raises:
+        ConfigurationError: It has none, or says something of them that can't be.
+    """
+    if isinstance(checker, type):
+        raise ConfigurationError(
+            f"register_health_checker takes an object, not the class {checker.__name__}: {checker.__name__}()."
+        )
+    kind = type(checker).__name__
+    methods = dict(_methods(checker))
+    if not methods:
+        raise ConfigurationError(f"register_health_checker was given a {kind} without a method {PREFIX}... to call.")
+    timeouts = _named(kind, "timeouts", getattr(checker, "timeouts", None) or {}, methods)
+    quiet = getattr(checker, "non_critical", None) or ()
+    non_critical = _named(kind, "non_critical", (quiet,) if isinstance(quiet, str) else quiet, methods)
+    is_critical = bool(getattr(checker, "critical", True))
+    found = []
+    for name, method in methods.items():
+        seconds, critical = getattr(method, "nexus_check", (None, None))
+        seconds = timeouts.get(name) if seconds is None else seconds
+        decides = is_critical and name not in non_critical if critical is None else bool(critical)
+        found.append(HealthCheck(name.removeprefix(PREFIX), method, decides, _seconds(kind, name, seconds)))
+    return found
+
+
+def _methods(checker: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield the methods that are checks. No property is read: that may do anything."""
+    for name in sorted({*dir(checker)}):
+        if not name.startswith(PREFIX) or name == PREFIX:
+            continue
+        found = inspect.getattr_static(checker, name, None)
+        if isinstance(found, type) or not (callable(found) or isinstance(found, _DESCRIPTORS)):
+            continue
+        method = getattr(checker, name)
+        if _takes_nothing(method):
+            yield name, method
+        else:
+            log.warning("%s.%s is not run as a check: it takes arguments", type(checker).__name__, name)
+
+
+def _takes_nothing(method: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(method).bind()
+    except TypeError:
+        return False
+    except ValueError:  # it does not say
+        return True
+    return True
+
+
+def _named(kind: str, attribute: str, given: Any, methods: Collection[str]) -> dict[str, Any]:
+    """Return what an attribute says about methods, which it may name with or without ``check_``."""
+    if not isinstance(given, Collection):
+        raise ConfigurationError(f"{kind}.{attribute} must hold names of methods, not be a {type(given).__name__}.")
+    named: dict[str, Any] = {}
+    for each in given:
+        name = f"{PREFIX}{str(each).removeprefix(PREFIX)}"
+        if name not in methods:
+            near = nearest(name, list(methods))
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ConfigurationError(f"{kind}.{attribute} names {each!r}, which is no method of it{hint}")
+        named[name] = given[each] if isinstance(given, Mapping) else True
+    return named
+
+
+def _seconds(kind: str, name: str, value: Any) -> float | None:
+    from nexus_core.options import MAX_SECONDS  # late: it brings pydantic, and this module is imported with the plugin
+
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
+        raise ConfigurationError(f"{kind}.{name}: its time limit must be a number of seconds above 0, not {value!r}.")
+    return float(value)

@@ -1,0 +1,95 @@
+"""The options that are set, where, and what they lead to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from nexus_core.listeners import is_loopback
+from nexus_core.options import ENV_PREFIX, RESERVED
+from nexus_core.pipeline import Stage
+from nexus_health.doctor.findings import Finding, problem, warning
+from nexus_health.redaction import Redactor, is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexus_core.app import Nexus
+
+LONGEST = 120
+"""Characters of a value that are shown."""
+
+CONFIG_FILE = "NEXUS_CONFIG_FILE"
+
+
+def options(nexus: Nexus) -> Iterator[Finding]:
+    """Look at the options of a platform."""
+    redactor = Redactor.of(nexus.every_settings)
+    sources = nexus.option_sources()
+    for model in nexus.every_settings:
+        for name in type(model).model_fields:
+            if name in sources:
+                shown = _shown(name, getattr(model, name), redactor)
+                yield Finding("options", name, f"{shown} ({sources[name]})")
+    if not sources:
+        yield Finding("options", "none", "every option is at its default")
+    yield from config_file()
+    yield from _exposure(nexus)
+
+
+def _shown(name: str, value: Any, redactor: Redactor) -> str:
+    if isinstance(value, SecretStr) or (is_secret_name(name) and isinstance(value, str)):
+        return "***"
+    if isinstance(value, str | Path):
+        return redactor.text(str(value), LONGEST)
+    if value is None or isinstance(value, bool | int | float | list | tuple | set | frozenset | dict):
+        return redactor.text(str(value), LONGEST)
+    return f"a {type(value).__name__}"
+
+
+def given_variables() -> Iterator[Finding]:
+    """Say which variables are set, where options can't be read. Their values may be secrets."""
+    names = [name for name in sorted(os.environ) if name.upper().startswith(ENV_PREFIX) and name not in RESERVED]
+    for name in names:
+        yield Finding("options", name.lower().removeprefix(ENV_PREFIX.lower()), f"set (environment variable {name})")
+
+
+def config_file() -> Iterator[Finding]:
+    """Look at the file that the environment names. That it can't be read stops the start, and is told there."""
+    name = os.environ.get(CONFIG_FILE)
+    if not name:
+        return
+    try:
+        found = Path(name).stat()
+    except OSError as exc:
+        yield problem(
+            "options", "configuration file", f"{name}: {exc.strerror}", f"set {CONFIG_FILE} to a file, or unset it"
+        )
+        return
+    if found.st_mode & stat.S_IWOTH:
+        yield warning("options", "configuration file", f"{name}: everybody may write to it", f"chmod o-w {name}")
+    else:
+        yield Finding("options", "configuration file", name)
+
+
+def _exposure(nexus: Nexus) -> Iterator[Finding]:
+    """Look whether others reach the platform, and whether they are asked who they are."""
+    host = nexus.options.host
+    if is_loopback(host):
+        yield Finding("exposure", host, "only this machine reaches it")
+    elif nexus.guards or Stage.AUTHENTICATE in nexus.stages:
+        yield Finding("exposure", host, "others reach it, and are asked who they are")
+    elif nexus.options.insecure:
+        yield warning(
+            "exposure", host, "others reach it, and nobody is asked who they are (insecure)",
+            "make sure that something in front asks, or set enable_auth",
+        )  # fmt: skip
+    else:
+        yield problem(
+            "exposure", host, "others could reach it without being asked who they are: it does not start so",
+            "set enable_auth=True (pip install nexus-hub-auth), host=127.0.0.1, or insecure=True",
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""``/health/live``, ``/health/ready`` and ``/health``. Plain ASGI: it works beside any channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nexus_core.asgi import can_be_rebound, host_name, local_path, rate_limit_headers, send_error
+from nexus_core.caller import caller_of, headers_of
+from nexus_core.errors import HostNotAllowed, MethodNotAllowed, NexusError, NotFound
+from nexus_core.invocation import Invocation
+from nexus_core.listeners import is_loopback
+from nexus_core.pipeline import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexus_core.app import Nexus
+    from nexus_core.channel import Receive, Scope, Send
+    from nexus_health.monitor import Monitor
+
+PATH = "/health"
+PERMISSION = "health.read"
+"""What a caller needs to see everything, where callers are asked who they are."""
+
+_NO_STORE = (b"cache-control", b"no-store")
+_ALLOW = (b"allow", b"GET, HEAD")
+_ALIVE = b'{"status":"alive"}'
+
+
+class HealthRoutes:
+    """Answers probes, and those who may see more.
+
+    Probes ask nobody who they are, wait for nothing and count for no limit: they are answered from what is known.
+
+    Args:
+        nexus: The platform.
+        monitor: Knows how it is.
+    """
+
+    def __init__(self, nexus: Nexus, monitor: Monitor) -> None:
+        self._nexus = nexus
+        self._monitor = monitor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        try:
+            await self._answer(scope, send)
+        except MethodNotAllowed as exc:
+            await send_error(scope, send, exc, headers=[_NO_STORE, _ALLOW])
+        except NexusError as exc:
+            await send_error(scope, send, exc, headers=[_NO_STORE])
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        path = local_path(scope)
+        if scope["type"] != "http" or path not in (PATH, f"{PATH}/live", f"{PATH}/ready"):
+            raise NotFound(f"Nothing answers at this address; there are {PATH}, {PATH}/live and {PATH}/ready.")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed("Allowed here: GET, HEAD.")
+        if path.endswith("/live"):
+            await _reply(scope, send, 200, _ALIVE)
+        elif path.endswith("/ready"):
+            await self._ready(scope, send)
+        else:
+            await self._report(scope, send)
+
+    async def _ready(self, scope: Scope, send: Send) -> None:
+        monitor = self._monitor
+        if monitor.is_ready:
+            await _reply(scope, send, 200, b'{"status":"ready"}')
+            return
+        body = msgspec.json.encode({"status": "not ready", "not_ready": monitor.not_ready})
+        await _reply(scope, send, 503, body, self._retry())
+
+    async def _report(self, scope: Scope, send: Send) -> None:
+        headers = headers_of(scope)
+        self._refuse_rebound(scope, headers)
+        view = await self._nexus.view(Invocation("", None, "api", **caller_of(scope, headers)))
+        await view.require(PERMISSION)
+        report = self._monitor.report()
+        more = rate_limit_headers(view.rate_limit)
+        body = msgspec.json.encode(report)
+        if report["ready"]:
+            await _reply(scope, send, 200, body, more)
+        else:
+            await _reply(scope, send, 503, body, [*more, *self._retry()])
+
+    def _retry(self) -> list[tuple[bytes, bytes]]:
+        return [(b"retry-after", b"%d" % self._monitor.retry_after)]
+
+    def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
+        server = scope.get("server")
+        if Stage.AUTHENTICATE in self._nexus.stages or server is None or not is_loopback(server[0] or ""):
+            return
+        name = host_name(headers.get(b"host", b"").decode("latin-1"))
+        if name and can_be_rebound(name) and name != self._nexus.options.host.lower() and not scope.get("root_path"):
+            raise HostNotAllowed("The Host header names a host that is not answered here without authentication.")
+
+
+async def _reply(
+    scope: Scope, send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    every = [(b"content-type", b"application/json"), length, _NO_STORE, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": every})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

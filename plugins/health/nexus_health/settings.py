@@ -1,0 +1,29 @@
+"""Options of the plugin ``health``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from nexus_core.options import MAX_SECONDS, PluginSettings, Seconds
+
+if TYPE_CHECKING:
+    from nexus_health.build import Started
+
+
+class HealthSettings(PluginSettings):
+    """Whether, how often and for how long it is looked how the platform is."""
+
+    enable_health_checks: bool = Field(True, description="Look how the platform is, and answer `/health`.")
+    health_check_interval: float = Field(30.0, ge=0.1, le=MAX_SECONDS, description="Seconds from one look to the next.")
+    health_check_timeout: Seconds = Field(5.0, description="Seconds that a check gets, unless it says otherwise.")
+    health_non_critical: list[str] = Field([], description="Checks that do not decide whether the platform is ready.")
+
+    @cached_property
+    def started(self) -> Started:
+        """What exists of the plugin, for the one platform that these are the options of."""
+        from nexus_health.build import Started
+
+        return Started()
