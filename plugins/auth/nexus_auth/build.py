@@ -38,6 +38,7 @@ class Builder:
 
     Attributes:
         issuer: The issuer, where it is asked for its keys.
+        keys: What has asked it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Builder:
         self._calls = calls
         self._forget = forget
         self.issuer: Issuer | None = None
+        self.keys: RemoteKeys | None = None
 
     def methods(self) -> list[Method]:
         """Return the methods in the order in which they are tried.
@@ -145,7 +147,8 @@ class Builder:
             assert settings.auth_service_url is not None  # `plan` has made sure
             self.issuer = Issuer(settings.auth_service_url, self._web, allow_http=allow_http)
         ttl, cooldown = settings.jwt_keys_ttl, settings.jwt_keys_cooldown
-        return RemoteKeys(self._web, url, self.issuer, self._forget, ttl=ttl, cooldown=cooldown)
+        self.keys = RemoteKeys(self._web, url, self.issuer, self._forget, ttl=ttl, cooldown=cooldown)
+        return self.keys
 
 
 def issuer_of(settings: AuthSettings) -> str | None:

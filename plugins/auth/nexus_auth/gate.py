@@ -17,6 +17,7 @@ from nexus_auth.refusal import NOT_ACCEPTED, Refused, Unavailable, nobody_answer
 from nexus_auth.stage import Authentication
 from nexus_auth.web import Web
 from nexus_core.errors import AuthenticationError
+from nexus_core.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nexus_auth.browser_sessions import BrowserSessions
     from nexus_auth.issuer import Issuer
     from nexus_auth.methods import Method
+    from nexus_auth.remote_keys import RemoteKeys
     from nexus_auth.settings import AuthSettings
     from nexus_core.app import Nexus
     from nexus_core.channel import Middleware, Route
@@ -58,6 +60,7 @@ class Gate:
         self._web: Web | None = None
         self._methods: Sequence[Method] = ()
         self._issuer: Issuer | None = None
+        self._keys: RemoteKeys | None = None
         self._challenges = Challenges(
             has_issuer=issuer_of(settings) is not None, resource_url=settings.auth_resource_url
         )
@@ -81,7 +84,7 @@ class Gate:
         if self._settings.auth_browser_login:
             self._let_browsers_in(nexus)
         self.authorizer = builder.authorizer()
-        self._issuer = builder.issuer
+        self._issuer, self._keys = builder.issuer, builder.keys
         try:
             for method in self._methods:
                 await method.open()
@@ -128,6 +131,10 @@ class Gate:
         client = oauth_client(self._settings, self._web)
         app = BrowserLogin(nexus, client, self.sessions, self.verified, self._settings.auth_resource_url)
         return [Route(PREFIX, app)]
+
+    def health_checks(self) -> list[HealthCheck]:
+        """Return whether the issuer's keys can be had. Not critical: those from before are used while it is away."""
+        return [] if self._keys is None else [HealthCheck("auth_keys", self._keys.check, is_critical=False)]
 
     def middleware(self) -> list[Middleware]:
         """Return what stands in front of every channel that listens."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nexus_core import Command, Interceptor, Nexus, Route
     from nexus_core.access import Authorizer
     from nexus_core.channel import Middleware
+    from nexus_core.health import HealthCheck
 
 
 @hookimpl
@@ -61,6 +62,13 @@ def nexus_register_middleware(nexus: Nexus) -> list[Middleware]:
     """Give what protects browsers."""
     gate = _gate(nexus)
     return gate.middleware() if gate is not None else []
+
+
+@hookimpl
+def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
+    """Give whether the issuer's keys can be had, where it is asked for them."""
+    gate = _gate(nexus)
+    return gate.health_checks() if gate is not None else []
 
 
 @hookimpl

@@ -53,6 +53,7 @@ class RemoteKeys:
         self._due_at = 0.0
         self._missed_at: float | None = None
         self._failed_at: float | None = None
+        self._trouble = ""
         self._asking: asyncio.Task[Keyring] | None = None
 
     async def open(self) -> None:
@@ -92,6 +93,19 @@ class RemoteKeys:
         except Unavailable:
             return None
 
+    async def check(self) -> dict[str, int]:
+        """Look whether the issuer gave its keys when it was asked last, and return how many.
+
+        Raises:
+            Unavailable: It did not, or they are of no use.
+        """
+        ring = await self.current()
+        if self._trouble:
+            raise Unavailable(f"{self._trouble}; the keys from before are used")
+        if not ring.members:
+            raise Unavailable("the issuer gives no key that can be used: nobody is let in")
+        return {"keys": len(ring.members)}
+
     def seconds(self) -> float:
         """See `KeySource.seconds`: until they are asked for again."""
         return self._due_at - self._clock()
@@ -106,7 +120,11 @@ class RemoteKeys:
     def _asked(self, task: asyncio.Task[Keyring]) -> None:
         if self._asking is task:
             self._asking = None
-        if not task.cancelled() and task.exception() is not None:  # those who wait have it; the log has it too
+        if task.cancelled():
+            return
+        exc = task.exception()
+        self._trouble = "" if exc is None else str(exc) or type(exc).__name__
+        if exc is not None:  # those who wait have it; the log has it too
             self._failed_at = self._clock()
 
     async def _fetched(self) -> Keyring:

@@ -392,3 +392,41 @@ async def test_a_start_that_fails_leaves_nothing_open(alone, issuer, tmp_path):
     async with nexus:
         pass
     assert asyncio.all_tasks() == before
+
+
+# Whether they can be had
+
+
+async def test_a_health_check_says_whether_the_issuer_answers(trusting, issuer):
+    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.3)
+    (check,) = started.nexus.health_checks()
+    assert (check.name, check.is_critical) == ("auth_keys", False)
+    assert (await check.check())["keys"] >= 1
+    issuer.gate.clear()
+    assert await comes(lambda: complaint(check), "the keys from before are used")
+    issuer.gate.set()
+    assert await comes(lambda: complaint(check), "")
+
+
+async def test_nobody_asks_for_keys_that_are_fixed(platform):
+    started = await platform(jwt_secret=SECRET)
+    assert started.nexus.health_checks() == []
+
+
+async def complaint(check):
+    try:
+        await check.check()
+    except Exception as exc:
+        return str(exc)
+    return ""
+
+
+async def comes(found, wanted):
+    """Whether something comes to say what is wanted, within a while."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        said = await found()
+        if said.endswith(wanted) if wanted else not said:
+            return True
+        await asyncio.sleep(0.05)
+    return False

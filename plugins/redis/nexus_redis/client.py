@@ -84,6 +84,17 @@ class RedisClient:
         """Whether Redis is available, as far as is known. Costs nothing: what is known is about a second old."""
         return self.reason is None
 
+    async def check(self) -> dict[str, str]:
+        """Ask Redis whether it is there, and return where that is.
+
+        Raises:
+            BackendUnavailable: It is not; the message is for operators.
+        """
+        with suppress(BackendUnavailable):
+            await self.execute("PING")
+            return {"server": self._address.name}
+        raise BackendUnavailable(f"{self._address.name}: {self.reason or 'it refuses commands'}")
+
     async def execute(self, *command: Value) -> Any:
         """Send a command and return its reply.
 

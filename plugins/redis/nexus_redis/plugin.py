@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
+    from nexus_core.health import HealthCheck
     from nexus_core.shared_events import EventTransport
     from nexus_core.stores import Store
 
@@ -64,3 +65,17 @@ def nexus_register_event_transports(nexus: Nexus) -> list[EventTransport]:
     from nexus_redis.events import RedisEvents
 
     return [RedisEvents(settings.client, settings.redis_events_kept)]
+
+
+@hookimpl
+def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
+    """Give whether Redis answers. It is critical where it is the `store`: single features do without for a while."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is None:
+        return []
+    from nexus_core.health import HealthCheck
+    from nexus_redis.store import RedisStore
+
+    return [HealthCheck("redis", settings.client.check, nexus.options.store == RedisStore.name)]

@@ -7,9 +7,11 @@ import logging
 import random
 import time
 
+import nexus_redis.plugin
 import pytest
+from nexus_redis.settings import RedisSettings
 
-from nexus_core import BackendUnavailable
+from nexus_core import BackendUnavailable, Nexus
 from nexus_core.testing import eventually
 
 LIMIT = 0.55
@@ -289,3 +291,25 @@ async def test_under_load_each_call_ends_in_time_with_its_own_reply_whatever_hap
     await asyncio.gather(*callers)
     assert wrong == []
     assert worst < 2 * LIMIT
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+async def test_a_health_check_says_where_redis_is_and_why_it_is_not_there(watchful, start_redis, store):
+    server = start_redis(password="of the server")
+    async with Nexus(discover=False, plugins=[nexus_redis.plugin], redis_url=server.url, store=store) as nexus:
+        (check,) = nexus.health_checks()
+        assert (check.name, check.is_critical) == ("redis", store == "redis")
+        assert await check.check() == {"server": f"127.0.0.1:{server.port}/0"}
+        server.kill()
+        with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{server.port}/0: .+") as away:
+            await check.check()
+        assert "of the server" not in str(away.value)
+        server.start()
+        client = nexus.settings(RedisSettings).client
+        await eventually(lambda: client.reason is None)
+        assert await check.check()
+
+
+async def test_there_is_no_health_check_where_there_is_no_redis():
+    async with Nexus(discover=False, plugins=[nexus_redis.plugin]) as nexus:
+        assert nexus.health_checks() == []

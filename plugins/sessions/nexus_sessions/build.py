@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
+from nexus_core.health import HealthCheck
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.threads import call_on
 from nexus_sessions.cleaning import Cleaning
@@ -57,9 +58,15 @@ class Started:
             ConfigurationError: It was asked for, and the file can't be used.
         """
         self._sqlite = SqliteStore(settings.sqlite_file)
-        if SqliteStore.name in (settings.session_backend, nexus.options.store):
+        if _uses_sqlite(nexus, settings):
             self._sqlite.check()
         return self._sqlite
+
+    def health_checks(self, nexus: Nexus, settings: SessionSettings) -> list[HealthCheck]:
+        """Return whether the file can be written to, where it is used."""
+        if self._sqlite is None or not _uses_sqlite(nexus, settings):
+            return []
+        return [HealthCheck("sqlite", self._sqlite.probe)]
 
     def sessions(self, nexus: Nexus, settings: SessionSettings) -> SessionStore:
         """Return the sessions, and begin to clean up among them.
@@ -83,6 +90,10 @@ class Started:
         self._cleaning = Cleaning(service, settings.session_cleanup_interval)
         call_on(self._loop, self._cleaning.start)
         return ManagedSessions(service)
+
+
+def _uses_sqlite(nexus: Nexus, settings: SessionSettings) -> bool:
+    return SqliteStore.name in (settings.session_backend, nexus.options.store)
 
 
 def _manager(nexus: Nexus) -> SessionManager | None:

@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Interceptor, Nexus, SessionStore
+    from nexus_core.health import HealthCheck
     from nexus_core.stores import Store
 
 
@@ -61,3 +62,12 @@ def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
     from nexus_sessions.callers import CallerNote
 
     return [CallerNote()]
+
+
+@hookimpl
+def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
+    """Give whether the file of the store ``sqlite`` can be written to, where it is used."""
+    from nexus_sessions.settings import SessionSettings
+
+    settings = nexus.settings(SessionSettings)
+    return settings.started.health_checks(nexus, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from contextlib import suppress
 from functools import partial
@@ -32,6 +33,12 @@ PURGE_SECONDS = 60.0
 
 PURGED = 500
 """How many values are deleted at a time."""
+
+FREE_BYTES = 1024 * 1024
+"""Free space below which the next changes will find none."""
+
+PROBE = b"\0probe"
+"""The key that is written to see whether that works: no feature's begins so."""
 
 Value = TypeVar("Value")
 
@@ -78,6 +85,28 @@ class SqliteStore:
             self._connect().close()
         except (OSError, sqlite3.Error) as exc:
             raise ConfigurationError(f"sqlite_path: {self._path} can't be used: {_reason(exc)}.") from None
+
+    async def probe(self) -> dict[str, int]:
+        """Write to the file, and return how many bytes are free beside it.
+
+        Raises:
+            BackendUnavailable: It can't be written to, or there is next to no room; the message is for operators.
+        """
+        import sqlite3
+
+        try:
+            free = await self._writes.take(self._probed, self._step_seconds)
+        except TimeoutError:
+            raise BackendUnavailable(f"{self._path}: it took longer than {self._step_seconds:g} s") from None
+        except (OSError, sqlite3.Error) as exc:
+            raise BackendUnavailable(f"{self._path}: {_reason(exc)}") from None
+        if free < FREE_BYTES:
+            raise BackendUnavailable(f"{self._path}: the disk is full, {free} bytes are left")
+        return {"free_bytes": free}
+
+    def _probed(self, connection: sqlite3.Connection) -> int:
+        _set(PROBE, b"1", PURGE_SECONDS, connection, self._clock())
+        return shutil.disk_usage(self._path).free
 
     async def close(self) -> None:
         """Close the file."""

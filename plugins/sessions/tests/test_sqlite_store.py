@@ -419,3 +419,31 @@ def test_it_does_what_the_model_does(tmp_path):
             max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         )
         run_state_machine_as_test(SqliteStoreMachine, settings=limits)
+
+
+async def test_a_probe_says_what_room_there_is_and_why_the_file_is_of_no_use(path, monkeypatch):
+    store = SqliteStore(path, lock_seconds=0.1)
+    assert (await store.probe())["free_bytes"] > 0
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BackendUnavailable, match="locked"):
+            await store.probe()
+        other.execute("ROLLBACK")
+    path.rename(path.with_suffix(".moved"))
+    with pytest.raises(BackendUnavailable, match="No such file"):
+        await store.probe()
+    assert await store.probe()
+    monkeypatch.setattr("nexus_sessions.sqlite_store.FREE_BYTES", 2**60)
+    with pytest.raises(BackendUnavailable, match=r"the disk is full, [0-9]+ bytes are left"):
+        await store.probe()
+    await store.close()
+
+
+@pytest.mark.parametrize(("options", "names"), [({"session_backend": "sqlite"}, ["sqlite"]), ({}, [])])
+async def test_the_file_is_checked_where_it_is_used(start, path, options, names):
+    nexus = await start(sqlite_path=str(path), **options)
+    checks = nexus.health_checks()
+    assert [each.name for each in checks] == names
+    for each in checks:
+        assert each.is_critical
+        assert (await each.check())["free_bytes"] > 0
