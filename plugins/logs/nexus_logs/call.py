@@ -127,9 +127,7 @@ class Call:
     def _found_secrets(self) -> set[str]:
         invocation = self._invocation
         marked = self._marks.of(invocation.workflow)
-        found = {
-            secret for each in (self._params, invocation.given) for secret in self._redactor.secrets_in(each, marked)
-        }
+        found = self._redactor.secrets_in(self._params, marked) | self._redactor.secrets_in(invocation.given, marked)
         for credential in (invocation.credentials or {}).values():
             found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
         return found

@@ -86,7 +86,7 @@ class CallLog:
             entry |= call.why(error)
         if is_logged:
             assert self._logger is not None
-            self._logger.handle(_record(entry))
+            self._logger.handle(CallRecord(entry))
         if self._audit is not None:
             entry |= call.origin()
             if self._with_parameters:
@@ -102,15 +102,21 @@ def verdict_on(error: NexusError) -> str:
     return "failed" if has_run else "refused"
 
 
-def _record(entry: dict[str, Any]) -> logging.LogRecord:
-    who = f" by {entry['user_id']}" if "user_id" in entry else ""
-    why = f" ({entry['code']})" if "code" in entry else ""
-    record = logging.LogRecord(
-        LOGGER, logging.INFO, "", 0, "%s through %s%s: %s%s in %.1f ms",
-        (entry["workflow"], entry["channel"], who, entry["verdict"], why, entry["duration_ms"]), None,
-    )  # fmt: skip
-    record.call = entry
-    return record
+class CallRecord(logging.LogRecord):
+    """The log record of a call. It is made for each, so that it takes from a ready one what does not change."""
+
+    def __init__(self, call: dict[str, Any]) -> None:
+        vars(self).update(_LIKE)
+        who = f" by {call['user_id']}" if "user_id" in call else ""
+        why = f" ({call['code']})" if "code" in call else ""
+        self.call = call
+        self.args = (call["workflow"], call["channel"], who, call["verdict"], why, call["duration_ms"])
+        self.created = now = time.time()
+        self.msecs = int(now % 1 * 1000)
+        self.relativeCreated = _LIKE["relativeCreated"] + (now - _LIKE["created"]) * 1000
+
+
+_LIKE = vars(logging.LogRecord(LOGGER, logging.INFO, "", 0, "%s through %s%s: %s%s in %.1f ms", None, None))
 
 
 class RefusedLooks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.context import current_run
@@ -65,18 +65,15 @@ def json_formatter(redactor: Redactor) -> logging.Formatter:
 
 def _call_line(record: logging.LogRecord, call: dict[str, Any]) -> str:
     members = {
-        "timestamp": _time_of(record), "level": "info", "logger": record.name, "message": record.getMessage(), **call,
+        "timestamp": timestamp(record.created), "level": "info", "logger": record.name, "message": record.getMessage(),
+        **call,
     }  # fmt: skip
     return json_line(members).decode()
 
 
-def _time_of(record: logging.LogRecord) -> str:
-    return timestamp(datetime.fromtimestamp(record.created, UTC))
-
-
 def _add_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     record = event.get("_record")
-    event["timestamp"] = timestamp(datetime.now(UTC)) if record is None else _time_of(record)
+    event["timestamp"] = timestamp(time.time() if record is None else record.created)
     return event
 
 

@@ -25,8 +25,8 @@ LINES = 10_000
 BATCH = 1000
 """Lines that are written with one call, at most."""
 
-GATHER_SECONDS = 0.01
-"""How long lines are gathered before they are written with one call."""
+GATHER_SECONDS = 0.05
+"""How long lines are gathered before they are written with one call: each wakes a thread, which everybody waits for."""
 
 RETRY_SECONDS = 1.0
 """How long after a failure it is tried again."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 _UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON lets stand as it is, and terminals or programs take for a command, a new line or another direction."""
@@ -37,6 +38,16 @@ def shown(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def timestamp(time: datetime) -> str:
-    """Return a time in ISO 8601, to the millisecond, in UTC."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def timestamp(time: float) -> str:
+    """Return a time in ISO 8601, to the millisecond, in UTC.
+
+    Args:
+        time: Seconds since the epoch.
+    """
+    second = int(time)
+    return f"{_second(second)}.{int((time - second) * 1000):03d}Z"

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 HIDDEN = "***"
 """What stands in a secret's place."""
@@ -106,6 +106,8 @@ class Redactor:
             return "..."
         if isinstance(value, str):
             return self.text(value[:LONGEST], secrets) + ("..." if len(value) > LONGEST else "")
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
         if isinstance(value, dict):
             shown = {}
             for name, each in value.items():
@@ -118,29 +120,33 @@ class Redactor:
             return shown
         if isinstance(value, (list, tuple)):
             return [self._value(each, secrets, marked, depth - 1, left) for each in value[: max(left[0], 0)]]
-        return value if value is None or isinstance(value, (bool, int, float)) else f"<{type(value).__name__}>"
+        return f"<{type(value).__name__}>"
 
-    def secrets_in(self, value: Any, marked: Collection[str] = ()) -> Iterator[str]:
-        """Yield the texts and numbers in a JSON value that are secret, to be looked for elsewhere."""
-        yield from self._secrets_in(value, marked, False, DEPTH, [ITEMS])
+    def secrets_in(self, value: Any, marked: Collection[str] = ()) -> set[str]:
+        """Return the texts and numbers in a JSON value that are secret, to be looked for elsewhere."""
+        found: set[str] = set()
+        self._collect(value, marked, False, DEPTH, [ITEMS], found)
+        return found
 
-    def _secrets_in(
-        self, value: Any, marked: Collection[str], is_secret: bool, depth: int, left: list[int]
-    ) -> Iterator[str]:
-        left[0] -= 1
-        if depth == 0 or left[0] < 0:
-            return
+    def _collect(
+        self, value: Any, marked: Collection[str], is_secret: bool, depth: int, left: list[int], found: set[str]
+    ) -> None:
         if isinstance(value, dict):
-            for name, each in value.items():
-                inside = is_secret or name in marked or self.is_secret(str(name))
-                yield from self._secrets_in(each, marked, inside, depth - 1, left)
+            pairs = [(each, is_secret or name in marked or self.is_secret(str(name))) for name, each in value.items()]
         elif isinstance(value, (list, tuple)):
-            for each in value:
-                yield from self._secrets_in(each, marked, is_secret, depth - 1, left)
-        elif is_secret and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            text = str(value)[:LONGEST]
-            if len(text) >= SHORTEST:
-                yield text
+            pairs = [(each, is_secret) for each in value[:ITEMS]]
+        else:
+            return
+        for each, is_inside_secret in pairs:
+            left[0] -= 1
+            if depth == 0 or left[0] < 0:
+                return
+            if isinstance(each, (dict, list, tuple)):
+                self._collect(each, marked, is_inside_secret, depth - 1, left, found)
+            elif is_inside_secret and isinstance(each, (str, int, float)) and not isinstance(each, bool):
+                text = str(each)[:LONGEST]
+                if len(text) >= SHORTEST:
+                    found.add(text)
 
 
 def _without_secret(found: re.Match[str]) -> str:

@@ -72,9 +72,13 @@ async def test_a_file_that_was_moved_away_is_made_anew(make, tmp_path, entries):
         await nexus.invoke("work")
         await eventually(lambda: len(entries(file)) == 1)
         file.rename(old)
-        await nexus.invoke("work")
-        await eventually(file.exists)
-    assert len(entries(file)) == len(entries(old)) == 1
+        calls = 1
+        while not file.exists():  # the thread may still be at the old one
+            await nexus.invoke("work")
+            calls += 1
+            assert calls < 100_000
+    assert len(entries(file)) >= 1
+    assert len(entries(file)) + len(entries(old)) == calls
 
 
 async def test_who_is_refused_a_look(make, tmp_path, entries):
