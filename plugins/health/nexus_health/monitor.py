@@ -184,7 +184,7 @@ class Monitor:
             if await watched.run():
                 self._tell(watched)
             left = self._settings.health_check_interval - (time.monotonic() - begun)
-            await asyncio.sleep(max(left, 0.0))
+            await asyncio.sleep(left if left > 0 else self._settings.health_check_interval)
 
     def _tell(self, watched: Watched) -> None:
         """Say once that a check is otherwise than before."""

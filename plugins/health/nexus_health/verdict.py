@@ -95,7 +95,7 @@ def _one(given: dict[str, Any], redactor: Redactor) -> Verdict:
     details = dict(given)
     status, error = details.pop("status", None), details.pop("error", None)
     if status not in (HEALTHY, UNHEALTHY):
-        said = f"the status {printable(status, 40)!r}" if isinstance(status, str) else "no text as status"
+        said = f"the status '{redactor.text(status, 40)}'" if isinstance(status, str) else "no text as status"
         return _wrong(f"it returned {said}" if "status" in given else "it returned a dictionary without a status")
     if error is not None:
         error = redactor.text(error if isinstance(error, str) else jsontext.encode(error).decode())
