@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from nexus_breaker.circuit import Circuit
 from nexus_breaker.shared import SharedCircuit
-from nexus_breaker.states import Outcome, Rules
+from nexus_breaker.states import Outcome, Rules, name_of
 from nexus_core import ConfigurationError, NexusError, Stage, WorkflowFailed, WorkflowTimeout
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Breaker:
         self._make_shared = make_shared
         self._clock = clock
         self._circuits: WeakKeyDictionary[Workflow, Circuit | None] = WeakKeyDictionary()
+        self._by_name: dict[str, tuple[ReferenceType[Workflow], Circuit]] = {}
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Refuse the call, or let it through and take note of how it ends."""
@@ -63,11 +64,21 @@ class Breaker:
             circuit = self._circuits[workflow]
         except KeyError:
             circuit = self._circuits[workflow] = self._make(workflow)
+            if circuit is not None:
+                self._by_name[workflow.name] = ref(workflow), circuit
         if circuit is None:
             return call_next(invocation)
         if isinstance(circuit, SharedCircuit):
             return self._through_shared(circuit, invocation, call_next)
         return self._through(circuit, invocation, call_next)
+
+    def states(self) -> list[tuple[str, str]]:
+        """Return the name of each workflow that has a circuit, and whether that is closed, open or half open."""
+        now = self._clock()
+        for name, (workflow, _) in list(self._by_name.items()):
+            if workflow() is None:  # it was unregistered
+                self._by_name.pop(name, None)
+        return [(name, name_of(circuit.state, now)) for name, (_, circuit) in list(self._by_name.items())]
 
     def _make(self, workflow: Workflow) -> Circuit | None:
         try:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from nexus_breaker.breaker import Breaker, rules_of
 from nexus_breaker.records import Records
 from nexus_breaker.shared import Outage, SharedCircuit
-from nexus_breaker.states import Rules
+from nexus_breaker.states import NAMES, Rules
 from nexus_core import ChannelEvent
+from nexus_core.measurements import Measurement
 from nexus_core.stores import MEMORY
 
 if TYPE_CHECKING:
@@ -38,6 +39,21 @@ def build(nexus: Nexus, settings: BreakerSettings) -> Breaker:
     announce = _announcer(nexus)
     make_shared = _maker(nexus, settings, announce)
     return Breaker(rules, nexus.options.workflow_timeout, announce, make_shared)
+
+
+def measurements(nexus: Nexus, settings: BreakerSettings) -> list[Measurement]:
+    """Return how each circuit stands, for those who export metrics."""
+
+    def states() -> list[tuple[tuple[str, str], float]]:
+        every = [each for breaker in settings.built for each in breaker.states()]
+        found = [(name, now) for name, now in every if nexus.workflows.find(name) is not None]
+        return [((name, state), float(state == now)) for name, now in found for state in NAMES]
+
+    return [
+        Measurement(
+            "nexus_circuit_state", "gauge", "Whether a workflow's circuit is in a state.", ("workflow", "state"), states
+        )
+    ]
 
 
 def _announcer(nexus: Nexus) -> Announce:

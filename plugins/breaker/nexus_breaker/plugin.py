@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
+    from nexus_core.measurements import Measurement
     from nexus_core.pipeline import Interceptor
 
 
@@ -29,7 +30,21 @@ def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
         return []
     from nexus_breaker.build import build
 
-    return [build(nexus, settings)]
+    settings.built[:] = [build(nexus, settings)]
+    return [*settings.built]
+
+
+@hookimpl
+def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
+    """Give how each circuit stands, where there are some."""
+    from nexus_breaker.settings import BreakerSettings
+
+    settings = nexus.settings(BreakerSettings)
+    if not settings.enable_circuit_breaker:
+        return []
+    from nexus_breaker.build import measurements
+
+    return measurements(nexus, settings)
 
 
 @hookimpl

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from nexus_breaker.tasks import Tasks
 from nexus_core import PluginSettings
 from nexus_core.options import MAX_SECONDS
+
+if TYPE_CHECKING:
+    from nexus_breaker.breaker import Breaker
 
 
 class BreakerSettings(PluginSettings):
@@ -24,6 +28,11 @@ class BreakerSettings(PluginSettings):
     circuit_breaker_backend: str | None = Field(
         None, description="The store in which circuits are shared: memory, redis, ...; none for what store says."
     )
+
+    @cached_property
+    def built(self) -> list[Breaker]:
+        """The breaker of the latest start, of the one platform that these are the options of."""
+        return []
 
     @cached_property
     def tasks(self) -> Tasks:

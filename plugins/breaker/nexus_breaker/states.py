@@ -48,6 +48,14 @@ class State:
 
 
 CLOSED = State()
+NAMES = ("closed", "open", "half_open")
+
+
+def name_of(state: State, now: float) -> str:
+    """Return which of `NAMES` a state is at a time."""
+    if state.until is None:
+        return "closed"
+    return "open" if state.until > now else "half_open"
 
 
 def wait_for_probe(state: State, now: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 
 import nexus_breaker.plugin
@@ -254,3 +255,19 @@ async def test_circuits_of_workflows_that_are_gone_are_gone(shop):
         shop.nexus.unregister(f"w{i}")
     gc.collect()
     assert len(breaker._circuits) == 1
+
+
+def measured(nexus):
+    (found,) = [each for each in nexus.measurements() if each.name == "nexus_circuit_state"]
+    return {labels for labels, number in found.read() if number == 1}
+
+
+async def test_how_circuits_stand_can_be_measured(shop):
+    assert measured(shop.nexus) == set()
+    await shop.fail(1)
+    assert measured(shop.nexus) == {("order", "closed")}
+    await shop.fail(5)
+    assert measured(shop.nexus) == {("order", "open")}
+    shop.nexus.unregister("order")
+    gc.collect()
+    assert measured(shop.nexus) == set()

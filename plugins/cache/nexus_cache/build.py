@@ -29,7 +29,8 @@ def result_cache(nexus: Nexus, settings: CacheSettings) -> ResultCache:
         settings.cache_manager, nexus.threads, settings.cache_timeout, nexus.options.max_concurrent_workflows
     )
     plans = Plans(settings.cache_ttl, advice.decides)
-    return ResultCache(_shelf(nexus, settings), plans, advice, nexus.runs, nexus.options.workflow_timeout)
+    shelf, timeout = _shelf(nexus, settings), nexus.options.workflow_timeout
+    return ResultCache(shelf, plans, advice, nexus.runs, timeout, settings.counts)
 
 
 def _shelf(nexus: Nexus, settings: CacheSettings) -> Shelf:

@@ -14,6 +14,7 @@ from nexus_core.options import MAX_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from nexus_cache.counts import Counts
     from nexus_cache.manager import Advice
     from nexus_cache.plan import Plan, Plans
     from nexus_cache.shelf import Place, Shelf
@@ -30,16 +31,20 @@ class ResultCache:
         advice: What the user's manager says.
         runs: Where runs are kept.
         timeout: Seconds that a call may take unless its workflow or its caller says otherwise; None for no limit.
+        counts: Told what becomes of calls.
     """
 
     stage = Stage.CACHE
 
-    def __init__(self, shelf: Shelf, plans: Plans, advice: Advice, runs: RunStore, timeout: float | None) -> None:
+    def __init__(
+        self, shelf: Shelf, plans: Plans, advice: Advice, runs: RunStore, timeout: float | None, counts: Counts
+    ) -> None:
         self._shelf = shelf
         self._plans = plans
         self._advice = advice
         self._runs = runs
         self._timeout = timeout
+        self._counts = counts
         self._flights: dict[str, Flight] = {}
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
@@ -56,6 +61,7 @@ class ResultCache:
         while (flight := self._flights.get(key)) is not None:
             result = await flight.follow(wait)
             if result is not None:
+                self._counts.joins += 1
                 break
         else:
             result = await self._lead(key, plan.ttl, invocation, call_next, wait)
@@ -85,9 +91,11 @@ class ResultCache:
         try:
             found = await self._shelf.take(key, ttl, wait)
             if isinstance(found, Kept):
+                self._counts.hits += 1
                 result = found.to_result()
                 flight.land(result)
                 return result
+            self._counts.misses += 1
             wait.hand_over()
             return await self._work(key, flight, found, invocation, call_next)
         finally:

@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Interceptor, Nexus
+    from nexus_core.measurements import Measurement
 
 
 @hookimpl
@@ -29,3 +30,12 @@ def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
     from nexus_cache.build import result_cache
 
     return [result_cache(nexus, settings)]
+
+
+@hookimpl
+def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
+    """Give how often results were found, where caching is on."""
+    from nexus_cache.settings import CacheSettings
+
+    settings = nexus.settings(CacheSettings)
+    return settings.counts.measurements() if settings.enable_caching else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field, field_validator
 
+from nexus_cache.counts import Counts
 from nexus_cache.manager import METHODS
 from nexus_core.options import PluginSettings, Seconds
 
@@ -23,6 +25,11 @@ class CacheSettings(PluginSettings):
     cache_max_entry_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest result that is kept.")
     cache_manager: Any = Field(None, description="A `CacheManager` of your own: what is kept, and under which key.")
     cache_timeout: Seconds = Field(0.4, description="Seconds that such a manager, or a cache of aiocache, may take.")
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How often results were found, on the one platform that these are the options of."""
+        return Counts()
 
     @field_validator("cache_backend", mode="after")
     @classmethod

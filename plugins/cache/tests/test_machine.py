@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nexus_cache.caching import ResultCache
+from nexus_cache.counts import Counts
 from nexus_cache.manager import Advice
 from nexus_cache.plan import Plans
 from nexus_cache.shared_shelf import SharedShelf
@@ -67,7 +68,9 @@ class Stage:
 
     @hookimpl
     def nexus_register_interceptors(self, nexus):
-        self.cache = ResultCache(self.shelf, Plans(TTL, False), Advice(None, nexus.threads, 1, 1), nexus.runs, 300.0)
+        self.cache = ResultCache(
+            self.shelf, Plans(TTL, False), Advice(None, nexus.threads, 1, 1), nexus.runs, 300.0, Counts()
+        )
         return [self.cache]
 
 

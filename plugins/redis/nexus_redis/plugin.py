@@ -9,6 +9,7 @@ from nexus_core import hookimpl
 if TYPE_CHECKING:
     from nexus_core import Nexus
     from nexus_core.health import HealthCheck
+    from nexus_core.measurements import Measurement
     from nexus_core.shared_events import EventTransport
     from nexus_core.stores import Store
 
@@ -79,3 +80,17 @@ def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
     from nexus_redis.store import RedisStore
 
     return [HealthCheck("redis", settings.client.check, nexus.options.store == RedisStore.name)]
+
+
+@hookimpl
+def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
+    """Give whether Redis answers, where ``redis_url`` is set."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    if settings.redis_url is None:
+        return []
+    from nexus_core.measurements import Measurement
+
+    client = settings.client
+    return [Measurement.of("nexus_redis_up", "gauge", "Whether Redis answers.", lambda: float(client.reason is None))]
