@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nexus_core.options import PluginSettings
 
-ASK_SECONDS = 2.0
+ASK_SECONDS = 1.0
 """How long whoever uses a port may take to say who it is."""
 
 MAX_BYTES = 64 * 1024
