@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.health import HealthCheck
+from nexus_core.plugins.manager import one_line
 from nexus_core.schema.report import nearest
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,15 @@ def checks_of(checker: object) -> list[HealthCheck]:
             f"register_health_checker takes an object, not the class {checker.__name__}: {checker.__name__}()."
         )
     kind = type(checker).__name__
+    try:
+        return _checks_of(checker, kind)
+    except ConfigurationError:
+        raise
+    except Exception as exc:  # attributes may be code, too
+        raise ConfigurationError(f"The health checker {kind} can't be asked for its checks: {one_line(exc)}") from exc
+
+
+def _checks_of(checker: object, kind: str) -> list[HealthCheck]:
     methods = dict(_methods(checker))
     if not methods:
         raise ConfigurationError(f"register_health_checker was given a {kind} without a method {PREFIX}... to call.")

@@ -80,6 +80,11 @@ class Monitor:
         return self._has_begun and all(each.latest for each in self._watched.values() if each.counts_at_once)
 
     @property
+    def longest(self) -> float:
+        """The most seconds that one of the checks gets."""
+        return max((each.timeout for each in self._watched.values()), default=0.0)
+
+    @property
     def not_ready(self) -> list[str]:
         """The critical checks that are unhealthy, or have not answered yet."""
         return [each.name for each in tuple(self._watched.values()) if each.holds_up]
@@ -135,7 +140,11 @@ class Monitor:
     async def _keep_watch(self) -> None:
         while not self._nexus.is_ready:  # noqa: ASYNC110  (what comes last of a start has no hook)
             await asyncio.sleep(START_SECONDS)
-        self._begin()
+        try:
+            self._begin()
+        except Exception:
+            log.exception("The health checks can't be begun: the platform does not count as ready")
+            return
         while True:
             before = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)
@@ -144,7 +153,7 @@ class Monitor:
 
     def _begin(self) -> None:
         for check in (*own_checks(self._nexus, self._lag), *self._nexus.health_checks()):
-            self._add(check, self._free_name(check.name, "plugin"), is_strict=False, counts_at_once=True)
+            self._add(check, self._free_name(str(check.name), "plugin"), is_strict=False, counts_at_once=True)
         for owner, checks in self._given:
             self._add_all(owner, checks, counts_at_once=True)
         self._has_begun = True

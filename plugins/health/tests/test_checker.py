@@ -144,6 +144,15 @@ async def test_what_is_no_checker_stops_the_start(start, given, complaint):
         await start(given)
 
 
+def test_attributes_that_raise_are_told():
+    class Hostile(HealthChecker):
+        def __dir__(self):
+            raise ValueError("out of order")
+
+    with pytest.raises(ConfigurationError, match="Hostile can't be asked for its checks: ValueError: out of order"):
+        checks_of(Hostile())
+
+
 async def test_what_is_no_checker_is_left_out_later(start, caplog):
     from conftest import comes, monitor_of
 

@@ -94,6 +94,8 @@ async def test_a_check_that_changes_or_hangs_changes_readiness_and_probes_tell_n
     assert get(served, "/health/live").status_code == 200
     (folder / "broken").unlink()
     await comes(lambda: get(served).json()["not_ready"] == ["hanging"])
+    served.terminate()
+    assert await asyncio.to_thread(served.process.wait, 10) == 0, "what hangs does not keep it from ending"
 
 
 async def test_probes_are_answered_while_every_place_is_taken_and_while_it_stops(serve):

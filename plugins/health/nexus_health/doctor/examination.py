@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_core import process
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from nexus_core.app import Nexus
 
 POLL_SECONDS = 0.02
-SPARE_SECONDS = 1.0
+SPARE_SECONDS = 5.0
 
 
 class Line(Protocol):
@@ -128,8 +129,9 @@ async def _report(nexus: Nexus) -> dict[str, object]:
     if monitor is None:  # health checks are switched off, or this plugin is
         monitor = own = Monitor(nexus, settings, CheckThreads())
         own.start()
+    begun = time.monotonic()
     try:
-        while not monitor.has_settled:  # noqa: ASYNC110  (each check has its time limit)
+        while not monitor.has_settled and time.monotonic() - begun < monitor.longest + SPARE_SECONDS:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
         return monitor.report()
     finally:
