@@ -49,7 +49,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "logs": (
         "log_format", "log_invocations", "log_redact", "audit_log", "audit_parameters", "audit_required",
     ),
-    "metrics": ("enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "monitoring_service_url"),
+    "metrics": (
+        "enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "metrics_token",
+        "metrics_multiprocess_dir", "monitoring_service_url", "monitoring_service_token", "metrics_push_interval",
+    ),
     "tracing": ("enable_tracing",),
     "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_non_critical"),
     "durable": ("postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout"),

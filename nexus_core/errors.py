@@ -35,6 +35,7 @@ class NexusError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
     jsonrpc_code: ClassVar[int] = -32603
+    _outcome: ClassVar[str] = "refused"
 
     def __init__(
         self,
@@ -52,6 +53,11 @@ class NexusError(Exception):
         self.run_id = run_id
         self.details = details or {}
         self.reply: Any = None
+
+    @property
+    def outcome(self) -> str:
+        """What has become of the call: it was ``refused`` and did not run, has ``failed``, or was ``cancelled``."""
+        return "failed" if type(self) is NexusError else self._outcome
 
     def copy(self) -> Self:
         """Return the error without its traceback, whose frames hold all they worked on: to keep, or to raise again."""
@@ -258,6 +264,7 @@ class WorkflowTimeout(NexusError):
     status = 504
     exit_code = 124
     jsonrpc_code = -32017
+    _outcome = "failed"
 
 
 class WorkflowFailed(NexusError):
@@ -268,6 +275,7 @@ class WorkflowFailed(NexusError):
     status = 500
     exit_code = 1
     jsonrpc_code = -32018
+    _outcome = "failed"
 
 
 class WorkflowError(WorkflowFailed):
@@ -284,6 +292,7 @@ class RunCancelled(NexusError):
     status = 409
     exit_code = 130
     jsonrpc_code = -32019
+    _outcome = "cancelled"
 
 
 class ConfigurationError(Exception):

@@ -62,7 +62,6 @@ def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
     """Return what the core itself can tell of a platform."""
     events, runs, plugins, options = nexus.events, nexus.runs, nexus.plugins, nexus.options
     return [
-        Measurement.of("nexus_events_total", "counter", "Events that were published.", lambda: events.latest),
         Measurement(
             "nexus_event_handler_backlog", "gauge", "Events that wait for a handler.", ("handler",),
             lambda: _summed((name, waiting) for name, waiting, _ in events.handlers()),

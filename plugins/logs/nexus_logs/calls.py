@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import NexusError, RunCancelled, Stage, WorkflowError, WorkflowFailed, WorkflowTimeout
+from nexus_core import NexusError, Stage
 from nexus_logs.call import Call, Marks, current_call
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class CallLog:
                 self._audit.check()
             result = await call_next(invocation)
         except NexusError as exc:
-            self._tell(call, begin, verdict_on(exc), error=exc)
+            self._tell(call, begin, exc.outcome, error=exc)
             raise
         except BaseException as exc:
             verdict = "cancelled" if isinstance(exc, asyncio.CancelledError) else "failed"
@@ -92,14 +92,6 @@ class CallLog:
             if self._with_parameters:
                 entry["parameters"] = call.parameters()
             self._audit.tell(entry)
-
-
-def verdict_on(error: NexusError) -> str:
-    """Return what an error says of its call: that it was ``refused``, has ``failed`` or was ``cancelled``."""
-    if isinstance(error, RunCancelled):
-        return "cancelled"
-    has_run = isinstance(error, (WorkflowError, WorkflowFailed, WorkflowTimeout)) or type(error) is NexusError
-    return "failed" if has_run else "refused"
 
 
 class CallRecord(logging.LogRecord):

@@ -1,0 +1,109 @@
+"""`MetricsChannel`: the port that Prometheus reads."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hmac
+import math
+from typing import TYPE_CHECKING
+
+from nexus_core import AuthenticationError, Channel, NotFound
+from nexus_core.asgi import local_path, send_error
+from nexus_core.errors import MethodNotAllowed
+from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core import Nexus
+    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_metrics.exporter import PrometheusExporter
+    from nexus_metrics.settings import MetricsSettings
+
+PATH = "/metrics"
+
+
+class MetricsChannel(Channel):
+    """Answers ``GET /metrics`` on a port of its own, and nothing else. No application has it in itself."""
+
+    name = "metrics"
+    port_option = "metrics_port"
+    paths = (PATH,)
+    is_embedded = False
+
+    def __init__(self, nexus: Nexus, settings: MetricsSettings, exporter: PrometheusExporter) -> None:
+        self.port = settings.metrics_port
+        self.shares_port = settings.metrics_multiprocess_dir is not None
+        self._nexus = nexus
+        self._exporter = exporter
+        token = settings.metrics_token
+        self._token = None if token is None else token.get_secret_value().encode()
+        self._rendering: dict[bool, asyncio.Task[bytes]] = {}
+
+    def asgi_app(self) -> ASGIApp:
+        """Return the application; see `Channel.asgi_app`."""
+        return self._answer
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        if scope["type"] != "http" or local_path(scope) != PATH:
+            await send_error(scope, send, NotFound("Metrics are at /metrics."))
+        elif scope["method"] not in ("GET", "HEAD"):
+            error = MethodNotAllowed("Metrics are read with GET.")
+            await send_error(scope, send, error, headers=[(b"allow", b"GET, HEAD")])
+        elif not self._may_read(headers):
+            await send_error(scope, send, AuthenticationError("Metrics are for those who send metrics_token."))
+        else:
+            await self._send_metrics(scope, headers, send)
+
+    def _may_read(self, headers: Mapping[bytes, bytes]) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+
+    async def _send_metrics(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> None:
+        openmetrics = accepts_openmetrics(headers.get(b"accept", b"").decode("latin-1"))
+        body = await self._rendered(openmetrics)
+        kind = OPENMETRICS if openmetrics else TEXT
+        sent = [(b"content-type", kind.encode()), (b"vary", b"accept, accept-encoding")]
+        if accepts_gzip(headers.get(b"accept-encoding", b"").decode("latin-1")):
+            body = await self._nexus.threads.call(gzip.compress, body, 1)
+            sent.append((b"content-encoding", b"gzip"))
+        sent.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": sent})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _rendered(self, openmetrics: bool) -> bytes:
+        """Return the metrics. Who asks while they are being rendered gets the same."""
+        task = self._rendering.get(openmetrics)
+        if task is None or task.done():
+            task = asyncio.create_task(self._render(openmetrics), name="nexus-metrics-render")
+            self._rendering[openmetrics] = task
+        return await asyncio.shield(task)
+
+    async def _render(self, openmetrics: bool) -> bytes:
+        exporter = await self._exporter.refreshed()
+        body: bytes = await self._nexus.threads.call(exporter.render, openmetrics=openmetrics)
+        return body
+
+    async def stop(self) -> None:
+        """End what is being rendered."""
+        for task in self._rendering.values():
+            task.cancel()
+        await asyncio.gather(*self._rendering.values(), return_exceptions=True)
+        self._rendering.clear()
+
+
+def accepts_gzip(accept: str) -> bool:
+    """Whether an Accept-Encoding header takes gzip."""
+    for part in accept.split(","):
+        name, _, parameters = part.partition(";")
+        if name.strip().lower() in ("gzip", "*"):
+            quality = parameters.partition("=")[2].strip() or "1"
+            try:
+                return not math.isclose(float(quality), 0.0)
+            except ValueError:
+                return False
+    return False

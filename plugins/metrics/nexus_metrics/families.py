@@ -1,0 +1,103 @@
+"""`Family`: all numbers of one metric; and the sum of families that several collectors or processes keep."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds of histograms' buckets, in seconds."""
+
+SMALLEST_OF_ALL = ("_up", "_active", "_healthy")
+LARGEST_OF_ALL = ("_state", "_failing", "_seconds", "_info")
+"""Endings of gauges of which several processes have no sum: one that is down is what is to be seen."""
+
+
+class Distribution:
+    """What a histogram knows under one set of labels.
+
+    Attributes:
+        counts: Observations in each bucket, and behind the last bound: not cumulated.
+        sum: Of all observations.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Add an observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: Distribution) -> None:
+        """Add another one's observations."""
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+    def copy(self) -> Distribution:
+        """Return one that does not change any more."""
+        same = Distribution(self.bounds)
+        same.counts, same.sum = [*self.counts], self.sum
+        return same
+
+
+@dataclass(slots=True)
+class Family:
+    """One metric.
+
+    Attributes:
+        name: As it is exposed; a counter's ends with ``_total``.
+        kind: `COUNTER`, `GAUGE` or `HISTOGRAM`.
+        description: What it tells.
+        labels: Names of its labels.
+        numbers: The numbers of counters and gauges, by the labels' values.
+        distributions: Those of histograms.
+    """
+
+    name: str
+    kind: str
+    description: str
+    labels: tuple[str, ...] = ()
+    numbers: dict[tuple[str, ...], float] = field(default_factory=dict)
+    distributions: dict[tuple[str, ...], Distribution] = field(default_factory=dict)
+
+    def add(self, other: Family) -> None:
+        """Add what another one of the same kind and labels has."""
+        for labels, number in other.numbers.items():
+            known = self.numbers.get(labels)
+            self.numbers[labels] = number if known is None else self._joined(known, number)
+        for labels, distribution in other.distributions.items():
+            mine = self.distributions.get(labels)
+            if mine is None:
+                self.distributions[labels] = distribution.copy()
+            elif mine.bounds == distribution.bounds:
+                mine.add(distribution)
+
+    def _joined(self, one: float, other: float) -> float:
+        if self.kind == GAUGE and self.name.endswith(SMALLEST_OF_ALL):
+            return min(one, other)
+        if self.kind == GAUGE and self.name.endswith(LARGEST_OF_ALL):
+            return max(one, other)
+        return one + other
+
+
+def summed(families: Iterable[Family]) -> list[Family]:
+    """Return one family for each name. Of those that don't fit together, the first counts."""
+    found: dict[str, Family] = {}
+    for family in families:
+        known = found.get(family.name)
+        if known is None:
+            found[family.name] = known = Family(family.name, family.kind, family.description, family.labels)
+        if (known.kind, known.labels) == (family.kind, family.labels):
+            known.add(family)
+    return [*found.values()]
