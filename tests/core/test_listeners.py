@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nexus_core import CoreSettings, Nexus, PluginSettings, hookimpl
 from nexus_core.asgi import PathRouter
 from nexus_core.channel import Channel, Route
 from nexus_core.listeners import bind, close
@@ -50,3 +51,26 @@ async def test_a_route_without_a_channel_appears_on_the_api_or_the_first_there_i
     assert await places(["cli", "mcp"], "api") == []
     assert await places(["cli", "mcp"], "mcp") == ["mcp"]
     assert await places([], None) == []
+
+
+class Settings(PluginSettings):
+    greeting: str = "hello"
+
+
+class Plugin:
+    @hookimpl
+    def nexus_register_settings(self) -> type:
+        return Settings
+
+    @hookimpl
+    def nexus_register_channels(self, nexus: Nexus) -> list[Channel]:
+        return [Listening("first"), Listening("second")]
+
+
+async def test_a_platform_tells_its_channels_while_it_is_started_and_all_options() -> None:
+    nexus = Nexus(discover=False, plugins=[Plugin()], greeting="ahoy")
+    assert [type(each) for each in nexus.every_settings] == [CoreSettings, Settings]
+    assert nexus.channels == ()
+    async with nexus:
+        assert [each.name for each in nexus.channels] == ["first", "second"]
+    assert nexus.channels == ()

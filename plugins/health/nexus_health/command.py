@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,12 +17,14 @@ from nexus_health.doctor.examination import of_application, of_server
 from nexus_health.doctor.findings import Finding, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.PROBLEM: "PROBLEM"}
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 LONGEST = 500
 """Characters of a text that are shown."""
+
+SUBJECT_WIDTH = 24
 
 
 def commands() -> list[Command]:
@@ -53,12 +56,11 @@ def show(output: Any, findings: Sequence[Finding]) -> None:
                  "findings": [each.to_dict() for each in findings]}  # fmt: skip
         output.json(msgspec.json.encode(value))
         return
-    section = ""
-    for each in findings:
-        if each.section != section:
-            section = each.section
-            _heading(output, section)
-        _entry(output, each)
+    for section, group in groupby(findings, key=lambda each: each.section):
+        if output.pretty:
+            _table(output, section, group)
+        else:
+            _lines(output, section, group)
     output.line("")
     output.line(f"{_count(counts['problem'], 'problem')}, {_count(counts['warning'], 'warning')}")
 
@@ -67,21 +69,34 @@ def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
-def _heading(output: Any, section: str) -> None:
-    output.line(section if not output.pretty else f"\n{section.upper()}")
+def _lines(output: Any, section: str, findings: Iterable[Finding]) -> None:
+    output.line(section)
+    for each in findings:
+        subject, text, advice = _texts(each)
+        output.line(f"  {MARKS[each.level]:<8} {subject}: {text}")
+        if advice:
+            output.line(f"           -> {advice}")
 
 
-def _entry(output: Any, finding: Finding) -> None:
-    subject, text = printable(finding.subject, 100), printable(finding.text, LONGEST)
-    mark = MARKS[finding.level]
-    if output.pretty:
-        from rich.text import Text
+def _table(output: Any, section: str, findings: Iterable[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
 
-        console = output.console(output.stdout)
-        console.print(Text.assemble(f"  {subject:<24} ", (f"{mark:<8}", STYLES[finding.level]), f" {text}"))
-        if finding.advice:
-            console.print(Text(f"  {'':<24} {'':<8} -> {printable(finding.advice, LONGEST)}", style="cyan"))
-        return
-    output.line(f"  {mark:<8} {subject}: {text}")
-    if finding.advice:
-        output.line(f"           -> {printable(finding.advice, LONGEST)}")
+    table = Table(box=None, pad_edge=False, show_header=False, title=section.upper(), title_justify="left")
+    table.title_style = "bold"
+    table.add_column(width=SUBJECT_WIDTH, overflow="fold")
+    table.add_column(width=len(MARKS[Level.PROBLEM]), no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in findings:
+        subject, text, advice = _texts(each)
+        shown = Text(text)
+        if advice:
+            shown.append(f"\n-> {advice}", style="cyan")
+        table.add_row(Text(subject), Text(MARKS[each.level], style=STYLES[each.level]), shown)
+    output.line("")
+    output.console(output.stdout).print(table)
+
+
+def _texts(finding: Finding) -> tuple[str, str, str]:
+    """Return what is shown of a finding: nothing in it is for the terminal to obey."""
+    return printable(finding.subject), printable(finding.text, LONGEST), printable(finding.advice, LONGEST)

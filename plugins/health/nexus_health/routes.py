@@ -91,11 +91,12 @@ class HealthRoutes:
 
     def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
-        server = scope.get("server")
-        if Stage.AUTHENTICATE in self._nexus.stages or server is None or not is_loopback(server[0] or ""):
-            return
+        server, host = scope.get("server"), self._nexus.options.host
+        is_asked = Stage.AUTHENTICATE in self._nexus.stages
+        if is_asked or scope.get("root_path") or not is_loopback(host) or not (server and is_loopback(server[0])):
+            return  # as where the API answers any host
         name = host_name(headers.get(b"host", b"").decode("latin-1"))
-        if name and can_be_rebound(name) and name != self._nexus.options.host.lower() and not scope.get("root_path"):
+        if name and can_be_rebound(name) and name != host.lower():
             raise HostNotAllowed("The Host header names a host that is not answered here without authentication.")
 
 

@@ -88,7 +88,7 @@ def _of_parts(given: dict[str, Any], redactor: Redactor) -> Verdict:
         return Verdict(False, f"it told of {len(given)} services: at most {MAX_PARTS} are taken")
     parts = {printable(name): _one(each, redactor) for name, each in given.items()}
     broken = [name for name, part in parts.items() if not part.is_healthy]
-    return Verdict(not broken, f"unhealthy: {', '.join(broken)}"[:300] if broken else None, {}, parts)
+    return Verdict(not broken, f"affected: {', '.join(broken)}"[:300] if broken else None, {}, parts)
 
 
 def _one(given: dict[str, Any], redactor: Redactor) -> Verdict:

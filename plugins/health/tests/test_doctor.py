@@ -116,6 +116,19 @@ def test_options_are_shown_with_their_source_and_without_secrets(doctor, app, tm
     assert "REDIS_URL" in found["checks", "redis"]["advice"]
 
 
+def test_a_configuration_file_that_others_can_read(quick_doctor, app, tmp_path):
+    config = tmp_path / "nexus.yaml"
+    variables = {"NEXUS_CONFIG_FILE": str(config)}
+    for mode, text, level in (
+        (0o644, "api_port: 0", "ok"), (0o644, "jwt_secret: hunter22hunter22", "warning"),
+        (0o600, "jwt_secret: hunter22hunter22", "ok"), (0o666, "api_port: 0", "warning"),
+    ):  # fmt: skip
+        config.write_text(text)
+        config.chmod(mode)
+        _, found = report(quick_doctor("--json", "--app", app(), **variables))
+        assert found["options", "configuration file"]["level"] == level, (mode, text)
+
+
 @pytest.mark.parametrize(
     ("variables", "complaint", "advice"),
     [

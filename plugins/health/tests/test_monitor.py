@@ -89,7 +89,7 @@ async def test_the_guides_checker_with_what_it_asks(start, service):
     nexus.health_checkers[0].external_services = {"pay": service + "/deeper", "gone": "http://127.0.0.1:1"}
     await comes(lambda: len(errors(nexus)) == 2)
     assert errors(nexus) == {
-        "database_health": "the database has gone", "external_services": "unhealthy: pay, gone",
+        "database_health": "the database has gone", "external_services": "affected: pay, gone",
     }  # fmt: skip
     assert monitor_of(nexus).not_ready == ["database_health", "external_services"]
     database.is_there = True

@@ -29,7 +29,7 @@ def test_the_example_prints_what_has_changed(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
     )
-    assert "'check': 'suppliers', 'status': 'unhealthy', 'critical': False, 'error': 'unhealthy: ink'" in done.stdout
+    assert "'check': 'suppliers', 'status': 'unhealthy', 'critical': False, 'error': 'affected: ink'" in done.stdout
 
 
 async def test_the_checker_of_the_page_works(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_it_says_how_it_is():
 def test_several_services_are_entries_of_their_own():
     several = say({"mail": {"status": "healthy"}, "status": {"status": "unhealthy", "error": "x"}, "ink": {}})
     assert not several.is_healthy
-    assert several.error == "unhealthy: status, ink"
+    assert several.error == "affected: status, ink"
     assert {name: each.is_healthy for name, each in several.parts.items()} == {
         "mail": True, "status": False, "ink": False,
     }  # fmt: skip

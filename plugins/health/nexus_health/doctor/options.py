@@ -37,7 +37,11 @@ def options(nexus: Nexus) -> Iterator[Finding]:
                 yield Finding("options", name, f"{shown} ({sources[name]})")
     if not sources:
         yield Finding("options", "none", "every option is at its default")
-    yield from config_file()
+    secret = [
+        name for model in nexus.every_settings for name in sources if isinstance(getattr(model, name, 0), SecretStr)
+    ]
+    file = os.environ.get(CONFIG_FILE)
+    yield from config_file(has_secrets=any(sources[name] == f"{name} in {file}" for name in secret))
     yield from _exposure(nexus)
 
 
@@ -58,8 +62,12 @@ def given_variables() -> Iterator[Finding]:
         yield Finding("options", name.lower().removeprefix(ENV_PREFIX.lower()), f"set (environment variable {name})")
 
 
-def config_file() -> Iterator[Finding]:
-    """Look at the file that the environment names. That it can't be read stops the start, and is told there."""
+def config_file(*, has_secrets: bool = False) -> Iterator[Finding]:
+    """Look at the file that the environment names.
+
+    Args:
+        has_secrets: Whether it sets an option that is one.
+    """
     name = os.environ.get(CONFIG_FILE)
     if not name:
         return
@@ -72,6 +80,9 @@ def config_file() -> Iterator[Finding]:
         return
     if found.st_mode & stat.S_IWOTH:
         yield warning("options", "configuration file", f"{name}: everybody may write to it", f"chmod o-w {name}")
+    elif has_secrets and found.st_mode & stat.S_IROTH:
+        text = f"{name}: every user of this machine can read it, and it holds a secret"
+        yield warning("options", "configuration file", text, f"chmod o-r {name}")
     else:
         yield Finding("options", "configuration file", name)
 
