@@ -108,9 +108,9 @@ class OwnMetrics:
         value = _finite(name, value)
         if value < 0:
             raise ValueError(f"The counter {name!r} can't be incremented by {value:g}: counters only grow.")
-        exposed = name if name.endswith("_total") else f"{name}_total"
+        _check_name(name)
         with self._lock:
-            family, key = self._place(exposed, COUNTER, labels)
+            family, key = self._place(name if name.endswith("_total") else f"{name}_total", COUNTER, labels)
             family.numbers[key] = family.numbers.get(key, 0.0) + value
 
     def set(self, name: str, labels: Mapping[str, Any], value: float) -> None:
@@ -156,8 +156,7 @@ class OwnMetrics:
         return family, key
 
     def _made(self, name: str, kind: str, labels: Mapping[str, Any]) -> Family:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"{printable(str(name))!r} is no name of a metric: letters, digits and underscores.")
+        _check_name(name)
         if name.startswith(RESERVED):
             raise ValueError(f"The name {name!r} begins with {RESERVED!r}: those are the platform's own.")
         for label in labels:
@@ -177,6 +176,11 @@ class OwnMetrics:
             base, other_base = name.removesuffix("_total"), other.name.removesuffix("_total")
             if other.name in parts or (other.kind == HISTOGRAM and name in others) or base == other_base:
                 raise ValueError(f"The metric {name!r} can't be told from {other.name!r}, which is a {other.kind}.")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{printable(str(name))!r} is no name of a metric: letters, digits and underscores.")
 
 
 def _finite(name: str, value: Any) -> float:

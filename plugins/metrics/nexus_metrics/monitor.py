@@ -128,4 +128,6 @@ def _nothing() -> None:
 
 def _family(measurement: Measurement) -> Family:
     numbers = {tuple(str(each) for each in labels): float(number) for labels, number in measurement.read()}
+    if any(len(labels) != len(measurement.labels) for labels in numbers):
+        raise ValueError(f"its labels are {', '.join(measurement.labels) or 'none'}")
     return Family(measurement.name, measurement.kind, measurement.description, tuple(measurement.labels), numbers)
