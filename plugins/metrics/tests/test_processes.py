@@ -188,7 +188,7 @@ async def test_copies_are_left_from_time_to_time(join, monkeypatch):
 
 def test_a_folder_that_can_not_be_written_stops_the_start(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="metrics_multiprocess_dir: .* can't be written"):
+    with pytest.raises(ConfigurationError, match=r"metrics_multiprocess_dir: .* can't be written"):
         Processes(tmp_path / "file" / "folder", list)
 
 
