@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+LONGEST_TRACEPARENT = 200
+"""Characters of a ``traceparent``, at most: versions to come may be longer than the 55 of this one."""
+
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[ -~]*)?")
+
+
+class TraceParent(NamedTuple):
+    """What a ``traceparent`` of W3C Trace Context says.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits.
+        is_sampled: Whether the caller keeps its part of the trace.
+    """
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool
+
+
+def parse_traceparent(text: str) -> TraceParent | None:
+    """Return what a ``traceparent`` says; None when it is none, and has to be ignored."""
+    found = _TRACEPARENT.fullmatch(text) if len(text) <= LONGEST_TRACEPARENT else None
+    if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
+        return None
+    if not (found[2].strip("0") and found[3].strip("0")):
+        return None
+    return TraceParent(found[2], found[3], bool(int(found[4], 16) & 1))
 
 
 class Trace(Protocol):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nexus_core import ConfigurationError
 from nexus_core.schema.report import printable
-from nexus_core.tracing import current_trace
+from nexus_core.tracing import current_trace, parse_traceparent
 from nexus_logs.redaction import LONGEST, Redactor, marked_names
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ MESSAGE_CHARACTERS = 500
 
 SHORTEST_TOKEN = 8
 """Characters of a credential's part that is secret: not those of ``Bearer``."""
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-|\Z)")
 
 
 class Marks:
@@ -98,8 +95,8 @@ class Call:
                 ids["tenant_id"] = _short(principal.tenant_id)
         if (trace := current_trace.get()) is not None:
             ids["trace_id"], ids["span_id"] = trace.trace_id, trace.span_id
-        elif invocation.trace is not None and (found := _TRACEPARENT.match(invocation.trace.get("traceparent", ""))):
-            ids["trace_id"] = found[1]
+        elif invocation.trace is not None and (parent := parse_traceparent(invocation.trace.get("traceparent", ""))):
+            ids["trace_id"] = parent.trace_id
         return ids
 
     def origin(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
+from nexus_core.telemetry import TelemetryCollector
 from nexus_metrics.settings import OTLP
 
 if TYPE_CHECKING:
@@ -19,27 +20,29 @@ async def start(nexus: Nexus, settings: MetricsSettings) -> None:
         ConfigurationError: An option is missing or wrong.
     """
     monitor = settings.monitor(nexus)
-    address = _address(settings) if OTLP in settings.metrics_backend else None
+    collector = _collector(settings) if OTLP in settings.metrics_backend else None
     processes = None
     if settings.metrics_multiprocess_dir is not None:
         from nexus_metrics.processes import Processes
 
         processes = await nexus.threads.call(Processes, settings.metrics_multiprocess_dir, monitor.own_families)
     monitor.start(processes)
-    if address is not None:
+    if collector is not None:
         from nexus_metrics.otlp import Pusher
 
-        token = settings.monitoring_service_token
-        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-        monitor.pusher = Pusher(address, headers, settings.metrics_push_interval, monitor.refresh, monitor.own_families)
+        monitor.pusher = Pusher(collector, settings.metrics_push_interval, monitor.refresh, monitor.own_families)
 
 
-def _address(settings: MetricsSettings) -> str:
-    from nexus_metrics.otlp import endpoint
-
+def _collector(settings: MetricsSettings) -> TelemetryCollector:
     if settings.monitoring_service_url is None:
         raise ConfigurationError("metrics_backend otlp needs monitoring_service_url: where metrics are sent.")
-    return endpoint(settings.monitoring_service_url)
+    token = settings.monitoring_service_token
+    return TelemetryCollector(
+        settings.monitoring_service_url,
+        "/v1/metrics",
+        "monitoring_service_url",
+        None if token is None else token.get_secret_value(),
+    )
 
 
 async def stop(nexus: Nexus, settings: MetricsSettings) -> None:

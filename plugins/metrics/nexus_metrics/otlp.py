@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import logging
 import threading
 import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from nexus_core import ConfigurationError
 from nexus_metrics.families import COUNTER, GAUGE, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from nexus_core.telemetry import TelemetryCollector
 
 log = logging.getLogger(__name__)
 
-PATH = "/v1/metrics"
 SEND_SECONDS = 5.0
 """How long a collector may take for one push."""
 
@@ -32,19 +28,17 @@ class Pusher:
     """Sends what a platform counts, in a thread of its own: a collector that is away costs nobody anything.
 
     Args:
-        address: Where the collector is; see `endpoint`.
-        headers: Headers of each request.
+        collector: Where they are sent.
         interval: Seconds between two pushes.
         refresh: Lets collectors of metrics look at the channels, on the platform's event loop.
         read: Returns the numbers, from any thread.
     """
 
     def __init__(
-        self, address: str, headers: Mapping[str, str], interval: float,
+        self, collector: TelemetryCollector, interval: float,
         refresh: Callable[[], Coroutine[Any, Any, None]], read: Callable[[], list[Family]],
     ) -> None:  # fmt: skip
-        self._address = address
-        self._headers = headers
+        self._collector = collector
         self._interval = interval
         self._refresh = refresh
         self._read = read
@@ -66,56 +60,16 @@ class Pusher:
 
     def _push(self, seconds: float) -> None:
         try:
-            self._send(encoded(self._read(), self._began, time.time_ns()), seconds)
-        except Exception as exc:
-            if not self._is_away:
-                log.warning("Metrics can't be sent to %s: %s", _shown(self._address), _reason(exc))
-            self._is_away = True
+            message = encoded(self._read(), self._began, time.time_ns())
+        except Exception:
+            log.exception("The metrics could not be put together")
         else:
-            if self._is_away:
-                log.warning("Metrics can be sent to %s again", _shown(self._address))
-            self._is_away = False
-
-    def _send(self, body: bytes, seconds: float) -> None:
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", **self._headers}
-        request = urllib.request.Request(self._address, gzip.compress(body, 1), headers, method="POST")  # noqa: S310
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=seconds) as response:
-            response.read(65536)
+            self._collector.send(message, seconds)
 
     def close(self) -> None:
         """Push once more, for at most `LAST_SECONDS`. Call it in a thread."""
         self._stopped.set()
         self._thread.join(LAST_SECONDS)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Metrics, and the token that goes with them, are sent to nobody else."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def endpoint(url: str) -> str:
-    """Return where metrics are sent, of the base address of a collector or of the whole address.
-
-    Raises:
-        ConfigurationError: It is no HTTP address.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("monitoring_service_url must be an address that begins with http:// or https://.")
-    path = parts.path.rstrip("/")
-    return parts._replace(path=path if path.endswith(PATH) else path + PATH).geturl()
-
-
-def _shown(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _reason(exc: Exception) -> str:
-    reason = getattr(exc, "reason", exc)
-    return f"{exc.code} {reason}" if isinstance(exc, urllib.error.HTTPError) else str(reason)[:200]
 
 
 def encoded(families: Iterable[Family], began: int, now: int) -> bytes:
@@ -132,9 +86,8 @@ def encoded(families: Iterable[Family], began: int, now: int) -> bytes:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     metrics = [_metric(family, began, now) for family in families if family.numbers or family.distributions]
-    resource = Resource({"service.name": "nexus"}).merge(Resource.create())
-    name = Resource.create().attributes.get("service.name", "")
-    if str(name).startswith("unknown_service"):
+    resource = Resource.create()
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": "nexus"}))
     scope = ScopeMetrics(InstrumentationScope("nexus"), metrics, "")
     message: bytes = encode_metrics(MetricsData([ResourceMetrics(resource, [scope], "")])).SerializeToString()

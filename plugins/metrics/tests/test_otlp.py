@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from nexus_core import ConfigurationError, Invocation
+from nexus_core.telemetry import TelemetryCollector
 from nexus_core.testing import eventually
 
 CUMULATIVE = metrics_pb2.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -119,7 +120,7 @@ class TestCollectorsThatAreAway:
                 await nexus.invoke("work")
             await eventually(lambda: complaint in caplog.text)
             await asyncio.sleep(0.2)  # several more tries
-        assert caplog.text.count("Metrics can't be sent") == 1
+        assert caplog.text.count("The metrics can't be sent") == 1
 
     async def test_nobody_listens(self, start, caplog):
         with socket.socket() as free:
@@ -181,6 +182,4 @@ async def test_an_address_is_needed(make):
     ],
 )
 def test_the_path_is_added(url, sent):
-    from nexus_metrics.otlp import endpoint
-
-    assert endpoint(url) == sent
+    assert TelemetryCollector(url, "/v1/metrics", "monitoring_service_url").url == sent
