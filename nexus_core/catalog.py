@@ -53,7 +53,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "enable_monitoring", "enable_metrics", "metrics_backend", "metrics_port", "metrics_token",
         "metrics_multiprocess_dir", "monitoring_service_url", "monitoring_service_token", "metrics_push_interval",
     ),
-    "tracing": ("enable_tracing",),
+    "tracing": (
+        "enable_tracing", "tracing_endpoint", "tracing_token", "tracing_sample_ratio", "tracing_trust_parent",
+        "tracing_push_interval", "tracing_instrument",
+    ),
     "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_non_critical"),
     "durable": ("postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout"),
 }  # fmt: skip

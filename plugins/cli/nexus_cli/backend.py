@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ import msgspec
 
 from nexus_core.errors import MalformedRequest
 from nexus_core.schema.report import printable
+from nexus_core.tracing import parse_traceparent
 
 if TYPE_CHECKING:
     from nexus_cli.options import Options
@@ -58,6 +60,18 @@ def credentials(token: str | None) -> dict[str, str] | None:
     if not token:
         return None
     return {"authorization": token if " " in token else f"Bearer {token}"}
+
+
+def trace_of_environment() -> dict[str, str]:
+    """Return the trace that the command line is part of, as ``TRACEPARENT`` and ``TRACESTATE`` tell it: or nothing.
+
+    The names are those of OpenTelemetry's environment variables for context propagation.
+    """
+    given = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate")}
+    if parse_traceparent(given["traceparent"]) is None:
+        return {}
+    is_fit = given["tracestate"].isascii() and given["tracestate"].isprintable()
+    return {name: value for name, value in given.items() if value and (name == "traceparent" or is_fit)}
 
 
 def request_of(command: str, **members: Any) -> dict[str, Any]:

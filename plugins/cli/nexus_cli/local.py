@@ -11,7 +11,7 @@ import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.backend import OnEvent, credentials, read_line
+from nexus_cli.backend import OnEvent, credentials, read_line, trace_of_environment
 from nexus_cli.service import Service
 from nexus_core import process
 from nexus_core.invocation import Invocation
@@ -52,7 +52,7 @@ class LocalBackend:
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         caller = Invocation(
             "", None, "cli", credentials=credentials(options.token), session_id=options.session,
-            idempotency_key=options.idempotency_key,
+            idempotency_key=options.idempotency_key, trace=trace_of_environment() or None,
         )  # fmt: skip
         work = self._run(self._answer(request, caller, lines))
         work.add_done_callback(lambda _: lines.put(None))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from nexus_cli.backend import Line, OnEvent, credentials, read_line
+from nexus_cli.backend import Line, OnEvent, credentials, read_line, trace_of_environment
 from nexus_cli.options import UsageError
 from nexus_cli.stored import stored_token
 from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
@@ -60,6 +60,7 @@ class RemoteBackend:
         headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
         token = options.token or stored_token(self.where)
         headers |= {name.title(): value for name, value in (credentials(token) or {}).items()}
+        headers |= trace_of_environment()
         if options.session:
             headers["X-Nexus-Session"] = options.session
         if options.idempotency_key:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
 from kailash.runtime.async_local import AsyncExecutionTracker, AsyncLocalRuntime  # type: ignore[import-untyped]
 
+from nexus_core.tracing import span
 from nexus_kailash.isolation import KeptByRun
 from nexus_kailash.runtime import Run, current_run
 
@@ -77,7 +78,8 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
         node._workflow_context = self._kept  # each time: `LocalRuntime` puts its own there
         is_async = isinstance(node, AsyncNode)
         execute = self._execute_node_async if is_async else self._execute_sync_node_async
-        await execute(workflow, node_id, tracker, context)
+        with span("node", **{"kailash.node": node_id, "kailash.node_type": type(node).__name__}):
+            await execute(workflow, node_id, tracker, context)
 
     async def _execute_sync_node_in_thread(self, node_instance: Any, inputs: dict[str, Any]) -> Any:
         return await self._threads.run(_current().context.run.outlives, node_instance.execute, **inputs)

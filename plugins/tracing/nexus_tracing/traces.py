@@ -1,0 +1,175 @@
+"""The traces that running code may be part of: one that is kept, or one that is only handed on."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.span import TraceState
+
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Tracer
+
+    from nexus_core.tracing import TraceParent
+
+LONGEST_TRACESTATE = 512
+"""Characters of a ``tracestate``, at most: W3C Trace Context asks for as many."""
+
+VALUE_CHARACTERS = 500
+"""How much of an attribute's text is kept."""
+
+
+class KeptTrace:
+    """A trace that is sent to the collector, and the stage that its call is in.
+
+    Args:
+        tracer: Makes spans.
+        root: The call's own.
+        context: The context with that span in it.
+    """
+
+    __slots__ = ("_context", "_root", "_stage", "_tracer")
+
+    def __init__(self, tracer: Tracer, root: Span, context: Context) -> None:
+        self._tracer = tracer
+        self._root = root
+        self._context = context
+        self._stage: Span | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """See `Trace`."""
+        return f"{self._root.get_span_context().trace_id:032x}"
+
+    @property
+    def span_id(self) -> str:
+        """See `Trace`."""
+        return f"{self._here().span_id:016x}"
+
+    def headers(self) -> dict[str, str]:
+        """See `Trace`."""
+        return headers_of(self._here())
+
+    def _here(self) -> SpanContext:
+        """Return what is open now: a span of the code's own, perhaps."""
+        root, current = self._root.get_span_context(), get_current_span().get_span_context()
+        return current if current.trace_id == root.trace_id else root
+
+    def enter(self, stage: str) -> None:
+        """Note that the call is in a stage: what is done from now on is part of it."""
+        if self._stage is not None:
+            self._stage.end()
+        self._stage = self._tracer.start_span(stage, self._context)
+        otel_context.attach(set_span_in_context(self._stage, self._context))  # undone with the call's own
+
+    def leave(self) -> None:
+        """Note that the call has left its stages."""
+        if self._stage is not None:
+            self._stage.end()
+            self._stage = None
+
+    @contextmanager
+    def span(self, name: str, attributes: Mapping[str, Any]) -> Iterator[None]:
+        """See `Trace`."""
+        span = self._tracer.start_span(name, attributes=clean(attributes))
+        token = otel_context.attach(set_span_in_context(span))
+        try:
+            yield
+        except BaseException as exc:
+            failed(span, type(exc).__name__)
+            raise
+        finally:
+            otel_context.detach(token)
+            span.end()
+
+
+class PassedTrace:
+    """A trace that nothing is kept of here. It goes on with the call, so that nobody further on begins another.
+
+    Args:
+        parent: What the caller sent, or None.
+        tracestate: What it sent along.
+    """
+
+    __slots__ = ("_span_id", "_trace_id", "_tracestate", "has_parent")
+
+    def __init__(self, parent: TraceParent | None, tracestate: str = "") -> None:
+        self.has_parent = parent is not None
+        self._trace_id, self._span_id = ("", "") if parent is None else (parent.trace_id, parent.span_id)
+        self._tracestate = tracestate
+
+    @property
+    def trace_id(self) -> str:
+        """See `Trace`."""
+        if not self._trace_id:
+            self._trace_id, self._span_id = secrets.token_hex(16), secrets.token_hex(8)
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        """See `Trace`."""
+        return self._span_id if self.trace_id else ""
+
+    def headers(self) -> dict[str, str]:
+        """See `Trace`."""
+        found = {"traceparent": f"00-{self.trace_id}-{self.span_id}-00"}
+        return found | ({"tracestate": self._tracestate} if self._tracestate else {})
+
+    def span(self, name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """See `Trace`. There is none."""
+        return _NOTHING
+
+    def context(self) -> Context:
+        """Return a context of OpenTelemetry that hands the trace on."""
+        span_context = SpanContext(int(self.trace_id, 16), int(self.span_id, 16), True, TraceFlags(0))
+        return set_span_in_context(NonRecordingSpan(span_context))
+
+
+_NOTHING = nullcontext()
+
+
+def remote(parent: TraceParent, tracestate: str) -> Context:
+    """Return the context of what a caller sent, for a call that is kept whatever the caller does."""
+    state = TraceState.from_header([tracestate]) if tracestate else None
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    span_context = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), True, flags, state)
+    return set_span_in_context(NonRecordingSpan(span_context))
+
+
+def headers_of(span: SpanContext) -> dict[str, str]:
+    """Return the headers that hand a span on."""
+    found = {"traceparent": f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
+    return found | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
+
+
+def clean(attributes: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
+    """Return attributes as OpenTelemetry takes them: numbers as they are, everything else as bounded text."""
+    return {
+        str(name): value if isinstance(value, (bool, int, float)) else printable(str(value), VALUE_CHARACTERS)
+        for name, value in attributes.items()
+        if value is not None
+    }
+
+
+def failed(span: Span, kind: str) -> None:
+    """Note that what a span stands for has failed. Texts of exceptions are not sent: they may hold secrets."""
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", kind)
