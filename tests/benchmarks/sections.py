@@ -12,6 +12,7 @@ from pathlib import Path
 
 import following
 import mcp_requests
+import scraping
 from environments import fastmcp_python, peer_python
 from figures import Row, paired
 from in_process import Invocations, Listing, signed
@@ -275,6 +276,38 @@ async def followers(effort: Effort) -> list[Row]:
     return rows
 
 
+async def observability(effort: Effort) -> list[Row]:
+    """Compare a REST call with metrics, logs or traces on with the same call and all of it off."""
+    title = "l. REST: metrics, logs and traces"
+    rows = []
+    for name, arguments, target in (
+        ("metrics", {"metrics": 1}, 0.95),
+        ("logs of calls as JSON, and an audit log with parameters", {"logs": 1}, 0.9),
+        ("traces of 1 % of the calls", {"tracing": 1}, 0.95),
+        ("all of it", {"metrics": 1, "logs": 1, "tracing": 1}, None),
+    ):
+        row = Row(title, name, "all off", target=target)
+        async with serving(NexusServer(**arguments), NexusServer()) as (on, off):
+            rows.append(await _throughput(row, (on, rest_load(on.port)), (off, rest_load(off.port)), effort))
+    return rows
+
+
+async def scrapes(effort: Effort) -> list[Row]:
+    """Measure how long it takes to read 10,000 series, and how late the event loop is meanwhile."""
+    title = "m. Reading 10,000 series"
+    limit = Row(title, "GET /metrics", "200 ms", "ms", 1, "lower")
+    lag = Row(title, "longest lag of the event loop meanwhile", "50 ms", "ms", 1, "lower")
+    library = Row(title, "GET /metrics", "prometheus-client's own registry, rendered", "ms", better="lower")
+    theirs = scraping.Library()
+    async with scraping.Scraped() as scraped:
+        await paired(library, scraped.measure, theirs.measure, effort.rounds)
+    limit.ours = library.ours
+    limit.theirs = [{"value": 200.0}] * len(library.ours)
+    lag.ours = [{"value": each["lag"]} for each in library.ours]
+    lag.theirs = [{"value": 50.0}] * len(library.ours)
+    return [limit, lag, library]
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -295,5 +328,7 @@ SECTIONS: dict[str, Available] = {
     "i": Available(gateway, ("api", "hypercorn", "auth", "ratelimit", "breaker", "cache")),
     "j": Available(filtered_listing, ("auth",)),
     "k": Available(followers, ("api", "hypercorn", "redis")),
+    "l": Available(observability, ("api", "hypercorn", "metrics", "logs", "tracing")),
+    "m": Available(scrapes, ("hypercorn", "metrics")),
 }
 """By letter; g, resident memory, is read while the others run."""

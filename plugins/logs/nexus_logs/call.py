@@ -111,7 +111,10 @@ class Call:
 
     def parameters(self) -> Any:
         """Return the parameters as the caller gave them, without secrets."""
-        return self._redactor.value(self._params, self.secrets(), self._marks.of(self._invocation.workflow))
+        marked = self._marks.of(self._invocation.workflow)
+        if self._redactor.is_plain(self._params, marked):
+            return self._params
+        return self._redactor.value(self._params, self.secrets(), marked)
 
     def secrets(self) -> tuple[str, ...]:
         """Return what the caller gave that is secret: no log record of the call has it. The longest first."""

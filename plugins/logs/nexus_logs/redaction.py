@@ -27,6 +27,9 @@ SHORTEST = 4
 LONGEST = 4096
 """Characters of it that are looked for."""
 
+SMALL = 20
+NUMBERS = (int, float, bool, type(None))
+
 DEPTH = 32
 ITEMS = 1000
 """How far parameters are looked through. What lies deeper, or comes later, is not shown."""
@@ -77,6 +80,8 @@ class Redactor:
             text: Any text.
             secrets: What is known to be secret, wherever it stands. The longest first.
         """
+        if len(text) < SHORTEST:
+            return text
         for secret in secrets:
             if secret in text:
                 text = text.replace(secret, HIDDEN)
@@ -89,6 +94,15 @@ class Redactor:
         if not self.is_secret(found["name"]):
             return found[0]
         return f"{found['name']}{found['sign']}{found['quote']}{HIDDEN}"
+
+    def is_plain(self, value: Any, marked: Collection[str] = ()) -> bool:
+        """Whether a JSON value is a small object of numbers, none of them secret: most parameters are."""
+        return (
+            type(value) is dict
+            and len(value) <= SMALL
+            and all(type(each) in NUMBERS for each in value.values())
+            and not any(name in marked or self.is_secret(str(name)) for name in value)
+        )
 
     def value(self, value: Any, secrets: Collection[str] = (), marked: Collection[str] = ()) -> Any:
         """Return a JSON value without secrets: those under a secret's name, and those in its texts.
