@@ -309,6 +309,38 @@ asyncio.run(main())
 """
 
 
+METRICS = """
+import asyncio
+from nexus_core import Nexus
+from nexus_metrics import PrometheusExporter
+
+nexus = Nexus(enable_monitoring=True)
+nexus.register("add", lambda a: a)
+
+async def main():
+    async with nexus:
+        await nexus.invoke("add", {"a": 1})
+        nexus.metrics_collector.increment_counter("cups", value=2)
+        lines = PrometheusExporter(nexus).render().decode().splitlines()
+    value = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in lines}
+    print(next(value[name] for name in value if name.startswith("nexus_calls_total")), int(float(value["cups_total"])))
+
+asyncio.run(main())
+"""
+TRACING = """
+import asyncio
+from nexus_core import Nexus
+from nexus_core.tracing import parse_traceparent, trace_headers
+
+nexus = Nexus(enable_tracing=True, tracing_endpoint="http://127.0.0.1:1")
+nexus.register("headers", trace_headers)
+
+async def main():
+    async with nexus:
+        print(parse_traceparent((await nexus.invoke("headers")).value["traceparent"]).is_sampled)
+
+asyncio.run(main())
+"""
 LOGS = """
 import asyncio, json
 from nexus_core import Nexus
@@ -362,6 +394,8 @@ asyncio.run(main())
         ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
         ("health", HEALTH, "['stock']\n"),
         ("logs", LOGS, "completed {'pin': '***'}\n"),
+        ("metrics", METRICS, "1.0 2\n"),
+        ("tracing", TRACING, "True\n"),
     ],
 )
 def test_each_part_of_the_gateway_alone(make_environment, plugin, program, printed):
@@ -399,6 +433,8 @@ print(json.dumps(found))
         "sessions",
         "health",
         "logs",
+        "metrics",
+        "tracing",
     ],
 )
 def test_nothing_that_is_required_is_copyleft(make_environment, plugin):

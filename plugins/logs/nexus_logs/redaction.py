@@ -101,7 +101,7 @@ class Redactor:
             type(value) is dict
             and len(value) <= SMALL
             and all(type(each) in NUMBERS for each in value.values())
-            and not any(name in marked or self.is_secret(str(name)) for name in value)
+            and not any(name in marked or len(str(name)) > LONGEST or self.is_secret(str(name)) for name in value)
         )
 
     def value(self, value: Any, secrets: Collection[str] = (), marked: Collection[str] = ()) -> Any:

@@ -14,7 +14,7 @@ COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of histograms' buckets, in seconds."""
 
-SMALLEST_OF_ALL = ("_up", "_active", "_healthy")
+SMALLEST_OF_ALL = ("_up", "_active", "_healthy", "_ready")
 LARGEST_OF_ALL = ("_state", "_failing", "_seconds", "_info")
 """Endings of gauges of which several processes have no sum: one that is down is what is to be seen."""
 
