@@ -30,7 +30,8 @@ async def start(nexus: Nexus, settings: MetricsSettings) -> None:
     if collector is not None:
         from nexus_metrics.otlp import Pusher
 
-        monitor.pusher = Pusher(collector, settings.metrics_push_interval, monitor.refresh, monitor.own_families)
+        interval = settings.metrics_push_interval
+        monitor.pusher = Pusher(collector, interval, monitor.began, monitor.refresh, monitor.own_families)
 
 
 def _collector(settings: MetricsSettings) -> TelemetryCollector:

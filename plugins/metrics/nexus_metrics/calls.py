@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,11 @@ class CallMetrics:
         except NexusError as exc:
             self._failed(series, invocation, exc.outcome, exc.code, time.perf_counter() - begin)
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             self._failed(series, invocation, "cancelled", "", time.perf_counter() - begin)
+            raise
+        except BaseException:  # a stage's own mistake; its caller is told as much
+            self._failed(series, invocation, "failed", NexusError.code, time.perf_counter() - begin)
             raise
         finally:
             series.in_flight -= 1
@@ -116,13 +120,12 @@ class CallMetrics:
             for key in [key for key in self._series if key[0] == event.workflow_name]:
                 del self._series[key]
 
-    def errors_since(self) -> list[tuple[str, int, int]]:
-        """Return for each channel its calls in flight, and how many have failed or were refused since the last time."""
-        errors, self._errors = self._errors, {}
+    def channels(self) -> list[tuple[str, int, int]]:
+        """Return for each channel its calls in flight, and how many so far gave no result."""
         in_flight = dict.fromkeys(sorted(self._channels), 0)
         for (_, channel), series in list(self._series.items()):
             in_flight[channel] = in_flight.get(channel, 0) + series.in_flight
-        return [(channel, count, errors.get(channel, 0)) for channel, count in in_flight.items()]
+        return [(channel, count, self._errors.get(channel, 0)) for channel, count in in_flight.items()]
 
     def families(self) -> list[Family]:
         """Return what there is now. From any thread."""

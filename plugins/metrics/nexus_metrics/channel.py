@@ -39,7 +39,7 @@ class MetricsChannel(Channel):
         self._exporter = exporter
         token = settings.metrics_token
         self._token = None if token is None else token.get_secret_value().encode()
-        self._rendering: dict[bool, asyncio.Task[bytes]] = {}
+        self._rendering: dict[tuple[bool, bool], asyncio.Task[bytes]] = {}
 
     def asgi_app(self) -> ASGIApp:
         """Return the application; see `Channel.asgi_app`."""
@@ -65,27 +65,32 @@ class MetricsChannel(Channel):
 
     async def _send_metrics(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> None:
         openmetrics = accepts_openmetrics(headers.get(b"accept", b"").decode("latin-1"))
-        body = await self._rendered(openmetrics)
+        zipped = accepts_gzip(headers.get(b"accept-encoding", b"").decode("latin-1"))
+        body = await self._rendered(openmetrics, zipped)
         kind = OPENMETRICS if openmetrics else TEXT
         sent = [(b"content-type", kind.encode()), (b"vary", b"accept, accept-encoding")]
-        if accepts_gzip(headers.get(b"accept-encoding", b"").decode("latin-1")):
-            body = await self._nexus.threads.call(gzip.compress, body, 1)
+        if zipped:
             sent.append((b"content-encoding", b"gzip"))
         sent.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": sent})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _rendered(self, openmetrics: bool) -> bytes:
+    async def _rendered(self, openmetrics: bool, zipped: bool) -> bytes:
         """Return the metrics. Who asks while they are being rendered gets the same."""
-        task = self._rendering.get(openmetrics)
+        task = self._rendering.get((openmetrics, zipped))
         if task is None or task.done():
-            task = asyncio.create_task(self._render(openmetrics), name="nexus-metrics-render")
-            self._rendering[openmetrics] = task
+            task = asyncio.create_task(self._render(openmetrics, zipped), name="nexus-metrics-render")
+            self._rendering[openmetrics, zipped] = task
         return await asyncio.shield(task)
 
-    async def _render(self, openmetrics: bool) -> bytes:
+    async def _render(self, openmetrics: bool, zipped: bool) -> bytes:
         exporter = await self._exporter.refreshed()
-        body: bytes = await self._nexus.threads.call(exporter.render, openmetrics=openmetrics)
+
+        def render() -> bytes:
+            body = exporter.render(openmetrics=openmetrics)
+            return gzip.compress(body, 1) if zipped else body
+
+        body: bytes = await self._nexus.threads.call(render)
         return body
 
     async def stop(self) -> None:

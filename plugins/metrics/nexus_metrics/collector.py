@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.schema.report import printable
-from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family
+from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family, exposed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,7 @@ class MetricsCollector:
     """
 
     @cached_property
-    def metrics(self) -> OwnMetrics:
-        """What was counted so far."""
+    def _own_metrics(self) -> OwnMetrics:
         return OwnMetrics()
 
     def increment_counter(self, name: str, labels: Mapping[str, Any] | None = None, value: float = 1) -> None:
@@ -54,7 +53,7 @@ class MetricsCollector:
             ValueError: A name is none that Prometheus takes, is used for another kind of metric or with other labels,
                 or the value is negative or no finite number.
         """
-        self.metrics.count(name, labels or {}, value)
+        self._own_metrics.count(name, labels or {}, value)
 
     def record_histogram(self, name: str, value: float, labels: Mapping[str, Any] | None = None) -> None:
         """Add an observation to a histogram, of seconds as a rule: see `nexus_metrics.families.BOUNDS`.
@@ -62,7 +61,7 @@ class MetricsCollector:
         Raises:
             ValueError: See `increment_counter`.
         """
-        self.metrics.observe(name, labels or {}, value)
+        self._own_metrics.observe(name, labels or {}, value)
 
     def set_gauge(self, name: str, value: float, labels: Mapping[str, Any] | None = None) -> None:
         """Say how large something is now.
@@ -70,7 +69,7 @@ class MetricsCollector:
         Raises:
             ValueError: See `increment_counter`.
         """
-        self.metrics.set(name, labels or {}, value)
+        self._own_metrics.set(name, labels or {}, value)
 
     def collect_workflow_metrics(self, workflow_name: str, duration: float, success: bool) -> Any:
         """A run of a workflow has ended. Called for each, in order, in a thread if it is not async.
@@ -89,6 +88,11 @@ class MetricsCollector:
             request_count: Calls in flight now.
             error_count: Calls that were refused or have failed since the last time.
         """
+
+
+def metrics_of(collector: MetricsCollector) -> OwnMetrics:
+    """Return what a collector has counted so far."""
+    return collector._own_metrics
 
 
 class OwnMetrics:
@@ -164,18 +168,12 @@ class OwnMetrics:
                 raise ValueError(f"{printable(str(label))!r} is no name of a label of the metric {name!r}.")
         if len(self._families) >= MAX_METRICS:
             raise ValueError(f"There are {MAX_METRICS} metrics already: {name!r} is one too many.")
-        self._refuse_a_clash(name, kind)
-        self._families[name] = family = Family(name, kind, f"{name}.", tuple(labels))
-        return family
-
-    def _refuse_a_clash(self, name: str, kind: str) -> None:
-        """What a histogram or a counter is exposed as must not be another metric's name, too."""
-        parts = {f"{name}{ending}" for ending in ("_bucket", "_count", "_sum")} if kind == HISTOGRAM else set()
+        family = Family(name, kind, f"{name}.", tuple(labels))
         for other in self._families.values():
-            others = {f"{other.name}{ending}" for ending in ("_bucket", "_count", "_sum")}
-            base, other_base = name.removesuffix("_total"), other.name.removesuffix("_total")
-            if other.name in parts or (other.kind == HISTOGRAM and name in others) or base == other_base:
+            if not set(exposed(family)).isdisjoint(exposed(other)):
                 raise ValueError(f"The metric {name!r} can't be told from {other.name!r}, which is a {other.kind}.")
+        self._families[name] = family
+        return family
 
 
 def _check_name(name: Any) -> None:

@@ -94,10 +94,22 @@ class Family:
 def summed(families: Iterable[Family]) -> list[Family]:
     """Return one family for each name. Of those that don't fit together, the first counts."""
     found: dict[str, Family] = {}
+    taken: set[str] = set()
     for family in families:
         known = found.get(family.name)
         if known is None:
+            names = exposed(family)
+            if not taken.isdisjoint(names):
+                continue
+            taken.update(names)
             found[family.name] = known = Family(family.name, family.kind, family.description, family.labels)
         if (known.kind, known.labels) == (family.kind, family.labels):
             known.add(family)
     return [*found.values()]
+
+
+def exposed(family: Family) -> list[str]:
+    """Return every name that a family is exposed under, and that no other may have."""
+    if family.kind == HISTOGRAM:
+        return [family.name, *(f"{family.name}{ending}" for ending in ("_bucket", "_count", "_sum"))]
+    return [family.name, family.name.removesuffix("_total")]

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 SECONDS = 0.25
 """How often it is measured."""
 
+WINDOW = 60.0
+"""For how many seconds the longest is remembered: whoever reads it, and however often, sees each stall."""
+
 
 class LoopLag:
-    """Measures by how much a timer is late.
-
-    Attributes:
-        latest: Seconds, at the latest measurement.
-    """
+    """Measures by how much a timer is late."""
 
     def __init__(self) -> None:
-        self.latest = 0.0
-        self._longest = 0.0
+        self._latest: deque[float] = deque(maxlen=int(WINDOW / SECONDS))
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Measure from now on, on the running event loop."""
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + SECONDS
-        self._timer = loop.call_at(self._due, self._measure)
+        self._latest.clear()
+        self._set_timer()
 
     def stop(self) -> None:
         """Measure no more."""
@@ -33,14 +31,15 @@ class LoopLag:
             self._timer.cancel()
             self._timer = None
 
-    def take_longest(self) -> float:
-        """Return the longest lag since the last time."""
-        longest, self._longest = max(self._longest, self.latest), 0.0
-        return longest
+    def longest(self) -> float:
+        """Return the longest lag of the last minute, in seconds. From any thread."""
+        return max(self._latest.copy(), default=0.0)
 
-    def _measure(self) -> None:
+    def _set_timer(self) -> None:
         loop = asyncio.get_running_loop()
-        self.latest = max(0.0, loop.time() - self._due)
-        self._longest = max(self._longest, self.latest)
         self._due = loop.time() + SECONDS
         self._timer = loop.call_at(self._due, self._measure)
+
+    def _measure(self) -> None:
+        self._latest.append(max(0.0, asyncio.get_running_loop().time() - self._due))
+        self._set_timer()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from typing import TYPE_CHECKING
 
 from nexus_metrics.calls import CallMetrics
-from nexus_metrics.collector import MetricsCollector
+from nexus_metrics.collector import MetricsCollector, OwnMetrics, metrics_of
 from nexus_metrics.families import COUNTER, GAUGE, Family, summed
 from nexus_metrics.lag import LoopLag
 from nexus_metrics.process import process_families
@@ -30,6 +32,7 @@ class Monitor:
     Attributes:
         default: The collector for code that has registered none.
         calls: The stage that counts calls.
+        began: Since when it counts, in nanoseconds since the epoch.
         pusher: What sends metrics, while the platform is started.
     """
 
@@ -40,6 +43,7 @@ class Monitor:
         self._lag = LoopLag()
         self._telling: dict[int, Telling] = {}
         self._complained: set[str] = set()
+        self.began = time.time_ns()
         self.pusher: Pusher | None = None
         self._processes: Processes | None = None
         self._unlisten: Callable[[], None] = _nothing
@@ -71,7 +75,7 @@ class Monitor:
 
     async def refresh(self) -> None:
         """Let collectors look at the channels, before metrics are read. Call it on the platform's event loop."""
-        told = self.calls.errors_since()
+        told = self.calls.channels()
         every = [self._telling_of(collector) for collector in self._nexus.metrics_collectors]
         await asyncio.gather(*(each.channels(told) for each in every))
 
@@ -83,10 +87,19 @@ class Monitor:
     def own_families(self) -> list[Family]:
         """Return what this process has counted."""
         every = [*self.calls.families(), *self._measured(), *self._own(), *process_families()]
+        for _, metrics in self._collected():
+            every += metrics.families()
+        return summed(every)
+
+    def _collected(self) -> Iterable[tuple[str, OwnMetrics]]:
+        """Yield what each collector has, by the name of its class."""
         for collector in [*self._nexus.metrics_collectors, self.default]:
             if isinstance(collector, MetricsCollector):
-                every += collector.metrics.families()
-        return summed(every)
+                name, metrics = type(collector).__name__, metrics_of(collector)
+                if isinstance(metrics, OwnMetrics):
+                    yield name, metrics
+                else:
+                    self._complain(f"The metrics of {name} can't be read: it has a _own_metrics of its own")
 
     def _own(self) -> Iterable[Family]:
         tellings = list(self._telling.values())
@@ -95,13 +108,11 @@ class Monitor:
             key = (type(each.collector).__name__,)
             dropped[key] = dropped.get(key, 0) + each.dropped
         overflowed: dict[tuple[str, ...], float] = {
-            (type(each).__name__,): float(each.metrics.overflowed)
-            for each in [*self._nexus.metrics_collectors, self.default]
-            if isinstance(each, MetricsCollector)
+            (name,): float(metrics.overflowed) for name, metrics in self._collected()
         }
         yield Family(
-            "nexus_event_loop_lag_seconds", GAUGE, "The longest time that the event loop was late, since it was read.",
-            (), {(): self._lag.take_longest()},
+            "nexus_event_loop_lag_seconds", GAUGE, "The longest time that the event loop was late, in the last minute.",
+            (), {(): self._lag.longest()},
         )  # fmt: skip
         yield Family(
             "nexus_metrics_dropped_total", COUNTER, "Runs that a metrics collector was too slow for.", ("collector",),
@@ -117,9 +128,13 @@ class Monitor:
             try:
                 yield _family(measurement)
             except Exception as exc:
-                if measurement.name not in self._complained:
-                    self._complained.add(measurement.name)
-                    log.error("The measurement %s can't be read", measurement.name, exc_info=exc)
+                self._complain(f"The measurement {measurement.name} can't be read", exc)
+
+    def _complain(self, complaint: str, exc: Exception | None = None) -> None:
+        """Log what is wrong, but not each time that metrics are read."""
+        if complaint not in self._complained:
+            self._complained.add(complaint)
+            log.error("%s", complaint, exc_info=exc)
 
 
 def _nothing() -> None:
@@ -130,4 +145,6 @@ def _family(measurement: Measurement) -> Family:
     numbers = {tuple(str(each) for each in labels): float(number) for labels, number in measurement.read()}
     if any(len(labels) != len(measurement.labels) for labels in numbers):
         raise ValueError(f"its labels are {', '.join(measurement.labels) or 'none'}")
+    if not all(map(math.isfinite, numbers.values())):
+        raise ValueError("one of its numbers is not finite")
     return Family(measurement.name, measurement.kind, measurement.description, tuple(measurement.labels), numbers)

@@ -30,22 +30,22 @@ class Pusher:
     Args:
         collector: Where they are sent.
         interval: Seconds between two pushes.
+        began: Since when is counted, in nanoseconds since the epoch.
         refresh: Lets collectors of metrics look at the channels, on the platform's event loop.
         read: Returns the numbers, from any thread.
     """
 
     def __init__(
-        self, collector: TelemetryCollector, interval: float,
+        self, collector: TelemetryCollector, interval: float, began: int,
         refresh: Callable[[], Coroutine[Any, Any, None]], read: Callable[[], list[Family]],
     ) -> None:  # fmt: skip
         self._collector = collector
         self._interval = interval
         self._refresh = refresh
         self._read = read
-        self._began = time.time_ns()
+        self._began = began
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
-        self._is_away = False
         self._thread = threading.Thread(target=self._work, name="nexus-metrics-push", daemon=True)
         self._thread.start()
 

@@ -85,7 +85,10 @@ class Processes:
 
     def _leave_copies(self) -> None:
         while not self._stopped.wait(SECONDS):
-            self._leave(self._read())
+            try:
+                self._leave(self._read())
+            except Exception:
+                log.exception("metrics_multiprocess_dir: this process's numbers can't be left")
 
     def _leave(self, families: list[Family]) -> None:
         """Write a copy, whole or not at all."""
@@ -102,7 +105,7 @@ class Processes:
 
     def _others(self) -> Iterator[list[Family]]:
         """Yield what each of the others has left."""
-        with self._alone():
+        with self._alone(fcntl.LOCK_SH):
             files = [self._folder / ENDED, *self._folder.glob("*-*.json")]
             for file in files:
                 if file == self._file:
@@ -130,19 +133,20 @@ class Processes:
             if not _lives(lock.with_suffix(".json")):
                 lock.unlink(missing_ok=True)
 
-    def _alone(self) -> _Locked:
-        return _Locked(self._folder / "lock")
+    def _alone(self, kind: int = fcntl.LOCK_EX) -> _Locked:
+        return _Locked(self._folder / "lock", kind)
 
 
 class _Locked:
-    """Holds a lock that only one process has at a time."""
+    """Holds a lock on the folder: to change which files there are, or to read them all."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: int) -> None:
         self._path = path
+        self._kind = kind
 
     def __enter__(self) -> None:
         self._file = self._path.open("ab")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        fcntl.flock(self._file, self._kind)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
@@ -167,15 +171,25 @@ def _packed(family: Family) -> list[Any]:
 
 
 def _read(file: Path) -> list[Family]:
-    """Return what a file holds; nothing if it is not there, or not written by this program."""
+    """Return what a file holds; what is not written by this program is left out."""
+    try:
+        packed = _decode(file.read_bytes())
+    except (OSError, ValueError):
+        return []
     found: list[Family] = []
-    with suppress(OSError, ValueError, TypeError, msgspec.DecodeError):
-        for name, kind, description, labels, numbers, distributions in _decode(file.read_bytes()):
-            family = Family(name, kind, description, tuple(labels))
-            family.numbers = {tuple(values): float(number) for values, number in numbers}
-            for values, bounds, counts, total in distributions:
-                distribution = Distribution(tuple(bounds))
-                distribution.counts, distribution.sum = counts, total
-                family.distributions[tuple(values)] = distribution
-            found.append(family)
+    for each in packed if isinstance(packed, list) else ():
+        with suppress(ValueError, TypeError):
+            found.append(_unpacked(*each))
     return found
+
+
+def _unpacked(
+    name: str, kind: str, description: str, labels: list[str], numbers: list[Any], distributions: list[Any]
+) -> Family:
+    family = Family(str(name), str(kind), str(description), tuple(labels))
+    family.numbers = {tuple(values): float(number) for values, number in numbers}
+    for values, bounds, counts, total in distributions:
+        distribution = Distribution(tuple(bounds))
+        distribution.counts, distribution.sum = counts, float(total)
+        family.distributions[tuple(values)] = distribution
+    return family

@@ -45,6 +45,7 @@ class Telling:
         self._of_runs = overridden(collector, "collect_workflow_metrics")
         self._of_channels = overridden(collector, "collect_channel_metrics")
         self._waiting: deque[tuple[str, float, bool]] = deque()
+        self._errors: dict[str, int] = {}
         self._complained: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._channels_task: asyncio.Task[None] | None = None
@@ -70,7 +71,9 @@ class Telling:
             if is_async(self._of_runs):
                 try:
                     await self._of_runs(*self._waiting.popleft())
-                except Exception as exc:
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as exc:  # not even SystemExit is anybody else's business
                     self._complain(exc)
             else:
                 await self._threads.call(self._tell_in_thread)
@@ -81,7 +84,7 @@ class Telling:
         while self._waiting:
             try:
                 self._of_runs(*self._waiting.popleft())
-            except BaseException as exc:  # not even SystemExit is anybody else's business
+            except BaseException as exc:
                 self._complain(exc)
 
     async def channels(self, told: list[tuple[str, int, int]]) -> None:
@@ -92,10 +95,14 @@ class Telling:
         await asyncio.wait({self._channels_task}, timeout=CHANNEL_SECONDS)
 
     async def _tell_channels(self, told: list[tuple[str, int, int]]) -> None:
-        for each in told:
+        assert self._of_channels is not None
+        for channel, in_flight, errors in told:
+            new, self._errors[channel] = errors - self._errors.get(channel, 0), errors
             try:
-                await self._threads.call(self._of_channels, *each)
-            except Exception as exc:
+                await self._threads.call(self._of_channels, channel, in_flight, new)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:
                 self._complain(exc)
 
     def _complain(self, exc: BaseException) -> None:

@@ -166,6 +166,7 @@ async def test_a_measurement_that_fails_takes_nothing_with_it(make, scraped, cap
                 Measurement.of("broken_total", "counter", "Raises.", lambda: 1 / 0),
                 Measurement("crooked", "gauge", "Too few labels.", ("a", "b"), lambda: [(("one",), 1.0)]),
                 Measurement("odd", "gauge", "No number.", (), lambda: [((), "many")]),
+                Measurement.of("endless", "gauge", "Not finite.", lambda: float("inf")),
             ]
 
     async with make(Broken()) as nexus:
@@ -174,7 +175,29 @@ async def test_a_measurement_that_fails_takes_nothing_with_it(make, scraped, cap
     assert found.value("nexus_places") == 100
     assert caplog.text.count("The measurement broken_total can't be read") == 1
     assert "crooked" not in found.exposed
-    assert "odd" not in found.exposed
+    assert not {"odd", "endless"} & found.exposed
+
+
+async def test_a_stages_own_mistake_has_failed(make, scraped):
+    from nexus_core import Stage, hookimpl
+
+    class Mistaken:
+        __name__ = "mistaken"
+        stage = Stage.LIMIT
+
+        @hookimpl
+        def nexus_register_interceptors(self, nexus):
+            return [self]
+
+        async def __call__(self, invocation, call_next):
+            raise KeyError("no")
+
+    nexus = make(Mistaken())
+    nexus.register("work", lambda: 1)
+    async with nexus:
+        await call(nexus)
+        found = await scraped(nexus)
+    assert found.value("nexus_calls_total", **WORK, outcome="failed", code="internal_error") == 1
 
 
 async def test_off_there_is_nothing(make):

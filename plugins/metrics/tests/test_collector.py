@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from nexus_metrics import MetricsCollector, PrometheusExporter
-from nexus_metrics.collector import MAX_SERIES
+from nexus_metrics.collector import MAX_SERIES, metrics_of
 
 from nexus_core import ConfigurationError, Invocation, Nexus, NexusError
 from nexus_core.testing import eventually
@@ -116,11 +116,20 @@ async def test_several_collectors_add_up(make, scraped):
         collector = MetricsCollector()
         nexus.register_metrics_collector(collector)
         collector.increment_counter("cups", {"size": "large"})
-    other = MetricsCollector()
-    nexus.register_metrics_collector(other)
-    other.set_gauge("cups_total", 7)  # another kind: the first counts
+    for name in ("cups_total", "cups", "seconds_count"):  # of names that can't be told apart, the first counts
+        other = MetricsCollector()
+        nexus.register_metrics_collector(other)
+        other.set_gauge(name, 7)
+    collector.record_histogram("seconds", 1)
     async with nexus:
-        assert (await scraped(nexus)).value("cups_total", size="large") == 2
+        found = await scraped(nexus)
+        text = PrometheusExporter(nexus).render(openmetrics=True).decode()
+    assert found.value("cups_total", size="large") == 2
+    assert found.value("seconds_count") == 1
+    assert not {"cups", "seconds_count"} & found.exposed
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    assert "seconds" in {family.name for family in text_string_to_metric_families(text)}
 
 
 BAD = {
@@ -206,7 +215,7 @@ def test_threads_lose_nothing():
         thread.start()
     for thread in threads:
         thread.join()
-    counter, histogram = collector.metrics.families()
+    counter, histogram = metrics_of(collector).families()
     assert sum(counter.numbers.values()) == 16_000
     assert sum(histogram.distributions[()].counts) == 16_000
 
@@ -236,6 +245,78 @@ class TestHarm:
                 found = await scraped(nexus)
         assert found.value("channel_active_requests", channel="api") == 0
         assert caplog.text.count("The metrics collector Raising raised") == 2
+
+    @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit])
+    async def test_raising_what_ends_processes_in_async_ones(self, make, scraped, error):
+        class Raising(MetricsCollector):
+            async def collect_workflow_metrics(self, workflow_name, duration, success):
+                told.append(workflow_name)
+                raise error
+
+            async def collect_channel_metrics(self, channel, request_count, error_count):
+                raise error
+
+        told = []
+        nexus = make()
+        nexus.register_metrics_collector(Raising())
+        add_work(nexus)
+        async with nexus:
+            for count in range(1, 4):
+                await call(nexus)
+                await eventually(lambda count=count: len(told) == count)
+                assert (await scraped(nexus)).value("nexus_places") == 100
+
+    async def test_names_of_its_own_do_no_harm(self, make, scraped):
+        class Own(MetricsCollector):
+            def __init__(self):
+                self.metrics = {}
+                self.families = self.name = None
+
+        nexus = make()
+        nexus.register_metrics_collector(Own())
+        nexus.metrics_collector.increment_counter("cups")
+        async with nexus:
+            assert (await scraped(nexus)).value("cups_total") == 1
+
+    async def test_one_that_can_not_be_read_takes_nothing_with_it(self, make, scraped, caplog):
+        class Broken(MetricsCollector):
+            _own_metrics = None
+
+        nexus = make()
+        nexus.register_metrics_collector(Broken())
+        async with nexus:
+            for _ in range(2):
+                assert (await scraped(nexus)).value("nexus_places") == 100
+        assert caplog.text.count("The metrics of Broken can't be read") == 1
+
+    async def test_a_slow_one_is_told_of_every_error(self, make, scraped, monkeypatch):
+        monkeypatch.setattr("nexus_metrics.telling.CHANNEL_SECONDS", 0.02)
+
+        class Slow(MetricsCollector):
+            def collect_channel_metrics(self, channel, request_count, error_count):
+                told.append(error_count)
+                go_on.wait(30)
+
+        told, go_on = [], threading.Event()
+        nexus = make()
+        nexus.register_metrics_collector(Slow())
+        add_work(nexus)
+        try:
+            async with nexus:
+                for _ in range(3):
+                    for _ in range(10):
+                        await call(nexus, fail=True)
+                    await scraped(nexus)
+                assert told == [10]
+                go_on.set()
+
+                async def is_told():
+                    await scraped(nexus)
+                    return sum(told) == 30
+
+                await until(is_told)
+        finally:
+            go_on.set()
 
     async def test_hanging(self, make, scraped, monkeypatch):
         monkeypatch.setattr("nexus_metrics.telling.BACKLOG", 5)

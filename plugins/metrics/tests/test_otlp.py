@@ -98,6 +98,17 @@ async def test_the_last_numbers_are_sent_at_the_end(make, otlp_receiver):
     assert latest(otlp_receiver, "nexus_calls_total").sum.data_points[0].as_double == 1
 
 
+async def test_a_second_start_counts_from_the_same_time(make, otlp_receiver):
+    nexus = make(metrics_backend="otlp", monitoring_service_url=otlp_receiver.url, metrics_push_interval=3600)
+    nexus.register("work", lambda: 1)
+    for _ in range(2):
+        async with nexus:
+            await nexus.invoke("work")
+    points = [each.sum.data_points[0] for each in otlp_receiver.metrics() if each.name == "nexus_calls_total"]
+    assert [point.as_double for point in points] == [1, 2]
+    assert len({point.start_time_unix_nano for point in points}) == 1
+
+
 async def test_collectors_look_at_the_channels_first(make, otlp_receiver):
     from nexus_metrics import MetricsCollector
 

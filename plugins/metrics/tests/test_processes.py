@@ -179,6 +179,31 @@ async def test_files_that_hold_nonsense_are_passed_over(join, tmp_path, content)
     assert numbers(one.all(own(1)))["cups_total"] == {("large",): 1}
 
 
+async def test_one_family_that_is_nonsense_takes_no_other_with_it(join, tmp_path):
+    one = join(1)
+    good, bad = (
+        ["cups_total", "counter", "", ["size"], [[["large"], 9]], []],
+        ["litres", "gauge", "", [], [[[], None]], []],
+    )
+    (tmp_path / "ended.json").write_text(json.dumps([bad, good]))
+    assert numbers(one.all(own(1)))["cups_total"] == {("large",): 10}
+
+
+async def test_copies_are_left_also_after_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr("nexus_metrics.processes.SECONDS", 0.01)
+    reads = []
+
+    def read():
+        reads.append(1)
+        if len(reads) < 3:
+            raise KeyError
+        return own(1)
+
+    one = Processes(tmp_path, read)
+    await eventually(lambda: list(tmp_path.glob("*-*.json")))
+    one.close(own(1))
+
+
 async def test_copies_are_left_from_time_to_time(join, monkeypatch):
     monkeypatch.setattr("nexus_metrics.processes.SECONDS", 0.02)
     one, two = join(1), join(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,12 @@ class Tracing:
             if exc.status >= 500:
                 failed(span, exc.code)
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             span.set_attribute("nexus.outcome", "cancelled")
+            raise
+        except BaseException as exc:  # a stage's own mistake
+            span.set_attributes({"nexus.outcome": "failed", "nexus.code": NexusError.code})
+            failed(span, type(exc).__name__)
             raise
         else:
             span.set_attribute("nexus.outcome", "completed")
