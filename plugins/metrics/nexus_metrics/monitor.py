@@ -95,7 +95,8 @@ class Monitor:
         """Yield what each collector has, by the name of its class."""
         for collector in [*self._nexus.metrics_collectors, self.default]:
             if isinstance(collector, MetricsCollector):
-                name, metrics = type(collector).__name__, metrics_of(collector)
+                name = type(collector).__name__
+                metrics: object = metrics_of(collector)
                 if isinstance(metrics, OwnMetrics):
                     yield name, metrics
                 else:
