@@ -14,7 +14,7 @@ from nexus_core.events import ChannelEvent
 from nexus_core.plugins.discovery import core_version
 from nexus_health.checker import checks_of
 from nexus_health.own import Lag, failed_plugins, own_checks
-from nexus_health.redaction import Redactor
+from nexus_health.redaction import Shown
 from nexus_health.verdict import HEALTHY, UNHEALTHY
 from nexus_health.watched import CheckThreads, Outcome, Watched
 
@@ -56,7 +56,7 @@ class Monitor:
         self._nexus = nexus
         self._settings = settings
         self._threads = threads
-        self._redactor = Redactor.of(nexus.every_settings)
+        self._redactor = Shown.of(nexus.every_settings)
         self._lag = Lag()
         self._version = core_version()
         self._watched: dict[str, Watched] = {}

@@ -11,7 +11,7 @@ from nexus_core.errors import ConfigurationError, NexusError
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
-    from nexus_health.redaction import Redactor
+    from nexus_health.redaction import Shown
 
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
 
@@ -55,7 +55,7 @@ class Verdict:
         return members
 
 
-def judge(returned: Any, redactor: Redactor, *, is_strict: bool) -> Verdict:
+def judge(returned: Any, redactor: Shown, *, is_strict: bool) -> Verdict:
     """Return what a check means by what it has returned.
 
     Args:
@@ -83,7 +83,7 @@ def judge(returned: Any, redactor: Redactor, *, is_strict: bool) -> Verdict:
     return _one(given, redactor)
 
 
-def _of_parts(given: dict[str, Any], redactor: Redactor) -> Verdict:
+def _of_parts(given: dict[str, Any], redactor: Shown) -> Verdict:
     if len(given) > MAX_PARTS:
         return Verdict(False, f"it told of {len(given)} services: at most {MAX_PARTS} are taken")
     parts = {printable(name): _one(each, redactor) for name, each in given.items()}
@@ -91,7 +91,7 @@ def _of_parts(given: dict[str, Any], redactor: Redactor) -> Verdict:
     return Verdict(not broken, f"affected: {', '.join(broken)}"[:300] if broken else None, {}, parts)
 
 
-def _one(given: dict[str, Any], redactor: Redactor) -> Verdict:
+def _one(given: dict[str, Any], redactor: Shown) -> Verdict:
     details = dict(given)
     status, error = details.pop("status", None), details.pop("error", None)
     if status not in (HEALTHY, UNHEALTHY):
@@ -110,7 +110,7 @@ def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def of_exception(exc: BaseException, redactor: Redactor) -> Verdict:
+def of_exception(exc: BaseException, redactor: Shown) -> Verdict:
     """Return what an exception that a check has raised means."""
     text = redactor.text(_text_of(exc))
     if isinstance(exc, NexusError | ConfigurationError) or type(exc) is RuntimeError:

@@ -14,7 +14,7 @@ from nexus_health.verdict import Verdict, judge, of_exception
 
 if TYPE_CHECKING:
     from nexus_core.health import HealthCheck
-    from nexus_health.redaction import Redactor
+    from nexus_health.redaction import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Watched:
     """
 
     def __init__(
-        self, check: HealthCheck, name: str, timeout: float, threads: CheckThreads, redactor: Redactor, *,
+        self, check: HealthCheck, name: str, timeout: float, threads: CheckThreads, redactor: Shown, *,
         is_critical: bool, is_strict: bool, counts_at_once: bool,
     ) -> None:  # fmt: skip
         self.name = name

@@ -7,13 +7,13 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexus_health.redaction import LONGEST, Redactor
+from nexus_health.redaction import LONGEST, Shown
 from nexus_health.verdict import judge, of_exception
 from pydantic import SecretStr
 
 from nexus_core import PluginSettings
 
-HIDES = Redactor(["the secret of the options"])
+HIDES = Shown(["the secret of the options"])
 URL = "postgres://ann:s3cr3t/of@ann@db.example:5432/shop"
 
 
@@ -140,7 +140,7 @@ def test_secrets_of_the_options_are_known():
         url: SecretStr = SecretStr("redis://user:pass%20word@h")
         other: str = "not a secret"
 
-    hides = Redactor.of([Settings()])
+    hides = Shown.of([Settings()])
     assert hides.text("AUTH pass%20word or pass word failed, not a secret") == "AUTH *** or *** failed, not a secret"
 
 

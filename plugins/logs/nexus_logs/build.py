@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
 from nexus_core.measurements import Measurement
-from nexus_logs.call import Marks, sensitive_parameters
+from nexus_core.redaction import Redactor, option_secrets
 from nexus_logs.calls import CallLog, RefusedLooks
 from nexus_logs.formatting import make_formatter
 from nexus_logs.handler import LineHandler
-from nexus_logs.redaction import Redactor
+from nexus_logs.marks import Marks, sensitive_parameters
 
 if TYPE_CHECKING:
     from nexus_core import Interceptor, Nexus
     from nexus_logs.settings import LogSettings
 
 
-def log_handler(settings: LogSettings) -> LineHandler:
+def log_handler(nexus: Nexus, settings: LogSettings) -> LineHandler:
     """Return what shows records on stderr."""
     _send_structlog_to_logging()
-    return LineHandler(make_formatter(settings.log_format, Redactor(settings.log_redact)))
+    return LineHandler(make_formatter(settings.log_format, _redactor(nexus, settings)))
+
+
+def _redactor(nexus: Nexus, settings: LogSettings) -> Redactor:
+    return Redactor(settings.log_redact, option_secrets(nexus.every_settings))
 
 
 def _send_structlog_to_logging() -> None:
@@ -50,7 +54,7 @@ def stages(nexus: Nexus, settings: LogSettings) -> list[Interceptor]:
         raise ConfigurationError("audit_required needs audit_log: where to write it.")
     for name in nexus.workflows.names():
         sensitive_parameters(nexus.workflows.get(name))
-    redactor, marks = Redactor(settings.log_redact), Marks()
+    redactor, marks = _redactor(nexus, settings), Marks()
     if settings.audit_log is None:
         return [CallLog(redactor, marks, logs=settings.tells_calls)]
     audit = settings.audit

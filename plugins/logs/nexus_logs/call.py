@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-from nexus_core import ConfigurationError
+from nexus_core.redaction import LONGEST, Redactor
 from nexus_core.schema.report import printable
 from nexus_core.tracing import current_trace, parse_traceparent
-from nexus_logs.redaction import LONGEST, Redactor, marked_names
 
 if TYPE_CHECKING:
-    from nexus_core import Invocation, NexusError, Workflow
+    from nexus_core import Invocation, NexusError
+    from nexus_logs.marks import Marks
 
-log = logging.getLogger(__name__)
-
-METADATA = "sensitive_parameters"
 ID_CHARACTERS = 200
 """How much of an id that a caller chooses is logged."""
 
@@ -26,46 +21,6 @@ MESSAGE_CHARACTERS = 500
 
 SHORTEST_TOKEN = 8
 """Characters of a credential's part that is secret: not those of ``Bearer``."""
-
-
-class Marks:
-    """Knows which parameters of each workflow are marked as secret."""
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Workflow, frozenset[str]] = WeakKeyDictionary()
-
-    def of(self, workflow: Workflow | None) -> frozenset[str]:
-        """Return the names of a workflow's secret parameters, on whatever level."""
-        if workflow is None:
-            return frozenset()
-        known = self._known.get(workflow)
-        if known is None:
-            known = self._known[workflow] = self._read(workflow)
-        return known
-
-    def _read(self, workflow: Workflow) -> frozenset[str]:
-        try:
-            return marked_names(workflow.input_schema) | sensitive_parameters(workflow)
-        except ConfigurationError as exc:  # it was registered after the start
-            log.error("%s All of its parameters are taken for secret.", exc)
-            return _EveryName()
-
-
-class _EveryName(frozenset[str]):
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-def sensitive_parameters(workflow: Workflow) -> frozenset[str]:
-    """Return what a workflow's metadata marks.
-
-    Raises:
-        ConfigurationError: It is no list of names.
-    """
-    given: Any = workflow.metadata.get(METADATA, ())
-    if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
-        raise ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" is a list of names.')
-    return frozenset(given)
 
 
 class Call:

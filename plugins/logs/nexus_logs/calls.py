@@ -8,15 +8,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NexusError, Stage
-from nexus_logs.call import Call, Marks, current_call
+from nexus_logs.call import Call, current_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_core import Invocation, Result
     from nexus_core.pipeline import Call as CallNext
+    from nexus_core.redaction import Redactor
     from nexus_logs.audit import Audit
-    from nexus_logs.redaction import Redactor
+    from nexus_logs.marks import Marks
 
 LOGGER = "nexus.calls"
 

@@ -15,7 +15,7 @@ from nexus_logs.lines import json_line, shown, timestamp
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-    from nexus_logs.redaction import Redactor
+    from nexus_core.redaction import Redactor
 
 MESSAGE_CHARACTERS = 10_000
 """How much of a message is shown."""

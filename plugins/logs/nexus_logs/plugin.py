@@ -27,7 +27,7 @@ def nexus_register_log_handlers(nexus: Nexus) -> list[logging.Handler]:
     from nexus_logs.build import log_handler
     from nexus_logs.settings import LogSettings
 
-    return [log_handler(nexus.settings(LogSettings))]
+    return [log_handler(nexus, nexus.settings(LogSettings))]
 
 
 @hookimpl

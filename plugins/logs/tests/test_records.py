@@ -7,10 +7,10 @@ import logging
 import threading
 
 import pytest
-from nexus_logs.redaction import HIDDEN
 from pydantic import SecretStr
 
 from nexus_core import Context, Invocation, NexusError, Principal, Stage, hookimpl
+from nexus_core.redaction import HIDDEN
 from nexus_core.tracing import current_trace
 
 log = logging.getLogger("app")

@@ -13,7 +13,7 @@ from nexus_core.listeners import is_loopback
 from nexus_core.options import ENV_PREFIX, RESERVED
 from nexus_core.pipeline import Stage
 from nexus_health.doctor.findings import Finding, problem, warning
-from nexus_health.redaction import Redactor, is_secret_name
+from nexus_health.redaction import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ CONFIG_FILE = "NEXUS_CONFIG_FILE"
 
 def options(nexus: Nexus) -> Iterator[Finding]:
     """Look at the options of a platform."""
-    redactor = Redactor.of(nexus.every_settings)
+    redactor = Shown.of(nexus.every_settings)
     sources = nexus.option_sources()
     for model in nexus.every_settings:
         for name in type(model).model_fields:
@@ -45,8 +45,8 @@ def options(nexus: Nexus) -> Iterator[Finding]:
     yield from _exposure(nexus)
 
 
-def _shown(name: str, value: Any, redactor: Redactor) -> str:
-    if isinstance(value, SecretStr) or (is_secret_name(name) and isinstance(value, str)):
+def _shown(name: str, value: Any, redactor: Shown) -> str:
+    if isinstance(value, SecretStr) or (redactor.is_secret(name) and isinstance(value, str)):
         return "***"
     if isinstance(value, str | Path):
         return redactor.text(str(value), LONGEST)

@@ -1,28 +1,39 @@
-"""`Redactor`: takes secrets out of what is logged, by the names they have and by how they look."""
+"""`Redactor`: takes secrets out of what is shown to operators, by the names they have and by how they look."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
+
+    from nexus_core.options import PluginSettings
 
 HIDDEN = "***"
 """What stands in a secret's place."""
 
 WORDS = frozenset({
-    "authorization", "cookie", "cookies", "credential", "credentials", "cvc", "cvv", "jwt", "passcode", "passphrase",
-    "passwd", "password", "passwords", "pin", "pwd", "secret", "secrets", "ssn", "token",
+    "credential", "credentials", "passcode", "passphrase", "passwd", "password", "passwords", "pwd", "secret",
+    "secrets",
 })  # fmt: skip
-"""Words that make the name they are part of a secret's: ``db_password``, ``clientSecret``, ``X-Auth-Token``."""
+"""Words that make the name they are part of a secret's: ``db_password``, ``clientSecret``, ``password_again``."""
+
+LAST_WORDS = frozenset({"authorization", "cookie", "cookies", "cvc", "cvv", "jwt", "pin", "ssn", "token"})
+"""Words that do at its end: ``X-Auth-Token``, but not ``token_type``."""
 
 PAIRS = frozenset({("access", "key"), ("api", "key"), ("encryption", "key"), ("private", "key"), ("signing", "key")})
 """Pairs of words that do. ``apikey`` is written in one word, too."""
 
 SHORTEST = 4
 """Characters that a secret must have to be looked for in other text: shorter ones are parts of many words."""
+
+SHORTEST_OPTION = 6
+"""Characters that an option's secret must have: ``dev`` as a password would hide a part of many words."""
 
 LONGEST = 4096
 """Characters of it that are looked for."""
@@ -37,25 +48,31 @@ ITEMS = 1000
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 _LOOKS_SECRET = re.compile(
-    r"(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"
+    r"(?P<scheme>\b(?:bearer|basic|digest)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[\w-]{8,500}\.[\w-]+(?:\.[\w-]*)?"
     r"|\bnxk_\w+"
-    r"|(?P<address>://[^/\s:@'\"]*:)[^@\s/'\"]+(?=@)"
+    r"|(?P<address>://)[^\s'\"<>]{1,300}(?P<at>@)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-_ASSIGNMENT = re.compile(r"""(?P<name>[\w.-]{2,80})(?P<sign>=|["']\s*:\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)""")
+"""Every part has a bound: a hostile text must not take long."""
+
+_ASSIGNMENT = re.compile(
+    r"""(?P<name>[\w.-]{2,80})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)"""
+)
 
 
 class Redactor:
     """Knows what is secret.
 
     Args:
-        names: Names whose values are secret, beside those that have one of `WORDS` or `PAIRS` in them.
+        names: Names whose values are secret, beside those that `WORDS`, `LAST_WORDS` and `PAIRS` make so.
+        secrets: Texts that are, wherever they stand: see `option_secrets`.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
         self._names = frozenset(name.casefold() for name in names)
+        self._secrets = sorted({each for each in secrets if len(each) >= SHORTEST_OPTION}, key=len, reverse=True)
         self._known: dict[str, bool] = {}
 
     def is_secret(self, name: str) -> bool:
@@ -70,8 +87,13 @@ class Redactor:
     def _looks_secret(self, name: str) -> bool:
         if name.casefold() in self._names:
             return True
-        words = [word.lower() for word in _WORD.findall(name[:1000])]
-        return not WORDS.isdisjoint(words) or "apikey" in words or any(pair in PAIRS for pair in pairwise(words))
+        words = [word.lower() for word in _WORD.findall(name[:1000]) if not word.isdigit()]
+        return (
+            not WORDS.isdisjoint(words)
+            or "apikey" in words
+            or (bool(words) and words[-1] in LAST_WORDS)
+            or any(pair in PAIRS for pair in pairwise(words))
+        )
 
     def text(self, text: str, secrets: Collection[str] = ()) -> str:
         """Return a text without secrets.
@@ -82,7 +104,7 @@ class Redactor:
         """
         if len(text) < SHORTEST:
             return text
-        for secret in secrets:
+        for secret in (*secrets, *self._secrets):
             if secret in text:
                 text = text.replace(secret, HIDDEN)
         text = _LOOKS_SECRET.sub(_without_secret, text)
@@ -163,34 +185,26 @@ class Redactor:
                     found.add(text)
 
 
+def option_secrets(settings: Iterable[PluginSettings]) -> list[str]:
+    """Return the secrets among options, and the passwords in addresses among these."""
+    found: list[str] = []
+    for model in settings:
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if isinstance(value, SecretStr):
+                found += [value.get_secret_value(), *_passwords(value.get_secret_value())]
+    return found
+
+
+def _passwords(text: str) -> list[str]:
+    if "://" not in text:
+        return []
+    try:
+        password = urlsplit(text).password
+    except ValueError:
+        return []
+    return [password, unquote(password)] if password else []
+
+
 def _without_secret(found: re.Match[str]) -> str:
-    return (found["scheme"] or found["address"] or "") + HIDDEN
-
-
-def marked_names(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or of the format ``password``."""
-    found: set[str] = set()
-    _marked(schema, found, DEPTH)
-    return frozenset(found)
-
-
-def _marked(schema: Any, found: set[str], depth: int) -> None:
-    if depth == 0 or not isinstance(schema, (dict, list)):
-        return
-    if isinstance(schema, list):
-        for each in schema:
-            _marked(each, found, depth - 1)
-        return
-    properties = schema.get("properties")
-    if isinstance(properties, dict):
-        found.update(name for name, each in properties.items() if _is_marked(each))
-    for each in schema.values():
-        _marked(each, found, depth - 1)
-
-
-def _is_marked(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    if schema.get("writeOnly") is True or schema.get("format") == "password":
-        return True
-    return any(_is_marked(each) for word in ("anyOf", "oneOf", "allOf") for each in schema.get(word) or ())
+    return (found["scheme"] or found["address"] or "") + HIDDEN + (found["at"] or "")
