@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
@@ -15,12 +14,12 @@ from pathlib import Path
 
 import nexus_health.plugin
 import pytest
-from nexus_health.settings import HealthSettings
 
 from nexus_core.testing import isolated_nexus
 
 sys.path.insert(0, str(Path(__file__).parent))
-COMMAND = [sys.executable, "-m", "nexus_core"]
+from health_helpers import COMMAND, comes, monitor_of
+
 START_SECONDS = 30.0
 
 
@@ -47,19 +46,6 @@ async def start_fixture():
             return nexus
 
         yield start
-
-
-def monitor_of(nexus):
-    return nexus.settings(HealthSettings).started.monitor
-
-
-async def comes(condition, seconds=20.0):
-    """Wait until a condition holds, and return what it says."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it does not come"
-        await asyncio.sleep(0.01)
-    return found
 
 
 class Served:

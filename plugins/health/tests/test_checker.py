@@ -154,7 +154,7 @@ def test_attributes_that_raise_are_told():
 
 
 async def test_what_is_no_checker_is_left_out_later(start, caplog):
-    from conftest import comes, monitor_of
+    from health_helpers import comes, monitor_of
 
     nexus = await start()
     nexus.register_health_checker(Timed)

@@ -13,11 +13,11 @@ import textwrap
 from importlib.metadata import PathDistribution
 
 import pytest
+from health_helpers import COMMAND
 from nexus_health.doctor.environment import clock, packages
 from nexus_health.doctor.files import file
 from nexus_health.doctor.findings import Level
 
-from conftest import COMMAND
 from nexus_core.__main__ import main
 
 pytest.importorskip("nexus_cli")

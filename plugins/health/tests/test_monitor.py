@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import nexus_health.plugin
 import pytest
 from guide_checker import CustomHealthChecker
+from health_helpers import comes, monitor_of
 from nexus_health import HealthChecker
 
-from conftest import comes, monitor_of
 from nexus_core import hookimpl
 from nexus_core.health import HealthCheck
 from nexus_core.testing import isolated_nexus

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from health_helpers import comes, monitor_of
 from nexus_health.routes import PATH, PERMISSION
 from nexus_health.settings import HealthSettings
-
-from conftest import comes, monitor_of
 
 FOLDER = Path(__file__).parents[1]
 README = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -7,8 +7,7 @@ import re
 import time
 
 import pytest
-
-from conftest import comes
+from health_helpers import comes
 
 httpx2 = pytest.importorskip("httpx2")
 for needed in ("nexus_api", "nexus_hypercorn", "nexus_cli"):
