@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -43,23 +43,35 @@ NUMBERS = (int, float, bool, type(None))
 
 DEPTH = 32
 ITEMS = 1000
+CHARACTERS = 32_000
+SECRETS = 100
 """How far parameters are looked through. What lies deeper, or comes later, is not shown."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
+# Each of these takes time in proportion to the text, however hostile that is: none begins in the midst of what it fits.
+_ADDRESS = re.compile(r"(?<=://)[^\s'\"<>]{1,1000}")
 _LOOKS_SECRET = re.compile(
     r"(?P<scheme>\b(?:bearer|basic|digest)\s+)[A-Za-z0-9._~+/=-]{8,}"
-    r"|\beyJ[\w-]{8,500}\.[\w-]+(?:\.[\w-]*)?"
+    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
     r"|\bnxk_\w+"
-    r"|(?P<address>://)[^\s'\"<>]{1,300}(?P<at>@)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Every part has a bound: a hostile text must not take long."""
-
 _ASSIGNMENT = re.compile(
-    r"""(?P<name>[\w.-]{2,80})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)"""
+    r"""(?<![\w.-])(?P<name>[\w.-]{2,200})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)"""
 )
+
+
+class _Budget:
+    """How much more is shown."""
+
+    def __init__(self) -> None:
+        self.items = ITEMS
+        self.characters = CHARACTERS
+
+    def is_spent(self) -> bool:
+        return self.items <= 0 or self.characters <= 0
 
 
 class Redactor:
@@ -107,6 +119,8 @@ class Redactor:
         for secret in (*secrets, *self._secrets):
             if secret in text:
                 text = text.replace(secret, HIDDEN)
+        if "@" in text:
+            text = _ADDRESS.sub(_without_user, text)
         text = _LOOKS_SECRET.sub(_without_secret, text)
         if "=" in text or ":" in text:
             text = _ASSIGNMENT.sub(self._assignment, text)
@@ -134,29 +148,33 @@ class Redactor:
             secrets: What is known to be secret.
             marked: Names whose values are secret here.
         """
-        return self._value(value, secrets, marked, DEPTH, [ITEMS])
+        return self._value(value, secrets, marked, DEPTH, _Budget())
 
-    def _value(self, value: Any, secrets: Collection[str], marked: Collection[str], depth: int, left: list[int]) -> Any:
-        left[0] -= 1
-        if depth == 0 or left[0] < 0:
+    def _value(self, value: Any, secrets: Collection[str], marked: Collection[str], depth: int, budget: _Budget) -> Any:
+        budget.items -= 1
+        if depth == 0 or budget.is_spent():
             return "..."
         if isinstance(value, str):
-            return self.text(value[:LONGEST], secrets) + ("..." if len(value) > LONGEST else "")
+            return self._shown_text(value, secrets, budget)
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, dict):
             shown = {}
             for name, each in value.items():
-                if left[0] <= 0:
+                if budget.is_spent():
                     break
                 is_hidden = name in marked or self.is_secret(str(name))
-                shown[str(name)[:LONGEST]] = (
-                    HIDDEN if is_hidden else self._value(each, secrets, marked, depth - 1, left)
-                )
+                key = self._shown_text(str(name), secrets, budget)
+                shown[key] = HIDDEN if is_hidden else self._value(each, secrets, marked, depth - 1, budget)
             return shown
         if isinstance(value, (list, tuple)):
-            return [self._value(each, secrets, marked, depth - 1, left) for each in value[: max(left[0], 0)]]
+            return [self._value(each, secrets, marked, depth - 1, budget) for each in value[: max(budget.items, 0)]]
         return f"<{type(value).__name__}>"
+
+    def _shown_text(self, text: str, secrets: Collection[str], budget: _Budget) -> str:
+        limit = min(LONGEST, max(budget.characters, 0))
+        budget.characters -= min(len(text), limit)
+        return self.text(text[:limit], secrets) + ("..." if len(text) > limit else "")
 
     def secrets_in(self, value: Any, marked: Collection[str] = ()) -> set[str]:
         """Return the texts and numbers in a JSON value that are secret, to be looked for elsewhere."""
@@ -168,14 +186,17 @@ class Redactor:
         self, value: Any, marked: Collection[str], is_secret: bool, depth: int, left: list[int], found: set[str]
     ) -> None:
         if isinstance(value, dict):
-            pairs = [(each, is_secret or name in marked or self.is_secret(str(name))) for name, each in value.items()]
+            pairs = [
+                (each, is_secret or name in marked or self.is_secret(str(name)))
+                for name, each in islice(value.items(), left[0])
+            ]
         elif isinstance(value, (list, tuple)):
-            pairs = [(each, is_secret) for each in value[:ITEMS]]
+            pairs = [(each, is_secret) for each in value[: left[0]]]
         else:
             return
         for each, is_inside_secret in pairs:
             left[0] -= 1
-            if depth == 0 or left[0] < 0:
+            if depth == 0 or left[0] <= 0 or len(found) >= SECRETS:
                 return
             if isinstance(each, (dict, list, tuple)):
                 self._collect(each, marked, is_inside_secret, depth - 1, left, found)
@@ -207,4 +228,10 @@ def _passwords(text: str) -> list[str]:
 
 
 def _without_secret(found: re.Match[str]) -> str:
-    return (found["scheme"] or found["address"] or "") + HIDDEN + (found["at"] or "")
+    return (found["scheme"] or "") + HIDDEN
+
+
+def _without_user(found: re.Match[str]) -> str:
+    """Hide who is named in front of an address' host: a password may stand there."""
+    _, at, host = found[0].rpartition("@")
+    return f"{HIDDEN}@{host}" if at else found[0]

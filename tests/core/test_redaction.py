@@ -83,6 +83,9 @@ def test_what_is_too_deep_or_too_much_is_not_shown():
     wide = Redactor().value({"list": list(range(100_000)), "more": "hunter2"})
     assert len(json.dumps(wide)) < 20_000
     assert Redactor().value({"text": "x" * 1_000_000})["text"].endswith("...")
+    many = Redactor().value({f"text {number}": "x" * 4000 for number in range(1000)})
+    assert len(json.dumps(many)) < 40_000
+    assert len(Redactor().secrets_in({f"secret {number}": f"value {number}" for number in range(100_000)})) <= 100
 
 
 def test_objects_are_named_only():
@@ -108,7 +111,12 @@ def test_no_secret_is_left_of_anything(value, secret):
     assert secret not in shown["note"].replace("it is ", "").replace(HIDDEN, "")
 
 
-@pytest.mark.parametrize("text", ["://", "-eyJ", "a=", "a" * 50, "-----BEGIN ", "'a': ", "Bearer ", "password=", "/@"])
+HOSTILE = [
+    "://", "-eyJ", "a=", "a" * 50, "-----BEGIN ", "'a': ", "Bearer ", "password=", "/@", "://a@", "eyJaaaaaaaaa.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_do_not_take_long(text):
     hostile = text * (30_000 // len(text))
     begin = time.process_time()
