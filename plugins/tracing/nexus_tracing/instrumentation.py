@@ -10,7 +10,8 @@ from nexus_core import ConfigurationError
 from nexus_core.schema.report import nearest, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from importlib.metadata import EntryPoint
 
     from opentelemetry.trace import TracerProvider
 
@@ -37,18 +38,12 @@ class Instrumentation:
             ConfigurationError: One is not installed, or can't be loaded.
         """
         installed = {point.name: point for point in entry_points(group=GROUP)}
-        for name in self._names:
-            if name not in installed:
-                near = nearest(name, [*installed])
-                hint = f"; did you mean {near!r}?" if near else f": pip install opentelemetry-instrumentation-{name}"
-                raise ConfigurationError(f"tracing_instrument: {printable(name)!r} is not installed{hint}")
-            try:
-                instrumentor = installed[name].load()()
-                instrumentor.instrument(tracer_provider=tracers)
-            except Exception as exc:
-                self.stop()
-                raise ConfigurationError(f"tracing_instrument: {name} can't be switched on: {exc}.") from exc
-            self._on.append(instrumentor)
+        try:
+            for name in self._names:
+                self._on.append(_switched_on(name, installed, tracers))
+        except ConfigurationError:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Switch them off."""
@@ -58,3 +53,16 @@ class Instrumentation:
                 instrumentor.uninstrument()
             except Exception:
                 log.exception("An instrumentation could not be switched off")
+
+
+def _switched_on(name: str, installed: Mapping[str, EntryPoint], tracers: TracerProvider) -> Any:
+    if name not in installed:
+        near = nearest(name, [*installed])
+        hint = f"; did you mean {near!r}?" if near else f": pip install opentelemetry-instrumentation-{name}"
+        raise ConfigurationError(f"tracing_instrument: {printable(name)!r} is not installed{hint}")
+    try:
+        instrumentor = installed[name].load()()
+        instrumentor.instrument(tracer_provider=tracers)
+    except Exception as exc:
+        raise ConfigurationError(f"tracing_instrument: {name} can't be switched on: {exc}.") from exc
+    return instrumentor

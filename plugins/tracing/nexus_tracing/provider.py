@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,9 @@ class Provider:
         if tracers is not None:
             self._instrumentation.stop()
             self._exporter.end_by(time.monotonic() + LAST_SECONDS)
-            tracers.shutdown()
+            ending = threading.Thread(target=tracers.shutdown, name="nexus-tracing-end", daemon=True)
+            ending.start()
+            ending.join(LAST_SECONDS)  # what is being sent just now may take longer: it is left behind
 
     def open(self, name: str, parent: Context | None, *, is_server: bool) -> tuple[Span, Context, Callable[[], None]]:
         """Begin a span and make it the current one.
@@ -116,6 +119,10 @@ class Provider:
         if not found.is_valid:
             return None
         return TraceParent(f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags.sampled)
+
+    def nothing(self) -> Context:
+        """Return the context of a call that begins a trace, whatever is open around it."""
+        return otel_context.Context()
 
 
 def _resource() -> Resource:

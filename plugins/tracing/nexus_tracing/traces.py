@@ -20,6 +20,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.span import TraceState
 
 from nexus_core.schema.report import printable
+from nexus_core.tracing import TraceParent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
 
-    from nexus_core.tracing import TraceParent
 
 LONGEST_TRACESTATE = 512
 """Characters of a ``tracestate``, at most: W3C Trace Context asks for as many."""
@@ -139,8 +139,7 @@ class PassedTrace:
 
     def context(self) -> Context:
         """Return a context of OpenTelemetry that hands the trace on."""
-        span_context = SpanContext(int(self.trace_id, 16), int(self.span_id, 16), True, TraceFlags(0))
-        return set_span_in_context(NonRecordingSpan(span_context))
+        return _context(TraceParent(self.trace_id, self.span_id, False), self._tracestate)
 
 
 _NOTHING = nullcontext()
@@ -148,8 +147,12 @@ _NOTHING = nullcontext()
 
 def remote(parent: TraceParent, tracestate: str) -> Context:
     """Return the context of what a caller sent, for a call that is kept whatever the caller does."""
+    return _context(parent._replace(is_sampled=True), tracestate)
+
+
+def _context(parent: TraceParent, tracestate: str) -> Context:
     state = TraceState.from_header([tracestate]) if tracestate else None
-    flags = TraceFlags(TraceFlags.SAMPLED)
+    flags = TraceFlags(TraceFlags.SAMPLED if parent.is_sampled else 0)
     span_context = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), True, flags, state)
     return set_span_in_context(NonRecordingSpan(span_context))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import NexusError, Stage
 from nexus_core.schema.report import printable
-from nexus_core.tracing import current_trace, parse_traceparent
+from nexus_core.tracing import TraceParent, current_trace, parse_traceparent
 from nexus_tracing.traces import LONGEST_TRACESTATE, KeptTrace, PassedTrace, clean, failed, remote
 
 if TYPE_CHECKING:
@@ -64,19 +64,24 @@ class Tracing:
             if isinstance(outer, PassedTrace):
                 return call_next(invocation)
             return self._kept(invocation, call_next, None)
-        given = invocation.trace
-        parent = parse_traceparent(given.get("traceparent", "")) if given else self._provider.embedding()
-        tracestate = given.get("tracestate", "") if given else ""
-        if len(tracestate) > LONGEST_TRACESTATE:
-            tracestate = ""
+        parent, tracestate = self._sent(invocation)
         if parent is not None and self._trusts_parent:
             is_kept = parent.is_sampled
         else:
             is_kept = self._ratio > 0 and self._random() < self._ratio
         if not is_kept:
             return self._passed(invocation, call_next, PassedTrace(parent, tracestate))
-        context = remote(parent, tracestate) if parent is not None else None
+        context = self._provider.nothing() if parent is None else remote(parent, tracestate)
         return self._kept(invocation, call_next, context)
+
+    def _sent(self, invocation: Invocation) -> tuple[TraceParent | None, str]:
+        """Return the trace that a call is part of, and its ``tracestate``, which means nothing without it."""
+        given = invocation.trace
+        parent = parse_traceparent(given.get("traceparent", "")) if given else None
+        if given is None or parent is None:
+            return self._provider.embedding(), ""
+        tracestate = given.get("tracestate", "")
+        return parent, tracestate if len(tracestate) <= LONGEST_TRACESTATE else ""
 
     async def _passed(self, invocation: Invocation, call_next: Call, trace: PassedTrace) -> Result:
         token = current_trace.set(trace)

@@ -8,6 +8,8 @@ import socket
 import time
 
 import pytest
+from nexus_tracing.provider import SEND_SECONDS
+from nexus_tracing.settings import TracingSettings
 
 from nexus_core import ConfigurationError
 from nexus_core.testing import eventually
@@ -75,6 +77,20 @@ async def test_it_hangs(make, otlp_receiver):
     assert time.monotonic() - begin < 20
 
 
+async def test_the_end_does_not_wait_for_one_that_hangs(make, otlp_receiver):
+    otlp_receiver.pause = 30.0
+    nexus = make()
+    add_work(nexus)
+    await nexus.__aenter__()
+    await nexus.invoke("work")
+    await eventually(lambda: otlp_receiver.requests)  # one is being sent, and may take five seconds
+    provider = nexus.settings(TracingSettings).provider()
+    begin = time.monotonic()
+    await asyncio.to_thread(provider.stop)
+    assert time.monotonic() - begin < SEND_SECONDS - 1
+    await nexus.__aexit__(None, None, None)
+
+
 async def test_more_than_can_wait_is_dropped(make, otlp_receiver, monkeypatch, spans):
     monkeypatch.setattr("nexus_tracing.provider.WAITING", 600)
     nexus = make(tracing_push_interval=3600)
@@ -116,3 +132,10 @@ async def test_instrumentations_that_are_not_there(make):
         ConfigurationError, match="'nosuch' is not installed: pip install opentelemetry-instrumentation-"
     ):
         await make(tracing_instrument=["nosuch"]).__aenter__()
+
+
+async def test_where_one_is_not_there_none_stays_on(make):
+    instrumentation = pytest.importorskip("opentelemetry.instrumentation.requests")
+    with pytest.raises(ConfigurationError, match="'nosuch'"):
+        await make(tracing_instrument=["requests", "nosuch"]).__aenter__()
+    assert not instrumentation.RequestsInstrumentor().is_instrumented_by_opentelemetry

@@ -235,6 +235,34 @@ async def test_what_becomes_of_calls(make, spans):
     assert "hunter2" not in str(spans.all)
 
 
+async def test_a_traceparent_that_is_none_counts_as_none(make, spans):
+    from opentelemetry.sdk.trace import TracerProvider
+
+    nexus = make(tracing_sample_ratio=0)
+    add_headers(nexus)
+    wrong = {"traceparent": "00-wrong", "tracestate": "a=1"}
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("program")
+    async with nexus:
+        found = (await nexus.invoke(Invocation("headers", {}, trace=wrong))).value
+        assert found.keys() == {"traceparent"}  # a tracestate without its traceparent means nothing
+        with tracer.start_as_current_span("request") as request:
+            await nexus.invoke(Invocation("headers", {}, trace=wrong))
+    root = spans.one("workflow headers")
+    assert root.parent_span_id.hex() == f"{request.get_span_context().span_id:016x}"
+
+
+async def test_what_is_open_around_a_start_is_not_taken_for_a_caller(make, spans):
+    from opentelemetry import trace
+
+    nexus = make(tracing_trust_parent=False)
+    add_headers(nexus)
+    passed = trace.SpanContext(1, 2, False, trace.TraceFlags(0))
+    async with nexus:
+        with trace.use_span(trace.NonRecordingSpan(passed)):
+            await nexus.invoke("headers")
+    assert spans.one("workflow headers").trace_id.hex() == f"{1:032x}"
+
+
 class TestSampling:
     async def test_callers_decide(self, make, spans):
         nexus = make(tracing_sample_ratio=0)
@@ -277,6 +305,9 @@ class TestSampling:
 
         class Provider:
             def embedding(self):
+                return None
+
+            def nothing(self):
                 return None
 
         kept = []
