@@ -15,7 +15,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "mcp_allowed_origins", "mcp_session_idle_timeout",
     ),
     "hypercorn": (
-        "keep_alive_timeout", "send_timeout", "websocket_ping_interval", "websocket_max_message_bytes", "drain_seconds",
+        "enable_https", "ssl_cert_path", "ssl_key_path", "ssl_key_password", "keep_alive_timeout", "send_timeout",
+        "websocket_ping_interval", "websocket_max_message_bytes", "drain_seconds",
     ),
     "kailash": (),
     "auth": (

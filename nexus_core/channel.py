@@ -95,7 +95,12 @@ class Listener:
 
 
 class Server(Protocol):
-    """Serves ASGI applications. Given by ``nexus_register_servers`` and chosen by the option ``server``."""
+    """Serves ASGI applications. Given by ``nexus_register_servers`` and chosen by the option ``server``.
+
+    Attributes:
+        name: What the option says.
+        scheme: ``https`` where it encrypts; without it, ``http``.
+    """
 
     name: str
 

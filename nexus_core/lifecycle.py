@@ -247,7 +247,8 @@ async def serving(
     try:
         _refuse_unguarded(running)
         server = _server(running)
-        bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front)
+        scheme = getattr(server, "scheme", "http")
+        bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front, scheme)
     except BaseException:
         await stop()
         raise

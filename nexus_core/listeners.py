@@ -21,6 +21,7 @@ def bind(
     routes: Sequence[Route],
     host: str,
     front: Callable[[Iterable[tuple[str, ASGIApp]]], ASGIApp],
+    scheme: str = "http",
 ) -> list[Listener]:
     """Bind one listener for each port that channels ask for. Channels that ask for the same one share it.
 
@@ -29,6 +30,7 @@ def bind(
         routes: What plugins add beside a channel's own addresses.
         host: The address to bind.
         front: Makes a listener's application of those under its paths.
+        scheme: ``https`` where the server encrypts.
 
     Raises:
         PortInUse: A port is taken. Nothing stays bound.
@@ -46,7 +48,7 @@ def bind(
         for group in groups.values():
             bound = _bind(host, group[0][0])
             names = tuple(channel.name for channel, _ in group)
-            listeners.append(Listener(names, (bound,), front(_apps(group, routes, main)), _url(bound)))
+            listeners.append(Listener(names, (bound,), front(_apps(group, routes, main)), _url(bound, scheme)))
     except BaseException:
         close(listeners)
         raise
@@ -59,9 +61,9 @@ def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route], mai
     return added + [(path, app) for channel, app in group for path in channel.paths]
 
 
-def _url(bound: socket.socket) -> str:
+def _url(bound: socket.socket, scheme: str) -> str:
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _bind(host: str, channel: Channel) -> socket.socket:

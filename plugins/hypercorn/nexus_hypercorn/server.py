@@ -7,10 +7,13 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from nexus_core import ConfigurationError
 from nexus_hypercorn import internals
 from nexus_hypercorn.drain import Drain
+from nexus_hypercorn.tls import HANDSHAKE_SECONDS, Certificate
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from hypercorn.config import Config
@@ -35,17 +38,33 @@ class HypercornServer:
 
     def __init__(self, settings: HypercornSettings) -> None:
         self._settings = settings
+        self.scheme = "https" if settings.enable_https else "http"
 
     async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; then close the ports, let connections finish, end what is left."""
         internals.check()
-        async with asyncio.TaskGroup() as group:
-            for listener in listeners:
-                group.create_task(self._serve(listener, stop), name=f"hypercorn-{listener.channels[0]}")
-            # The sockets listen already: the kernel keeps what comes before the first accept.
-            started.set()
+        certificate = self._certificate()
+        watching = None if certificate is None else asyncio.create_task(certificate.watch(), name="nexus-certificate")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for listener in listeners:
+                    config = self._config(listener, certificate)
+                    group.create_task(self._serve(listener, config, stop), name=f"hypercorn-{listener.channels[0]}")
+                # The sockets listen already: the kernel keeps what comes before the first accept.
+                started.set()
+        finally:
+            if watching is not None:
+                watching.cancel()
 
-    async def _serve(self, listener: Listener, stop: asyncio.Event) -> None:
+    def _certificate(self) -> Certificate | None:
+        settings = self._settings
+        if not settings.enable_https:
+            return None
+        if settings.ssl_cert_path is None or settings.ssl_key_path is None:
+            raise ConfigurationError("enable_https needs ssl_cert_path and ssl_key_path.")
+        return Certificate(settings.ssl_cert_path, settings.ssl_key_path, settings.ssl_key_password)
+
+    async def _serve(self, listener: Listener, config: Config, stop: asyncio.Event) -> None:
         from hypercorn.asyncio import serve
 
         drain = Drain(listener.app)
@@ -56,17 +75,25 @@ class HypercornServer:
             await drain.drain(self._settings.drain_seconds)
             asyncio.get_running_loop().call_later(CLOSING_SECONDS, internals.abort_connections, drain)
 
-        await serve(drain, self._config(listener), shutdown_trigger=stopped)  # type: ignore[arg-type]
+        await serve(drain, config, shutdown_trigger=stopped)  # type: ignore[arg-type]
 
-    def _config(self, listener: Listener) -> Config:
+    def _config(self, listener: Listener, certificate: Certificate | None) -> Config:
         from hypercorn.config import Config
+
+        class Encrypted(Config):
+            """Encrypts with a context that others look after."""
+
+            ssl_enabled = certificate is not None
+
+            def create_ssl_context(self) -> ssl.SSLContext | None:
+                return None if certificate is None else certificate.context
 
         log = logging.getLogger("nexus.server")
         if log.level == logging.NOTSET:
             log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
         for bound in listener.sockets:
             _notice_lost_peers(bound, self._settings.send_timeout)
-        return Config.from_mapping(
+        return Encrypted.from_mapping(
             bind=[f"fd://{bound.detach()}" for bound in listener.sockets],
             accesslog=None,
             errorlog=log,
@@ -76,6 +103,7 @@ class HypercornServer:
             h2_max_concurrent_streams=0,  # HTTP/2 is off, see Drain
             websocket_ping_interval=self._settings.websocket_ping_interval,
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
             graceful_timeout=2 * CLOSING_SECONDS,
         )
 

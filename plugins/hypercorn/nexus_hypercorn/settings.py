@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path  # noqa: TC003  (pydantic reads it)
+
+from pydantic import Field, SecretStr
 
 from nexus_core.options import MAX_SECONDS, PluginSettings, Seconds
 
@@ -10,6 +12,10 @@ from nexus_core.options import MAX_SECONDS, PluginSettings, Seconds
 class HypercornSettings(PluginSettings):
     """How the server treats connections."""
 
+    enable_https: bool = Field(False, description="Whether every port speaks HTTPS, and nothing else.")
+    ssl_cert_path: Path | None = Field(None, description="The file with the certificate and its chain, in PEM.")
+    ssl_key_path: Path | None = Field(None, description="The file with the certificate's private key, in PEM.")
+    ssl_key_password: SecretStr | None = Field(None, description="What the private key is encrypted with.")
     keep_alive_timeout: Seconds = Field(
         5.0, description="Seconds after which an idle connection, or one with half a request head, is closed."
     )
