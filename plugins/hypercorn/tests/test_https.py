@@ -135,7 +135,7 @@ async def test_who_does_not_encrypt_gets_nothing(authority, raw):
         answer = await plain.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"HTTP/1.1 200" not in answer
         old = ssl.create_default_context(cafile=str(authority.file))
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="TLSv1"):
             old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection("127.0.0.1", port_of(listeners), ssl=old, server_hostname="localhost")
