@@ -43,7 +43,17 @@ class Authority:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
         )
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
-        if not is_authority:
+        if is_authority:
+            names = (
+                "digital_signature",
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+            )
+            uses = dict.fromkeys((*names, "encipher_only", "decipher_only"), False)
+            builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **uses), True)
+        else:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
         return builder.sign(self._key, hashes.SHA256())
 
