@@ -44,14 +44,8 @@ class Authority:
         )
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), False)
         if is_authority:
-            names = (
-                "digital_signature",
-                "content_commitment",
-                "key_encipherment",
-                "data_encipherment",
-                "key_agreement",
-            )
-            uses = dict.fromkeys((*names, "encipher_only", "decipher_only"), False)
+            names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
+            uses = dict.fromkeys((*names, "key_agreement", "encipher_only", "decipher_only"), False)
             builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **uses), True)
         else:
             builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)

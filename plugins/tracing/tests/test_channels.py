@@ -159,6 +159,18 @@ def test_rest(served, receiver, other):
     trace.check(other[1])
 
 
+async def test_websocket(served, receiver, other):
+    websockets = pytest.importorskip("websockets")
+    trace = Trace(receiver, 9)
+    url = f"ws://127.0.0.1:{served.ports['api']}/api/ws"
+    async with websockets.connect(url, additional_headers={"traceparent": trace.parent}) as connection:
+        await connection.send(json.dumps({"type": "execute", "id": 1, "workflow": "fetch", "params": {}}))
+        while (message := json.loads(await connection.recv()))["type"] == "event":
+            pass
+        assert message["type"] == "result"
+    trace.check(other[1])
+
+
 def test_command_line_over_the_port(served, receiver, other):
     trace = Trace(receiver, 2)
     url = f"http://127.0.0.1:{served.ports['cli']}"
