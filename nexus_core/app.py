@@ -29,6 +29,7 @@ from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_o
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
 from nexus_core.run_store import RunStore
+from nexus_core.standalone import StopRequest, run_process
 from nexus_core.stores import MemoryStore, Store, choose_store
 from nexus_core.switch import Switch
 from nexus_core.threads import DaemonThreads, call_on
@@ -100,7 +101,7 @@ class Nexus(Observable):
         self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)
         self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
-        self.stop_request = lifecycle.StopRequest()
+        self.stop_request = StopRequest()
         self._memory_store = MemoryStore()
         self.use_stores(())
 
@@ -380,7 +381,7 @@ class Nexus(Observable):
 
         A second signal ends the process at once. In another thread than the main one, only `stop` ends it.
         """
-        lifecycle.run_process(self)
+        run_process(self)
 
     def stop(self) -> None:
         """Ask `start` to return, from any thread, or at once if it is only being called.

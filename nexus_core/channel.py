@@ -29,6 +29,8 @@ class Channel:
             the channel with the longest fitting prefix. ``/`` takes the rest.
         is_embedded: Whether `Nexus.asgi_app` has it, too.
         shares_port: Whether several processes may listen on its port at once, each taking a part of the connections.
+        unguarded: What to set so that it asks callers who they are, where it answers without the pipeline and does not:
+            such a port is not opened to other machines.
     """
 
     name: str = ""
@@ -37,6 +39,7 @@ class Channel:
     paths: Sequence[str] = ("/",)
     is_embedded: bool = True
     shares_port: bool = False
+    unguarded: str = ""
 
     def asgi_app(self) -> ASGIApp | None:
         """Return the ASGI application, called once at start-up, or None if the channel does not listen."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import signal
-import sys
-import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nexus_core import listeners, process
+from nexus_core import listeners
 from nexus_core.access import Authorization, Authorizer
 from nexus_core.admission import Admission
 from nexus_core.asgi import PathRouter
@@ -26,7 +22,6 @@ from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MEMORY
-from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -284,15 +279,22 @@ async def _drain(channels: Sequence[Channel]) -> None:
 
 def _refuse_unguarded(running: Running) -> None:
     options = running.nexus.options
-    guarded = _authenticates(running.interceptors)
-    if not (guarded or options.insecure or listeners.is_loopback(options.host)):
-        raise ConfigurationError(
-            f"host {options.host!r} can be reached from other machines, and nobody is asked who they are: "
-            "set enable_auth=True (plugin auth), or insecure=True if something in front does it."
-        )
+    if not (options.insecure or listeners.is_loopback(options.host)):
+        _refuse_who_asks_nobody(running, f"host {options.host!r} can be reached from other machines, and")
     registered = running.nexus.workflows
     if not running.authorizers and any(registered.get(name).required_permissions for name in registered.names()):
         log.warning("required_permissions are set, and nobody checks them: enable_auth is off")
+
+
+def _refuse_who_asks_nobody(running: Running, why: str) -> None:
+    otherwise = "or insecure=True if something in front does it."
+    if not _authenticates(running.interceptors):
+        raise ConfigurationError(f"{why} nobody is asked who they are: set enable_auth=True (plugin auth), {otherwise}")
+    for channel in running.channels:
+        if channel.port is not None and channel.unguarded:
+            raise ConfigurationError(
+                f"{why} the port of {channel.name} asks nobody who they are: set {channel.unguarded}, {otherwise}"
+            )
 
 
 def _server(running: Running) -> Server:
@@ -306,87 +308,3 @@ def _server(running: Running) -> Server:
             f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
         )
     raise ConfigurationError("Nothing can listen: no server plugin is active. pip install nexus-hub-hypercorn")
-
-
-class StopRequest:
-    """Asks a process that serves to stop, from any thread; one that is made before it serves is not lost."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._made = False
-        self._told: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-
-    def attach(self, loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-        """Return the event, of the running event loop, that a request sets."""
-        event = asyncio.Event()
-        with self._lock:
-            self._told = loop, event
-            if self._made:
-                event.set()
-        return event
-
-    def make(self) -> None:
-        """Ask for the stop."""
-        with self._lock:
-            self._made = True
-            if self._told is not None:
-                loop, event = self._told
-                call_on(loop, event.set)
-
-    def detach(self) -> None:
-        """Forget the request: it has been heard."""
-        with self._lock:
-            self._made, self._told = False, None
-
-
-def run_process(nexus: Nexus) -> None:
-    """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
-    try:
-        _show_logs(nexus)
-        process.run(_serve_until_stopped(nexus))
-    except ConfigurationError as exc:
-        print(f"nexus: {exc}", file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-def _show_logs(nexus: Nexus) -> None:
-    """Give logging plugins' handlers, or one of its own, unless the application has seen to it."""
-    if logging.getLogger().handlers:
-        return
-    given: list[logging.Handler] = []
-    for plugin, handler in nexus.plugins.collect("nexus_register_log_handlers", nexus=nexus):
-        if isinstance(handler, logging.Handler):
-            given.append(handler)
-        else:
-            nexus.plugins.fail(plugin, f"nexus_register_log_handlers gave a {type(handler).__name__}")
-    logging.basicConfig(
-        level=nexus.options.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=given or None,
-    )
-
-
-async def _serve_until_stopped(nexus: Nexus) -> None:
-    loop = asyncio.get_running_loop()
-    ending = nexus.stop_request.attach(loop)
-    if threading.current_thread() is threading.main_thread():  # no other thread may take signals
-        for number in process.STOP_SIGNALS:
-            loop.add_signal_handler(number, _first_signal, loop, ending)
-    try:
-        async with nexus.serving() as bound:
-            gc.collect()
-            gc.freeze()  # what the start has made lives as long as the process: never look through it again
-            for listener in bound:
-                log.info("Listening on %s: %s", listener.url, ", ".join(listener.channels))
-            await ending.wait()
-            log.info("Stopping")
-    finally:
-        nexus.stop_request.detach()
-
-
-def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
-    """Stop in good order; a second signal then ends the process at once."""
-    for number in process.STOP_SIGNALS:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
-    ending.set()

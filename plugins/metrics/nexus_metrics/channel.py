@@ -39,6 +39,7 @@ class MetricsChannel(Channel):
         self._exporter = exporter
         token = settings.metrics_token
         self._token = None if token is None else token.get_secret_value().encode()
+        self.unguarded = "metrics_token" if token is None else ""
         self._rendering: dict[tuple[bool, bool], asyncio.Task[bytes]] = {}
 
     def asgi_app(self) -> ASGIApp:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nexus_core import Channel, ConfigurationError, Invocation, hookimpl
+from nexus_core import Channel, ConfigurationError, Invocation, Stage, hookimpl
 from nexus_core.testing import eventually
 
 httpx2 = pytest.importorskip("httpx2")
@@ -92,6 +92,26 @@ async def test_a_token_may_be_asked_for(serve):
         assert "long token" not in answer.text
         assert answer.headers["www-authenticate"].startswith("Bearer")
     assert (await client.get("/metrics", headers={"authorization": "bearer a long token"})).status_code == 200
+
+
+class Asks:
+    """Stands for authentication, which guards every other port."""
+
+    __name__ = "asks"
+    stage = Stage.AUTHENTICATE
+
+    @hookimpl
+    def nexus_register_interceptors(self, nexus):
+        return [self]
+
+    async def __call__(self, invocation, call_next):
+        return await call_next(invocation)
+
+
+async def test_beyond_this_machine_a_token_is_needed(make):
+    with pytest.raises(ConfigurationError, match="the port of metrics asks nobody who they are: set metrics_token, or"):
+        async with make(hypercorn, Asks(), metrics_port=0, host="0.0.0.0").serving():
+            pytest.fail("it has started")
 
 
 async def test_an_application_that_is_embedded_does_not_have_it(make):
