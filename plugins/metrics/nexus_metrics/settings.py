@@ -30,7 +30,9 @@ class MetricsSettings(PluginSettings):
         None, description="A folder in which processes of one machine leave their numbers, so that they add up."
     )
     monitoring_service_url: str | None = Field(
-        None, description="Where `otlp` sends metrics: the base address of an OpenTelemetry collector."
+        None,
+        description="Where `otlp` sends metrics: the base address of an OpenTelemetry collector.",
+        json_schema_extra={"environment": "OTEL_EXPORTER_OTLP_ENDPOINT"},
     )
     monitoring_service_token: SecretStr | None = Field(None, description="What is sent there as a bearer token.")
     metrics_push_interval: Seconds = Field(15.0, description="Seconds between two times that metrics are sent.")

@@ -17,7 +17,9 @@ class TracingSettings(PluginSettings):
 
     enable_tracing: bool = Field(False, description="Whether calls are traced.")
     tracing_endpoint: str = Field(
-        "http://127.0.0.1:4318", description="The base address of an OpenTelemetry collector that takes OTLP by HTTP."
+        "http://127.0.0.1:4318",
+        description="The base address of an OpenTelemetry collector that takes OTLP by HTTP.",
+        json_schema_extra={"environment": "OTEL_EXPORTER_OTLP_ENDPOINT"},
     )
     tracing_token: SecretStr | None = Field(None, description="What is sent there as a bearer token.")
     tracing_sample_ratio: float = Field(

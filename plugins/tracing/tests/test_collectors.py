@@ -8,11 +8,12 @@ import socket
 import time
 
 import pytest
+from nexus_tracing import plugin
 from nexus_tracing.provider import SEND_SECONDS
 from nexus_tracing.settings import TracingSettings
 
 from nexus_core import ConfigurationError
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, isolated_nexus
 
 
 def add_work(nexus):
@@ -106,6 +107,15 @@ async def test_more_than_can_wait_is_dropped(make, otlp_receiver, monkeypatch, s
 async def test_addresses_that_are_none(make, url):
     with pytest.raises(ConfigurationError, match="tracing_endpoint must be an address"):
         await make(tracing_endpoint=url).__aenter__()
+
+
+async def test_its_address_may_be_opentelemetrys_variable(otlp_receiver, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp_receiver.url)
+    nexus = isolated_nexus(plugin, enable_tracing=True)
+    add_work(nexus)
+    async with nexus:
+        await nexus.invoke("work")
+    assert otlp_receiver.spans()
 
 
 async def test_a_token_goes_along_and_the_service_has_a_name(make, otlp_receiver, monkeypatch):
