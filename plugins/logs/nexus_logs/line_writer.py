@@ -8,7 +8,9 @@ import os
 import select
 import stat
 import threading
+import weakref
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
@@ -70,14 +72,27 @@ class LineWriter:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._is_child = False
+        if hasattr(os, "register_at_fork"):
+            forked = weakref.WeakMethod(self._forked)
+            os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     @property
     def backlog(self) -> int:
         """Lines that wait to be written."""
         return len(self._lines)
 
+    def _forked(self) -> None:
+        """Note that this is a process that has no such thread: what workflows start by `multiprocessing`, perhaps."""
+        self._is_child = True
+        self._lines.clear()  # they are the parent's to write
+
     def put(self, line: bytes) -> None:
-        """Take a line, without its end, from any thread. It never waits."""
+        """Take a line, without its end, from any thread. It never waits, but in a process that was forked."""
+        if self._is_child:
+            with suppress(OSError):
+                os.write(self._descriptor, line + b"\n")
+            return
         if len(self._lines) >= LINES:
             self.dropped += 1
             if self.dropped == 1:
@@ -105,7 +120,8 @@ class LineWriter:
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> None:
         """Wait, in a thread, until everything is written."""
-        self._is_idle.wait(seconds)
+        if not self._is_child:
+            self._is_idle.wait(seconds)
 
     def close(self) -> None:
         """Write what waits, for at most `CLOSE_SECONDS`, and let go of the file."""

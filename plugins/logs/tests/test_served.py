@@ -20,6 +20,7 @@ for name in ("api", "cli", "hypercorn"):
 
 APP = """
 import logging
+import multiprocessing
 import structlog
 from nexus_core import Context, Nexus
 
@@ -31,6 +32,16 @@ def greet(name: str, context: Context) -> str:
     logging.getLogger("lib").warning("from a library")
     structlog.get_logger("mine").info("structured", rows=3)
     return f"hello {name}"
+
+def work(text):
+    logging.getLogger("child").info("in a process: %s", text)
+
+@nexus.workflow
+def fork(text: str) -> int:
+    child = multiprocessing.get_context("fork").Process(target=work, args=(text,))
+    child.start()
+    child.join()
+    return child.exitcode
 
 @nexus.workflow
 def flood(count: int) -> int:
@@ -106,6 +117,17 @@ def test_every_line_is_json(serve, tmp_path):
     assert own[2].items() >= {"message": "structured", "rows": 3, "workflow": "greet"}.items()
     calls = [line["verdict"] for line in lines if line["logger"] == "nexus.calls"]
     assert calls == ["completed", "completed", "refused"]
+
+
+def test_processes_that_workflows_fork_write_too(serve, tmp_path):
+    with (tmp_path / "log").open("wb") as log:
+        served = serve(log, NEXUS_LOG_FORMAT="json")
+        assert served.call("fork", text="a").json()["result"] == 0
+        served.stop()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    (line,) = [line for line in lines if line["logger"] == "child"]
+    assert (line["message"], line["workflow"]) == ("in a process: a", "fork")
+    assert len([line for line in lines if line["message"].startswith("Listening")]) == 2
 
 
 def test_a_level_leaves_out_what_is_below(serve, tmp_path):
