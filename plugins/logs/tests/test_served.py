@@ -7,12 +7,9 @@ import os
 import pty
 import select
 import signal
-import socket
-import subprocess
-import sys
-import time
 
 import pytest
+from served_process import ServedProcess
 
 httpx2 = pytest.importorskip("httpx2")
 for name in ("api", "cli", "hypercorn"):
@@ -51,54 +48,26 @@ def flood(count: int) -> int:
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Served:
-    def __init__(self, folder, stderr, **options):
-        folder.joinpath("app.py").write_text(APP)
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")}
-        ports = {"NEXUS_API_PORT": str(self.port), "NEXUS_CLI_PORT": str(free_port())}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nexus_core", "serve", "app:nexus"], cwd=folder, env=environment | ports | options,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-        )  # fmt: skip
-        end = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < end
-                assert self.process.poll() is None
-                time.sleep(0.05)
-
+class Served(ServedProcess):
     def call(self, workflow, **params):
-        return httpx2.post(f"{self.url}/api/workflows/{workflow}/execute", json=params, timeout=20)
+        return httpx2.post(f"{self.url()}/api/workflows/{workflow}/execute", json=params, timeout=20)
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0
+        assert self.end() == 0
 
 
 @pytest.fixture(name="serve")
 def serve_fixture(tmp_path):
+    tmp_path.joinpath("app.py").write_text(APP)
     started = []
 
-    def serve(stderr, **options):
-        started.append(Served(tmp_path, stderr, **options))
+    def serve(output, **options):
+        started.append(Served(tmp_path, ("api", "cli"), options=options, output=output))
         return started[-1]
 
     yield serve
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
+        each.end(signal.SIGKILL)
 
 
 def test_every_line_is_json(serve, tmp_path):

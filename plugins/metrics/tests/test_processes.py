@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
 from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family, summed
 from nexus_metrics.processes import Processes
+from served_process import ServedProcess, free_port
 
 from nexus_core import ConfigurationError
 from nexus_core.testing import eventually
@@ -38,59 +35,30 @@ nexus.start()
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Served:
-    def __init__(self, app, metrics_port, folder):
-        self.api = f"http://127.0.0.1:{(port := free_port())}"
-        options = {
-            "NEXUS_API_PORT": str(port), "NEXUS_METRICS_PORT": str(metrics_port), "NEXUS_ENABLE_METRICS": "true",
-            "NEXUS_METRICS_MULTIPROCESS_DIR": str(folder),
-        }  # fmt: skip
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")}
-        self.process = subprocess.Popen(
-            [sys.executable, str(app)], env=inherited | options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        end = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.05)
-
+class Served(ServedProcess):
     def call(self, times):
-        with httpx2.Client(base_url=self.api) as client:
+        with httpx2.Client(base_url=self.url()) as client:
             for _ in range(times):
                 assert client.post("/api/workflows/work/execute", json={}).status_code == 200
-
-    def end(self, number):
-        self.process.send_signal(number)
-        self.process.wait(20)
 
 
 @pytest.fixture(name="served")
 def served_fixture(tmp_path):
-    app = tmp_path / "app.py"
-    app.write_text(APP)
+    tmp_path.joinpath("app.py").write_text(APP)
     port, started = free_port(), []
+    options = {
+        "NEXUS_METRICS_PORT": str(port), "NEXUS_ENABLE_METRICS": "true",
+        "NEXUS_METRICS_MULTIPROCESS_DIR": str(tmp_path / "numbers"),
+    }  # fmt: skip
 
-    def start(folder="numbers"):
-        started.append(Served(app, port, tmp_path / folder))
+    def start():
+        started.append(Served(tmp_path, options=options, arguments=["app.py"]))
         return started[-1]
 
     start.url = f"http://127.0.0.1:{port}/metrics"
     yield start
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-            each.process.wait()
+        each.end(signal.SIGKILL)
 
 
 def test_processes_add_up_and_counters_never_fall(served, parse):

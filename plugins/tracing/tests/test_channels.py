@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from served_process import ServedProcess
 
 for name in ("api", "cli", "mcp", "kailash", "hypercorn"):
     pytest.importorskip(f"nexus_{name}.plugin")
@@ -40,12 +38,6 @@ nexus.register("chain", builder.build())
 PARENT = "00f067aa0ba902b7"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(name="other", scope="module")
 def other_fixture():
     """Another program: gives its address, and keeps the headers of what it was asked."""
@@ -67,28 +59,14 @@ def other_fixture():
     server.server_close()
 
 
-class Served:
-    def __init__(self, folder, environment):
-        self.ports = {name: free_port() for name in ("api", "cli", "mcp")}
-        self.environment = environment | {f"NEXUS_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nexus_core", "serve", "app:nexus"], cwd=folder, env=self.environment
-        )
-        end = time.monotonic() + 60
-        for port in self.ports.values():
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                    break
-                except OSError:
-                    assert self.process.poll() is None
-                    assert time.monotonic() < end
-                    time.sleep(0.05)
+class Served(ServedProcess):
+    def __init__(self, folder, options):
+        super().__init__(folder, ("api", "cli", "mcp"), options=options)
+        self._folder = folder
 
     def nexus(self, *arguments, **environment):
         ended = subprocess.run(
-            [sys.executable, "-m", "nexus_core", *arguments], cwd=self.folder, env=self.environment | environment,
+            [sys.executable, "-m", "nexus_core", *arguments], cwd=self._folder, env=self.environment | environment,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr
@@ -108,15 +86,13 @@ def receiver_fixture():
 def served_fixture(tmp_path_factory, other, receiver):
     folder: Path = tmp_path_factory.mktemp("served")
     folder.joinpath("app.py").write_text(APP)
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("NEXUS_", "OTEL_", "TRACE"))}
     options = {
         "NEXUS_ENABLE_TRACING": "true", "NEXUS_TRACING_ENDPOINT": receiver.url, "NEXUS_TRACING_PUSH_INTERVAL": "0.1",
         "NEXUS_TRACING_SAMPLE_RATIO": "0", "NEXUS_TRACING_INSTRUMENT": "requests", "OTHER_PROGRAM": other[0],
     }  # fmt: skip
-    served = Served(folder, inherited | options)
+    served = Served(folder, options)
     yield served
-    served.process.terminate()
-    assert served.process.wait(20) == 0
+    assert served.end() == 0
 
 
 class Trace:
