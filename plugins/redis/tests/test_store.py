@@ -12,6 +12,12 @@ from nexus_core.testing import eventually
 BYTES = bytes(range(256)) * 4
 
 
+@pytest.fixture
+async def store(connect, redis_proxy):
+    """A store with patience: a busy machine may need more than the time that calls get."""
+    return await connect(redis_proxy.url, redis_timeout=10)
+
+
 @pytest.fixture(params=["memory", "redis"])
 def any_store(request):
     return MemoryStore() if request.param == "memory" else request.getfixturevalue("store")
