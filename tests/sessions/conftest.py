@@ -40,4 +40,4 @@ def two(request: pytest.FixtureRequest, start: Callable[..., Process], redis_ser
     """Two processes that share their sessions and events; or one, twice."""
     if request.param == "alone":
         return [start()] * 2
-    return [start(redis_url=redis_server.url, session_backend="redis") for _ in range(2)]
+    return [start(redis_url=redis_server.url, redis_timeout=10, session_backend="redis") for _ in range(2)]

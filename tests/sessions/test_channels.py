@@ -83,7 +83,7 @@ async def test_no_update_is_lost_with_many_writers(two: list[Any]) -> None:
 
 
 async def test_a_session_ends_everywhere_when_its_time_is_over(start: Any, redis_server: Any) -> None:
-    shared = {"redis_url": redis_server.url, "session_backend": "redis", "session_ttl": 1.5}
+    shared = {"redis_url": redis_server.url, "redis_timeout": 10, "session_backend": "redis", "session_ttl": 1.5}
     one, other = start(**shared), start(**shared)
     async with httpx2.AsyncClient(timeout=20) as client:
         made = (await client.post(f"{one.urls['api']}/api/sessions")).json()

@@ -60,7 +60,7 @@ class Follower:
 
 @pytest.mark.parametrize("ends", ["kill", "stop"])
 async def test_who_follows_loses_and_repeats_nothing(start: Any, redis_server: Any, ends: str) -> None:
-    shared = {"redis_url": redis_server.url, "session_backend": "redis", "shutdown_grace": 1}
+    shared = {"redis_url": redis_server.url, "redis_timeout": 10, "session_backend": "redis", "shutdown_grace": 1}
     writer, first, second = (start(**shared) for _ in range(3))
     async with httpx2.AsyncClient(timeout=30) as client, asyncio.TaskGroup() as group:
         api = writer.urls["api"]

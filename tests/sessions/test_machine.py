@@ -105,7 +105,13 @@ class Sessions(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 def test_two_callers_and_two_processes(start: Any, redis_server: Any, store: str, tmp_path: Path) -> None:
-    shared = {"redis_url": redis_server.url, "session_backend": store, "enable_auth": "true", "jwt_secret": SECRET}
+    shared = {
+        "redis_url": redis_server.url,
+        "redis_timeout": 10,
+        "session_backend": store,
+        "enable_auth": "true",
+        "jwt_secret": SECRET,
+    }
     if store == "sqlite":
         shared["sqlite_path"] = str(tmp_path / "sessions.db")
     processes = [start(**shared) for _ in range(2)]

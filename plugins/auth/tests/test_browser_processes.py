@@ -20,7 +20,8 @@ def started(served, issuer, redis_proxy):
     async def start():
         platform = await served(
             beside=("redis",), auth_service_url=issuer.url, jwt_audience=AUDIENCE, auth_browser_login=True,
-            oauth2_client_id="pages", auth_resource_url=PUBLIC, redis_url=redis_proxy.url, store="redis",
+            oauth2_client_id="pages", auth_resource_url=PUBLIC, redis_url=redis_proxy.url,
+            redis_timeout=10, store="redis",
         )  # fmt: skip
         return platform.urls["api"]
 

@@ -98,7 +98,11 @@ def open_shared(open_shop, redis_server):
 
     async def start(**options):
         return await open_shop(
-            nexus_redis.plugin, redis_url=redis_server.url, store="redis", event_backend="memory", **options
+            nexus_redis.plugin,
+            redis_url=redis_server.url,
+            store="redis",
+            event_backend="memory",
+            **{"redis_timeout": 10} | options,
         )
 
     return start

@@ -48,7 +48,7 @@ def start_on_redis_fixture(start):
     redis = pytest.importorskip("nexus_redis.plugin")
 
     async def start_on_redis(url, **options):
-        return await start(redis, redis_url=url, **{"cache_backend": "redis"} | options)
+        return await start(redis, redis_url=url, **{"cache_backend": "redis", "redis_timeout": 10} | options)
 
     return start_on_redis
 

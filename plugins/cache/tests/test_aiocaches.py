@@ -28,7 +28,7 @@ async def store_cache_fixture(request):
         return
     plugin = pytest.importorskip("nexus_redis.plugin")
     server = request.getfixturevalue("redis_server")
-    async with isolated_nexus(plugin, redis_url=server.url) as nexus:
+    async with isolated_nexus(plugin, redis_url=server.url, redis_timeout=10) as nexus:
         yield StoreCache(nexus.store("redis", "store"))
 
 

@@ -197,10 +197,10 @@ async def test_without_redis_each_process_limits_for_itself_and_with_it_all_toge
     redis_proxy.mode = mode
     begin = time.monotonic()
     assert await platform.passes()
-    assert time.monotonic() - begin < 0.4 + 0.05
+    assert time.monotonic() - begin < 3
     begin = time.monotonic()
     assert await platform.count(10) == 2
-    assert time.monotonic() - begin < 0.1
+    assert time.monotonic() - begin < 0.25
     assert await other.count(2) == (0 if mode == "cut" else 1)  # that call was counted, and the answer lost
     redis_proxy.mode = "pass"
     store = platform.nexus.store("redis", "store")
@@ -221,7 +221,7 @@ async def test_a_blackhole_delays_many_calls_once_and_then_none(start_shared, re
     redis_proxy.mode = "blackhole"
     begin = time.monotonic()
     assert all(await asyncio.gather(*(platform.passes("mail", address=f"192.0.2.{n}") for n in range(50))))
-    assert time.monotonic() - begin < 0.45
+    assert time.monotonic() - begin < 3
     begin = time.monotonic()
     assert all([await platform.passes("mail", address=f"192.0.2.{n}") for n in range(50)])
     assert time.monotonic() - begin < 0.2
@@ -266,7 +266,7 @@ async def test_redis_may_be_killed_and_come_back_under_load(start_shared, redis_
     await eventually(lambda: redis_server.calls().get("evalsha", 0) > 50)
     stop.set()
     await asyncio.gather(*workers)
-    assert slowest < 0.45
+    assert slowest < 3
 
 
 async def test_who_is_known_to_have_none_left_gets_none_from_an_outage(start_shared, redis_proxy):

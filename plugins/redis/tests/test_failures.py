@@ -71,7 +71,7 @@ async def test_it_fails_soon_then_at_once_and_works_again(
         assert error.retry_after == 1.0
         durations.append(duration)
     assert durations[0] < LIMIT
-    assert max(durations[1:]) < 0.1
+    assert max(durations[1:]) < 0.25
     assert not await store.ready()
     assert store.reason
     restore(redis_proxy, redis_server)
@@ -135,7 +135,7 @@ async def test_it_starts_without_a_server_says_so_once_and_finds_it(connect, sta
     for _ in range(20):
         duration, error = await seconds(store.get("a"))
         assert type(error) is BackendUnavailable
-        assert duration < 0.1
+        assert duration < 0.25
     await asyncio.sleep(0)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"127.0.0.1:{server.port}/0 is not available" in caplog.text

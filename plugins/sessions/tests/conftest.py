@@ -57,7 +57,7 @@ def start_shared_fixture(request, start, tmp_path):
         plugins, options = (), {"sqlite_path": str(tmp_path / "shared.db")}
     else:
         plugins = (pytest.importorskip("nexus_redis.plugin"),)
-        options = {"redis_url": request.getfixturevalue("redis_server").url}
+        options = {"redis_url": request.getfixturevalue("redis_server").url, "redis_timeout": 10}
 
     async def start_shared(**more):
         return await start(*plugins, **{"session_backend": request.param} | options | more)
