@@ -59,9 +59,21 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "tracing_push_interval", "tracing_instrument",
     ),
     "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_non_critical"),
-    "durable": ("postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout"),
+    "pools": (
+        "postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout", "http_pool_size",
+        "http_pool_max_connections", "http_pool_timeout",
+    ),
 }  # fmt: skip
 """Every option of each first-party plugin."""
+
+SERVICES = {
+    "db_pool": ("pools", "postgres_url"),
+    "http_pool": ("pools", ""),
+    "redis_pool": ("redis", "redis_url"),
+    "auth_manager": ("auth", "enable_auth"),
+    "rate_limiter": ("ratelimit", "enable_rate_limiting"),
+}
+"""What first-party plugins have for applications and workflows: the plugin, and the option that switches it on."""
 
 GUARDS = {"enable_auth": "auth"}
 """Options that guard access, and the plugin without which they must stop the start."""

@@ -18,7 +18,7 @@ from nexus_core.tracing import span, trace_headers
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
     from contextlib import AbstractContextManager
 
     from nexus_core.invocation import Invocation, Principal
@@ -46,18 +46,25 @@ class Context:
 
     Attributes:
         deadline: The value of `time.monotonic` at which the run times out, or None.
+        service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
     """
 
-    __slots__ = ("_invocation", "_loop", "deadline", "max_result_bytes", "run")
+    __slots__ = ("_invocation", "_loop", "deadline", "max_result_bytes", "run", "service")
 
     def __init__(
-        self, invocation: Invocation, loop: asyncio.AbstractEventLoop, deadline: float | None, max_result_bytes: int
+        self,
+        invocation: Invocation,
+        loop: asyncio.AbstractEventLoop,
+        deadline: float | None,
+        max_result_bytes: int,
+        service: Callable[[str], Any],
     ) -> None:
         self._invocation = invocation
         self._loop = loop
         self.run: Run = invocation.run
         self.deadline = deadline
         self.max_result_bytes = max_result_bytes
+        self.service = service
 
     @property
     def run_id(self) -> str:

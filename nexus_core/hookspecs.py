@@ -13,7 +13,7 @@ from nexus_core.markers import hookspec
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nexus_core.access import Authorizer
     from nexus_core.app import Nexus
@@ -217,6 +217,25 @@ def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
         @hookimpl
         def nexus_register_middleware(nexus):
             return [named]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_services(nexus: Nexus) -> Mapping[str, object]:
+    """Return objects that applications and workflows use, by name, only those that are switched on.
+
+    Called in a thread when the first is asked for, by `Nexus.service` or `Context.service`, before the start perhaps.
+    They are kept through every start and stop: what they open, `nexus_shutdown` closes. Two plugins can't give the same
+    name.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_services(nexus):
+            return {"greeter": Greeter(nexus.settings(GreetingSettings))}
 
     .. versionadded:: 0.1
     """

@@ -104,7 +104,9 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
     event_log = _event_log(nexus, contributions, sessions)
-    execution = Execution(nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions)
+    execution = Execution(
+        nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
+    )
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"))
     return Running(

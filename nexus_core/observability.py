@@ -1,11 +1,12 @@
-"""`Observable`: the part of `Nexus` that tells how it is, and whom it tells."""
+"""`Observable`: the part of `Nexus` that tells how it is, whom it tells, and what plugins have for its users."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_core.measurements import own_measurements
+from nexus_core.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ class Observable:
         self.metrics_collectors: list[Collector] = []
         self.health_checkers: list[object] = []
         self._default_collectors: list[Collector] | None = None
+        self._services = Services(self)  # type: ignore[arg-type]  # it is the base of Nexus alone
 
     def register_metrics_collector(self, collector: Collector) -> None:
         """Let a collector count what happens: a ``MetricsCollector`` of the plugin "metrics". Takes effect at once."""
@@ -55,6 +57,16 @@ class Observable:
         if self._default_collectors is None:
             self._default_collectors = self._plugins_collectors()
         return self._default_collectors[-1] if self._default_collectors else None
+
+    def service(self, name: str) -> Any:
+        """Return what a plugin has for applications and workflows, such as ``db_pool``: the same object every time.
+
+        It may be asked for before the start, and on any thread.
+
+        Raises:
+            ConfigurationError: There is none of that name; the message says which plugin or option would give it.
+        """
+        return self._services.get(name)
 
     def _plugins_collectors(self) -> list[Collector]:
         found: list[Collector] = []

@@ -27,7 +27,7 @@ from nexus_core.schema.report import nearest, printable, summary
 from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from nexus_core.alarms import Alarms
     from nexus_core.resolvers import ParameterResolver
@@ -108,16 +108,24 @@ class Execution:
         timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
         max_result_bytes: The largest result, as JSON text.
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
+        service: Returns what plugins have for workflows.
     """
 
     def __init__(
-        self, runs: RunStore, alarms: Alarms, timeout: float | None, max_result_bytes: int, sessions: SessionStore
+        self,
+        runs: RunStore,
+        alarms: Alarms,
+        timeout: float | None,
+        max_result_bytes: int,
+        sessions: SessionStore,
+        service: Callable[[str], Any],
     ) -> None:
         self._runs = runs
         self._sessions = sessions
         self._alarms = alarms
         self._timeout = timeout
         self._max_result_bytes = max_result_bytes
+        self._service = service
 
     async def __call__(self, invocation: Invocation) -> Result:
         """Run the invocation's workflow and return its result."""
@@ -126,7 +134,7 @@ class Execution:
         begin = time.monotonic()
         limit = self._limit(invocation, workflow)
         deadline = None if limit is None else begin + limit
-        context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes)
+        context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes, self._service)
         self._runs.begin(run, invocation)
         try:
             value = await self._finished(_Work(workflow, invocation.params, context), run, limit)

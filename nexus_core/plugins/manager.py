@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -199,7 +199,9 @@ def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> N
 
 def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
     given = call(**arguments)
-    return [] if given is None else list(given) if isinstance(given, Iterable) else [given]
+    if given is None:
+        return []
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, Mapping) else [given]
 
 
 def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:

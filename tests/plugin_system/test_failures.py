@@ -104,6 +104,7 @@ AT_LOAD = {
 ELSEWHERE = {
     "nexus_register_settings", "nexus_register_workflow_adapters", "nexus_register_commands", "nexus_shutdown",
     "nexus_renew_login", "nexus_register_metrics_collectors", "nexus_register_log_handlers",
+    "nexus_register_services",
 }  # fmt: skip
 """The hooks that no start calls."""
 
