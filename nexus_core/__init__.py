@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from nexus_core.channel import (
         Server as Server,
     )
+    from nexus_core.channel_config import ChannelConfig as ChannelConfig
+    from nexus_core.config import ProductionConfig as ProductionConfig
     from nexus_core.context import Context as Context
     from nexus_core.errors import (
         AuthenticationError as AuthenticationError,
@@ -139,6 +141,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "app": ("Nexus",),
     "channel": ("Channel", "Command", "Listener", "Route", "Server"),
+    "channel_config": ("ChannelConfig",),
+    "config": ("ProductionConfig",),
     "context": ("Context",),
     "errors": (
         "AuthenticationError", "BackendUnavailable", "CircuitOpen", "ConfigurationError", "Conflict",

@@ -11,7 +11,7 @@ from nexus_core import lifecycle
 from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
-from nexus_core.catalog import GUARDS
+from nexus_core.catalog import GUARDS, every_option
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
 from nexus_core.event_handlers import EventHandler
@@ -167,7 +167,7 @@ class Nexus(Observable):
     def _refuse_unknown_options(self) -> None:
         known = {name for model in self._settings for name in model.model_fields}
         unloaded = self.plugins.inactive()
-        for name, source in self._sources.given().items():
+        for name, source in self._sources.given(known | every_option()).items():
             if name in known or (name.startswith("enable_") and not is_on(self._sources.value(name))):
                 continue
             complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)

@@ -6,11 +6,16 @@ DISTRIBUTION_PREFIX = "nexus-hub-"
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "api": (
-        "api_port", "cors_origins", "api_allowed_hosts", "compression_level", "event_heartbeat", "websocket_calls",
+        "api_port", "api_name", "api_middleware",
+        "cors_origins", "api_allowed_hosts", "compression_level", "event_heartbeat", "websocket_calls",
     ),
-    "cli": ("cli_port",),
+    "cli": (
+        "cli_port", "cli_name", "enable_shell_completion", "enable_history", "history_size", "enable_colors",
+        "enable_progress_bars",
+    ),
     "mcp": (
-        "mcp_port", "mcp_config", "tool_timeout", "mcp_wait", "mcp_platform_tools",
+        "mcp_port", "mcp_name", "enable_tool_discovery", "enable_resource_discovery", "enable_streaming",
+        "tool_timeout", "mcp_wait", "mcp_platform_tools",
         "max_concurrent_sessions", "mcp_allowed_hosts",
         "mcp_allowed_origins", "mcp_session_idle_timeout",
     ),
@@ -28,7 +33,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "auth_browser_login", "auth_browser_ttl", "enable_csrf_protection", "enable_security_headers",
     ),
     "ratelimit": (
-        "enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy", "rate_limit_backend",
+        "enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy", "rate_limit_before_auth",
+        "rate_limit_backend",
         "rate_limit_max_keys", "auth_failures_per_minute", "trusted_proxies",
     ),
     "breaker": (
@@ -66,6 +72,13 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Every option of each first-party plugin."""
 
+MIDDLEWARE = {
+    ("auth",): "enable_auth",
+    ("rate_limit",): "enable_rate_limiting",
+    ("rate_limit", "auth"): "rate_limit_before_auth",
+}
+"""Names in ``api_middleware`` that mean a policy of all channels, in that order, and the option they switch on."""
+
 SERVICES = {
     "db_pool": ("pools", "postgres_url"),
     "http_pool": ("pools", ""),
@@ -77,6 +90,11 @@ SERVICES = {
 
 GUARDS = {"enable_auth": "auth"}
 """Options that guard access, and the plugin without which they must stop the start."""
+
+
+def every_option() -> set[str]:
+    """Return the options of all first-party plugins."""
+    return {option for options in OPTIONS.values() for option in options}
 
 
 def owner_of(option: str) -> str | None:

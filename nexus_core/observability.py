@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.access import missing_permissions
 from nexus_core.measurements import own_measurements
 from nexus_core.services import Services
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from nexus_core.app import Nexus
     from nexus_core.channel import Channel
     from nexus_core.health import HealthCheck
+    from nexus_core.invocation import Principal
     from nexus_core.lifecycle import Running
     from nexus_core.measurements import Collector, Measurement
     from nexus_core.options import PluginSettings
@@ -76,6 +78,21 @@ class Observable:
             else:
                 self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {type(collector).__name__}")
         return found
+
+    @property
+    def auth_manager(self) -> Any:
+        """The service ``auth_manager``: says who callers are and what they may do; None where nobody is asked."""
+        return self._services.find("auth_manager")
+
+    @property
+    def rate_limiter(self) -> Any:
+        """The service ``rate_limiter``: takes calls from callers' budgets; None where calls are not limited."""
+        return self._services.find("rate_limiter")
+
+    async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
+        """Return those of the permissions that somebody does not have; none where nobody decides about that."""
+        running = await self._switch.start()
+        return await missing_permissions(running.authorizers, principal, frozenset(permissions))
 
     @property
     def is_ready(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from nexus_core import catalog
+from nexus_core.channel_config import Layer
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest, printable
 
@@ -79,6 +80,9 @@ class CoreSettings(PluginSettings):
     insecure: bool = Field(False, description="Listen beyond this machine without authentication.")
     server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
     max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
+    enable_async_execution: bool = Field(
+        True, description="Let runs go on by themselves where callers do not want to wait for the result."
+    )
     workflow_timeout: Seconds | None = Field(300.0, description="Seconds a run may take; none for no limit.")
     shutdown_grace: float = Field(
         10.0,
@@ -130,11 +134,11 @@ class OptionSources:
         self, arguments: Mapping[str, Any], config: object = None, config_file: str | os.PathLike[str] | None = None
     ) -> None:
         path = config_file or os.environ.get("NEXUS_CONFIG_FILE")
-        self._arguments = dict(arguments)
-        self._file = _read_file(Path(path)) if path else {}
-        self._file_name = str(path)
-        self._config = _members(config)
-        self._config_name = type(config).__name__
+        self._arguments = Layer(arguments, lambda option: f"argument {option}")
+        self._below = [
+            Layer(_read_file(Path(path)) if path else {}, lambda option: f"{option} in {path}"),
+            Layer(_members(config), lambda option: f"{option} of {type(config).__name__}"),
+        ]
         self.sources: dict[str, str] = {}
 
     def read(self, model: type[Settings]) -> Settings:
@@ -144,59 +148,48 @@ class OptionSources:
             ConfigurationError: A value does not fit. The message names the option and where it was set.
         """
         try:
-            environment = EnvSettingsSource(model)()
+            environment = Layer({**_environment(), **EnvSettingsSource(model)()}, _variable)
         except SettingsError as exc:
             raise ConfigurationError(str(exc)) from None
         values: dict[str, Any] = {}
         for name, field in model.model_fields.items():
-            self._take(name, field, environment, values)
+            for layer in (self._arguments, environment, *_other_variable(name, field), *self._below):
+                if (found := layer.find(name)) is not None:
+                    values[name], self.sources[name] = found
+                    break
         try:
             return model(**values)
         except ValidationError as exc:
             raise ConfigurationError("; ".join(dict.fromkeys(self._complaints(exc)))) from None
-
-    def _take(self, name: str, field: FieldInfo, environment: Mapping[str, Any], values: dict[str, Any]) -> None:
-        for source, given in (
-            (f"argument {name}", self._arguments),
-            (f"environment variable {ENV_PREFIX}{name.upper()}", environment),
-            *_other_variable(name, field),
-            (f"{name} in {self._file_name}", self._file),
-            (f"{name} of {self._config_name}", self._config),
-        ):
-            if name in given:
-                values[name] = given[name]
-                self.sources[name] = source
-                return
 
     def _complaints(self, exc: ValidationError) -> Iterable[str]:
         for each in exc.errors(include_input=False, include_url=False):
             name = str(each["loc"][0]) if each["loc"] else ""
             yield f"{self.sources.get(name, name)}: {each['msg'].removeprefix('Value error, ')}"
 
-    def given(self) -> dict[str, str]:
-        """Return the name of every option that is set, and where, whether anything knows it or not."""
-        found = {name: f"{name} of {self._config_name}" for name in self._config}
-        found |= {name: f"{name} in {self._file_name}" for name in self._file}
-        for variable in _variables():
-            if variable not in RESERVED:
-                found[_option_of(variable)] = f"environment variable {variable}"
-        found |= {name: f"argument {name}" for name in self._arguments}
-        return found
+    def given(self, known: Container[str]) -> dict[str, str]:
+        """Return the name of every option that is set, and where, whether anything knows it or not.
+
+        Args:
+            known: The options there are.
+        """
+        layers = (*reversed(self._below), Layer(_environment(), _variable), self._arguments)
+        return {name: source for layer in layers for name, source in layer.given(known)}
 
     def value(self, name: str) -> Any:
         """Return what is set for an option that may belong to a plugin that is not there; None if nothing is."""
-        for given in (self._arguments, _environment(), self._file, self._config):
-            if name in given:
-                return given[name]
+        for layer in (self._arguments, Layer(_environment(), _variable), *self._below):
+            if (found := layer.find(name)) is not None:
+                return found[0]
         return None
 
 
-def _other_variable(name: str, field: FieldInfo) -> list[tuple[str, Mapping[str, str]]]:
+def _other_variable(name: str, field: FieldInfo) -> list[Layer]:
     """Return the source that an option names for itself, if that is set."""
     extra = field.json_schema_extra
     variable = extra.get("environment") if isinstance(extra, dict) else None
     value = os.environ.get(variable, "") if isinstance(variable, str) else ""
-    return [(f"environment variable {variable}", {name: value})] if value else []
+    return [Layer({name: value}, lambda _: f"environment variable {variable}")] if value else []
 
 
 def _variables() -> list[str]:
@@ -209,7 +202,12 @@ def _option_of(variable: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {_option_of(variable): os.environ[variable] for variable in _variables()}
+    return {_option_of(variable): os.environ[variable] for variable in _variables() if variable not in RESERVED}
+
+
+def _variable(option: str) -> str:
+    spelt = next((each for each in _variables() if _option_of(each) == option), ENV_PREFIX + option.upper())
+    return f"environment variable {spelt}"
 
 
 def is_on(value: Any) -> bool:

@@ -38,11 +38,7 @@ class Services:
         Raises:
             ConfigurationError: There is none of that name, or several plugins give one.
         """
-        given = self._given
-        if given is None:
-            with self._lock:
-                given = self._given = self._given if self._given is not None else self._collect()
-        plugins = self._nexus.plugins
+        given, plugins = self._every(), self._nexus.plugins
         found = [(plugin, service) for plugin, service in given.get(name, ()) if plugins.is_active(plugin)]
         if len(found) == 1:
             return found[0][1]
@@ -52,6 +48,23 @@ class Services:
             )
             raise ConfigurationError(f"Several plugins give the service {name!r}: {both}; disable all but one.")
         raise ConfigurationError(_advice(name, given, plugins))
+
+    def find(self, name: str) -> Any:
+        """Return a service by name, or None where it is not switched on or nothing has it.
+
+        Raises:
+            ConfigurationError: Several plugins give one.
+        """
+        given = self._every()
+        return (
+            self.get(name) if any(self._nexus.plugins.is_active(plugin) for plugin, _ in given.get(name, ())) else None
+        )
+
+    def _every(self) -> dict[str, list[tuple[str, object]]]:
+        if self._given is None:
+            with self._lock:
+                self._given = self._given if self._given is not None else self._collect()
+        return self._given
 
     def _collect(self) -> dict[str, list[tuple[str, object]]]:
         found: dict[str, list[tuple[str, object]]] = {}

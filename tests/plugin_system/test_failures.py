@@ -307,9 +307,9 @@ def test_metadata_that_can_not_be_read_takes_nothing_else_out(site: Any, platfor
 
 def test_an_option_of_a_plugin_that_failed_does_not_stop_the_start(site: Any, platform: Any, caplog: Any) -> None:
     site.add("shop", "raise OSError('gone')")
-    nexus = platform(shop_size=3)
+    nexus = platform(shop_shelves=3)
     assert record(nexus, "shop").status == "failed"
-    assert "argument shop_size: there is no option 'shop_size'" in caplog.text
+    assert "argument shop_shelves: there is no option 'shop_shelves'" in caplog.text
     assert '"shop"' in caplog.text
     with pytest.raises(ConfigurationError, match="did you mean 'host'"):
         platform(hosst="x")

@@ -46,8 +46,8 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation, events, runs, sessions, workflows
-    from nexus_api.compression import compressed
     from nexus_api.execute import Execute
+    from nexus_api.middleware import in_front_of
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
 
@@ -60,29 +60,13 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
             *events.routes(nexus, settings.event_heartbeat),
             *sessions.routes(nexus),
             WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
-            *documentation.routes(nexus),
+            *documentation.routes(nexus, settings.api_name),
         ]
     )
     checked = OriginCheck(
         _CallsFirst(execute, routes), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
     )
-    shared = _shared(checked, settings)
-    return compressed(shared, settings.compression_level) if settings.compression_level else shared
-
-
-def _shared(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
-    if not settings.cors_origins:
-        return app
-    from starlette.middleware.cors import CORSMiddleware
-
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Nexus-Session",
-                       "traceparent", "tracestate"],
-        expose_headers=["Retry-After", "Preference-Applied", "Location"],
-    )  # fmt: skip
+    return in_front_of(checked, settings)
 
 
 class _CallsFirst:

@@ -27,9 +27,9 @@ _HEADERS = {
 }
 
 
-def routes(nexus: Nexus) -> Sequence[Route]:
+def routes(nexus: Nexus, title: str) -> Sequence[Route]:
     """Return the routes of the documentation."""
-    document = OpenAPI(nexus)
+    document = OpenAPI(nexus, title)
 
     async def openapi(request: Request) -> Response:
         view = await view_of(nexus, request.scope)

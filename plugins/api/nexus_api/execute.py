@@ -36,7 +36,7 @@ class Execute:
                 return
             invocation = invocation_of(scope, headers, scope["path_params"]["name"], params)
             wait = seconds_to_wait(scope, headers)
-            if wait is not None:
+            if wait is not None and self._nexus.options.enable_async_execution:
                 await self._detached(invocation, wait, scope, send)
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)

@@ -112,8 +112,9 @@ KEPT = 8
 class OpenAPI:
     """The document of one `Nexus`, made anew after workflows have changed."""
 
-    def __init__(self, nexus: Nexus) -> None:
+    def __init__(self, nexus: Nexus, title: str = "Nexus") -> None:
         self._nexus = nexus
+        self._title = title
         self._texts: dict[tuple[str, ...], bytes] = {}
         nexus.events.listen(self._forget)
 
@@ -144,7 +145,7 @@ class OpenAPI:
         guarded: dict[str, Any] = {"security": [{name: []} for name in _SCHEMES]} if self._nexus.guards else {}
         return guarded | {
             "openapi": "3.1.0",
-            "info": {"title": "Nexus", "version": core_version()},
+            "info": {"title": self._title, "version": core_version()},
             "servers": [{"url": quote(root_path) or "/"}],
             "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
             "paths": paths | _general_paths(),

@@ -72,6 +72,16 @@ def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
 
 
 @hookimpl
+def nexus_register_services(nexus: Nexus) -> dict[str, object]:
+    """Give what applications ask about callers of their own."""
+    if _gate(nexus) is None:
+        return {}
+    from nexus_auth.manager import AuthManager
+
+    return {"auth_manager": AuthManager(nexus)}
+
+
+@hookimpl
 def nexus_register_commands(nexus: Nexus) -> list[Command]:
     """Give ``nexus keys``, ``nexus why``, ``nexus login`` and ``nexus logout``."""
     from nexus_auth.commands import commands

@@ -275,6 +275,8 @@ def completion(
     """Print a shell's completion script: eval "$(nexus completion bash)"."""
     from nexus_cli.completion import SCRIPTS
 
+    if not context.obj.preferences().enable_shell_completion:
+        raise UsageError("enable_shell_completion is off.")
     if shell_name not in SCRIPTS:
         raise UsageError(f"Completion is for {', '.join(SCRIPTS)}.")
     state: State = context.obj

@@ -12,7 +12,8 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.options import EXECUTE, FLAGS, VALUES, Options, from_environment, take
+from nexus_cli import preferences
+from nexus_cli.options import EXECUTE, FLAGS, VALUES, Options, UsageError, from_environment, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -172,17 +173,14 @@ def answer(words: list[str]) -> int:
 
 
 def _collect(words: list[str], found: list[Candidate]) -> None:
-    with contextlib.suppress(BaseException):
-        found += candidates(words, _known_to_app(words))
-
-
-def _known_to_app(words: list[str]) -> Known:
-    """Return what the application or server that the words or the environment name has to say."""
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
 
-    options, _ = take(_without_dangling(words[:-1]), from_environment())
-    return known_to(State(options, standard_output()))
+    with contextlib.suppress(BaseException):
+        options, _ = take(_without_dangling(words[:-1]), from_environment())
+        state = State(options, standard_output())
+        if not preferences.are_set() or state.preferences().enable_shell_completion:
+            found += candidates(words, known_to(state))
 
 
 def known_to(state: State) -> Known:
@@ -196,7 +194,10 @@ def known_to(state: State) -> Known:
         options = state.options
         if options.connect and not options.token:  # a key pressed is no time to renew a login
             options = replace(options, token=stored_token(options.connect, renew=False))
-        return msgspec.json.decode(state.backend().call(request_of(command, **members), options))
+        backend = state.backend()  # with the application, its preferences are known
+        if not state.preferences().enable_shell_completion:
+            raise UsageError("enable_shell_completion is off.")
+        return msgspec.json.decode(backend.call(request_of(command, **members), options))
 
     def names() -> list[Candidate]:
         return [(each["name"], each["description"].partition("\n")[0]) for each in ask("list")["workflows"]]

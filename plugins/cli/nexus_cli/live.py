@@ -35,7 +35,7 @@ class LiveRun:
         """Show one event."""
         data = event.get("data") or {}
         match event.get("type"):
-            case t if t == WORKFLOW_PROGRESS and self._output.lively:
+            case t if t == WORKFLOW_PROGRESS and self._output.lively and self._output.bars:
                 self._advance(data)
             case t if t == WORKFLOW_OUTPUT and self._output.pretty:
                 self.items += 1

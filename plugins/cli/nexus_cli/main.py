@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from nexus_cli import preferences
 from nexus_cli.options import Options, UsageError, from_environment, take
 from nexus_core.errors import ConfigurationError, NexusError
 
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
     try:
         options, rest = take(arguments, from_environment())
         state.options, state.output = options, state.output.with_json(options.json)
+        if preferences.are_set():
+            state.preferences()
         code = attempt(state, lambda: dispatch(state, rest))
     except UsageError as exc:
         state.output.complain(str(exc))

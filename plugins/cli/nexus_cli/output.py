@@ -42,7 +42,14 @@ class Output:
         stderr: Where errors and progress go.
         as_json: Whether JSON is asked for on a terminal too.
         log_hint: Where the log of a failed run is, to follow its id.
+
+    Attributes:
+        colors: Whether colours may be used, on a terminal that has some.
+        bars: Whether progress may be shown as bars, on a terminal.
     """
+
+    colors = True
+    bars = True
 
     def __init__(self, stdout: TextIO, stderr: TextIO, *, as_json: bool = False, log_hint: str = "") -> None:
         self.stdout = stdout
@@ -55,13 +62,22 @@ class Output:
 
     def with_json(self, as_json: bool) -> Output:
         """Return the same output in JSON or not."""
-        return Output(self.stdout, self.stderr, as_json=as_json, log_hint=self.log_hint)
+        return self.alike(Output(self.stdout, self.stderr, as_json=as_json, log_hint=self.log_hint))
+
+    def alike(self, other: Output) -> Output:
+        """Return another output, with colours and bars as here."""
+        other.colors, other.bars = self.colors, self.bars
+        return other
 
     def console(self, stream: TextIO) -> Console:
         """Return a console for tables, colours and bars. It honours NO_COLOR and TERM."""
         from rich.console import Console
 
-        return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
+        plain = None if self.colors else True
+        return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=plain)
+
+    def _coloured(self, stream: TextIO) -> bool:
+        return self.colors and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def json(self, text: bytes) -> None:
         """Write one JSON text and a newline, as it is; only what a terminal would obey is escaped, on a terminal."""
@@ -74,7 +90,7 @@ class Output:
         import json
 
         text = escaped(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
-        if not _coloured(self.stdout) or len(text) > 100_000:  # colouring a huge text takes longer than reading it
+        if not self._coloured(self.stdout) or len(text) > 100_000:  # colouring a huge text takes longer than reading it
             self.line(text)
             return
         from rich.highlighter import JSONHighlighter
@@ -127,7 +143,7 @@ class Output:
 
     def entry(self, clock: str, name: str, style: str, text: str) -> None:
         """Write one line of a log that goes on: when, what in a colour, and more."""
-        if not _coloured(self.stdout):
+        if not self._coloured(self.stdout):
             self.line(f"{clock} {escaped(name)} {escaped(text)}")
             return
         from rich.text import Text
@@ -138,7 +154,7 @@ class Output:
     def complain(self, text: str) -> None:
         """Write one line to stderr about what is wrong outside any workflow: usage, configuration."""
         line = f"nexus: {printable(text, _LONGEST_MESSAGE)}"
-        if self.lively and _coloured(self.stderr):
+        if self.lively and self._coloured(self.stderr):
             from rich.text import Text
 
             self.console(self.stderr).print(Text.assemble(("nexus:", "bold red"), line[6:]), soft_wrap=True)
@@ -179,10 +195,6 @@ def _when(error: NexusError) -> str:
 def escaped(text: str, keep: str = "") -> str:
     """Return text with everything that a terminal would obey as JSON escapes: a JSON text stays the same value."""
     return _UNSAFE.sub(lambda match: match[0] if match[0] in keep else f"\\u{ord(match[0]):04x}", text)
-
-
-def _coloured(stream: TextIO) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def standard_output(*, as_json: bool = False) -> Output:

@@ -61,7 +61,7 @@ class Service:
         invocation.name, invocation.params = request.text("workflow"), request.any("params")
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
-        if wait is not None:
+        if wait is not None and self._nexus.options.enable_async_execution:
             return _reply(self._detached(invocation, wait))
         return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
 

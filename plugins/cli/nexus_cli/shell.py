@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.document import Document
 
+    from nexus_cli.settings import CliSettings
     from nexus_cli.state import State
-
-HISTORY_LINES = 1000
-"""Lines of history that are kept."""
 
 _LEAVE = ("exit", "quit")
 _SECRET = "--token"  # noqa: S105  (the option's name, not a token)
@@ -71,20 +69,21 @@ def _lines(state: State) -> Iterator[str]:
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
-    session = _prompt(state)
+    wanted = state.preferences()
+    session = _prompt(state, wanted)
     while True:
         try:
-            yield session.prompt("nexus> ")
+            yield session.prompt(f"{wanted.cli_name}> ")
         except KeyboardInterrupt:
             continue
         except EOFError:
             return
 
 
-def _prompt(state: State) -> PromptSession[str]:
+def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer, Completion
-    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.history import DummyHistory, FileHistory, History, InMemoryHistory
 
     from nexus_cli.completion import candidates, known_to
 
@@ -105,27 +104,34 @@ def _prompt(state: State) -> PromptSession[str]:
             if _SECRET not in string:
                 super().store_string(string)
 
-    path = history_file()
+    path = history_file(wanted.history_size) if wanted.enable_history else None
     history: History = WithoutSecrets(str(path)) if path else InMemoryHistory()
-    return PromptSession(history=history, completer=Words(), complete_while_typing=False, enable_history_search=True)
+    if not wanted.enable_history:
+        history = DummyHistory()
+    completer = Words() if wanted.enable_shell_completion else None
+    return PromptSession(history=history, completer=completer, complete_while_typing=False, enable_history_search=True)
 
 
-def history_file() -> Path | None:
-    """Return the file that keeps the shell's history, bounded and readable by its owner alone; None if none can be."""
+def history_file(size: int) -> Path | None:
+    """Return the file that keeps the shell's history, readable by its owner alone; None if none can be.
+
+    Args:
+        size: Entries that are kept; the latest stay.
+    """
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     path = Path(base, "nexus", "history")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         path.chmod(0o600)
-        _trim(path)
+        _trim(path, size)
     except OSError:
         return None
     return path
 
 
-def _trim(path: Path) -> None:
+def _trim(path: Path, size: int) -> None:
     """Keep the latest entries; each begins with an empty line and a comment with its time."""
     entries = path.read_text(encoding="utf-8", errors="replace").split("\n# ")
-    if len(entries) > HISTORY_LINES:
-        path.write_text("\n# " + "\n# ".join(entries[-HISTORY_LINES:]), encoding="utf-8")
+    if len(entries) > size:
+        path.write_text("\n# " + "\n# ".join(entries[-size:]), encoding="utf-8")

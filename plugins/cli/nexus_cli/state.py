@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from nexus_cli import preferences
 from nexus_cli.options import Options, UsageError
 
 if TYPE_CHECKING:
     from nexus_cli.backend import Backend
     from nexus_cli.output import Output
+    from nexus_cli.settings import CliSettings
     from nexus_core.app import Nexus
 
 
@@ -21,6 +23,7 @@ class State:
         self.output = output
         self._backend: Backend | None = None
         self._nexus: Nexus | None = None
+        self._preferences: CliSettings | None = None
 
     def app_name(self) -> str | None:
         """Return the application that options, environment or configuration file name."""
@@ -64,13 +67,27 @@ class State:
                 from nexus_cli.logs import show_logs
                 from nexus_cli.output import own_stdout
 
-                self.output = type(self.output)(
-                    own_stdout(), sys.stderr, as_json=self.output.as_json, log_hint=_log_hint(self.options)
+                self.output = self.output.alike(
+                    type(self.output)(
+                        own_stdout(), sys.stderr, as_json=self.output.as_json, log_hint=_log_hint(self.options)
+                    )
                 )
                 nexus = self.nexus()
+                self._prefer(preferences.of_application(nexus))
                 show_logs(self.options)
                 self._backend = LocalBackend(nexus)
         return self._backend
+
+    def preferences(self) -> CliSettings:
+        """Return how people want it."""
+        if self._preferences is None:
+            self._prefer(preferences.of_environment())
+        assert self._preferences is not None
+        return self._preferences
+
+    def _prefer(self, wanted: CliSettings) -> None:
+        self._preferences = wanted
+        self.output.colors, self.output.bars = wanted.enable_colors, wanted.enable_progress_bars
 
     def close(self) -> None:
         """Let go of everything."""

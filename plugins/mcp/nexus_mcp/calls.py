@@ -45,9 +45,11 @@ class Calls:
         nexus: Whose workflows.
         timeout: Seconds a call may take, or None.
         patience: Seconds after which a call that still runs is answered with its run, or None for never.
+        streams: Whether progress is reported to those who ask for it.
     """
 
-    def __init__(self, nexus: Nexus, timeout: float | None, patience: float | None) -> None:
+    def __init__(self, nexus: Nexus, timeout: float | None, patience: float | None, *, streams: bool) -> None:
+        self._streams = streams
         self._nexus = nexus
         self._timeout = timeout
         self._patience = patience
@@ -68,8 +70,10 @@ class Calls:
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
         try:
             patience = _seconds(meta, self._patience)
+            if not self._nexus.options.enable_async_execution:
+                patience = None
             invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
-            reports = ctx if "progressToken" in meta else None
+            reports = ctx if self._streams and "progressToken" in meta else None
             if own_session is None or invocation.session_id is not None or not self._shares(params.name):
                 return await self._answer(invocation, reports, patience)
             return await self._in_own_session(own_session, invocation, reports, patience)

@@ -41,6 +41,7 @@ class McpChannel(Channel):
         self._preload: asyncio.TimerHandle | None = None
         gate = Gate(nexus.options.host, settings.mcp_allowed_hosts, settings.mcp_allowed_origins)
         self._front = HttpFront(gate, settings.max_concurrent_sessions, nexus.authenticate, self._transport)
+        self._front.streams = settings.enable_streaming
 
     def asgi_app(self) -> ASGIApp:
         """Return the application. It sees whole paths, also under a ``root_path``."""
@@ -109,7 +110,7 @@ class McpChannel(Channel):
 
     def transport_options(self) -> dict[str, Any]:
         """Return further arguments of the SDK's ``StreamableHTTPSessionManager``, such as an event store."""
-        return {}
+        return {} if self.settings.enable_streaming else {"json_response": True}
 
     async def serve_stdio(self) -> None:
         """Serve one client on standard input and output until it closes the input.

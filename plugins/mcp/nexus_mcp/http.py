@@ -9,7 +9,7 @@ import msgspec
 from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import headers_of
-from nexus_core.errors import NotFound
+from nexus_core.errors import MethodNotAllowed, NotFound
 from nexus_mcp.caller import PRINCIPAL, invocation_of_scope
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ class HttpFront:
         limit: Sessions, and requests without one, at once.
         authenticate: Finds out who a caller is, or raises.
         transport: Returns the transport, once it is loaded.
+
+    Attributes:
+        streams: Whether clients may open a stream for what the server has to say by itself.
     """
+
+    streams = True
 
     def __init__(
         self,
@@ -61,6 +66,8 @@ class HttpFront:
         headers = headers_of(scope)
         try:
             self._gate.check(scope, headers)
+            if scope["method"] == "GET" and not self.streams:
+                raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)
             await self._authenticate(caller)
             scope[PRINCIPAL] = caller.principal

@@ -69,7 +69,8 @@ class McpServer(Server[Any]):
         self.nexus = nexus
         self.catalogue = Catalogue(nexus.workflows)
         self.announcements = Announcements()
-        self._calls = Calls(nexus, settings.tool_timeout, settings.mcp_wait)
+        self._settings = settings
+        self._calls = Calls(nexus, settings.tool_timeout, settings.mcp_wait, streams=settings.enable_streaming)
         wait = settings.mcp_wait or DEFAULT_WAIT
         self._platform_tools = PlatformTools(nexus, wait) if settings.mcp_platform_tools else None
         self._sessions = ProtocolSessions(nexus)
@@ -77,13 +78,13 @@ class McpServer(Server[Any]):
         streams = settings.max_concurrent_sessions
         self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=streams)
         super().__init__(
-            "nexus",
+            settings.mcp_name,
             version=version("nexus-hub-mcp"),
             instructions=INSTRUCTIONS,
             cache_hints=dict.fromkeys(CACHEABLE, CacheHint(ttl_ms=0, scope="private")),
             # Without it, the SDK lists all tools again for each call that has arguments.
             get_tool_input_schema=self.input_schema,
-            on_subscriptions_listen=self._listen_to,
+            on_subscriptions_listen=self._listen_to if settings.enable_streaming else None,
         )
         self._add_handlers()
         # In place of the SDK's own spans: the pipeline's observers see each call, on every channel.
@@ -113,7 +114,11 @@ class McpServer(Server[Any]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         """Say that lists change. The SDK's HTTP transport calls this without arguments, which would deny it."""
-        changes = notification_options or NotificationOptions(tools_changed=True, resources_changed=True)
+        settings = self._settings
+        changes = notification_options or NotificationOptions(
+            tools_changed=settings.enable_streaming and settings.enable_tool_discovery,
+            resources_changed=settings.enable_streaming and settings.enable_resource_discovery,
+        )
         return super().create_initialization_options(changes, experimental_capabilities, extensions)
 
     # Requests
@@ -121,6 +126,8 @@ class McpServer(Server[Any]):
     async def list_tools(self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams) -> dict[str, Any]:
         """Answer ``tools/list``: the workflows in name order."""
         view = await self._view(ctx)
+        if not self._settings.enable_tool_discovery:
+            return _page("tools", [], None)
         workflows, following = self.catalogue.page(params.cursor)
         permitted = await view.permitted(workflows)
         tools = [self.catalogue.tool(workflow) for workflow in permitted]
@@ -146,6 +153,8 @@ class McpServer(Server[Any]):
     ) -> dict[str, Any]:
         """Answer ``resources/list``: the workflows in name order."""
         view = await self._view(ctx)
+        if not self._settings.enable_resource_discovery:
+            return _page("resources", [], None)
         workflows, following = self.catalogue.page(params.cursor)
         return _page("resources", [resources.entry(each) for each in await view.permitted(workflows)], following)
 
@@ -154,7 +163,8 @@ class McpServer(Server[Any]):
     ) -> dict[str, Any]:
         """Answer ``resources/templates/list``."""
         await self._view(ctx)
-        return _page("resourceTemplates", resources.TEMPLATES, None)
+        shown = resources.TEMPLATES if self._settings.enable_resource_discovery else []
+        return _page("resourceTemplates", shown, None)
 
     async def read_resource(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from nexus_core.options import PluginSettings, Seconds
-
-_FROM_CONFIG = {
-    "port": "mcp_port",
-    "tool_timeout": "tool_timeout",
-    "max_concurrent_sessions": "max_concurrent_sessions",
-}
 
 
 class McpSettings(PluginSettings):
     """Where the channel listens, whom it lets in and how much it takes."""
 
     mcp_port: int = Field(3001, ge=0, le=65535, description="The channel's port; 0 for any free one.")
-    mcp_config: Any = Field(
-        None,
-        description="An object with `port`, `tool_timeout` and `max_concurrent_sessions`, for what is not set itself.",
+    mcp_name: str = Field("nexus", min_length=1, max_length=200, description="What the server calls itself.")
+    enable_tool_discovery: bool = Field(
+        True, description="List the tools; without it they can be called by those who know their names."
+    )
+    enable_resource_discovery: bool = Field(
+        True, description="List the resources; without it they can be read by those who know their addresses."
+    )
+    enable_streaming: bool = Field(
+        True,
+        description="Answer with streams of progress, partial results and changes where clients ask for them; without "
+        "it, every answer is one JSON document.",
     )
     tool_timeout: Seconds | None = Field(
         None, description="Seconds a tool call may take; a workflow's own shorter limit holds."
@@ -47,24 +49,7 @@ class McpSettings(PluginSettings):
         1800.0, description="Seconds without a request after which a session is closed."
     )
 
-    @field_validator("mcp_config")
-    @classmethod
-    def _has_members(cls, value: Any) -> Any:
-        if value is None or isinstance(value, dict) or hasattr(value, "__dict__"):
-            return value
-        raise ValueError("must be a mapping, or an object with attributes")
-
     @field_validator("tool_timeout", "mcp_wait", mode="before")
     @classmethod
     def _no_limit(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_from_config(cls, values: Any) -> Any:
-        config = values.get("mcp_config") if isinstance(values, dict) else None
-        if config is None:
-            return values
-        members = config if isinstance(config, dict) else getattr(config, "__dict__", {})
-        given = {option: members.get(name) for name, option in _FROM_CONFIG.items()}
-        return {option: value for option, value in given.items() if value is not None} | values

@@ -364,11 +364,12 @@ def test_options_from_a_configuration_object():
 
     taken = settings(mcp_config=config)
     assert (taken.mcp_port, taken.tool_timeout, taken.max_concurrent_sessions) == (4001, 30, 50)
-    assert settings(mcp_config=config, mcp_port=5001).mcp_port == 5001
+    with pytest.raises(ConfigurationError, match="argument mcp_port and port of argument mcp_config say different"):
+        settings(mcp_config=config, mcp_port=5001)
     assert settings(mcp_config={"port": 4002}).mcp_port == 4002
     with pytest.raises(ConfigurationError, match="max_concurrent_sessions"):
         settings(max_concurrent_sessions=0)
-    with pytest.raises(ConfigurationError, match="mcp_config: must be a mapping"):
+    with pytest.raises(ConfigurationError, match="argument mcp_config: must be a ChannelConfig, a mapping"):
         settings(mcp_config="mcp.json")
 
 

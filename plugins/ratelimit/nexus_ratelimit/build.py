@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import ConfigurationError
+from nexus_core import ConfigurationError, Stage
 from nexus_core.stores import MEMORY, CountingStore
 from nexus_ratelimit.attempts import FailedAttempts
 from nexus_ratelimit.callers import Callers
@@ -37,7 +37,11 @@ def stages(nexus: Nexus, settings: RateLimitSettings) -> list[Interceptor]:
         callers, make = Callers(), _maker(nexus, settings)
         found.append(_failed_attempts(settings, callers, make()))
         general = Limit(settings.rate_limit_per_minute, MINUTE, "Too many calls: rate_limit_per_minute")
-        found.append(RateLimiter(general, callers, make()))
+        is_first = settings.rate_limit_before_auth and nexus.guards
+        stage = Stage.AUTHENTICATE - 2 if is_first else Stage.LIMIT
+        limiter = RateLimiter(general, callers, make(), stage)
+        settings.budgets.use(limiter)
+        found.append(limiter)
     return found
 
 

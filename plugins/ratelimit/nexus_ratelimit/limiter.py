@@ -27,11 +27,12 @@ class RateLimiter:
         limit: What each caller may do in all.
         callers: Tells callers apart.
         counters: Counts.
+        stage: Where it stands: behind the stage that finds out who calls, it tells callers apart by that.
     """
 
-    stage = Stage.LIMIT
-
-    def __init__(self, limit: Limit, callers: Callers, counters: Counters) -> None:
+    def __init__(self, limit: Limit, callers: Callers, counters: Counters, stage: int = Stage.LIMIT) -> None:
+        self.stage = stage
+        self._is_before_auth = stage < Stage.AUTHENTICATE
         self._limit = limit
         self._callers = callers
         self._counters = counters
@@ -45,6 +46,8 @@ class RateLimiter:
             RateLimited: A budget is used up.
             ConfigurationError: The limit that a workflow's metadata sets can't be read.
         """
+        if self._is_before_auth and invocation.principal is not None:  # a channel has asked, and was counted then
+            return call_next(invocation)
         caller = self._callers.key(invocation)
         if caller is None:
             return call_next(invocation)

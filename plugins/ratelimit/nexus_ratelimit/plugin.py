@@ -19,6 +19,15 @@ def nexus_register_settings() -> type:
 
 
 @hookimpl
+def nexus_register_services(nexus: Nexus) -> dict[str, object]:
+    """Give the budgets, for calls that do not come through a channel."""
+    from nexus_ratelimit.settings import RateLimitSettings
+
+    settings = nexus.settings(RateLimitSettings)
+    return {"rate_limiter": settings.budgets} if settings.enable_rate_limiting else {}
+
+
+@hookimpl
 def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
     """Give the stages that are switched on."""
     from nexus_ratelimit.settings import RateLimitSettings

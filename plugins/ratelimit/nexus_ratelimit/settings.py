@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from nexus_core import PluginSettings
 from nexus_ratelimit.limits import MAX_CALLS
 from nexus_ratelimit.proxies import parse_network
+
+if TYPE_CHECKING:
+    from nexus_ratelimit.budgets import Budgets
 
 
 class RateLimitSettings(PluginSettings):
@@ -20,6 +24,10 @@ class RateLimitSettings(PluginSettings):
     )
     rate_limit_strategy: Literal["sliding_window", "moving_window", "fixed_window"] = Field(
         "sliding_window", description="How a minute is measured: sliding_window, moving_window or fixed_window."
+    )
+    rate_limit_before_auth: bool = Field(
+        False,
+        description="Count calls before anybody asks who the caller is: by address alone, also those that are refused.",
     )
     rate_limit_backend: str | None = Field(
         None, description="The store in which calls are counted: memory, redis, ...; none for what store says."
@@ -40,3 +48,10 @@ class RateLimitSettings(PluginSettings):
         for text in value:
             parse_network(text)
         return value
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """What applications take calls from, of the one platform that has these options."""
+        from nexus_ratelimit.budgets import Budgets
+
+        return Budgets(self.rate_limit_per_minute, self.rate_limit_strategy)

@@ -1,0 +1,103 @@
+"""What stands in front of the channel, in the order that ``api_middleware`` says."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.asgi import local_path
+from nexus_core.schema.report import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nexus_api.settings import ApiSettings
+    from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
+
+ACCESS_LOGGER = "nexus.access"
+LONGEST_PATH = 300
+"""Characters of a path that are logged."""
+
+
+def in_front_of(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    """Return an application with everything in front that the options ask for; the first is the outermost."""
+    for entry in reversed(settings.api_middleware):
+        if callable(entry):
+            app = entry(app)
+        elif entry in _MAKERS:
+            app = _MAKERS[entry](app, settings)
+    return app
+
+
+def _cors(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    if not settings.cors_origins:
+        return app
+    from starlette.middleware.cors import CORSMiddleware
+
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Nexus-Session",
+                       "traceparent", "tracestate"],
+        expose_headers=["Retry-After", "Preference-Applied", "Location"],
+    )  # fmt: skip
+
+
+def _compression(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    if not settings.compression_level:
+        return app
+    from nexus_api.compression import compressed
+
+    return compressed(app, settings.compression_level)
+
+
+def _logging(app: ASGIApp, _: ApiSettings) -> ASGIApp:
+    return AccessLog(app)
+
+
+_MAKERS: Mapping[str, Callable[[ASGIApp, ApiSettings], ASGIApp]] = {
+    "cors": _cors,
+    "compression": _compression,
+    "logging": _logging,
+}
+
+
+class AccessLog:
+    """Logs each request once it has been answered: method, path, status, bytes of the answer, milliseconds.
+
+    What it sees depends on its place: in front of compression it counts compressed bytes, behind CORS it misses what
+    that has answered. Queries are left out: they may hold secrets.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = logging.getLogger(ACCESS_LOGGER)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer and log."""
+        if scope["type"] not in ("http", "websocket") or not self._log.isEnabledFor(logging.INFO):
+            await self._app(scope, receive, send)
+            return
+        seen = {"status": 0, "bytes": 0}
+
+        async def count(message: Message) -> None:
+            seen["status"] = message.get("status", message.get("code", seen["status"]))
+            seen["bytes"] += len(message.get("body", b""))
+            await send(message)
+
+        begin = time.perf_counter()
+        try:
+            await self._app(scope, receive, count)
+        finally:
+            self._tell(scope, seen, time.perf_counter() - begin)
+
+    def _tell(self, scope: Scope, seen: dict[str, int], seconds: float) -> None:
+        method = printable(scope.get("method", "WebSocket"), 20)
+        path = printable(local_path(scope), LONGEST_PATH)
+        fields: dict[str, Any] = {"method": method, "path": path, **seen, "duration": seconds}
+        self._log.info(
+            "%s %s %s, %d bytes in %.1f ms", method, path, seen["status"] or "-", seen["bytes"], seconds * 1000,
+            extra={f"http_{name}": value for name, value in fields.items()},
+        )  # fmt: skip
