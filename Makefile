@@ -16,13 +16,14 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
 	"$$each" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint bench pins clean tools
+.PHONY: help install run test lint docs bench pins clean tools
 
 help:
 	@echo 'make install   the core and every plugin, with pinned versions, in $(VENV)'
 	@echo 'make run       install, then serve the example on 127.0.0.1 (ports 8000, 8001 and 3001)'
 	@echo 'make test      every test; TESTS=plugins/api/tests for some of them'
 	@echo 'make lint      ruff, mypy and the import rules'
+	@echo 'make docs      the documentation as a site, in site/; it needs no network'
 	@echo 'make bench     the benchmarks, about ten minutes; QUICK=1 for about two'
 	@echo 'make pins      write what is installed to constraints.txt'
 	@echo 'make clean     remove $(VENV) and everything else that was made here'
@@ -77,6 +78,12 @@ lint: $(VENV)/tools
 	MYPYPATH=$(subst $() ,:,$(PLUGINS)) $(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports --no-cache
 
+# What is wrong with a page, such as a link that leads nowhere, is an error.
+docs: $(VENV)/tools
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+		--builder html --conf-dir docs/site --doctree-dir .cache/doctrees . site
+	@echo 'Open site/index.html.'
+
 bench: $(VENV)/tools
 	$(BIN)/python tests/benchmarks/run.py $(if $(QUICK),--quick) $(BENCH_OPTIONS)
 
@@ -84,5 +91,5 @@ pins: $(VENV)/tools
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench-results dist build
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis bench-results dist build site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
