@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["redis_service", "otlp_receiver"]
+pytest_plugins = ["redis_service", "postgres_service", "otlp_receiver"]
