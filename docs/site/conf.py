@@ -14,11 +14,12 @@ START = "docs/index"
 NAVIGATION = {
     "Guide": [
         "docs/workflows", "docs/parameters", "docs/sessions", "docs/events", "docs/authentication", "docs/rate-limits",
-        "docs/options", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/testing",
+        "docs/options", "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/testing",
         "docs/examples/quickstart/README", "docs/guide-coverage",
     ],
     "Operations": [
-        "docs/operations/deployment", "docs/operations/health", "docs/operations/metrics", "docs/operations/tracing",
+        "docs/operations/deployment", "docs/operations/addresses", "docs/operations/health", "docs/operations/metrics",
+        "docs/operations/tracing",
     ],
     "Plugins": ["plugins/*/README"],
     "Writing plugins": ["docs/plugins/index", "docs/plugins/register_*", "docs/plugins/*"],

@@ -1,0 +1,285 @@
+"""What the code has, read from the code itself, and whether a page tells of it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doc_pages import ROOT, text
+
+from nexus_core import CoreSettings, Nexus, errors, events
+
+FOLDERS = [ROOT / "nexus_core", *(path for path in sorted(ROOT.glob("plugins/*/*")) if (path / "__init__.py").exists())]
+TREES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for folder in FOLDERS
+    if folder.name != "tests"
+    for path in sorted(folder.rglob("*.py"))
+}
+PLUGINS = {each.name: each.load() for each in entry_points(group="nexus.plugins") if each.module.startswith("nexus_")}
+
+
+def every(kind: type[ast.AST]) -> Iterator[tuple[str, Any]]:
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, kind):
+                yield path, node
+
+
+def named_texts() -> dict[str, dict[str, set[str]]]:
+    """Return the texts that modules give names to: for each module, with what it imports."""
+    found: dict[str, dict[str, set[str]]] = {path: {} for path in TREES}
+    for path, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and type(node.value.value) is str:
+                found[path] |= {ast.unparse(name): {node.value.value} for name in node.targets}
+    homes = {re.sub(r"^plugins/\w+/|(/__init__)?\.py$", "", path).replace("/", "."): path for path in TREES}
+    for path, node in every(ast.ImportFrom):
+        home = found.get(homes.get(node.module or "", ""), {})
+        found[path] |= {each.asname or each.name: home[each.name] for each in node.names if each.name in home}
+    return found
+
+
+TEXTS = named_texts()
+
+
+def meant(path: str, node: ast.expr) -> set[str]:
+    """Return what an expression may be: itself in angle brackets where only running the code would tell."""
+    if isinstance(node, ast.Constant) and type(node.value) is str:
+        return {node.value}
+    if isinstance(node, ast.IfExp):
+        return meant(path, node.body) | meant(path, node.orelse)
+    if isinstance(node, ast.JoinedStr):
+        return {"".join(str(each.value) if isinstance(each, ast.Constant) else "*" for each in node.values)}
+    name = ast.unparse(node).rpartition(".")[2]
+    return TEXTS[path].get(name) or {f"<{ast.unparse(node)}>"}
+
+
+def calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
+    for path, node in every(ast.Call):
+        if node.args and ast.unparse(node.func).rpartition(".")[2] in names:
+            yield path, node
+
+
+def rows(*page: str) -> list[list[str]]:
+    """Return the rows of a page's tables, cell by cell."""
+    found = []
+    for line in text(*page).splitlines():
+        if line.startswith("| "):
+            found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def codes(cell: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+# Options
+
+
+@pytest.mark.parametrize("plugin", sorted(PLUGINS))
+def test_the_page_of_options_names_exactly_those_of_a_plugin(plugin: str) -> None:
+    module = PLUGINS[plugin]
+    there = set(module.nexus_register_settings().model_fields) if hasattr(module, "nexus_register_settings") else set()
+    named = [
+        codes(row[1]) for row in rows("docs", "options.md") if row[0] == f"[{plugin}](../plugins/{plugin}/README.md)"
+    ]
+    assert named == [there], f"the row of {plugin} in docs/options.md"
+
+
+def test_every_environment_variable_is_documented() -> None:
+    options = set(CoreSettings.model_fields)
+    for module in PLUGINS.values():
+        if hasattr(module, "nexus_register_settings"):
+            options |= set(module.nexus_register_settings().model_fields)
+    documented = set().union(*(codes(row[0]) for row in rows("docs", "options.md")))
+    unclear = {
+        "<variable>",  # that of an option, see "environment" below
+        "<name>",  # those of the command line's options, which are listed there
+        "<name.upper()>",  # TRACEPARENT and TRACESTATE
+    }
+    found = {"TRACEPARENT", "TRACESTATE", "NEXUS_API_CONFIG", "NEXUS_MCP_CONFIG"}  # made of parts
+    for path, node in calls("get", "getenv", "pop", "setdefault"):
+        if re.search(r"\b(environ\.\w+|getenv)$", ast.unparse(node.func)):
+            found |= meant(path, node.args[0])
+    for path, node in every(ast.Subscript):
+        if ast.unparse(node.value).rpartition(".")[2] == "environ":
+            found |= meant(path, node.slice)
+    for path, node in every(ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "environment":
+                found |= meant(path, value)
+    for _, node in every(ast.Constant):
+        if type(node.value) is str and re.fullmatch(r"NEXUS_[A-Z0-9_]*[A-Z0-9]", node.value):
+            found.add(node.value)
+    assert {"NO_COLOR", "NEXUS_APP", "REDIS_URL"} <= found
+    found -= {f"NEXUS_{option.upper()}" for option in options}
+    assert found - unclear <= documented, f"not in docs/options.md: {sorted(found - unclear - documented)}"
+    assert {name for name in documented if name.isupper()} <= found, "what is documented is there"
+
+
+# Addresses
+
+
+NOT_HERE = {
+    "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/v1/traces", "/v1/metrics",
+    "/proc", "/proc/net/tcp", "/proc/net/tcp6",
+}  # fmt: skip
+"""Addresses of others, and paths of files."""
+
+
+def documented_addresses() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows("docs", "operations", "addresses.md"):
+        for address in codes(row[0]):
+            found.setdefault(address, set()).update(row[1].split(", "))
+    return found
+
+
+def test_every_address_of_the_api_is_documented_with_its_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nexus_api.channel import build
+    from nexus_api.settings import ApiSettings
+    from starlette import routing
+
+    routers: list[routing.Router] = []
+
+    class Seen(routing.Router):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            routers.append(self)
+
+    monkeypatch.setattr(routing, "Router", Seen)
+    build(Nexus(discover=False, plugins=[PLUGINS["api"]]), ApiSettings())
+    there: dict[str, set[str]] = {}
+    for route in routers[0].routes:
+        methods = getattr(route, "methods", {"WebSocket"}) - {"HEAD"}
+        there.setdefault(route.path, set()).update(methods)
+    assert len(there) > 10
+    documented = documented_addresses()
+    for path, methods in there.items():
+        assert documented.get("/docs" if path.startswith("/docs/") else path) == methods, path
+
+
+def test_every_address_in_the_code_is_documented() -> None:
+    documented = documented_addresses()
+    parts = {part for address in documented for part in re.split(r"(?=/)", address)}
+    notes = {id(node.value) for _, node in every(ast.Expr)}  # docstrings
+    found = 0
+    for path, node in every(ast.Constant):
+        if id(node) in notes or type(node.value) is not str or not re.fullmatch(r"/[a-z.][\w.{}/-]*", node.value):
+            continue
+        address = node.value.rstrip("/.")
+        if address not in NOT_HERE:
+            found += 1
+            assert address in documented or set(re.split(r"(?=/)", address)) <= parts, f"{path}: {address}"
+    assert found > 20
+
+
+def test_every_path_of_a_channel_is_documented() -> None:
+    documented = documented_addresses()
+    found = set()
+    for path, channel in every(ast.ClassDef):
+        for node in channel.body if "Channel" in map(ast.unparse, channel.bases) else ():
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "paths":
+                assert isinstance(node.value, ast.Tuple)
+                found |= set().union(*(meant(path, each) for each in node.value.elts))
+    assert {"/cli", "/mcp"} <= found
+    assert found - {"/"} <= documented.keys()
+
+
+# Commands
+
+
+def commands() -> dict[str, set[str]]:
+    """Return every command of ``nexus``, with its own options."""
+    import typer
+    from nexus_cli.commands import build
+    from nexus_cli.options import EXECUTE
+
+    app = build(None)
+    nexus = Nexus(enable_auth=True, auth_strategy="api_key", api_key_file="keys.json")
+    for _, command in nexus.plugins.collect("nexus_register_commands", nexus=nexus):
+        if isinstance(command.callback, typer.Typer):
+            app.add_typer(command.callback, name=command.name)
+        else:
+            app.command(command.name)(command.callback)
+    found: dict[str, set[str]] = {}
+
+    def walk(command: Any, name: str) -> None:
+        found[name] = {each for param in command.params for each in (*param.opts, *param.secondary_opts)}
+        for sub, each in getattr(command, "commands", {}).items():
+            walk(each, f"{name} {sub}")
+
+    walk(typer.main.get_command(app), "nexus")
+    found["nexus execute"] |= set(EXECUTE)
+    found |= plugin_commands()
+    return {name: {each for each in options if each.startswith("--")} for name, options in found.items()}
+
+
+def plugin_commands() -> dict[str, set[str]]:
+    from nexus_core.plugins.commands import _parser
+
+    (subs,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
+    return {
+        f"nexus plugins {name}": {text for each in parser._actions for text in each.option_strings} - {"--help"}
+        for name, parser in subs.choices.items()
+    }
+
+
+def test_every_command_is_documented_with_its_options() -> None:
+    there = commands()
+    documented = {
+        name: codes(row[1]) for row in rows("docs", "command-line.md") for name in codes(row[0]) if len(row) > 2
+    }
+    everywhere = {option for row in rows("docs", "command-line.md") for option in codes(row[0]) if len(row) == 2}
+    assert len(there) > 30
+    assert there.pop("nexus") == everywhere - {"--help"}
+    assert documented == there
+
+
+# Errors, events, metrics
+
+
+def test_every_class_of_errors_is_documented() -> None:
+    bases = {
+        node.name: {ast.unparse(base).rpartition(".")[2] for base in node.bases} for _, node in every(ast.ClassDef)
+    }
+    shown = {"NexusError", "ConfigurationError"}
+    while more := {name for name, of in bases.items() if of & shown} - shown:
+        shown |= more
+    assert {
+        name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
+    } == shown
+    named = set().union(*(codes(row[1 if len(row) > 2 else 0]) for row in rows("docs", "errors.md")))
+    assert shown <= named, f"not in docs/errors.md: {sorted(shown - named)}"
+
+
+def test_every_type_of_events_is_documented() -> None:
+    found = {
+        value for name, value in vars(events).items() if name.isupper() and re.fullmatch(r"[a-z]+\.[a-z]+", str(value))
+    }
+    for path, node in calls("ChannelEvent"):
+        if path not in ("nexus_core/events.py", "nexus_core/shared_events.py", "nexus_core/runs.py"):
+            found |= meant(path, node.args[0])
+    found -= {"<type>"}  # of an argument of a method of the core's, which is given one of those
+    assert len(found) > 15
+    documented = set().union(*(codes(row[0]) for row in rows("docs", "events.md")))
+    assert found <= documented, f"not in docs/events.md: {sorted(found - documented)}"
+
+
+def test_every_metric_is_documented() -> None:
+    listed = set().union(*(codes(row[0]) for row in rows("docs", "operations", "metrics.md")))
+    found = set()
+    for path, node in calls("Measurement", "of", "Family"):
+        if ast.unparse(node.func) in ("Measurement", "Measurement.of", "Family"):
+            found |= {(path, name) for name in meant(path, node.args[0]) if not name.startswith("<")}
+    assert len(found) > 25
+    for path, name in found:
+        pattern = re.compile(re.escape(name).replace(r"\*", r"\w+"))
+        assert any(pattern.fullmatch(each) for each in listed), f"{name} ({Path(path).name}) is not in metrics.md"
