@@ -7,6 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -77,7 +78,7 @@ class Signature:
     def _resolve(self, target: Callable[..., Any]) -> dict[str, Any]:
         names = {}
         if inspect.isfunction(target) or inspect.ismethod(target):
-            names = dict(inspect.getclosurevars(target).nonlocals)
+            names = _nonlocals(getattr(target, "__func__", target))
         known = _TYPING_ONLY | getattr(target, "__globals__", {})
         try:
             return typing.get_type_hints(target, globalns=known, localns=names, include_extras=True)
@@ -201,6 +202,15 @@ def _json_default(value: Any) -> Any:
         return jsontext.parse_trusted(jsontext.encode(value))
     except (TypeError, ValueError):
         return ...
+
+
+def _nonlocals(function: Any) -> dict[str, Any]:
+    """Return the variables of the functions around one, those that have a value by now."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found
 
 
 def _docstring(function: Callable[..., Any], implementation: Callable[..., Any]) -> tuple[str, dict[str, str]]:

@@ -378,3 +378,16 @@ async def test_a_sync_stream_stops_when_its_run_is_cancelled(make: Any) -> None:
     ended = len(made)
     await asyncio.sleep(0.02)
     assert len(made) == ended
+
+
+async def test_a_function_that_uses_what_is_defined_below_it(make: Any) -> None:
+    nexus = make()
+
+    @nexus.workflow
+    async def work(n: int) -> int:
+        return later(n)
+
+    def later(n: int) -> int:
+        return n + 1
+
+    assert (await nexus.invoke("work", {"n": 1})).value == 2
