@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +25,7 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
     """Let an event loop do something, and wait for it in this thread, whose context variables it sees.
 
     Raises:
-        RuntimeError: This is the event loop's own thread, which must not wait, or the event loop has ended.
+        RuntimeError: This is the event loop's own thread, which must not wait, or the event loop ends.
     """
     if is_on(loop) or not loop.is_running():
         work.close()
@@ -35,6 +36,8 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
         while True:
             try:
                 return future.result(LOOK_SECONDS)
+            except CancelledError:
+                raise RuntimeError("What a thread waited for was cancelled: the event loop ends, perhaps.") from None
             except TimeoutError:
                 if future.done():
                     return future.result()

@@ -45,13 +45,14 @@ class RedisClient:
         prefix: What every key begins with.
 
     Attributes:
+        address: Where Redis is.
         reason: Why Redis is not available, for operators; None while it is.
     """
 
     def __init__(self, address: Address, *, pool_size: int, max_connections: int, timeout: float, prefix: str) -> None:
         self.prefix = prefix
         self.reason: str | None = "it was not asked yet"
-        self._address = address
+        self.address = address
         self._pool_size = pool_size
         self._max_connections = max_connections
         self._timeout = timeout
@@ -62,7 +63,7 @@ class RedisClient:
 
     async def open(self) -> None:
         """Look whether Redis is there, and watch it from now on. It is no error when it is not."""
-        self._pool = pools.make_pool(self._address, self._max_connections, self._timeout)
+        self._pool = pools.make_pool(self.address, self._max_connections, self._timeout)
         self._doubt = asyncio.Event()
         probe = Probe(self._pool, f"{self.prefix}probe", self._timeout)
         self._found(await probe.run())
@@ -92,8 +93,8 @@ class RedisClient:
         """
         with suppress(BackendUnavailable):
             await self.execute("PING")
-            return {"server": self._address.name}
-        raise BackendUnavailable(f"{self._address.name}: {self.reason or 'it refuses commands'}")
+            return {"server": self.address.name}
+        raise BackendUnavailable(f"{self.address.name}: {self.reason or 'it refuses commands'}")
 
     async def execute(self, *command: Value) -> Any:
         """Send a command and return its reply.
@@ -160,15 +161,15 @@ class RedisClient:
         """Redis answers, and does not do it: for this key alone, or for all, which the task that watches finds out."""
         if reason not in self._told and len(self._told) < TOLD:
             self._told.add(reason)
-            log.error("Redis at %s refused a command: %s", self._address.name, reason)
+            log.error("Redis at %s refused a command: %s", self.address.name, reason)
 
     def _found(self, reason: str | None) -> None:
         """Take note of whether Redis is available, and log what changes."""
         before, self.reason = self.reason, reason
         if reason is None and before is not None:
-            log.info("Redis at %s answers", self._address.name)
+            log.info("Redis at %s answers", self.address.name)
         elif reason is not None and (before is None or self._watching is None):
-            log.warning("Redis at %s is not available: %s", self._address.name, reason)
+            log.warning("Redis at %s is not available: %s", self.address.name, reason)
 
     async def _watch(self, pool: BlockingConnectionPool, probe: Probe) -> None:
         """Find out whether Redis is available: every now and then, and at once when a call doubts it."""

@@ -30,6 +30,7 @@ async def nexus_startup(nexus: Nexus) -> None:
     settings = nexus.settings(RedisSettings)
     if settings.redis_url is not None:
         await settings.client.open()
+        settings.pool.open()
 
 
 @hookimpl
@@ -39,7 +40,17 @@ async def nexus_shutdown(nexus: Nexus) -> None:
 
     settings = nexus.settings(RedisSettings)
     if settings.redis_url is not None:
+        await settings.pool.close()
         await settings.client.close()
+
+
+@hookimpl
+def nexus_register_services(nexus: Nexus) -> dict[str, object]:
+    """Give Redis for workflows, where ``redis_url`` is set."""
+    from nexus_redis.settings import RedisSettings
+
+    settings = nexus.settings(RedisSettings)
+    return {} if settings.redis_url is None else {settings.pool.name: settings.pool}
 
 
 @hookimpl
@@ -84,13 +95,15 @@ def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
 
 @hookimpl
 def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
-    """Give whether Redis answers, where ``redis_url`` is set."""
+    """Give whether Redis answers, and how many workflows use it, where ``redis_url`` is set."""
     from nexus_redis.settings import RedisSettings
 
     settings = nexus.settings(RedisSettings)
     if settings.redis_url is None:
         return []
     from nexus_core.measurements import Measurement
+    from nexus_core.pools import pool_measurements
 
     client = settings.client
-    return [Measurement.of("nexus_redis_up", "gauge", "Whether Redis answers.", lambda: float(client.reason is None))]
+    up = Measurement.of("nexus_redis_up", "gauge", "Whether Redis answers.", lambda: float(client.reason is None))
+    return [up, *pool_measurements([settings.pool], "nexus_redis_pool")]

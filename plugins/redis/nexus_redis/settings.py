@@ -12,6 +12,7 @@ from nexus_redis.address import Address, parse
 
 if TYPE_CHECKING:
     from nexus_redis.client import RedisClient
+    from nexus_redis.workflows import RedisPool
 
 
 class RedisSettings(PluginSettings):
@@ -57,4 +58,16 @@ class RedisSettings(PluginSettings):
             max_connections=self.redis_pool_max_connections,
             timeout=self.redis_timeout,
             prefix=self.redis_key_prefix,
+        )
+
+    @cached_property
+    def pool(self) -> RedisPool:
+        """What workflows use, of the one platform that these are the options of."""
+        from nexus_redis.workflows import RedisPool
+
+        return RedisPool(
+            self.client,
+            size=self.redis_pool_size,
+            max_connections=self.redis_pool_max_connections,
+            timeout=self.redis_timeout,
         )

@@ -1,0 +1,100 @@
+"""`RedisPool`: Redis for workflows, on connections of their own: what they do there holds up no store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import BackendUnavailable
+from nexus_core.pools import Pool
+from nexus_redis import pools
+
+if TYPE_CHECKING:
+    from redis.asyncio import BlockingConnectionPool
+
+    from nexus_redis.client import RedisClient
+
+TRIM_SECONDS = 30.0
+"""How often connections beyond ``size`` that nobody has used for a while are closed."""
+
+
+class RedisPool(Pool[Any]):
+    """Gives a ``redis.asyncio.Redis`` to so many at once; each has a connection whenever it sends a command.
+
+    Args:
+        client: Knows where Redis is, and whether it is there: where it is away, nobody waits.
+        size: Connections that stay open when they have nothing to do.
+        max_connections: Connections at most.
+        timeout: Seconds to wait for one.
+    """
+
+    def __init__(self, client: RedisClient, *, size: int, max_connections: int, timeout: float) -> None:
+        super().__init__(
+            "redis_pool",
+            lambda: _Places(self, client),
+            size=size,
+            limit=max_connections,
+            timeout=timeout,
+            timeout_option="redis_timeout",
+        )
+
+
+class _Places:
+    """The backend of a `RedisPool`."""
+
+    def __init__(self, pool: RedisPool, client: RedisClient) -> None:
+        self._pool = pool
+        self._client = client
+        self._free = asyncio.Semaphore(pool.limit)
+        self._connections: BlockingConnectionPool | None = None
+        self._redis: Any = None
+        self._next_trim: asyncio.TimerHandle | None = None
+        self._trimming: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> int:
+        """See `Backend`."""
+        return len(self._connections._available_connections) if self._connections is not None else 0
+
+    async def take(self) -> Any:
+        """See `Backend`."""
+        if self._client.reason is not None:
+            where = self._client.address.name
+            raise BackendUnavailable(f"redis_pool: Redis at {where}: {self._client.reason}", retry_after=1.0)
+        if self._redis is None:
+            self._open()
+        await self._free.acquire()
+        return self._redis
+
+    def _open(self) -> None:
+        from redis.asyncio import Redis
+
+        self._connections = pools.make_pool(self._client.address, self._pool.limit, self._pool.timeout)
+        self._connections.timeout = self._pool.timeout  # for what uses more than one connection at once
+        self._redis = Redis(connection_pool=self._connections)
+        self._trim_later()
+
+    async def give_back(self, connection: Any, exc: BaseException | None) -> None:
+        """See `Backend`."""
+        self._free.release()
+
+    def _trim_later(self) -> None:
+        self._next_trim = asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        assert self._connections is not None
+        trim = pools.trim(self._connections, self._pool.size)
+        self._trimming = asyncio.get_running_loop().create_task(trim, name="nexus-redis-trim")
+        self._trim_later()
+
+    async def close(self) -> None:
+        """See `Backend`."""
+        if self._next_trim is not None:
+            self._next_trim.cancel()
+        if self._trimming is not None:
+            await self._trimming
+        if self._connections is not None:
+            await pools.close(self._connections)
+
+    def abandon(self) -> None:
+        """See `Backend`."""
