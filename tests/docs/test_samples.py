@@ -17,7 +17,10 @@ from nexus_core import hookspecs
 HOOKS = {name: hook for name, hook in inspect.getmembers(hookspecs, callable) if name.startswith("nexus_")}
 HOOK_PAGES = [page for page in DOCS if page.startswith("docs/plugins/") and not page.endswith("/index.md")]
 
-ELSEWHERE = {"docs/operations/health.md": "plugins/health/tests/test_readme.py"}
+ELSEWHERE = {
+    "docs/connection-pools.md": "plugins/pools/tests/test_readme.py",
+    "docs/operations/health.md": "plugins/health/tests/test_readme.py",
+}
 """Pages whose code needs more than a folder, and the tests that run it."""
 
 READMES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("plugins/*/README.md"))]

@@ -383,6 +383,33 @@ asyncio.run(main())
 """
 
 
+POOLS = """
+import asyncio
+from nexus_core import BackendUnavailable, Context, Nexus
+
+nexus = Nexus(postgres_url="postgresql://shop:secret@127.0.0.1:1/shop")
+
+@nexus.workflow
+async def work(context: Context) -> str:
+    try:
+        async with context.service("db_pool").acquire():
+            return "connected"
+    except BackendUnavailable as exc:
+        return exc.code
+
+@nexus.workflow
+def look(context: Context) -> int:
+    with context.service("http_pool").sync().acquire() as client:
+        return client.max_redirects
+
+async def main():
+    async with nexus:
+        print((await nexus.invoke("work")).value, (await nexus.invoke("look")).value)
+
+asyncio.run(main())
+"""
+
+
 @pytest.mark.parametrize(
     ("plugin", "program", "printed"),
     [
@@ -390,6 +417,7 @@ asyncio.run(main())
         ("ratelimit", RATE_LIMIT, "{'sum': 1}\n{'sum': 2}\nrate_limited\n"),
         ("breaker", BREAKER, "workflow_failed\ncircuit_open\n"),
         ("cache", CACHE, "[False, True]\n"),
+        ("pools", POOLS, "backend_unavailable 20\n"),
         ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
         ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
         ("health", HEALTH, "['stock']\n"),
@@ -429,6 +457,7 @@ print(json.dumps(found))
         "ratelimit",
         "breaker",
         "cache",
+        "pools",
         "redis",
         "sessions",
         "health",
