@@ -20,7 +20,7 @@ async def start(nexus: Nexus, settings: MetricsSettings) -> None:
         ConfigurationError: An option is missing or wrong.
     """
     monitor = settings.monitor(nexus)
-    collector = _collector(settings) if OTLP in settings.metrics_backend else None
+    collector = _collector(settings) if OTLP in settings.backends else None
     processes = None
     if settings.metrics_multiprocess_dir is not None:
         from nexus_metrics.processes import Processes

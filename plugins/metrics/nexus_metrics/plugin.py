@@ -67,7 +67,7 @@ def nexus_register_channels(nexus: Nexus) -> list[Channel]:
     from nexus_metrics.settings import PROMETHEUS, MetricsSettings
 
     settings = nexus.settings(MetricsSettings)
-    if not settings.is_on or PROMETHEUS not in settings.metrics_backend:
+    if not settings.is_on or PROMETHEUS not in settings.backends:
         return []
     from nexus_metrics.channel import MetricsChannel
     from nexus_metrics.exporter import PrometheusExporter

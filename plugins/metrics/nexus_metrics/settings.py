@@ -21,8 +21,10 @@ class MetricsSettings(PluginSettings):
 
     enable_monitoring: bool = Field(False, description="Whether metrics are kept.")
     enable_metrics: bool = Field(False, description="Another name of `enable_monitoring`: one of them is enough.")
-    metrics_backend: list[str] = Field(
-        [PROMETHEUS], description="`prometheus`: they are read on `metrics_port`; `otlp`: they are sent; or both."
+    metrics_backend: list[str] | None = Field(
+        None,
+        description="`prometheus`: they are read on `metrics_port`; `otlp`: they are sent; or both. Unless it is said, "
+        "`prometheus`, and `otlp` where there is a `monitoring_service_url`.",
     )
     metrics_port: int = Field(9090, ge=0, le=65535, description="The port that Prometheus reads; 0 for any free one.")
     metrics_token: SecretStr | None = Field(None, description="What Prometheus must send as a bearer token.")
@@ -41,11 +43,20 @@ class MetricsSettings(PluginSettings):
 
     @field_validator("metrics_backend", mode="after")
     @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
+    def _known(cls, value: list[str] | None) -> list[str] | None:
+        if value is None:
+            return None
         unknown = sorted(set(value) - {PROMETHEUS, OTLP})
         if unknown or not value:
             raise ValueError(f"must be {PROMETHEUS}, {OTLP} or both, not {', '.join(unknown) or 'nothing'}")
         return value
+
+    @property
+    def backends(self) -> list[str]:
+        """How metrics get out."""
+        if self.metrics_backend is not None:
+            return self.metrics_backend
+        return [PROMETHEUS] if self.monitoring_service_url is None else [PROMETHEUS, OTLP]
 
     @property
     def is_on(self) -> bool:
