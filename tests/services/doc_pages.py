@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,36 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+
+LONGEST_SECONDS = 60
+
+RUNNER = """
+import json, os, runpy, signal, sys, traceback
+import httpx2, msgspec, nexus_core.app, nexus_core.lifecycle, nexus_core.schema.validation, pydantic
+
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        signal.alarm(job["seconds"])
+        try:
+            os.chdir(job["folder"])
+            output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1), os.dup2(output, 2)
+            sys.path.insert(0, job["folder"])
+            sys.argv = [job["script"]]
+            runpy.run_path(job["script"], run_name="__main__")
+            code = 0
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 1 if exc.code else 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 def text(*parts: str) -> str:
@@ -25,21 +56,38 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_")} | more
 
 
-def run_blocks(page: str, folder: Path) -> None:
-    """Write each block that names its file; run the others, in order, beside those files.
+class Pages:
+    """Runs what pages show, each script in a process of its own: the fork of one that has imported what most import."""
 
-    Where every block names its file, the files are run.
-    """
-    written, scripts = [], []
-    for number, block in enumerate(python_blocks(page)):
-        named = re.match(r"# (\S+\.py)\n", block)
-        target = folder / (named[1] if named else f"block_{number}.py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(block, encoding="utf-8")
-        (written if named else scripts).append(target)
-    for script in scripts or written:
-        env = environment(PYTHONPATH=str(folder), PYTHONWARNINGS="error::RuntimeWarning")
-        done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, timeout=120, cwd=folder, env=env
-        )
-        assert done.returncode == 0, f"{page}: {done.stderr}"
+    def __init__(self) -> None:
+        self._runner = subprocess.Popen(
+            [sys.executable, "-W", "error::RuntimeWarning", "-c", RUNNER], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=environment(),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the process."""
+        self._runner.communicate(timeout=LONGEST_SECONDS)
+
+    def run(self, page: str, folder: Path) -> None:
+        """Write each block that names its file; run the others, in order, beside those files.
+
+        Where every block names its file, the files are run.
+        """
+        written, scripts = [], []
+        for number, block in enumerate(python_blocks(page)):
+            named = re.match(r"# (\S+\.py)\n", block)
+            target = folder / (named[1] if named else f"block_{number}.py")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block, encoding="utf-8")
+            (written if named else scripts).append(target)
+        for script in scripts or written:
+            self._run(page, folder, script)
+
+    def _run(self, page: str, folder: Path, script: Path) -> None:
+        assert self._runner.stdin
+        assert self._runner.stdout
+        job = {"folder": str(folder), "script": str(script), "seconds": LONGEST_SECONDS}
+        print(json.dumps(job), file=self._runner.stdin, flush=True)
+        code = self._runner.stdout.readline().strip()
+        assert code == "0", f"{page}, {script.name} ({code}): {(folder / 'output.txt').read_text()}"
