@@ -315,6 +315,15 @@ async def scrapes(effort: Effort) -> list[Row]:
     return [limit, lag, library]
 
 
+async def pools(effort: Effort) -> list[Row]:
+    """Compare pools of connections with those of the libraries below them, and with new connections."""
+    import pooling  # its libraries are those of a plugin
+
+    async with serving(Server("starlette_app.py")) as (server,):
+        await server.answers(rest_load(server.port))
+        return await pooling.compare(effort.rounds, f"http://127.0.0.1:{server.port}/api/workflows/add/execute")
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -337,5 +346,6 @@ SECTIONS: dict[str, Available] = {
     "k": Available(followers, ("api", "hypercorn", "redis")),
     "l": Available(observability, ("api", "hypercorn", "metrics", "logs", "tracing")),
     "m": Available(scrapes, ("hypercorn", "metrics")),
+    "n": Available(pools, ("hypercorn", "pools")),
 }
 """By letter; g, resident memory, is read while the others run."""
