@@ -1,0 +1,79 @@
+"""`Engine`: a platform, started on an event loop in a thread of its own, for code that has none."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from nexus_core import Nexus
+    from nexus_core.channel import ASGIApp
+
+Value = TypeVar("Value")
+
+SECONDS = 60.0
+"""How long anything may take: a test that hangs says where."""
+
+
+class Engine:
+    """Runs a platform for a client. No port is opened.
+
+    Args:
+        nexus: The platform. It is started when something is first asked of it.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self.nexus = nexus
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="nexus-test-client", daemon=True)
+        self._thread.start()
+        self._app: ASGIApp | None = None
+
+    def _run(self) -> None:
+        self.loop.run_forever()
+        self.loop.close()
+
+    def call(self, work: Coroutine[Any, Any, Value], seconds: float = SECONDS) -> Value:
+        """Wait, in the test's thread, for something that runs on the platform's loop.
+
+        Raises:
+            TimeoutError: It takes longer than that.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(seconds)
+        except BaseException:
+            future.cancel()
+            raise
+
+    @property
+    def app(self) -> ASGIApp:
+        """Every channel as one ASGI application, started.
+
+        Raises:
+            ConfigurationError: The platform can't be started.
+        """
+        if self._app is None:
+            self.call(self.nexus.__aenter__())
+            self._app = self.nexus.asgi_app()
+        return self._app
+
+    def close(self) -> None:
+        """Stop the platform and end the thread."""
+        if not self._thread.is_alive() or self.loop.is_closed():
+            return
+        try:
+            if self._app is not None:
+                self.call(self.nexus.__aexit__(None, None, None))
+        finally:
+            self._app = None
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(SECONDS)
+
+    def abandon(self) -> None:
+        """Do so without waiting: for clients that nobody has closed."""
+        if self._thread.is_alive() and not self.loop.is_closed():
+            threading.Thread(target=self.close, name="nexus-test-client-end", daemon=True).start()

@@ -1,0 +1,39 @@
+"""MCP over HTTP, one complete request at a time (protocol 2026-07-28), as JSON texts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import httpx2
+
+VERSION = "2026-07-28"
+PATH = "/mcp"
+
+
+def request(method: str, params: dict[str, Any], session: str | None) -> dict[str, Any]:
+    """Return what to send: the arguments ``json`` and ``headers`` of a POST."""
+    meta: dict[str, Any] = {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientInfo": {"name": "nexus-test-client", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    if session is not None:
+        meta["nexus/session"] = session
+    headers = {
+        "mcp-protocol-version": VERSION, "mcp-method": method, "accept": "application/json, text/event-stream",
+    }  # fmt: skip
+    if name := params.get("name") or params.get("uri"):
+        headers["mcp-name"] = name if name.isascii() and name.isprintable() else quote(name)
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    return {"json": body, "headers": headers}
+
+
+def answer(response: httpx2.Response) -> dict[str, Any]:
+    """Return the JSON-RPC message that answers."""
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
+        lines = [line[5:] for line in response.text.splitlines() if line.startswith("data:")]
+        return json.loads(lines[-1])  # type: ignore[no-any-return]
+    return response.json()  # type: ignore[no-any-return]

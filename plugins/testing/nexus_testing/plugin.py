@@ -1,0 +1,1 @@
+"""The plugin ``testing`` has no hooks: what it gives is for tests to import."""
