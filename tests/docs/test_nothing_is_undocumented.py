@@ -23,7 +23,9 @@ TREES = {
     if folder.name != "tests"
     for path in sorted(folder.rglob("*.py"))
 }
-PLUGINS = {each.name: each.load() for each in entry_points(group="nexus.plugins") if each.module.startswith("nexus_")}
+PLUGINS = {
+    each.name: each.load() for each in entry_points(group="nexus.plugins") if (ROOT / "plugins" / each.name).is_dir()
+}
 
 
 @functools.cache
