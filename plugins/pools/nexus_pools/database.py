@@ -85,8 +85,9 @@ class DatabasePool(Pool[Any]):
                 connection = await asyncpg.connect(self._url)
                 try:
                     await connection.execute("SELECT 1")
+                    await connection.close()
                 finally:
-                    connection.terminate()
+                    connection.terminate()  # does nothing once it is closed
         except Exception as exc:
             raise BackendUnavailable(self.reason(exc)) from None
         return {"server": self.server}

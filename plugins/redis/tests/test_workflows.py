@@ -165,13 +165,9 @@ async def test_connections_beyond_the_size_are_closed_when_nobody_needs_them(mak
     async with make(redis_pool_size=1, redis_pool_max_connections=5) as nexus:
         pool = nexus.service("redis_pool")
 
-        async def use():
-            async with pool.acquire() as redis:
-                await redis.blpop("own:never", timeout=0.1)
-
-        await asyncio.gather(*(use() for _ in range(5)))
-        assert pool.idle == 5
         async with pool.acquire() as redis:
-            for connection in redis.connection_pool._available_connections:
-                connection.next_health_check = 0.0  # as after thirty seconds
+            every = [await redis.connection_pool.get_connection() for _ in range(5)]
+            for each in every:
+                each.next_health_check = 0.0  # as after thirty seconds
+                await redis.connection_pool.release(each)
         await eventually(lambda: pool.idle == 1)
