@@ -20,6 +20,13 @@ from doc_pages import DOCS, ROOT, environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 START = "docs/index"
+
+TOO_WIDE = """() => [...document.querySelectorAll("article *")]
+  .filter(element => element.getBoundingClientRect().right > window.innerWidth)
+  .filter(element => !element.parentElement.closest(".table-wrapper, .highlight"))
+  .map(element => element.outerHTML.slice(0, 100))"""
+"""What stands out of a page, and can't be scrolled to by itself."""
+
 PAGES = {
     "README", "CHANGELOG",
     *(page.removesuffix(".md") for page in DOCS),
@@ -166,7 +173,7 @@ def test_in_a_browser_pages_fit_a_phone_and_can_be_searched(site: Path, served: 
     page.on("pageerror", lambda error: problems.append(str(error)))
     for name in (START, "docs/options", "docs/errors", "docs/plugins/register_servers", "plugins/cli/README"):
         page.goto(f"{served}/{name}.html")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is too wide"
+        assert page.evaluate(TOO_WIDE) == [], f"{name} is too wide"
     result = page.locator("#search-results li a", has_text="nexus_renew_login").first
     page.goto(f"{served}/search.html?q=nexus_renew_login")
     result.wait_for()
