@@ -1,20 +1,35 @@
-# Nexus with every plugin, without a compiler, not as root. An application is mounted or copied to /app:
-#   docker run -v "$PWD":/app:ro -p 8000:8000 -e NEXUS_ENABLE_AUTH=true -e NEXUS_JWT_SECRET=... nexus serve app:nexus
-# It listens beyond the container, so it starts only with authentication, or with NEXUS_INSECURE=true.
-FROM python:3.13-slim AS build
+# Nexus with every plugin: not as root, without a compiler, on a root file system that may be read-only.
+# docs/operations/deployment.md tells how to build it, and an image with an application on top of it.
+FROM python:3.13-slim-trixie AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY nexus_core nexus_core
 COPY plugins plugins
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . ./plugins/*
-RUN pip install --no-cache-dir --prefix /installed --constraint constraints.txt /wheels/*.whl
+RUN python -m venv --without-pip /opt/nexus
+RUN pip --python /opt/nexus/bin/python install --no-cache-dir --constraint constraints.txt . ./plugins/*/
 
-FROM python:3.13-slim
-COPY --from=build /installed /usr/local
-RUN useradd --system --uid 10001 --home-dir /app nexus
-USER 10001
+FROM python:3.13-slim-trixie
+# A volume on /etc/ssl/certs hides whom TLS trusts, and that is where Deployments like to have a certificate of their own.
+RUN groupadd --gid 10001 nexus \
+    && useradd --uid 10001 --gid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nologin nexus \
+    && install -D -m 0444 /etc/ssl/certs/ca-certificates.crt /usr/local/share/nexus/ca-certificates.crt
+COPY --from=build /opt/nexus /opt/nexus
 WORKDIR /app
-ENV NEXUS_HOST=0.0.0.0 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-EXPOSE 8000 8001 3001
+USER 10001:10001
+ENV PATH=/opt/nexus/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SSL_CERT_FILE=/usr/local/share/nexus/ca-certificates.crt \
+    XDG_STATE_HOME=/tmp \
+    XDG_CONFIG_HOME=/tmp \
+    NEXUS_APP=app:nexus \
+    NEXUS_HOST=0.0.0.0 \
+    HEALTH_URL=http://127.0.0.1:8000/health/live
+# API, command line, MCP, metrics. It listens beyond the container, so it starts only with authentication.
+EXPOSE 8000 8001 3001 9090
+STOPSIGNAL SIGTERM
+# No proxy of the environment, and any certificate: it is made for another name, and this is the container itself.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.build_opener(r.ProxyHandler({}), r.HTTPSHandler(context=ssl._create_unverified_context())).open(os.environ['HEALTH_URL'], timeout=4)"]
 ENTRYPOINT ["nexus"]
-CMD ["serve", "app:nexus"]
+CMD ["serve"]
