@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -26,14 +27,28 @@ def test_every_core_option_is_documented_with_its_default() -> None:
 
 @pytest.mark.parametrize("folder", PLUGINS, ids=lambda path: path.name)
 def test_every_plugin_option_is_documented(folder: Path) -> None:
-    entry_point = next(each for each in entry_points(group="nexus.plugins") if each.name == folder.name)
-    plugin = entry_point.load()
+    found = [each for each in entry_points(group="nexus.plugins") if each.name == folder.name]
+    assert len(found) == ("nexus.plugins" in (folder / "pyproject.toml").read_text(encoding="utf-8"))
+    plugin = found[0].load() if found else None
     if not hasattr(plugin, "nexus_register_settings"):
         return
     readme = (folder / "README.md").read_text(encoding="utf-8")
     for name, field in plugin.nexus_register_settings().model_fields.items():
-        assert f"| `{name}` |" in readme, f"{name} is not in {folder.name}/README.md"
+        row = re.search(rf"^\| `{name}` \| ([^|]*?) *\|", readme, re.MULTILINE)
+        assert row, f"{name} is not in {folder.name}/README.md"
+        assert row[1].strip("`").lower() in shown(field.get_default(call_default_factory=True)), (
+            f"the default of {name}"
+        )
         assert field.description, f"{name} has no description"
+
+
+def shown(default: object) -> set[str]:
+    """Return how a page may show a default."""
+    if default in (None, [], ()):
+        return {"none", ""}
+    if isinstance(default, list):
+        return {", ".join(default)}
+    return {str(default).lower(), str(default).removesuffix(".0")}
 
 
 def test_every_error_is_documented() -> None:
@@ -66,8 +81,9 @@ def test_every_module_of_the_core_is_on_the_map() -> None:
 
 def test_every_plugin_is_in_the_readme_and_the_changelog() -> None:
     for folder in PLUGINS:
-        assert f"`nexus-hub-{folder.name}`" in text("README.md"), folder.name
-        assert f"`nexus-hub-{folder.name}`" in text("CHANGELOG.md"), folder.name
+        name = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+        assert f"`{name}`" in text("README.md")
+        assert f"`{name}`" in text("CHANGELOG.md")
 
 
 def test_modules_stay_small() -> None:

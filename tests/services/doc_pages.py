@@ -30,7 +30,7 @@ for line in sys.stdin:
             os.dup2(output, 1), os.dup2(output, 2)
             sys.path.insert(0, job["folder"])
             sys.argv = [job["script"]]
-            runpy.run_path(job["script"], run_name="__main__")
+            runpy.run_path(job["script"], run_name=job["name"])
             code = 0
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else 1 if exc.code else 0
@@ -72,7 +72,7 @@ class Pages:
     def run(self, page: str, folder: Path) -> None:
         """Write each block that names its file; run the others, in order, beside those files.
 
-        Where every block names its file, the files are run.
+        Where every block names its file, the files are run as modules: what they do as programs is for other tests.
         """
         written, scripts = [], []
         for number, block in enumerate(python_blocks(page)):
@@ -82,12 +82,12 @@ class Pages:
             target.write_text(block, encoding="utf-8")
             (written if named else scripts).append(target)
         for script in scripts or written:
-            self._run(page, folder, script)
+            self._run(page, folder, script, "__main__" if scripts else script.stem)
 
-    def _run(self, page: str, folder: Path, script: Path) -> None:
+    def _run(self, page: str, folder: Path, script: Path, name: str) -> None:
         assert self._runner.stdin
         assert self._runner.stdout
-        job = {"folder": str(folder), "script": str(script), "seconds": LONGEST_SECONDS}
+        job = {"folder": str(folder), "script": str(script), "name": name, "seconds": LONGEST_SECONDS}
         print(json.dumps(job), file=self._runner.stdin, flush=True)
         code = self._runner.stdout.readline().strip()
         assert code == "0", f"{page}, {script.name} ({code}): {(folder / 'output.txt').read_text()}"
