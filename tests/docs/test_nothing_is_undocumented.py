@@ -91,7 +91,7 @@ def test_the_page_of_options_names_exactly_those_of_a_plugin(plugin: str) -> Non
     named = [
         codes(row[1]) for row in rows("docs", "options.md") if row[0] == f"[{plugin}](../plugins/{plugin}/README.md)"
     ]
-    assert named == [there], f"the row of {plugin} in docs/options.md"
+    assert [row for row in named if row] == ([there] if there else []), f"the row of {plugin} in docs/options.md"
 
 
 def test_every_environment_variable_is_documented() -> None:
