@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import re
@@ -88,6 +90,11 @@ def health_command() -> list[str]:
 
 def kubernetes() -> list[dict[str, Any]]:
     """Return the objects for Kubernetes."""
+    return copy.deepcopy(_kubernetes())
+
+
+@functools.cache
+def _kubernetes() -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((OPERATIONS / "kubernetes.yaml").read_text()))
 
 
