@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
-PACKAGES := nexus_core $(wildcard $(join $(PLUGINS:=/nexus_),$(notdir $(PLUGINS))))
+PACKAGES := nexus_core plugins/platform/nexus $(wildcard $(join $(PLUGINS:=/nexus_),$(notdir $(PLUGINS))))
 EDITABLE := $(foreach project,. $(PLUGINS),-e $(project))
 WORKERS := 2
 QUICKSTART := docs/examples/quickstart

@@ -83,6 +83,7 @@ SERVICES = {
     "db_pool": ("pools", "postgres_url"),
     "http_pool": ("pools", ""),
     "redis_pool": ("redis", "redis_url"),
+    "command_line": ("cli", ""),
     "auth_manager": ("auth", "enable_auth"),
     "rate_limiter": ("ratelimit", "enable_rate_limiting"),
 }

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from nexus_core import catalog
@@ -135,6 +133,7 @@ class OptionSources:
     ) -> None:
         path = config_file or os.environ.get("NEXUS_CONFIG_FILE")
         self._arguments = Layer(arguments, lambda option: f"argument {option}")
+        self._environment = Layer(_environment(), _variable)
         self._below = [
             Layer(_read_file(Path(path)) if path else {}, lambda option: f"{option} in {path}"),
             Layer(_members(config), lambda option: f"{option} of {type(config).__name__}"),
@@ -147,13 +146,9 @@ class OptionSources:
         Raises:
             ConfigurationError: A value does not fit. The message names the option and where it was set.
         """
-        try:
-            environment = Layer({**_environment(), **EnvSettingsSource(model)()}, _variable)
-        except SettingsError as exc:
-            raise ConfigurationError(str(exc)) from None
         values: dict[str, Any] = {}
         for name, field in model.model_fields.items():
-            for layer in (self._arguments, environment, *_other_variable(name, field), *self._below):
+            for layer in (self._arguments, self._environment, *_other_variable(name, field), *self._below):
                 if (found := layer.find(name)) is not None:
                     values[name], self.sources[name] = found
                     break
@@ -173,12 +168,12 @@ class OptionSources:
         Args:
             known: The options there are.
         """
-        layers = (*reversed(self._below), Layer(_environment(), _variable), self._arguments)
+        layers = (*reversed(self._below), self._environment, self._arguments)
         return {name: source for layer in layers for name, source in layer.given(known)}
 
     def value(self, name: str) -> Any:
         """Return what is set for an option that may belong to a plugin that is not there; None if nothing is."""
-        for layer in (self._arguments, Layer(_environment(), _variable), *self._below):
+        for layer in (self._arguments, self._environment, *self._below):
             if (found := layer.find(name)) is not None:
                 return found[0]
         return None

@@ -81,6 +81,7 @@ class Switch:
                 await lifecycle.stop(running)  # what still runs may call workflows meanwhile
             finally:
                 self.running = None
+                self._nexus.threads.rest()
 
     def _lock(self) -> asyncio.Lock:
         """Return the lock around changes. It belongs to the event loop it was first waited for on."""

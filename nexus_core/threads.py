@@ -99,6 +99,14 @@ class DaemonThreads:
         with self._lock:
             self._idle.append(worker)
 
+    def rest(self) -> None:
+        """Let the threads that have nothing to do end now; others end when they have had nothing to do for a while."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self.count -= len(idle)
+        for worker in idle:
+            worker.put(None)
+
     def retire(self, worker: _Worker) -> bool:
         """Take a worker out of use. Returns False when it has just been given work."""
         with self._lock:
@@ -214,6 +222,8 @@ class _Worker:
                 if self._pool.retire(self):
                     return
                 continue
+            if call is None:
+                return
             _perform(*call)
             del call
             self._pool.give_back(self)

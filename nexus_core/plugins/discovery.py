@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 GROUP = "nexus.plugins"
 CORE = "nexus-hub-core"
-_NAME = re.compile(r"^Name:(.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 class PluginStatus(StrEnum):
@@ -103,8 +102,10 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
     seen: set[str] = set()
     for distribution in distributions():
         try:
-            name = _name(distribution)
-            points = [each for each in distribution.entry_points if each.group == group and distribution.version]
+            name = _normal(_header(distribution, "Name"))
+            points = [each for each in distribution.entry_points if each.group == group]
+            if points and not _header(distribution, "Version"):
+                raise ValueError("it has no version")
         except Exception as exc:
             log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(distribution), exc)
             continue
@@ -113,11 +114,22 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
             yield from ((point, distribution) for point in points)
 
 
-def _name(distribution: Distribution) -> str:
-    """Return a distribution's name, normalized. To parse all metadata of each would take most of the time there is."""
+def _headers(distribution: Distribution, name: str) -> list[str]:
+    """Return the values of a header of a distribution's metadata.
+
+    The standard library would parse all of the metadata each time, the README in it too: most of the time there is.
+    """
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    found = _NAME.search(text)
-    return re.sub(r"[-_.]+", "-", found[1].strip() if found else "").lower()
+    top = re.split(r"\r?\n\r?\n", text, maxsplit=1)[0]
+    return [each.strip() for each in re.findall(rf"(?im)^{name}:([^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*)", top)]
+
+
+def _header(distribution: Distribution, name: str) -> str:
+    return next(iter(_headers(distribution, name)), "")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _place(distribution: Distribution) -> str:
@@ -125,10 +137,11 @@ def _place(distribution: Distribution) -> str:
 
 
 def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:
-    record = PluginRecord(entry_point.name, distribution.version, distribution.metadata["Name"], entry_point.value)
+    version, name = _header(distribution, "Version"), _header(distribution, "Name")
+    record = PluginRecord(entry_point.name, version, name, entry_point.value)
     if entry_point.name in off:
         record.status, record.reason = PluginStatus.DISABLED, "disabled by configuration"
-    elif unmet := unmet_requirement(distribution.requires or (), CORE, core):
+    elif unmet := unmet_requirement(_headers(distribution, "Requires-Dist"), CORE, core):
         record.status, record.reason = PluginStatus.INCOMPATIBLE, f"it requires {unmet}, and {core} is installed"
     return record
 

@@ -12,6 +12,11 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
+NO_PLUGINS = ("platform", "testing")
+"""Distributions that have no hooks: they are imported."""
+
+FOLDERS = sorted(each.parent.name for each in ROOT.glob("plugins/*/pyproject.toml"))
+FIRST_PARTY = ["core", *(name for name in FOLDERS if name != "platform")]
 
 
 def wheel_of(project, wheels: dict[str, Path]) -> zipfile.ZipFile:
@@ -45,7 +50,7 @@ def test_a_wheel_brings_its_licence(project, wheels):
 def test_metadata(project, wheels):
     with wheel_of(project, wheels) as wheel:
         metadata = message_from_bytes(metadata_file(wheel, "METADATA"))
-        entry_points = metadata_file(wheel, "entry_points.txt").decode() if project.distribution != "nexus-hub" else ""
+        entry_points = "" if project.key in NO_PLUGINS else metadata_file(wheel, "entry_points.txt").decode()
     assert metadata["Name"] == project.distribution
     assert metadata["Version"] == "0.1.0"
     assert metadata["License-Expression"] == "Apache-2.0"
@@ -56,8 +61,11 @@ def test_metadata(project, wheels):
     if project.key == "core":
         assert not own
         assert "nexus = nexus_core.__main__:main" in entry_points
-    elif project.distribution != "nexus-hub":
+    elif project.key == "platform":
+        assert own == [f"nexus-hub-{name}<0.2,>=0.1" for name in FIRST_PARTY]
+    else:
         assert own == ["nexus-hub-core<0.2,>=0.1"]
+    if project.key not in NO_PLUGINS and project.key != "core":
         assert f"{project.folder.name} = {project.package.name}.plugin" in entry_points
 
 

@@ -90,7 +90,8 @@ def run(state: State, words: list[str]) -> None:
     backend = state.backend()
     request = request_of(
         "execute", workflow=arguments.name, params=parameters(state, arguments), timeout=state.options.timeout,
-        wait=arguments.wait, events=(state.output.lively or state.output.pretty) or None,
+        wait=arguments.wait, by_data=(arguments.data is not None and not arguments.fields) or None,
+        events=(state.output.lively or state.output.pretty) or None,
     )  # fmt: skip
     options = replace(state.options, idempotency_key=arguments.idempotency_key)
     begin = time.monotonic()

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 class LocalBackend:
     """Answers requests with an application of this process. No port is opened.
 
+    Args:
+        nexus: The application.
+        loop: The event loop on which somebody else has started it, and will stop it; None to do both here.
+
     Raises:
         ConfigurationError: The application can't start.
     """
@@ -35,13 +39,17 @@ class LocalBackend:
     where = "this process"
     rate_limit: RateLimit | None = None
 
-    def __init__(self, nexus: Nexus) -> None:
+    def __init__(self, nexus: Nexus, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._nexus = nexus
+        self._service = Service(nexus)
+        self._is_owner = loop is None
+        if loop is not None:
+            self._loop = loop
+            return
         # When this is closed, only work that nobody waits for any more is left.
         nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
         self._loop = process.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
-        self._service = Service(nexus)
         self._run(nexus.__aenter__()).result()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
@@ -79,7 +87,9 @@ class LocalBackend:
                 lines.put(line)
 
     def close(self) -> None:
-        """Stop the application. Work that does not end in a moment is left behind."""
+        """Stop the application, if it was started here. Work that does not end in a moment is left behind."""
+        if not self._is_owner:
+            return
         try:
             self._run(self._nexus.__aexit__(None, None, None)).result()
         finally:

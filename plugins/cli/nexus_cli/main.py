@@ -31,9 +31,19 @@ def main(arguments: list[str]) -> int:
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
 
-    state = State(Options(), standard_output(as_json="--json" in arguments))
+    return run(State(Options(), standard_output(as_json="--json" in arguments)), arguments, from_environment())
+
+
+def run(state: State, arguments: list[str], base: Options) -> int:
+    """Run a command line on a state of its own, and return its exit code.
+
+    Args:
+        state: What it keeps. It is closed at the end.
+        arguments: The command line.
+        base: The options that it begins with.
+    """
     try:
-        options, rest = take(arguments, from_environment())
+        options, rest = take(arguments, base)
         state.options, state.output = options, state.output.with_json(options.json)
         if preferences.are_set():
             state.preferences()

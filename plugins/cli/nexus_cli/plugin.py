@@ -19,6 +19,14 @@ def nexus_register_settings() -> type:
 
 
 @hookimpl
+def nexus_register_services(nexus: Nexus) -> dict[str, object]:
+    """Give command lines in this process."""
+    from nexus_cli.embedded import CommandLine
+
+    return {"command_line": CommandLine(nexus)}
+
+
+@hookimpl
 def nexus_register_channels(nexus: Nexus) -> list[Channel]:
     """Give the channel."""
     from nexus_cli.channel import CliChannel

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEMBERS: dict[str, tuple[str, ...]] = {
-    "execute": ("workflow", "params", "timeout", "wait", "events"),
+    "execute": ("workflow", "params", "by_data", "timeout", "wait", "events"),
     "list": (),
     "describe": ("workflow",),
     "runs.list": ("workflow", "status", "limit"),

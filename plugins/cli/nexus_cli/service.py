@@ -59,11 +59,23 @@ class Service:
 
     def _execute(self, request: Request, invocation: Invocation) -> AsyncGenerator[bytes]:
         invocation.name, invocation.params = request.text("workflow"), request.any("params")
+        if request.flag("by_data"):
+            invocation.params = self._meant(invocation.name, invocation.params)
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None and self._nexus.options.enable_async_execution:
             return _reply(self._detached(invocation, wait))
         return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
+
+    def _meant(self, name: str, data: Any) -> Any:
+        """Return the parameters that ``--data`` means: its own value, or that of a parameter called ``data``.
+
+        It is the parameter's where the workflow has one, and the JSON object names no parameter at all.
+        """
+        workflow = self._nexus.workflows.find(name)
+        known = workflow.input_schema.get("properties", {}) if workflow is not None else {}
+        is_value = "data" in known and isinstance(data, dict) and data and not known.keys() & data.keys()
+        return {"data": data} if is_value else data
 
     async def _called(self, invocation: Invocation) -> bytes:
         return (await self._nexus.invoke(invocation)).reply()

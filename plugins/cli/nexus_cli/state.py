@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class State:
     """Options, output, and the way to the workflows, opened when a command first asks for it."""
 
-    def __init__(self, options: Options, output: Output) -> None:
+    def __init__(self, options: Options, output: Output, backend: Backend | None = None) -> None:
         self.options = options
         self.output = output
-        self._backend: Backend | None = None
+        self._backend = backend
         self._nexus: Nexus | None = None
         self._preferences: CliSettings | None = None
 

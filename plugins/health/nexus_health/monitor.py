@@ -136,6 +136,7 @@ class Monitor:
         if tasks:
             await asyncio.wait(tasks)
         await asyncio.gather(*(each.close(CLOSE_SECONDS) for each in self._watched.values()))
+        self._threads.threads.rest()
 
     async def _keep_watch(self) -> None:
         while not self._nexus.is_ready:  # noqa: ASYNC110  (what comes last of a start has no hook)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import weakref
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
@@ -15,6 +14,8 @@ from nexus_testing.engine import Engine
 from nexus_testing.websocket import WebSocketSession
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nexus_core import Nexus
 
 BASE_URL = "http://127.0.0.1"
@@ -38,8 +39,8 @@ class McpError(Exception):
 class NexusTestClient:
     """Calls a platform through its real channels, in this process and without any port.
 
-    The platform is started at the first call, on an event loop in a thread of its own, and stopped by `close`, at the end
-    of a ``with`` block, or when nobody has the client any more. Workflows may be registered at any time.
+    The platform is started at the first call, on an event loop in a thread of its own, and stopped by `close`, at the
+    end of a ``with`` block, or when nobody has the client any more. Workflows may be registered at any time.
 
     Args:
         nexus: The platform.
@@ -90,10 +91,14 @@ class NexusTestClient:
             options: Other arguments of ``httpx2.AsyncClient.request``: ``params``, ``content``, ``cookies``, ...
         """
         given = options if json is None else {"json": json, **options}
-        return self._engine.call(self._send(method, path, {**self._headers(), **(headers or {})}, given))
+        return self._engine.call(
+            self._send(self._engine.app, method, path, {**self._headers(), **(headers or {})}, given)
+        )
 
-    async def _send(self, method: str, path: str, headers: Mapping[str, str], given: dict[str, Any]) -> httpx2.Response:
-        transport = httpx2.ASGITransport(self._engine.nexus.asgi_app(), client=CLIENT)
+    async def _send(
+        self, app: Any, method: str, path: str, headers: Mapping[str, str], given: dict[str, Any]
+    ) -> httpx2.Response:
+        transport = httpx2.ASGITransport(app, client=CLIENT)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, timeout=None) as client:
             return await client.request(method, path, headers=headers, **given)
 
@@ -170,8 +175,8 @@ class NexusTestClient:
         """Call a tool.
 
         Returns:
-            ``{"success": True, "result": ..., "run_id": ...}``, or ``{"success": False, "error": ...}`` with the problem
-            details; an event handler's own words for it are in ``text``.
+            ``{"success": True, "result": ..., "run_id": ...}``, or ``{"success": False, "error": ...}`` with the
+            problem details; an event handler's own words for it are in ``text``.
         """
         try:
             result = self.mcp_request("tools/call", name=tool, arguments=dict(arguments or {}))

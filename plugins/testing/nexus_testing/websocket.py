@@ -99,7 +99,7 @@ class WebSocketSession:
             self._closed = True
             raise WebSocketClosed(message.get("code", 1000), message.get("reason") or "")
         text = message.get("text")
-        return text if text is not None else message["bytes"].decode()
+        return str(text) if text is not None else bytes(message["bytes"]).decode()
 
     def receive_json(self) -> Any:
         """Return the next message as a value; see `receive_text`."""

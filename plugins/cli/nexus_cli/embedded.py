@@ -1,0 +1,90 @@
+"""`CommandLine`: command lines on a platform of this process that runs already, for tests and programs."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from nexus_core.app import Nexus
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command line.
+
+    Attributes:
+        exit_code: Its exit code.
+        output: What it wrote to stdout.
+        stderr: What it wrote to stderr.
+    """
+
+    exit_code: int
+    output: str
+    stderr: str
+
+    def json(self) -> Any:
+        """Return the value that the output is as JSON.
+
+        Raises:
+            ValueError: It is none.
+        """
+        return json.loads(self.output)
+
+
+class CommandLine:
+    """The service ``command_line``.
+
+    Args:
+        nexus: The platform.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+
+    def run(
+        self,
+        words: Sequence[str],
+        loop: asyncio.AbstractEventLoop,
+        token: str | None = None,
+        session: str | None = None,
+    ) -> Outcome:
+        """Run a command line as if its output were piped. The environment's options for command lines do not count.
+
+        Args:
+            words: What would be typed, without ``nexus``.
+            loop: Where the platform is started. It must not be the running one: this waits for it.
+            token: The caller's credential.
+            session: The session that calls belong to.
+        """
+        from nexus_cli.local import LocalBackend
+        from nexus_cli.main import run
+        from nexus_cli.options import Options
+        from nexus_cli.output import Output
+        from nexus_cli.state import State
+
+        stdout, stderr = _stream(), _stream()
+        base = Options(token=token, session=session)
+        state = State(base, Output(stdout, stderr), LocalBackend(self._nexus, loop))
+        if words[:1] in (["serve"], ["shell"]):
+            return Outcome(2, "", f"nexus: {words[0]} needs a process of its own.\n")
+        with redirect_stdout(stdout), redirect_stderr(stderr):
+            code = run(state, [*words], base)
+        return Outcome(code, _text(stdout), _text(stderr))
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode("utf-8")

@@ -1,0 +1,23 @@
+"""The channels, and their configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus._names import names
+
+if TYPE_CHECKING:
+    from nexus_core.channel_config import ChannelConfig as ChannelConfig
+    from nexus_core.channel import Channel as Channel
+    from nexus_api.channel import ApiChannel as APIChannel
+    from nexus_cli.channel import CliChannel as CLIChannel
+    from nexus_mcp.channel import McpChannel as MCPChannel
+
+__getattr__, __dir__, __all__ = names(
+    __name__,
+    ChannelConfig="nexus_core.channel_config",
+    Channel="nexus_core.channel",
+    APIChannel="nexus_api.channel:ApiChannel",
+    CLIChannel="nexus_cli.channel:CliChannel",
+    MCPChannel="nexus_mcp.channel:McpChannel",
+)

@@ -1,0 +1,17 @@
+"""What happens on a platform, and handlers of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus._names import names
+
+if TYPE_CHECKING:
+    from nexus_core.event_handlers import EventHandler as EventHandler
+    from nexus_core.events import ChannelEvent as ChannelEvent
+
+__getattr__, __dir__, __all__ = names(
+    __name__,
+    EventHandler="nexus_core.event_handlers",
+    ChannelEvent="nexus_core.events",
+)

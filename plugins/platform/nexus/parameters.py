@@ -1,0 +1,17 @@
+"""Parameters on their way from a request to a workflow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus._names import names
+
+if TYPE_CHECKING:
+    from nexus_core.resolvers import ParameterResolver as ParameterResolver
+    from nexus_core.resolvers import ParameterSource as ParameterSource
+
+__getattr__, __dir__, __all__ = names(
+    __name__,
+    ParameterResolver="nexus_core.resolvers",
+    ParameterSource="nexus_core.resolvers",
+)

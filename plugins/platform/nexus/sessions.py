@@ -1,0 +1,17 @@
+"""State that a caller carries from channel to channel, and who manages it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus._names import names
+
+if TYPE_CHECKING:
+    from nexus_core.sessions import Session as Session
+    from nexus_sessions.manager import SessionManager as SessionManager
+
+__getattr__, __dir__, __all__ = names(
+    __name__,
+    Session="nexus_core.sessions",
+    SessionManager="nexus_sessions.manager",
+)

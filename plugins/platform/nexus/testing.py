@@ -1,0 +1,17 @@
+"""Tests of one's own workflows, through every channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus._names import names
+
+if TYPE_CHECKING:
+    from nexus_testing import NexusTestClient as NexusTestClient
+    from nexus_testing import NexusIntegrationTest as NexusIntegrationTest
+
+__getattr__, __dir__, __all__ = names(
+    __name__,
+    NexusTestClient="nexus_testing",
+    NexusIntegrationTest="nexus_testing",
+)
