@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "NEXUS_"
+_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)$")
 RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT"})
 """``NEXUS_`` variables that are no options: they speak to the command line."""
 
@@ -189,7 +191,15 @@ def _other_variable(name: str, field: FieldInfo) -> list[Layer]:
 
 def _variables() -> list[str]:
     """Return the environment's variables for options, in capitals or small letters, as pydantic-settings takes them."""
-    return [variable for variable in os.environ if variable.upper().startswith(ENV_PREFIX)]
+    return [each for each in os.environ if each.upper().startswith(ENV_PREFIX) and not _is_of_a_service(each)]
+
+
+def _is_of_a_service(variable: str) -> bool:
+    """Whether Kubernetes has made a variable: it does for each Service, whose name may begin with the prefix too."""
+    found = _SERVICE.search(variable)
+    if not found or f"{variable[: found.start()]}_SERVICE_HOST" not in os.environ:
+        return False
+    return found[1] != "PORT" or "://" in os.environ[variable]  # a port alone is an option that somebody has set
 
 
 def _option_of(variable: str) -> str:

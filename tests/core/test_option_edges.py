@@ -135,3 +135,41 @@ def test_secrets_are_not_shown(read: Any) -> None:
     settings = read(depot_key="hunter2")
     assert settings.depot_key.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize("service", ["NEXUS", "NEXUS_DEPOT", "NEXUS_DEPOT_NAME"])
+def test_variables_that_kubernetes_makes_of_services_are_no_options(
+    read: Any, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    made = {
+        "SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8000", "SERVICE_PORT_METRICS_2": "9090", "PORT": "tcp://10.0.0.1:8000",
+        "PORT_8000_TCP": "tcp://10.0.0.1:8000", "PORT_8000_TCP_PROTO": "tcp", "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.1",
+    }  # fmt: skip
+    for name, value in made.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    monkeypatch.setenv("NEXUS_DEPOT_NAME", "east")
+    assert read().depot_name == "east"
+
+
+def test_a_port_of_ones_own_is_none_of_a_service(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settings(PluginSettings):
+        depot_port: int = Field(1, description="Port.")
+
+    class Port:
+        @hookimpl
+        def nexus_register_settings(self) -> type[PluginSettings]:
+            return Settings
+
+    monkeypatch.setenv("NEXUS_DEPOT_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("NEXUS_DEPOT_PORT", "tcp://10.0.0.1:8000")
+    assert make(Port()).settings(Settings).depot_port == 1
+    monkeypatch.setenv("NEXUS_DEPOT_PORT", "8000")
+    assert make(Port()).settings(Settings).depot_port == 8000
+
+
+@pytest.mark.parametrize("name", ["NEXUS_DEPOT_PORT", "NEXUS_DEPOT_SERVICE_PORT", "NEXUS_DEPOT_SERVICE_HOSTS"])
+def test_what_only_looks_like_it_is_refused(read: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
+    with pytest.raises(ConfigurationError, match=name):
+        read()

@@ -186,8 +186,7 @@ def test_containers_have_no_rights() -> None:
     assert f"USER {context['runAsUser']}:{context['runAsGroup']}\n" in dockerfile
 
 
-def test_kubernetes_puts_no_options_of_its_own_into_the_environment(environment: pytest.MonkeyPatch) -> None:
-    """Services are variables too, and the name of one here begins as options do."""
+def test_kubernetes_puts_no_variables_of_its_own_into_the_environment() -> None:
     assert pod()["enableServiceLinks"] is False
 
 
@@ -253,6 +252,23 @@ def test_nexus_knows_every_option_of_the_deployment(environment: pytest.MonkeyPa
     others = {variable for variable in variables if variable != "NEXUS_CONFIG_FILE"}
     assert {f"environment variable {variable}" for variable in others} <= set(sources.values())
     _check_ports(nexus)
+
+
+def test_the_deployment_of_the_guide_starts_beside_a_service(environment: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It does not say `enableServiceLinks: false`, so the Service's addresses are in its environment."""
+    file = tmp_path / "nexus.yaml"
+    file.write_text(kubernetes_object("ConfigMap", "nexus-config")["data"]["nexus.yaml"])
+    environment.setenv("NEXUS_CONFIG_FILE", str(file))
+    environment.setenv("NEXUS_JWT_SECRET", SECRETS["jwt-secret"])
+    (guided,) = GUIDE["spec"]["template"]["spec"]["containers"]
+    for each in guided["env"][1:]:
+        environment.setenv(each["name"], each.get("value", SECRETS["postgres-url"]))
+    for name in ("", "_API"):
+        environment.setenv(f"NEXUS_PLATFORM_SERVICE_PORT{name}", "8000")
+    environment.setenv("NEXUS_PLATFORM_SERVICE_HOST", "10.0.0.1")
+    environment.setenv("NEXUS_PLATFORM_PORT", "tcp://10.0.0.1:8000")
+    environment.setenv("NEXUS_PLATFORM_PORT_8000_TCP_ADDR", "10.0.0.1")
+    _check_ports(Nexus())
 
 
 def test_nexus_knows_every_variable_of_compose(environment: pytest.MonkeyPatch) -> None:
