@@ -118,7 +118,12 @@ if TYPE_CHECKING:
     from nexus_core.pipeline import (
         Stage as Stage,
     )
-    from nexus_core.resolvers import ParameterResolver as ParameterResolver
+    from nexus_core.resolvers import (
+        ParameterResolver as ParameterResolver,
+    )
+    from nexus_core.resolvers import (
+        ParameterSource as ParameterSource,
+    )
     from nexus_core.runs import (
         Run as Run,
     )
@@ -156,7 +161,7 @@ _HOMES = {
     "markers": ("hookimpl",),
     "options": ("CoreSettings", "PluginSettings"),
     "pipeline": ("Call", "Interceptor", "Stage"),
-    "resolvers": ("ParameterResolver",),
+    "resolvers": ("ParameterResolver", "ParameterSource"),
     "runs": ("Run", "RunStatus"),
     "sessions": ("Session", "SessionStore"),
     "workflow": ("Workflow", "WorkflowAdapter"),

@@ -28,6 +28,7 @@ from nexus_core.observability import Observable
 from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.registry import Registry
+from nexus_core.resolvers import ParameterResolver
 from nexus_core.run_store import RunStore
 from nexus_core.standalone import StopRequest, run_process
 from nexus_core.stores import MemoryStore, Store, choose_store
@@ -36,7 +37,6 @@ from nexus_core.threads import DaemonThreads, call_on
 
 if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener
-    from nexus_core.resolvers import ParameterResolver
     from nexus_core.runs import Run
     from nexus_core.sessions import SessionStore
     from nexus_core.workflow import Workflow, WorkflowAdapter
@@ -249,6 +249,8 @@ class Nexus(Observable):
 
     def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
         """Let a resolver rewrite raw parameters before they are checked. Takes effect at the next start."""
+        if isinstance(resolver, ParameterResolver):
+            resolver.attach(self)
         self._resolvers.append(resolver)
 
     def register_session_manager(self, manager: object) -> None:

@@ -30,7 +30,8 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     """Return the members of an `Invocation` that say who calls.
 
     ``credentials`` (from Authorization), ``session_id`` (X-Nexus-Session), ``idempotency_key`` (Idempotency-Key),
-    ``trace`` (traceparent, tracestate), ``client_address``; each None where it is not there; and all ``headers``.
+    ``trace`` (traceparent, tracestate), ``client_address``; each None where it is not there; all ``headers``; and
+    the address's ``query``.
 
     Args:
         scope: The request's scope.
@@ -50,6 +51,7 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
         "trace": _trace(headers) if b"traceparent" in headers else None,
         "client_address": client[0] if client else None,
         "headers": headers,
+        "query": scope.get("query_string", b""),
     }
 
 

@@ -77,6 +77,8 @@ class Invocation:
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
         headers: The request's headers, names in lower case, for stages that know some; None where there are none.
+        query: The query of the request's address, where there is one.
+        request_id: What the protocol calls the request, where it has a name for it (JSON-RPC).
         rate_limit: What is left of the caller's budget; set by the limit stage.
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
@@ -94,6 +96,8 @@ class Invocation:
     trace: Mapping[str, str] | None = None
     client_address: str | None = None
     headers: Mapping[bytes, bytes] | None = None
+    query: bytes = b""
+    request_id: str | None = None
     rate_limit: RateLimit | None = None
     given: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None

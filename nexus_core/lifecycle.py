@@ -18,6 +18,7 @@ from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
+from nexus_core.resolvers import ParameterResolver
 from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
 from nexus_core.stored_sessions import StoredSessions
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
     from nexus_core.event_log import EventLog
     from nexus_core.events import Handler
-    from nexus_core.resolvers import ParameterResolver
     from nexus_core.sessions import SessionStore
 
 log = logging.getLogger(__name__)
@@ -92,21 +92,24 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     sessions = _session_store(nexus, contributions)
     admission = Admission(options.max_concurrent_workflows)
     everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
+    for resolver in everyone:
+        if isinstance(resolver, ParameterResolver):
+            resolver.attach(nexus)
     authorizers = contributions.of("nexus_register_authorizers")
+    execution = Execution(
+        nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
+    )
     chain: list[Interceptor] = [
         admission,
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
-        Resolution(everyone, nexus.threads),
+        Resolution(everyone, nexus.threads, execution.limit),
         Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout),
         *contributions.of("nexus_register_interceptors"),
     ]
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
     event_log = _event_log(nexus, contributions, sessions)
-    execution = Execution(
-        nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
-    )
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"))
     return Running(

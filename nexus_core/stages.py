@@ -23,6 +23,7 @@ from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_F
 from nexus_core.invocation import Invocation, Result
 from nexus_core.options import MAX_SECONDS
 from nexus_core.pipeline import Call, Stage
+from nexus_core.resolvers import fitting, outcome, raw_parameters
 from nexus_core.schema.report import nearest, printable, summary
 from nexus_core.threads import ENDS_PROCESS
 
@@ -63,9 +64,12 @@ class Resolution:
 
     stage = Stage.RESOLVE
 
-    def __init__(self, resolvers: Sequence[ParameterResolver], threads: DaemonThreads) -> None:
+    def __init__(
+        self, resolvers: Sequence[ParameterResolver], threads: DaemonThreads, limit: Callable[..., float | None]
+    ) -> None:
         self._resolvers = resolvers
         self._threads = threads
+        self._limit = limit
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
         """Put parameters that fit the workflow's schema into the invocation."""
@@ -73,13 +77,12 @@ class Resolution:
         if workflow is None:
             raise unknown_workflow(invocation.name)
         params = invocation.params
-        for resolver in self._resolvers:
-            call = resolver.resolve_parameters
-            params = await self._threads.call(call, invocation.name, invocation.channel, params)
         if type(params) is not dict:
             if params is not None:
                 raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
             params = {}
+        if self._resolvers:
+            params = await self._resolved(invocation, params, workflow)
         invocation.given = params
         try:
             invocation.params = workflow.prepare(params)
@@ -88,6 +91,24 @@ class Resolution:
         except Exception as exc:  # a validator of the workflow's own types
             raise _failed(invocation.run, exc) from None
         return await call_next(invocation)
+
+    async def _resolved(self, invocation: Invocation, given: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
+        """Return what the resolvers make of parameters, within the time that the run may take."""
+        limit = self._limit(invocation, workflow)
+        params, added = given, frozenset[str]()
+        try:
+            async with asyncio.timeout(limit) as patience:
+                for resolver in self._resolvers:
+                    raw = raw_parameters(invocation, params, added)
+                    call = resolver.resolve_parameters
+                    returned = await self._threads.call(call, invocation.name, invocation.channel, raw)
+                    params = outcome(resolver, returned, raw)
+                    added = frozenset(params.keys() - given.keys())
+        except TimeoutError:
+            if not patience.expired():  # a resolver's own
+                raise
+            raise WorkflowTimeout(f"The parameters were not resolved within {limit:g} seconds.") from None
+        return fitting(workflow, params, added)
 
 
 def unknown_workflow(name: str, known: Sequence[str] = ()) -> WorkflowNotFound:
@@ -132,7 +153,7 @@ class Execution:
         run, workflow = invocation.run, invocation.workflow
         assert workflow is not None  # the resolve stage has seen to it
         begin = time.monotonic()
-        limit = self._limit(invocation, workflow)
+        limit = self.limit(invocation, workflow)
         deadline = None if limit is None else begin + limit
         context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes, self._service)
         self._runs.begin(run, invocation)
@@ -175,7 +196,12 @@ class Execution:
                         task.cancel()
         return _value(task, run, limit)
 
-    def _limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
+    def limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
+        """Return the seconds that a run may take.
+
+        Raises:
+            MalformedRequest: The caller's wish is no number of seconds.
+        """
         own = workflow.timeout if workflow.timeout is not None else self._timeout
         wish = invocation.timeout
         if wish is None:

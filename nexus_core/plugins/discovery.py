@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distributions, version
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +84,8 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     off = {*disabled, *disabled_here()}
     found: dict[str, list[PluginRecord]] = defaultdict(list)
     core = core_version()
-    for entry_point, distribution in installed(GROUP):
-        found[entry_point.name].append(_record(entry_point, distribution, off, core))
+    for entry_point, owner in installed(GROUP):
+        found[entry_point.name].append(_record(entry_point, owner, off, core))
     for name, records in found.items():
         if len(records) > 1:
             owners = " and ".join(sorted(record.distribution for record in records))
@@ -100,40 +100,51 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
     `importlib.metadata.entry_points` would raise for all of them when the metadata of one can't be read.
     """
     seen: set[str] = set()
-    for distribution in distributions():
+    for found in distributions():
         try:
-            name = _normal(_header(distribution, "Name"))
-            points = [each for each in distribution.entry_points if each.group == group]
-            if points and not _header(distribution, "Version"):
+            if group not in (found.read_text("entry_points.txt") or ""):
+                continue  # most: nothing else of them is read
+            name = _normal(_header(found, "Name"))
+            first = _first(name, found)
+            points = [each for each in first.entry_points if each.group == group]
+            if points and not _header(first, "Version"):
                 raise ValueError("it has no version")
         except Exception as exc:
-            log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(distribution), exc)
+            log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(found), exc)
             continue
         if name not in seen:
             seen.add(name)
-            yield from ((point, distribution) for point in points)
+            yield from ((point, first) for point in points)
 
 
-def _headers(distribution: Distribution, name: str) -> list[str]:
+def _first(name: str, found: Distribution) -> Distribution:
+    """Return the first distribution of a name on the path."""
+    try:
+        return distribution(name)
+    except (PackageNotFoundError, ValueError):  # its directory is called otherwise, or it has no name
+        return found
+
+
+def _headers(of: Distribution, name: str) -> list[str]:
     """Return the values of a header of a distribution's metadata.
 
     The standard library would parse all of the metadata each time, the README in it too: most of the time there is.
     """
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    text = of.read_text("METADATA") or of.read_text("PKG-INFO") or ""
     top = re.split(r"\r?\n\r?\n", text, maxsplit=1)[0]
     return [each.strip() for each in re.findall(rf"(?im)^{name}:([^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*)", top)]
 
 
-def _header(distribution: Distribution, name: str) -> str:
-    return next(iter(_headers(distribution, name)), "")
+def _header(of: Distribution, name: str) -> str:
+    return next(iter(_headers(of, name)), "")
 
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _place(distribution: Distribution) -> str:
-    return str(getattr(distribution, "_path", "unknown place"))
+def _place(of: Distribution) -> str:
+    return str(getattr(of, "_path", "unknown place"))
 
 
 def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:

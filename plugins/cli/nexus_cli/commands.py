@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +57,16 @@ def build(markup: Any) -> typer.Typer:
     app.command("completion")(completion)
     app.command("version")(version)
     return app
+
+
+@cache
+def own_commands(markup: Any) -> Any:
+    """Return what reads a command line, without commands of plugins; made once, as that takes most of a short command.
+
+    Args:
+        markup: See `build`.
+    """
+    return typer.main.get_command(build(markup))
 
 
 def _value_option(name: str) -> Any:

@@ -59,17 +59,18 @@ def dispatch(state: State, arguments: list[str]) -> int:
     """Run a command and return its exit code. Errors are raised."""
     if arguments in (["--version"], ["-V"]):
         arguments = ["version"]
-    import typer
+    from nexus_cli.commands import build, own_commands
 
-    from nexus_cli.commands import build
-
-    app = build("rich" if sys.stdout.isatty() else None)
-    command = typer.main.get_command(app)
+    markup = "rich" if sys.stdout.isatty() else None
+    command = own_commands(markup)
     name = next((word for word in arguments if not word.startswith("-")), None)
-    if name is not None and name not in command.commands:  # type: ignore[attr-defined]
+    if name is not None and name not in command.commands:
+        import typer
+
         from nexus_cli.contributed import add_commands
 
-        add_commands(app, state, name, list(command.commands))  # type: ignore[attr-defined]
+        app = build(markup)
+        add_commands(app, state, name, list(command.commands))
         command = typer.main.get_command(app)
     returned = command(arguments, prog_name="nexus", standalone_mode=False, obj=state)
     return returned if isinstance(returned, int) else 0

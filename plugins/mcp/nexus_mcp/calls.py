@@ -73,6 +73,7 @@ class Calls:
             if not self._nexus.options.enable_async_execution:
                 patience = None
             invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
+            invocation.request_id = None if ctx.request_id is None else str(ctx.request_id)
             reports = ctx if self._streams and "progressToken" in meta else None
             if own_session is None or invocation.session_id is not None or not self._shares(params.name):
                 return await self._answer(invocation, reports, patience)
