@@ -51,6 +51,11 @@ def build(markup: Any) -> typer.Typer:
     events.callback()(_group)
     events.command("follow")(events_follow)
     app.add_typer(events, name="events", no_args_is_help=True)
+    config = typer.Typer(help="See what options there are and what they are set to.", rich_markup_mode=markup)
+    config.callback()(_group)
+    config.command("show")(config_show)
+    config.command("schema")(config_schema)
+    app.add_typer(config, name="config", no_args_is_help=True)
     app.command("shell")(shell)
     app.command("plugins", context_settings={**_PASS, "help_option_names": []})(plugins)
     app.command("mcp-config")(mcp_config)
@@ -250,6 +255,29 @@ def events_follow(
     from nexus_cli import events
 
     events.follow(context.obj, after or None, context.obj.options.session, _seconds(retry))
+
+
+_ConfigFile = Annotated[
+    str, typer.Option("--config", metavar="FILE", help="The configuration file, in place of NEXUS_CONFIG_FILE.")
+]
+
+
+def config_show(
+    context: typer.Context,
+    changed: Annotated[bool, typer.Option("--changed", metavar="", help="Only those that are set somewhere.")] = False,
+    config: _ConfigFile = "",
+) -> None:
+    """Show each option: its value, where that was set, its default, and whose it is. Secrets are not shown."""
+    from nexus_cli import configuration
+
+    configuration.show(context.obj, config, changed=changed)
+
+
+def config_schema(context: typer.Context, config: _ConfigFile = "") -> None:
+    """Print the JSON Schema of the configuration file, for editors."""
+    from nexus_cli import configuration
+
+    configuration.schema(context.obj, config)
 
 
 def shell(context: typer.Context) -> int:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "runs": "See, follow and cancel runs",
     "sessions": "Begin, show, change, follow and end sessions",
     "events": "Follow what happens",
+    "config": "See what options there are and what they are set to",
     "shell": "Type commands with history and completion",
     "plugins": "See, check and switch plugins",
     "mcp-config": "Print the configuration for MCP clients",
@@ -45,6 +46,7 @@ _SUBCOMMANDS = {
     "events": ("follow",),
     "plugins": ("list", "check", "info", "disable", "enable"),
     "completion": ("bash", "zsh", "fish"),
+    "config": ("show", "schema"),
 }
 _OPTIONS = {
     "execute": (*EXECUTE, "--help"),
@@ -53,6 +55,7 @@ _OPTIONS = {
     "events": ("--after", "--retry", "--help"),
     "sessions": ("--data", "--version", "--retry", "--help"),
     "mcp-config": ("--name", "--help"),
+    "config": ("--changed", "--config", "--help"),
 }
 
 SCRIPTS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli import preferences
@@ -46,7 +47,8 @@ def run(state: State, arguments: list[str], base: Options) -> int:
         options, rest = take(arguments, base)
         state.options, state.output = options, state.output.with_json(options.json)
         if preferences.are_set():
-            state.preferences()
+            with suppress(UsageError):  # who needs them says what is wrong, and so does the platform; doctor needs none
+                state.preferences()
         code = attempt(state, lambda: dispatch(state, rest))
     except UsageError as exc:
         state.output.complain(str(exc))

@@ -9,6 +9,7 @@ from nexus._names import names
 if TYPE_CHECKING:
     from nexus_auth import AuthProvider as AuthProvider
     from nexus_auth import JWTAuthProvider as JWTAuthProvider
+
     from nexus_core.errors import AuthenticationError as AuthenticationError
     from nexus_core.errors import PermissionDenied as PermissionDenied
     from nexus_core.invocation import Principal as Principal

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from nexus._names import names
 
 if TYPE_CHECKING:
-    from nexus_core.channel_config import ChannelConfig as ChannelConfig
+    from nexus_api.channel import ApiChannel as APIChannel  # noqa: F401
+    from nexus_cli.channel import CliChannel as CLIChannel  # noqa: F401
+    from nexus_mcp.channel import McpChannel as MCPChannel  # noqa: F401
+
     from nexus_core.channel import Channel as Channel
-    from nexus_api.channel import ApiChannel as APIChannel
-    from nexus_cli.channel import CliChannel as CLIChannel
-    from nexus_mcp.channel import McpChannel as MCPChannel
+    from nexus_core.channel_config import ChannelConfig as ChannelConfig
 
 __getattr__, __dir__, __all__ = names(
     __name__,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from nexus._names import names
 
 if TYPE_CHECKING:
-    from nexus_core.config import ProductionConfig as ProductionConfig
     from nexus_core.channel_config import ChannelConfig as ChannelConfig
+    from nexus_core.config import ProductionConfig as ProductionConfig
 
 __getattr__, __dir__, __all__ = names(
     __name__,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from nexus._names import names
 
 if TYPE_CHECKING:
-    from nexus_core.sessions import Session as Session
     from nexus_sessions.manager import SessionManager as SessionManager
+
+    from nexus_core.sessions import Session as Session
 
 __getattr__, __dir__, __all__ = names(
     __name__,

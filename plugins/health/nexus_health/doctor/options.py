@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import SecretStr
+from typing import TYPE_CHECKING
 
 from nexus_core.listeners import is_loopback
+from nexus_core.option_list import options as every_option
 from nexus_core.options import ENV_PREFIX, RESERVED
 from nexus_core.pipeline import Stage
+from nexus_core.redaction import HIDDEN
+from nexus_core.schema.report import printable
 from nexus_health.doctor.findings import Finding, problem, warning
-from nexus_health.redaction import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,31 +28,16 @@ CONFIG_FILE = "NEXUS_CONFIG_FILE"
 
 def options(nexus: Nexus) -> Iterator[Finding]:
     """Look at the options of a platform."""
-    redactor = Shown.of(nexus.every_settings)
-    sources = nexus.option_sources()
-    for model in nexus.every_settings:
-        for name in type(model).model_fields:
-            if name in sources:
-                shown = _shown(name, getattr(model, name), redactor)
-                yield Finding("options", name, f"{shown} ({sources[name]})")
-    if not sources:
+    given = [option for option in every_option(nexus) if option.source is not None]
+    for option in given:
+        yield Finding("options", option.name, f"{printable(str(option.value), LONGEST)} ({option.source})")
+    if not given:
         yield Finding("options", "none", "every option is at its default")
-    secret = [
-        name for model in nexus.every_settings for name in sources if isinstance(getattr(model, name, 0), SecretStr)
-    ]
     file = os.environ.get(CONFIG_FILE)
-    yield from config_file(has_secrets=any(sources[name] == f"{name} in {file}" for name in secret))
+    yield from config_file(
+        has_secrets=any(each.value == HIDDEN and each.source == f"{each.name} in {file}" for each in given)
+    )
     yield from _exposure(nexus)
-
-
-def _shown(name: str, value: Any, redactor: Shown) -> str:
-    if isinstance(value, SecretStr) or (redactor.is_secret(name) and isinstance(value, str)):
-        return "***"
-    if isinstance(value, str | Path):
-        return redactor.text(str(value), LONGEST)
-    if value is None or isinstance(value, bool | int | float | list | tuple | set | frozenset | dict):
-        return redactor.text(str(value), LONGEST)
-    return f"a {type(value).__name__}"
 
 
 def given_variables() -> Iterator[Finding]:

@@ -1,0 +1,60 @@
+"""``nexus config``: what options there are, what they are set to and where, and a schema for editors."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from nexus_cli.state import State
+    from nexus_core.app import Nexus
+
+FILE = "NEXUS_CONFIG_FILE"
+
+
+def show(state: State, file: str, *, changed: bool) -> None:
+    """Show every option; with ``changed``, those that are set somewhere."""
+    from nexus_core.option_list import options
+
+    found = [each for each in options(_platform(state, file)) if not changed or each.source is not None]
+    if not state.output.pretty:
+        state.output.json(msgspec.json.encode({"options": [each.to_dict() for each in found]}))
+    elif not found:
+        state.output.line("Every option is at its default.")
+    else:
+        rows = [
+            (each.name, _text(each.value), each.source or "default", _text(each.default), each.plugin) for each in found
+        ]
+        state.output.table(["OPTION", "VALUE", "SOURCE", "DEFAULT", "OF"], rows)
+
+
+def schema(state: State, file: str) -> None:
+    """Print the JSON Schema of a configuration file."""
+    from nexus_core.option_list import schema as schema_of
+
+    state.output.document(schema_of(_platform(state, file)))
+
+
+def _platform(state: State, file: str) -> Nexus:
+    """Return the application or, where none is named, what the environment and the file alone make.
+
+    Raises:
+        ConfigurationError: An option is wrong, or the application can't be loaded.
+    """
+    if file:
+        os.environ[FILE] = file  # where applications look
+    if state.app_name() is not None:
+        return state.nexus()
+    from nexus_core.app import Nexus
+
+    return Nexus()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
