@@ -26,7 +26,7 @@ The other commands need the plugin "cli": pip install nexus-hub-cli
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["plugins"] and given[1:2] != ["new"]:
+    if given[:1] == ["plugins"]:
         from nexus_core.plugins import commands
 
         return commands.run(given[1:])

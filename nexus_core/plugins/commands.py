@@ -1,4 +1,4 @@
-"""``nexus plugins``: list, check, info, disable, enable.
+"""``nexus plugins``: list, check, info, disable, enable, new.
 
 Standard library only, so that it works when nothing else does.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.plugins.discovery import PluginRecord, PluginStatus, disabled_file, discover, set_disabled
+from nexus_core.plugins.discovery import (
+    PluginRecord,
+    PluginStatus,
+    core_version,
+    disabled_file,
+    discover,
+    set_disabled,
+)
+from nexus_core.plugins.new import NewPluginError, kinds, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +47,18 @@ def _parser() -> argparse.ArgumentParser:
         ("info", _info, "everything known about one plugin"),
         ("disable", _disable, "do not load a plugin in this Python environment"),
         ("enable", _enable, "load it again"),
+        ("new", _new, "write a plugin of your own to begin with, and tests that pass"),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in ("info", "disable", "enable"):
+        if name in ("info", "disable", "enable", "new"):
             command.add_argument("name", help="the plugin's name")
         if name == "check":
             command.add_argument("names", nargs="*", metavar="name", help="plugins to check; all if none is named")
         if name in ("list", "check", "info"):
             command.add_argument("--json", action="store_true", help="JSON, also on a terminal")
+        if name == "new":
+            command.add_argument("--kind", required=True, help=f"what it does: {', '.join(kinds())}")
+            command.add_argument("--directory", type=Path, default=Path(), help="where its folder is made")
         command.set_defaults(run=function)
     return parser
 
@@ -119,6 +132,19 @@ def _disable(options: argparse.Namespace) -> int:
 
 def _enable(options: argparse.Namespace) -> int:
     return _switch(options.name, off=False)
+
+
+def _new(options: argparse.Namespace) -> int:
+    try:
+        folder = write(
+            options.name, options.kind, options.directory, {each.name for each in discover()}, core_version()
+        )
+    except NewPluginError as exc:
+        print(f"nexus plugins: {exc}", file=sys.stderr)
+        return 1
+    print(f"{folder} is there. Next:\n\n  cd {shlex.quote(str(folder))}\n  pip install -e '.[test]'")
+    print(f"  nexus plugins check {options.name}\n  pytest")
+    return 0
 
 
 def _switch(name: str, *, off: bool) -> int:

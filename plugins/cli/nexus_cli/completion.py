@@ -44,7 +44,7 @@ _SUBCOMMANDS = {
     "runs": ("list", "show", "cancel", "follow"),
     "sessions": ("create", "show", "set", "renew", "revoke", "follow"),
     "events": ("follow",),
-    "plugins": ("list", "check", "info", "disable", "enable"),
+    "plugins": ("list", "check", "info", "disable", "enable", "new"),
     "completion": ("bash", "zsh", "fish"),
     "config": ("show", "schema"),
 }

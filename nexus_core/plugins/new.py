@@ -1,0 +1,210 @@
+"""``nexus plugins new``: writes a plugin of one kind with tests that pass. Standard library only."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shutil
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from tempfile import mkdtemp
+
+KINDS = Path(__file__).parent / "kinds"
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+LONGEST = 40
+
+_SECTION = re.compile(r"(?m)^# (settings|tests)(?:: (.*))?\n")
+_REQUIRES = re.compile(r"\A# requires: (.*)\n")
+
+
+class NewPluginError(Exception):
+    """A plugin can't be written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a plugin of a kind begins as.
+
+    Attributes:
+        files: The text of each module of the package, and of the tests, by its path; names are to be filled in.
+        requires: What it needs beside the core.
+        tests_require: What its tests need beside that.
+    """
+
+    files: dict[str, str]
+    requires: list[str]
+    tests_require: list[str]
+
+
+def kinds() -> list[str]:
+    """Return the kinds of plugins there are."""
+    return sorted(path.stem for path in KINDS.glob("*.txt"))
+
+
+def read_kind(name: str) -> Kind:
+    """Return a kind.
+
+    Raises:
+        NewPluginError: There is none of that name.
+    """
+    known = kinds()
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+        raise NewPluginError(f"there is no kind {name!r}; {hint}")
+    text = (KINDS / f"{name}.txt").read_text(encoding="utf-8")
+    found = _REQUIRES.match(text)
+    plugin, *sections = _SECTION.split(text[found.end() :] if found else text)
+    files, needed = {"plugin.py": plugin}, ""
+    for section, more, body in zip(sections[::3], sections[1::3], sections[2::3], strict=True):
+        files["settings.py" if section == "settings" else "tests"] = body
+        needed = more or needed
+    return Kind(files, _list(found[1] if found else ""), _list(needed))
+
+
+def _list(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def write(name: str, kind: str, directory: Path, taken: set[str], version: str) -> Path:
+    """Write a distribution and return its folder. Whatever goes wrong, nothing is left behind.
+
+    Args:
+        name: The plugin's name: what ``nexus plugins list`` shows.
+        kind: What it does.
+        directory: Where its folder is made.
+        taken: Names of other plugins.
+        version: The core's version, which it will need.
+
+    Raises:
+        NewPluginError: The name can't be used, there is no such kind, or the folder can't be written.
+    """
+    check_name(name, taken)
+    found = read_kind(kind)
+    folder = directory / f"nexus-plugin-{name.replace('_', '-')}"
+    if folder.exists():
+        raise NewPluginError(f"{folder} exists already.")
+    try:
+        made = Path(mkdtemp(prefix=f".{folder.name}-", dir=directory))
+    except OSError as exc:
+        raise NewPluginError(f"{directory} can't be written to: {exc.strerror}.") from None
+    try:
+        for path, text in files(name, kind, found, version).items():
+            target = made / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        made.chmod(0o755)
+        made.rename(folder)
+    except OSError as exc:
+        shutil.rmtree(made, ignore_errors=True)
+        raise NewPluginError(f"{folder} can't be written: {exc.strerror}.") from None
+    return folder
+
+
+def check_name(name: str, taken: set[str]) -> None:
+    """Make sure that a plugin can be called so.
+
+    Raises:
+        NewPluginError: It can't.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise NewPluginError(
+            f"{name[: LONGEST + 1]!a} can't be a plugin's name: small letters, digits and single underscores, a "
+            f"letter first, at most {LONGEST}."
+        )
+    if keyword.iskeyword(name):
+        raise NewPluginError(f"{name!r} is a word of Python's own.")
+    if name in taken:
+        raise NewPluginError(f"there is a plugin {name!r} already.")
+
+
+def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
+    """Return every file of a distribution by its path."""
+    package = f"nexus_plugin_{name}"
+    distribution = package.replace("_", "-")
+    hook = next(iter(re.findall(r"def (nexus_\w+)", found.files["plugin.py"])[::-1]))
+    low, high = _versions(version)
+    names = {"__PACKAGE__": package, "__NAME__": name, "__UPPER__": name.upper()}
+    modules = {f"{package}/{path}": text for path, text in found.files.items() if path != "tests"}
+    docstring = f'"""The plugin {name}: {kind}."""\n\nfrom __future__ import annotations\n\n'
+    texts = {
+        **{path: docstring + text for path, text in modules.items()},
+        "tests/test_plugin.py": found.files["tests"],
+        "tests/test_contract.py": _CONTRACT,
+        "pyproject.toml": _PROJECT.format(
+            distribution=distribution, name=name, package=package, kind=kind,
+            requires=_quoted([f"nexus-hub-core>={low},<{high}", *found.requires]),
+            tests=_quoted(["pytest", "pytest-asyncio", *found.tests_require]),
+        ),
+        "README.md": _README.format(distribution=distribution, name=name, package=package, kind=kind, hook=hook),
+        f"{package}/__init__.py": f'"""The package of the Nexus plugin {name}."""\n',
+        str(Path(package, "py.typed")): "",
+        ".gitignore": "__pycache__/\n*.egg-info/\ndist/\n.pytest_cache/\n.venv/\n",
+    }  # fmt: skip
+    return {path: _filled(text, names) for path, text in texts.items()}
+
+
+def _filled(text: str, names: dict[str, str]) -> str:
+    for placeholder, value in names.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+def _versions(version: str) -> tuple[str, str]:
+    major, minor = (int(part) for part in [*version.split("."), "0"][:2])
+    return f"{major}.{minor}", f"{major}.{minor + 1}" if major == 0 else f"{major + 1}"
+
+
+def _quoted(items: list[str]) -> str:
+    return ", ".join(f'"{item}"' for item in items)
+
+
+_PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{distribution}"
+version = "0.1.0"
+description = "A plugin for Nexus: {kind}."
+readme = "README.md"
+requires-python = ">=3.11"
+dependencies = [{requires}]
+
+[project.optional-dependencies]
+test = [{tests}]
+
+[project.entry-points."nexus.plugins"]
+{name} = "{package}.plugin"
+
+[tool.hatch.build.targets.wheel]
+packages = ["{package}"]
+
+[tool.pytest.ini_options]
+asyncio_mode = "auto"
+testpaths = ["tests"]
+"""
+
+_README = """\
+# {distribution}
+
+The plugin `{name}` for Nexus ({kind}). It implements the hook `{hook}`; Nexus' documentation has a page about that.
+
+    pip install -e '.[test]'
+    nexus plugins check {name}
+    pytest
+
+Choose a licence before you publish it.
+"""
+
+_CONTRACT = '''\
+"""What every plugin keeps to."""
+
+from nexus_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    plugin = "__NAME__"
+'''
