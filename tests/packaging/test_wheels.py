@@ -16,7 +16,7 @@ NO_PLUGINS = ("platform", "testing")
 """Distributions that have no hooks: they are imported."""
 
 FOLDERS = sorted(each.parent.name for each in ROOT.glob("plugins/*/pyproject.toml"))
-FIRST_PARTY = ["core", *(name for name in FOLDERS if name != "platform")]
+FIRST_PARTY = sorted(["core", *(name for name in FOLDERS if name != "platform")])
 
 
 def wheel_of(project, wheels: dict[str, Path]) -> zipfile.ZipFile:

@@ -21,6 +21,13 @@ def names(module: str, **homes: str) -> tuple[Callable[[str], Any], Callable[[],
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, _, other = homes[name].partition(":")
-        return getattr(import_module(home), other or name)
+        try:
+            return getattr(import_module(home), other or name)
+        except ModuleNotFoundError as exc:
+            package = home.partition(".")[0]
+            if exc.name is None or exc.name.partition(".")[0] != package:
+                raise
+            missing = package.removeprefix("nexus_").replace("_", "-")
+            raise ImportError(f"{module}.{name} needs the plugin {missing}: pip install nexus-hub-{missing}") from None
 
     return find, lambda: sorted(homes), sorted(homes)

@@ -266,3 +266,19 @@ def test_the_readme_runs(tmp_path: Path) -> None:
     space: dict[str, Any] = {"__name__": "readme"}
     exec(text.partition("```python\n")[2].partition("```")[0], space)
     space["test_greet_on_every_channel"]()
+
+
+def test_the_page_about_testing_passes(tmp_path: Path) -> None:
+    import re
+    import subprocess
+    import sys
+
+    text = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    files = [tmp_path / f"test_{number}.py" for number in range(len(blocks))]
+    for file, block in zip(files, blocks, strict=True):
+        file.write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", *map(str, files)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
