@@ -182,10 +182,11 @@ async def imports(effort: Effort) -> list[Row]:
     title = "f. Fresh processes: imports and commands"
     script = str(Path(sys.executable).with_name("nexus"))
     python = [sys.executable, "-c"]
-    settings = [*python, "import pydantic_settings"]
+    settings, core = [*python, "import pydantic_settings"], [*python, "import nexus_core"]
     cases = [
         ("import nexus_core", [*python, "import nexus_core"], settings, 1.3),
         ("from nexus_core import Nexus", [*python, "from nexus_core import Nexus"], settings, 1.3),
+        *([("import nexus", [*python, "import nexus"], core, 1.2)] if find_spec("nexus") else []),
         ("nexus plugins list", [script, "plugins", "list"], settings, None),
     ]
     rows = [
@@ -324,6 +325,13 @@ async def pools(effort: Effort) -> list[Row]:
         return await pooling.compare(effort.rounds, f"http://127.0.0.1:{server.port}/api/workflows/add/execute")
 
 
+async def tests_of_ones_own(effort: Effort) -> list[Row]:
+    """Measure what a test through three channels takes."""
+    import testing_client  # its libraries are those of a plugin
+
+    return await testing_client.compare(effort.rounds)
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -347,5 +355,6 @@ SECTIONS: dict[str, Available] = {
     "l": Available(observability, ("api", "hypercorn", "metrics", "logs", "tracing")),
     "m": Available(scrapes, ("hypercorn", "metrics")),
     "n": Available(pools, ("hypercorn", "pools")),
+    "o": Available(tests_of_ones_own, ("api", "cli", "mcp")),
 }
 """By letter; g, resident memory, is read while the others run."""
