@@ -30,9 +30,10 @@ SECRET = "a secret of the guide's tests, long enough for HS256"
 
 
 @pytest.fixture
-def nexus(environment: Any) -> Nexus:
+def nexus(environment: Any, issuer: Any) -> Nexus:
     environment(
-        jwt_secret=SECRET, oauth2_introspection_url="https://auth.example.com/introspect", oauth2_client_id="nexus",
+        jwt_secret=SECRET, oauth2_introspection_url=f"{issuer.url}/introspect", auth_allow_http="true",
+        oauth2_client_id="nexus",
         oauth2_client_secret="of the client", rate_limit_per_minute=1000,
     )  # fmt: skip
     nexus: Nexus = run(HEADING)["nexus"]
@@ -88,15 +89,17 @@ async def test_pages_of_that_origin_may_call_and_no_others(nexus: Nexus, token: 
             assert answer.status_code == (200 if allowed else 403)
 
 
-async def test_auth_and_rate_limit_hold_on_every_channel(nexus: Nexus, token: str) -> None:
+async def test_auth_and_rate_limit_hold_on_every_channel(nexus: Nexus, token: str, issuer: Any) -> None:
+    opaque = issuer.introspected("an-opaque-token")  # the provider oauth2 asks the issuer; jwt checks by itself
     async with served(nexus) as urls:
         for channel in CHANNELS:
             assert (await Caller(urls).call(channel, "large", {})).code == "authentication_failed"
-            assert len((await Caller(urls, token).call(channel, "large", {})).result) == 60_000
+            for each in (token, opaque):
+                assert len((await Caller(urls, each).call(channel, "large", {})).result) == 60_000
         answer = await Caller(urls, token).api("large", {})
     assert "1000" in answer.headers["ratelimit-policy"]
-    assert option(nexus, "rate_limit_strategy") == "sliding_window"
-    assert option(nexus, "auth_providers") == ["oauth2", "jwt"]
+    assert issuer.asked["/introspect"] == 2  # once for each credential, in the order of the providers
+    assert nexus.rate_limiter.strategy == "sliding_window"
 
 
 async def test_with_rate_limit_in_front_of_auth_refused_calls_count(environment: Any, token: str) -> None:
