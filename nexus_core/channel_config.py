@@ -102,6 +102,9 @@ class Layer:
             for name in members:
                 full = f"{channel}_{name}"
                 yield name if name in known and full not in known else full, self._of(channel, name)
+        for option in catalog.MIDDLEWARE.values():
+            for _, source in self._asked_for_by_middleware(option):
+                yield option, source
 
     def _of(self, channel: str, name: str) -> str:
         return f"{name} of {self._where(channel + SUFFIX)}"

@@ -174,6 +174,11 @@ async def test_the_order_of_middleware(
         caller = Caller(urls)
         await caller.http("OPTIONS", "/api/workflows/large/execute", headers=PREFLIGHT)
         assert (await caller.http("POST", "/api/workflows/large/execute?secret=x", json={})).status_code == 200
+        await caller.http("GET", "/api/sessions/0123456789abcdef")
+        await caller.http("GET", "/api/runs/a%0d%0aINJECTED%1b[2J")
+    said = [each.getMessage() for each in caplog.records if each.name == "nexus.access"]
+    assert "/api/sessions/***" in said[-2]
+    assert said[-1].isprintable()
     seen = {each.http_method: each for each in caplog.records if each.name == "nexus.access"}
     assert ("OPTIONS" in seen) == sees_preflight
     assert (seen["POST"].http_bytes < 60_000) == sees_compressed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
 
 ACCESS_LOGGER = "nexus.access"
+_SESSION = re.compile(r"(/sessions/)[^/]+")
 LONGEST_PATH = 300
 """Characters of a path that are logged."""
 
@@ -68,7 +70,7 @@ class AccessLog:
     """Logs each request once it has been answered: method, path, status, bytes of the answer, milliseconds.
 
     What it sees depends on its place: in front of compression it counts compressed bytes, behind CORS it misses what
-    that has answered. Queries are left out: they may hold secrets.
+    that has answered. Queries are left out, which may hold secrets, and ids of sessions: who has one may use it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -95,7 +97,7 @@ class AccessLog:
 
     def _tell(self, scope: Scope, seen: dict[str, int], seconds: float) -> None:
         method = printable(scope.get("method", "WebSocket"), 20)
-        path = printable(local_path(scope), LONGEST_PATH)
+        path = printable(_SESSION.sub(r"\1***", local_path(scope)), LONGEST_PATH)
         fields: dict[str, Any] = {"method": method, "path": path, **seen, "duration": seconds}
         self._log.info(
             "%s %s %s, %d bytes in %.1f ms", method, path, seen["status"] or "-", seen["bytes"], seconds * 1000,
