@@ -67,7 +67,7 @@ class Layer:
         """
         hits = list(self._hits(option))
         for value, source in hits[1:]:
-            if value != hits[0][0]:
+            if not _same(value, hits[0][0]):
                 raise ConfigurationError(f"{hits[0][1]} and {source} say different things.")
         return hits[0] if hits else None
 
@@ -108,6 +108,18 @@ class Layer:
 
     def _of(self, channel: str, name: str) -> str:
         return f"{name} of {self._where(channel + SUFFIX)}"
+
+
+def is_on(value: Any) -> bool:
+    """Whether a raw option value means "on"."""
+    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two raw values mean the same: one may be text where the other is not."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return is_on(one) == is_on(other)
+    return bool(one == other) or str(one).strip() == str(other).strip()
 
 
 def _members(config: object, source: str) -> dict[str, Any]:

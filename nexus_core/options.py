@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from nexus_core import catalog
 from nexus_core.channel_config import Layer
+from nexus_core.channel_config import is_on as is_on
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest, printable
 
@@ -213,11 +214,6 @@ def _environment() -> dict[str, str]:
 def _variable(option: str) -> str:
     spelt = next((each for each in _variables() if _option_of(each) == option), ENV_PREFIX + option.upper())
     return f"environment variable {spelt}"
-
-
-def is_on(value: Any) -> bool:
-    """Whether a raw option value means "on"."""
-    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
 
 
 def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ import pytest
 
 import nexus_core.catalog
 from nexus_core import ChannelConfig, ConfigurationError, Nexus, PluginSettings, ProductionConfig, hookimpl
+from nexus_core.options import OptionSources
 
 
 class ShopSettings(PluginSettings):
@@ -105,6 +106,16 @@ def test_what_is_wrong_is_said_where_it_is(read: Any, options: dict[str, Any], s
 
 def test_the_same_value_twice_is_no_contradiction(read: Any) -> None:
     assert read(shop_port=2, shop_config={"port": 2, "shop_port": 2})[0].shop_port == 2
+
+
+def test_the_same_value_as_text_is_none_either(read: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("NEXUS_SHOP_PORT", "2")
+    monkeypatch.setenv("NEXUS_SHOP_CONFIG", '{"port": 2}')
+    assert read()[0].shop_port == 2
+    sources = OptionSources({"enable_auth": "true", "api_config": {"middleware": "cors, auth"}})
+    assert sources.value("enable_auth") == "true"
+    with pytest.raises(ConfigurationError, match="say different things"):
+        OptionSources({"enable_auth": "off", "api_middleware": ["auth"]}).value("enable_auth")
 
 
 @pytest.mark.parametrize(("name", "said"), [("auth", '"auth"'), ("rate_limit", 'needs the plugin "ratelimit"')])

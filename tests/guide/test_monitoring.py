@@ -46,7 +46,7 @@ async def test_the_collector_counts_every_channel() -> None:
         for channel in CHANNELS:
             await Caller(urls).call(channel, "work", {})
         await Caller(urls).api("work", {"fail": True})
-        for _ in range(200):
+        for _ in range(1000):
             found = await samples(urls)
             if found.get(("workflow_executions_total", labels(workflow="work", success="false"))):
                 break

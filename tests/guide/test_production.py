@@ -103,7 +103,7 @@ async def test_it_is_served_by_https_to_those_whom_the_auth_service_knows(
         with pytest.raises(httpx2.HTTPError):
             await client.post(url.replace("https", "http"), json={"value": 2})
         # Health checks, and readiness with them.
-        for _ in range(200):  # until everything has been checked once
+        for _ in range(600):  # until everything has been checked once
             ready = await client.get(url.partition("/api")[0] + "/health/ready")
             if ready.status_code == 200:
                 break
