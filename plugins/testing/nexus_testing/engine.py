@@ -41,7 +41,11 @@ class Engine:
 
         Raises:
             TimeoutError: It takes longer than that.
+            RuntimeError: The client was closed.
         """
+        if self.loop.is_closed() or not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("This client is closed: make another one.")
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(seconds)

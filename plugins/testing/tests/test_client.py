@@ -223,6 +223,9 @@ def test_closing_stops_the_platform_and_its_threads() -> None:
     assert client.mcp_call("one")["result"] == 1
     client.close()
     client.close()
+    for call in (lambda: client.get("/"), lambda: client.cli("list"), lambda: client.mcp_call("one")):
+        with pytest.raises(RuntimeError, match="client is closed"):
+            call()
     assert ends.stopped.is_set()
     assert not nexus.is_ready
 
