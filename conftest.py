@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["redis_service", "postgres_service", "otlp_receiver"]
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("nexus", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nexus")

@@ -134,7 +134,7 @@ async def test_sigterm_lets_work_finish(run):
         served.process.send_signal(signal.SIGTERM)
         # Until the signal has been taken, calls are answered.
         while (refused := await client.post("/api/workflows/add/execute", json={"a": 1})).status_code == 200:
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 4
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
         assert (await call).json()["result"] == "slept"
@@ -143,7 +143,7 @@ async def test_sigterm_lets_work_finish(run):
             await asyncio.wait_for(socket.recv(), 8)
         assert closed.value.rcvd.code == 1012
         assert await served.exit(8) == 0
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
     assert "Traceback" not in served.log
     assert "never retrieved" not in served.log
 

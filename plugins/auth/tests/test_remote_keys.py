@@ -206,7 +206,7 @@ async def test_a_thousand_tokens_of_unknown_keys_ask_once(trusting, issuer):
 
 
 async def test_after_the_cooldown_it_is_asked_again(trusting, issuer, keys):
-    started = await trusting(jwt_keys_cooldown=0.3)
+    started = await trusting(jwt_keys_cooldown=1)
     assert await started.user(made_up("unknown")) is None
     assert await started.user(made_up("unknown")) is None
     assert issuer.asked[JWKS] == 2
@@ -334,18 +334,18 @@ async def test_an_issuer_that_comes_later(platform, issuer):
 
 async def test_an_issuer_that_hangs_costs_the_time_limit_at_most(trusting, issuer, platform):
     issuer.gate.clear()
-    started = await trusting(auth_timeout=0.3)
+    started = await trusting(auth_timeout=1)
     began = time.monotonic()
     answers = await asyncio.gather(*(started.call("whoami", issuer.token()) for _ in range(20)))
     assert {type(each) for each in answers} == {BackendUnavailable}
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     began = time.monotonic()
     assert type(await started.call("whoami", issuer.token())) is BackendUnavailable
-    assert time.monotonic() - began < 0.2, "after a failure nobody waits for a while"
+    assert time.monotonic() - began < 0.8, "after a failure nobody waits for a while"
 
 
 async def test_who_is_known_is_let_in_while_the_issuer_is_away(trusting, issuer):
-    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.3, jwt_keys_cooldown=0.1)
+    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=2, jwt_keys_cooldown=0.1)
     token = issuer.token()
     assert await started.user(token) == "alice"
     issuer.gate.clear()
@@ -398,7 +398,7 @@ async def test_a_start_that_fails_leaves_nothing_open(alone, issuer, tmp_path):
 
 
 async def test_a_health_check_says_whether_the_issuer_answers(trusting, issuer):
-    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.3)
+    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=1)
     (check,) = started.nexus.health_checks()
     assert (check.name, check.is_critical) == ("auth_keys", False)
     assert (await check.check())["keys"] >= 1

@@ -56,7 +56,7 @@ async def test_each_workflow_has_a_circuit_of_its_own(shop):
 
 async def test_after_a_while_a_call_that_succeeds_closes_it(open_shop, comes_to, caplog):
     caplog.set_level(logging.INFO, "nexus_breaker")
-    shop = await open_shop(circuit_breaker_reset_timeout=0.2)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     events = []
     shop.nexus.events.listen(lambda event: events.append((event.type, event.data)))
     await shop.fail(5)
@@ -65,13 +65,13 @@ async def test_after_a_while_a_call_that_succeeds_closes_it(open_shop, comes_to,
     assert await shop.call() == "ordered"
     assert "is closed again" in caplog.text
     circuit = [event for event in events if event[0].startswith("circuit.")]
-    assert circuit == [("circuit.opened", {"failures": 5, "seconds": 0.2}), ("circuit.closed", None)]
+    assert circuit == [("circuit.opened", {"failures": 5, "seconds": 1}), ("circuit.closed", None)]
     await shop.fail(4)
     assert not await shop.is_open()
 
 
 async def test_after_a_while_a_call_that_fails_opens_it_again(open_shop, comes_to):
-    shop = await open_shop(circuit_breaker_reset_timeout=0.2)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     await shop.fail(5)
     shop.error = RuntimeError("still broken")
     await comes_to(shop.call, WorkflowFailed)
@@ -82,7 +82,7 @@ async def test_after_a_while_a_call_that_fails_opens_it_again(open_shop, comes_t
 
 
 async def test_of_many_calls_exactly_one_is_the_probe(open_shop):
-    shop = await open_shop(circuit_breaker_reset_timeout=0.2)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     await shop.fail(5)
     probe = await shop.probe()
     assert await asyncio.gather(*(shop.call() for _ in range(50))) == [CircuitOpen] * 50
@@ -96,7 +96,7 @@ async def test_of_many_calls_exactly_one_is_the_probe(open_shop):
 
 
 async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(open_shop, comes_to):
-    shop = await open_shop(circuit_breaker_reset_timeout=0.2)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     await shop.fail(5)
     probe = await shop.probe()
     probe.cancel()
@@ -106,7 +106,7 @@ async def test_a_probe_that_is_cancelled_leaves_its_place_to_the_next(open_shop,
 
 
 async def test_a_probe_whose_run_is_cancelled_leaves_its_place_to_the_next(open_shop):
-    shop = await open_shop(circuit_breaker_reset_timeout=0.2)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     await shop.fail(5)
     probe = await shop.probe()
     (run,) = shop.nexus.runs.running()
@@ -172,7 +172,7 @@ async def test_a_cancelled_run_is_no_failure(shop):
 
 
 async def test_what_began_before_it_closed_does_not_open_it_anew(open_shop, comes_to):
-    shop = await open_shop(circuit_breaker_reset_timeout=0.1)
+    shop = await open_shop(circuit_breaker_reset_timeout=1)
     shop.gate = gate = asyncio.Event()
     slow = [asyncio.create_task(shop.call()) for _ in range(10)]
     await eventually(lambda: shop.ran == 10)

@@ -106,13 +106,13 @@ async def test_a_success_of_who_does_not_know_yet_closes_nothing(open_shared, re
 
 
 async def test_of_the_calls_of_all_exactly_one_is_the_probe(open_shared):
-    shops = [await open_shared(circuit_breaker_reset_timeout=0.3) for _ in range(3)]
+    shops = [await open_shared(circuit_breaker_reset_timeout=1.5) for _ in range(3)]
     await shops[0].fail(5)
     for shop in shops:
         await shop.look()
         assert await shop.is_open()
         shop.gate = asyncio.Event()
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(1.6)
     calls = [asyncio.create_task(shop.call()) for _ in range(20) for shop in shops]
     await eventually(lambda: sum(call.done() for call in calls) == 59)
     assert sum(shop.ran for shop in shops) == 5 + 1
@@ -124,7 +124,7 @@ async def test_of_the_calls_of_all_exactly_one_is_the_probe(open_shared):
 
 
 async def test_a_probe_that_succeeds_closes_it_for_all(open_shared, comes_to, redis_server):
-    first, second = [await open_shared(circuit_breaker_reset_timeout=0.3) for _ in range(2)]
+    first, second = [await open_shared(circuit_breaker_reset_timeout=1.5) for _ in range(2)]
     await first.fail(5)
     await second.look()
     assert await second.is_open()
@@ -135,23 +135,23 @@ async def test_a_probe_that_succeeds_closes_it_for_all(open_shared, comes_to, re
 
 
 async def test_a_probe_that_is_cancelled_leaves_its_place_to_any(open_shared, comes_to):
-    first, second = [await open_shared(circuit_breaker_reset_timeout=0.2) for _ in range(2)]
+    first, second = [await open_shared(circuit_breaker_reset_timeout=1) for _ in range(2)]
     await first.fail(5)
     probe = await first.probe()
     probe.cancel()
     await asyncio.wait([probe])
-    await comes_to(second.call, "ordered", 3)
+    await comes_to(second.call, "ordered")
 
 
 async def test_a_probe_goes_on_for_as_long_as_it_takes(open_shared, monkeypatch):
-    monkeypatch.setattr("nexus_breaker.shared.LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("nexus_breaker.shared.LEASE_SECONDS", 1.0)
     monkeypatch.setattr("nexus_breaker.shared.RENEW_SECONDS", 0.1)
-    first, second = [await open_shared(circuit_breaker_reset_timeout=0.2) for _ in range(2)]
+    first, second = [await open_shared(circuit_breaker_reset_timeout=1) for _ in range(2)]
     await first.fail(5)
     probe = await first.probe()
     await second.look()
     begin = time.monotonic()
-    while time.monotonic() - begin < 1.0:
+    while time.monotonic() - begin < 2.0:
         assert await second.is_open()
         assert await first.is_open()
         await asyncio.sleep(0.02)
@@ -201,7 +201,7 @@ async def test_a_probe_whose_process_is_killed_leaves_its_place_to_any(open_shar
         other.kill()
         other.wait()
         other.stdout.close()
-    await comes_to(shop.call, "ordered", 5)
+    await comes_to(shop.call, "ordered")
 
 
 async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_once(
@@ -230,7 +230,7 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
     await eventually(lambda: "is back: circuits are shared again" in caplog.text)
     assert caplog.text.count("each process goes by its own circuits") <= 2  # once in each
     await first.fail(5)
-    await comes_to(second.is_open, True, 5)
+    await comes_to(second.is_open, True)
 
 
 async def test_what_one_process_found_while_the_store_was_away_holds_when_it_is_back(

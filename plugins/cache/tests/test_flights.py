@@ -182,7 +182,7 @@ async def test_nobody_waits_for_longer_than_it_said(gate):
     begin = time.monotonic()
     with pytest.raises(WorkflowTimeout, match=r"within 0\.1 seconds"):
         await gate.nexus.invoke(gated(timeout=0.1))
-    assert 0.09 < time.monotonic() - begin < 2
+    assert 0.09 < time.monotonic() - begin < 10
     gate.open.set()
     assert (await first).value == 1
 
@@ -191,12 +191,12 @@ async def test_who_takes_over_has_only_its_time_left(gate):
     first = asyncio.create_task(gate.nexus.invoke(gated()))
     await eventually(lambda: gate.began)
     begin = time.monotonic()
-    second = asyncio.create_task(gate.nexus.invoke(gated(timeout=0.5)))
-    await asyncio.sleep(0.3)
+    second = asyncio.create_task(gate.nexus.invoke(gated(timeout=2)))
+    await asyncio.sleep(1.2)
     first.cancel()
     with pytest.raises(WorkflowTimeout):
         await second
-    assert time.monotonic() - begin < 0.75
+    assert time.monotonic() - begin < 3.1  # not all of its time again
     assert len(gate.began) == 2
 
 
@@ -284,7 +284,7 @@ async def test_a_platform_that_stops_lets_nobody_take_over(make):
         gate.nexus = nexus
         tasks = await start_many(gate, 4)
         begin = time.monotonic()
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 10
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(each) for each in errors] == [RunCancelled] * 4
     assert len(gate.began) == len(gate.ended) == 1

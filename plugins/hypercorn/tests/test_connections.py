@@ -30,9 +30,9 @@ async def test_the_longest_time_limits(serve, raw):
 
 
 async def test_idle_connections_are_closed(serve, raw, no_connection_left):
-    connection = raw(await serve(keep_alive_timeout=0.2))
+    connection = raw(await serve(keep_alive_timeout=0.5))
     await connection.send(GET % b"a")
-    await connection.read(seconds=3)
+    await connection.read(seconds=10)
     assert connection.received.count(b"HTTP/1.1 200") == 1
     await no_connection_left()
 
@@ -51,8 +51,8 @@ async def test_half_a_request_head_is_cut(serve, raw, no_connection_left, sent):
     connection = raw(await serve(keep_alive_timeout=0.3))
     await connection.send(sent)
     begin = time.monotonic()
-    await connection.read(seconds=3)
-    assert time.monotonic() - begin < 1.5
+    await connection.read(seconds=10)
+    assert time.monotonic() - begin < 8
     await no_connection_left()
 
 
@@ -60,15 +60,15 @@ async def test_a_head_that_trickles_is_cut(serve, raw):
     connection = raw(await serve(keep_alive_timeout=0.4))
     begin = time.monotonic()
     await connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ")
-    reading = asyncio.create_task(connection.read(seconds=5))
-    while not reading.done() and time.monotonic() - begin < 5:
+    reading = asyncio.create_task(connection.read(seconds=10))
+    while not reading.done() and time.monotonic() - begin < 10:
         try:
             await connection.send(b"a")
         except ConnectionError:
             break
         await asyncio.sleep(0.05)
     await reading
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 8
 
 
 @pytest.mark.parametrize(

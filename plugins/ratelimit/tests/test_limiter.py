@@ -41,7 +41,7 @@ async def test_a_caller_has_its_calls_and_is_told_what_is_left(start, strategy):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_there_are_more_calls_when_it_says_so(start, strategy):
     platform = await start(rate_limit_strategy=strategy)
-    platform.register("fast", rate_limit={"limit": 2, "window": 0.4})
+    platform.register("fast", rate_limit={"limit": 2, "window": 1})
     while (error := (await platform.call("fast"))[1]) is None:
         await asyncio.sleep(0)
     await asyncio.sleep(error.retry_after)

@@ -156,7 +156,7 @@ def test_a_long_header_takes_no_long_time(header):
     begin = time.perf_counter()
     address("127.0.0.1", forwarded=header)
     address("127.0.0.1", x_forwarded_for=header)
-    assert time.perf_counter() - begin < 0.5
+    assert time.perf_counter() - begin < 3
 
 
 pieces = st.sampled_from(

@@ -126,12 +126,12 @@ async def test_a_workflows_limit_holds_for_all_processes(start_shared):
 
 async def test_there_are_more_calls_when_it_says_so(start_shared):
     platform = await start_shared(rate_limit_per_minute=100)
-    platform.register("fast", rate_limit={"limit": 2, "window": 0.5})
+    platform.register("fast", rate_limit={"limit": 2, "window": 1})
     while (error := (await platform.call("fast"))[1]) is None:
         pass
     begin = time.monotonic()
     while (await platform.call("fast"))[1] is not None:
-        assert time.monotonic() - begin < error.retry_after + 0.5
+        assert time.monotonic() - begin < error.retry_after + 5
         await asyncio.sleep(0.005)
     assert time.monotonic() - begin > error.retry_after - 0.05
 
@@ -191,16 +191,16 @@ async def test_without_redis_each_process_limits_for_itself_and_with_it_all_toge
     start_shared, redis_proxy, caplog, mode
 ):
     caplog.set_level(logging.INFO, "nexus_ratelimit")
-    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=1)
     other = await start_shared()
     assert await platform.count(2) == 2
     redis_proxy.mode = mode
     begin = time.monotonic()
     assert await platform.passes()
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 8
     begin = time.monotonic()
     assert await platform.count(10) == 2
-    assert time.monotonic() - begin < 0.25
+    assert time.monotonic() - begin < 3, "not one time limit for each call"
     assert await other.count(2) == (0 if mode == "cut" else 1)  # that call was counted, and the answer lost
     redis_proxy.mode = "pass"
     store = platform.nexus.store("redis", "store")
@@ -215,16 +215,16 @@ async def test_without_redis_each_process_limits_for_itself_and_with_it_all_toge
 
 
 async def test_a_blackhole_delays_many_calls_once_and_then_none(start_shared, redis_proxy):
-    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3, rate_limit_per_minute=1000)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=1, rate_limit_per_minute=1000)
     platform.register("mail", rate_limit=1000)
     await platform.call("mail")
     redis_proxy.mode = "blackhole"
     begin = time.monotonic()
     assert all(await asyncio.gather(*(platform.passes("mail", address=f"192.0.2.{n}") for n in range(50))))
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 8
     begin = time.monotonic()
     assert all([await platform.passes("mail", address=f"192.0.2.{n}") for n in range(50)])
-    assert time.monotonic() - begin < 0.2
+    assert time.monotonic() - begin < 5, "not one time limit for each call"
 
 
 async def test_redis_may_be_away_at_the_start(start_shared, redis_proxy, caplog):
@@ -240,7 +240,7 @@ async def test_redis_may_be_away_at_the_start(start_shared, redis_proxy, caplog)
 
 
 async def test_redis_may_be_killed_and_come_back_under_load(start_shared, redis_server):
-    platform = await start_shared(rate_limit_per_minute=1_000_000, redis_timeout=0.3)
+    platform = await start_shared(rate_limit_per_minute=1_000_000, redis_timeout=1)
     stop = asyncio.Event()
     calls, slowest = 0, 0.0
 
@@ -261,16 +261,16 @@ async def test_redis_may_be_killed_and_come_back_under_load(start_shared, redis_
     redis_server.start()
     begin = time.monotonic()
     await eventually(lambda: store.reason is None)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 8
     redis_server.forget_calls()
     await eventually(lambda: redis_server.calls().get("evalsha", 0) > 50)
     stop.set()
     await asyncio.gather(*workers)
-    assert slowest < 3
+    assert slowest < 6
 
 
 async def test_who_is_known_to_have_none_left_gets_none_from_an_outage(start_shared, redis_proxy):
-    platform = await start_shared(url=redis_proxy.url, redis_timeout=0.3)
+    platform = await start_shared(url=redis_proxy.url, redis_timeout=2)
     assert await platform.count(5) == 3
     redis_proxy.mode = "refuse"
     assert await platform.count(5) == 0

@@ -29,7 +29,7 @@ async def connect():
     async with AsyncExitStack() as stack:
 
         async def start(url, **options):
-            nexus = await stack.enter_async_context(running(url, **options))
+            nexus = await stack.enter_async_context(running(url, **{"redis_timeout": 1} | options))
             store = nexus.store("redis", "store")
             store.client = nexus.settings(RedisSettings).client
             return store

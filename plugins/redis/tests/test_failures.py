@@ -14,8 +14,11 @@ from nexus_redis.settings import RedisSettings
 from nexus_core import BackendUnavailable, Nexus
 from nexus_core.testing import eventually
 
-LIMIT = 0.55
-"""Seconds that a call may wait for a store that does not answer: one time limit, and what a busy machine adds to it."""
+LIMIT = 5.0
+"""Seconds that calls may wait for a store that does not answer: one time limit, and what a busy machine adds to it."""
+
+AT_ONCE = 0.9
+"""Seconds that are less than one time limit."""
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ async def test_it_fails_soon_then_at_once_and_works_again(
         assert error.retry_after == 1.0
         durations.append(duration)
     assert durations[0] < LIMIT
-    assert max(durations[1:]) < 0.25
+    assert max(durations[1:]) < AT_ONCE
     assert not await store.ready()
     assert store.reason
     restore(redis_proxy, redis_server)
@@ -94,7 +97,7 @@ async def test_many_calls_at_once_wait_no_longer_than_one(connect, redis_proxy, 
 async def test_who_finds_no_connection_free_is_told_in_time(connect, redis_proxy, seconds):
     store = await connect(redis_proxy.url, redis_pool_max_connections=2)
     await store.set("a", b"1", 60)
-    redis_proxy.delay = 0.2
+    redis_proxy.delay = 0.8
     redis_proxy.mode = "delay"
     answers = await asyncio.gather(*(seconds(store.get("a")) for _ in range(10)))
     assert [type(error) for _, error in answers].count(BackendUnavailable) >= 6
@@ -135,7 +138,7 @@ async def test_it_starts_without_a_server_says_so_once_and_finds_it(connect, sta
     for _ in range(20):
         duration, error = await seconds(store.get("a"))
         assert type(error) is BackendUnavailable
-        assert duration < 0.25
+        assert duration < AT_ONCE
     await asyncio.sleep(0)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"127.0.0.1:{server.port}/0 is not available" in caplog.text

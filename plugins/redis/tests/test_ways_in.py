@@ -110,7 +110,7 @@ async def test_in_the_clear_to_tls_and_tls_to_what_is_in_the_clear_fail_soon(con
     async with behind_tls(redis_server, certificate) as port:
         begin = time.monotonic()
         stores = [await connect(f"redis://127.0.0.1:{port}"), await connect(f"rediss://127.0.0.1:{redis_server.port}")]
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
         for store in stores:
             with pytest.raises(BackendUnavailable):
                 await store.get("a")
@@ -193,10 +193,10 @@ async def test_a_network_that_swallows_even_the_greeting(connect, seconds):
                 each.connect_ex(("127.0.0.1", port))
             begin = time.monotonic()
             store = await connect(f"redis://127.0.0.1:{port}")
-            assert 0.2 < time.monotonic() - begin < 2
+            assert 0.9 < time.monotonic() - begin < 10
             duration, error = await seconds(store.get("a"))
             assert type(error) is BackendUnavailable
-            assert duration < 0.25
+            assert duration < 0.9
         finally:
             for each in fillers:
                 each.close()

@@ -412,7 +412,7 @@ async def test_what_hangs_is_unavailable_and_does_nothing_later(failing, eventua
     begin = time.monotonic()
     attempts = (me.create_session("api"), me.session(session.id), me.update_session(session.id, {"a": 1}))
     answers = await asyncio.gather(*attempts, return_exceptions=True)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
     assert {type(answer) for answer in answers} == {BackendUnavailable}
     assert caplog.text.count("did not come back within 0.3 s") == 3
     manager.gate.set()
