@@ -82,4 +82,4 @@ class Admission:
 
 def _is_part_of_a_run() -> bool:
     run = current_run.get()
-    return run is not None and not run.done
+    return run is not None and not run.ended

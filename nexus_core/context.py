@@ -99,7 +99,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the run shall stop. Sync code in a long loop asks this; async code is cancelled anyway."""
-        return self.run.cancel_requested or self.run.done
+        return self.run.cancel_requested or self.run.ended
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -151,7 +151,7 @@ class Context:
             WorkflowError: The stream has grown past ``max_result_bytes``.
         """
         text = jsontext.encode(value)
-        if self.run.done:  # a thread that goes on after its time limit: nobody listens
+        if self.run.ended:  # a thread that goes on after its time limit: nobody listens
             return text
         self.run.output_bytes += len(text) + 1
         if self.run.output_bytes > self.max_result_bytes:

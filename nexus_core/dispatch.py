@@ -113,6 +113,7 @@ class Dispatcher:
         self._submitted.discard(task)
         # Cancelled before its first step, a task never enters the coroutine that would say so.
         run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+        run.close()
 
     async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
         try:
@@ -149,6 +150,7 @@ class Dispatcher:
             raise error from None
         finally:
             self._runs.end(run)
+            run.close()
 
     async def authenticate(self, caller: Invocation) -> None:
         """See `Nexus.authenticate`."""

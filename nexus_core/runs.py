@@ -84,7 +84,7 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_replies", "_steps", "_task", "_told", "_waiters", "_work",
+        "__weakref__", "_bus", "_give_up", "_is_closed", "_replies", "_steps", "_task", "_told", "_waiters", "_work",
         "cancel_requested", "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result",
         "output_bytes", "owner", "result", "session_id", "started_at", "status", "user_id", "workflow",
     )  # fmt: skip
@@ -104,7 +104,7 @@ class Run:
         self.result: Result | None = None
         self.error: NexusError | None = None
         self.output_bytes = self.followers = 0
-        self.cancel_requested = False
+        self.cancel_requested = self._is_closed = False
         self._bus = bus
         self._task: asyncio.Future[Any] | None = None
         self._give_up: Callable[[], None] | None = None
@@ -115,9 +115,14 @@ class Run:
         self._replies: list[asyncio.Future[Any]] = []
 
     @property
-    def done(self) -> bool:
-        """Whether the run has ended."""
+    def ended(self) -> bool:
+        """Whether the work has ended. What the policies keep of it may not be kept yet."""
         return self.finished_at is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether the work has ended, and the policies have done with it: its session and its key know of it."""
+        return self._is_closed
 
     def publish(
         self,
@@ -129,7 +134,7 @@ class Run:
         duration: float | None = None,
     ) -> None:
         """Add an event to the run and pass it to the bus. After the terminal event, nothing more is added."""
-        if self.done:
+        if self.ended:
             return
         error = None if error is None else error.copy()
         event = ChannelEvent(
@@ -153,6 +158,15 @@ class Run:
         if self._waiters:
             self._wake()
 
+    def close(self) -> None:
+        """Note that the run has left the pipeline. Only now do those who wait hear of its end.
+
+        So whoever calls again at once finds what the first call has changed.
+        """
+        self._is_closed = True
+        if self._waiters:
+            self._wake()
+
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -166,7 +180,7 @@ class Run:
             task: The work, or what it waits for.
             give_up: Called `CANCEL_SECONDS` after a cancellation: whoever waits for the task need wait no longer.
         """
-        if self.done:
+        if self.ended:
             return
         self._task, self._give_up = task, give_up
         if self.cancel_requested:
@@ -174,7 +188,7 @@ class Run:
 
     def cancel(self) -> bool:
         """Ask the run to stop, from any thread. Returns False when it has ended already."""
-        if self.done:
+        if self.ended:
             return False
         self.cancel_requested = True
         self._stop()
@@ -190,7 +204,7 @@ class Run:
             call_on(self._task.get_loop(), self._cancel_task, self._task)
 
     def _cancel_task(self, task: asyncio.Future[Any]) -> None:
-        if self.done:
+        if self.ended:
             return
         task.cancel()
         if self._give_up is not None:
@@ -217,7 +231,7 @@ class Run:
 
     async def settled(self) -> None:
         """Wait until the run has begun or has been refused: until its first event."""
-        while not self._steps:
+        while not self._steps or (self._steps[0].is_terminal and not self.done):
             await self.changed()
 
     async def outcome(self) -> Result:
@@ -249,13 +263,17 @@ class Run:
         return self.events_after(0)
 
     def events_after(self, number: int) -> list[ChannelEvent]:
-        """Return the events with a higher number, oldest first. What it costs grows with their count alone."""
+        """Return the events with a higher number, oldest first, the last one of all when the run is `done`.
+
+        What it costs grows with their count alone.
+        """
         fresh: list[ChannelEvent] = []
         for kept in (self._steps, *self._told.values()):
             for event in reversed(kept):
                 if event.number <= number:
                     break
-                fresh.append(event)
+                if self.done or not event.is_terminal:
+                    fresh.append(event)
         fresh.sort(key=attrgetter("number"))
         return fresh
 

@@ -13,9 +13,11 @@ from nexus_core import (
     Context,
     Invocation,
     Principal,
+    Stage,
     ValidationError,
     WorkflowError,
     WorkflowFailed,
+    hookimpl,
 )
 from nexus_core.testing import eventually
 
@@ -145,6 +147,53 @@ async def test_an_answer_is_kept_for_its_time(make: Any) -> None:
     await asyncio.sleep(0.06)
     await again()
     assert len(ran) == 2
+
+
+class Late:
+    """An interceptor around the one for keys, which is slow on the way out."""
+
+    stage = Stage.IDEMPOTENCY
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def __call__(self, invocation: Invocation, call_next: Any) -> Any:
+        try:
+            return await call_next(invocation)
+        finally:
+            await self.gate.wait()
+
+    @hookimpl
+    def nexus_register_interceptors(self) -> list[Any]:
+        return [self]
+
+
+@pytest.mark.parametrize("name", ["count", "fails"])
+async def test_nobody_hears_of_an_end_before_the_answer_is_kept(make: Any, name: str) -> None:
+    late = Late()
+    nexus = make(late)
+    nexus.register("count", lambda: 1)
+    nexus.register("fails", lambda: 1 / 0)
+    answer = asyncio.create_task(nexus.invoke(call(name)))
+    run = nexus.submit(call(name, key="another"))
+    await eventually(lambda: run.ended)
+    assert not await run.wait(0)
+    heard: list[str] = []
+
+    async def follow() -> None:
+        heard.extend([event.type async for event in run.follow()])
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: heard or run._waiters)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (run.done, run.events[-1].is_terminal, answer.done(), following.done()) == (False, False, False, False)
+    late.gate.set()
+    await following
+    assert run.done
+    assert run.events[-1].is_terminal
+    await asyncio.wait([answer])
+    assert isinstance(answer.exception(), WorkflowFailed if name == "fails" else type(None))
 
 
 class Broken:

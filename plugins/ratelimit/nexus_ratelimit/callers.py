@@ -33,7 +33,7 @@ class Callers:
         if invocation.client_address:
             return "address " + self.network(invocation.client_address)
         run = current_run.get()
-        if run is not None and not run.done:
+        if run is not None and not run.ended:
             return None
         return "channel " + invocation.channel
 
