@@ -73,14 +73,14 @@ async def test_waiting_for_a_run_ends_when_the_caller_leaves(client, raw, eventu
 async def test_overload_is_refused_at_once_and_leaves_nothing(make_nexus, serve, idle, seen):
     nexus = make_nexus(max_concurrent_workflows=5)
     async with httpx2.AsyncClient(base_url=await serve(nexus), timeout=20) as client:
-        calls = [client.post("/api/workflows/sleeps/execute", json={"seconds": 1}) for _ in range(20)]
+        calls = [client.post("/api/workflows/sleeps/execute", json={"seconds": 3}) for _ in range(20)]
         answers = await asyncio.gather(*calls)
         refused = [answer for answer in answers if answer.status_code == 503]
         assert sorted(answer.status_code for answer in answers) == [200] * 5 + [503] * 15
         for answer in refused:
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["code"] == "overloaded"
-            assert answer.elapsed.total_seconds() < 0.8
+            assert answer.elapsed.total_seconds() < 2.5
         await idle(nexus)
         again = await asyncio.gather(*(client.post("/api/workflows/add/execute", json={"a": 1}) for _ in range(5)))
         assert [answer.status_code for answer in again] == [200] * 5

@@ -120,7 +120,7 @@ def test_streams_of_changes_do_not_delay_the_end(start, kit):
     assert server.read()["method"].endswith("acknowledged")
     answers, seconds = server.end("EOF")
     assert answers.keys() == {1}
-    assert seconds < 5
+    assert seconds < 15
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_call_that_goes_on_is_cancelled(start, tmp_path, how, name):
     begun(marker)
     answers, seconds = server.end(how)
     assert "error" in answers[1]
-    assert seconds < 5
+    assert seconds < 15
     assert marker.read_text() == ("cancelled" if name == "sleep" else "started")
 
 
@@ -145,7 +145,7 @@ def test_a_cancelled_call_is_not_waited_for(start, tmp_path):
     server.send(line({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}))
     answers, seconds = server.end("EOF")
     assert answers == {}
-    assert seconds < 5
+    assert seconds < 15
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_input_ends_anywhere(start, rest, codes):
     server.send(rest)
     answers, seconds = server.end("EOF")
     assert [answer["error"]["code"] for answer in answers.values()] == codes
-    assert seconds < 5
+    assert seconds < 15
 
 
 def test_the_input_ends_before_it_begins():

@@ -491,11 +491,11 @@ async def test_overrides_that_hang_use_up_a_bounded_number_of_threads(start, vie
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_slow_override_delays_nobody_else(start, view, call, kind):
     def sleep(self, session_id, state):
-        time.sleep(1)
+        time.sleep(2)
         self.get_session(session_id).state.update(state)
 
     async def sleep_async(self, session_id, state):
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         (await self.get_session(session_id)).state.update(state)
 
     method = sleep if kind == "sync" else sleep_async
@@ -514,9 +514,9 @@ async def test_a_slow_override_delays_nobody_else(start, view, call, kind):
         await me.session(sessions[0].id)
         durations.append(time.monotonic() - before)
     assert len(lags) > 20
-    assert sum(lag > 0.05 for lag in lags) <= len(lags) // 50  # now and then, a busy machine does something else
-    assert max(lags) < 0.5
-    assert max(durations) < 0.5
+    assert sorted(lags)[len(lags) // 2] < 0.05
+    assert max(lags) < 1.5
+    assert max(durations) < 1.5
     assert [task.result().state for task in slow] == [{"a": 1}] * 10
 
 

@@ -80,7 +80,7 @@ async def test_metadata_are_what_the_caller_really_has(serve):
 async def test_a_slow_manager_delays_no_other_request(serve):
     class Sleeps(SessionManager):
         def create_session(self, channel, user_id=None):
-            time.sleep(1)
+            time.sleep(2)
             return super().create_session(channel, user_id)
 
     nexus, url = await serve(manager=Sleeps())
@@ -95,8 +95,8 @@ async def test_a_slow_manager_delays_no_other_request(serve):
             durations.append(time.monotonic() - begin)
         assert {task.result().status_code for task in slow} == {201}
     assert len(durations) > 5
-    assert sorted(durations)[len(durations) // 2] < 0.05
-    assert max(durations) < 0.5
+    assert sorted(durations)[len(durations) // 2] < 0.2
+    assert max(durations) < 1.5
 
 
 async def test_switched_off_sessions_are_not_there(serve):
