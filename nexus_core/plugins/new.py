@@ -96,8 +96,10 @@ def write(name: str, kind: str, directory: Path, taken: set[str], version: str) 
             target.write_text(text, encoding="utf-8")
         made.chmod(0o755)
         made.rename(folder)
-    except OSError as exc:
+    except BaseException as exc:
         shutil.rmtree(made, ignore_errors=True)
+        if not isinstance(exc, OSError):
+            raise
         raise NewPluginError(f"{folder} can't be written: {exc.strerror}.") from None
     return folder
 
@@ -115,6 +117,8 @@ def check_name(name: str, taken: set[str]) -> None:
         )
     if keyword.iskeyword(name):
         raise NewPluginError(f"{name!r} is a word of Python's own.")
+    if name == "core":
+        raise NewPluginError("'core' is what the core's own options go by.")
     if name in taken:
         raise NewPluginError(f"there is a plugin {name!r} already.")
 

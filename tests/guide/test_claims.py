@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from guide_callers import CHANNELS, Caller
 from guide_text import served
+from token_issuer import SECRET, secret_token
 
 from nexus_core import Context, Nexus, WorkflowError
 from nexus_core.catalog import OPTIONS
@@ -47,6 +49,28 @@ async def test_each_can_be_switched_on_alone(feature: dict[str, Any]) -> None:
     async with served(nexus) as urls:
         for channel in CHANNELS:
             assert (await Caller(urls).call(channel, "greet", {})).result == "Hello"
+
+
+async def test_each_does_what_it_is_for() -> None:
+    limited = Nexus(enable_rate_limiting=True, rate_limit_per_minute=3)
+    limited.register("greet", lambda: "Hello")
+    async with served(limited) as urls:
+        codes = [(await Caller(urls).call(channel, "greet", {})).code for channel in (*CHANNELS, *CHANNELS)]
+    assert codes == [None] * 3 + ["rate_limited"] * 3
+
+    caching = Nexus(enable_caching=True)
+    ran: list[int] = []
+    caching.register("greet", lambda: ran.append(1), {"cache_ttl": 60})
+    async with served(caching) as urls:
+        for channel in CHANNELS:
+            await Caller(urls).call(channel, "greet", {})
+    assert ran == [1]
+
+    guarded = Nexus(enable_circuit_breaker=True)
+    guarded.register("fails", lambda: 1 / 0)
+    async with served(guarded) as urls:
+        codes = [(await Caller(urls).call(channel, "fails", {})).code for channel in CHANNELS * 2]
+    assert codes == ["workflow_failed"] * 5 + ["circuit_open"]
 
 
 def test_the_library_of_nodes_has_more_than_a_hundred_and_ten() -> None:
@@ -101,16 +125,14 @@ async def test_workflows_that_hang_or_fail_are_answered(channel: str) -> None:
 
 
 async def test_who_called_what_is_in_the_audit_log(tmp_path: Any) -> None:
-    import json
-
-    nexus = Nexus(audit_log=str(tmp_path / "audit.jsonl"))
+    nexus = Nexus(audit_log=str(tmp_path / "audit.jsonl"), enable_auth=True, jwt_secret=SECRET)
     nexus.register("greet", lambda: "Hello")
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            await Caller(urls).call(channel, "greet", {})
+            await Caller(urls, secret_token(sub="ada")).call(channel, "greet", {})
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    assert [(line["channel"], line["workflow"], line["verdict"]) for line in lines] == [
-        (channel, "greet", "completed") for channel in CHANNELS
+    assert [(line["user_id"], line["channel"], line["workflow"], line["verdict"]) for line in lines] == [
+        ("ada", channel, "greet", "completed") for channel in CHANNELS
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,18 @@ async def test_what_is_expensive_is_kept_under_the_managers_key(cached: Nexus, w
         keys = [bytes(key).decode(errors="replace") for key in with_redis.ask("KEYS", "*")]
         (kept,) = [key for key in keys if "cache" in key]
         assert 3_500_000 < int(with_redis.ask("PTTL", kept)) <= 3_600_000  # cache_ttl
+
+
+async def test_the_managers_key_decides_what_is_the_same(with_redis: Any) -> None:
+    one_for_all = SimpleNamespace(md5=lambda _: hashlib.md5(b"the same"))
+    nexus: Nexus = run(CACHE, hashlib=one_for_all, json=json)["nexus"]
+    nexus.register("data_analysis", lambda value: value)
+    async with served(nexus) as urls:
+        given = [
+            (await Caller(urls).call(channel, "data_analysis", {"value": n})).result
+            for n, channel in enumerate(CHANNELS)
+        ]
+    assert given == [0, 0, 0]
 
 
 async def test_what_is_cheap_or_a_users_own_is_not(cached: Nexus) -> None:

@@ -117,7 +117,7 @@ def test_the_command_says_what_comes_next(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "Prices", "1st", "a-b", "a b", "../up", "a/b", "a\\b", "a__b", "_a", "a_", "ä", "a\nb", "\x1b[2J", "class",
-     "a" * (LONGEST + 1), "--kind", "api", "a.b", "nul\0"],
+     "a" * (LONGEST + 1), "--kind", "api", "core", "a.b", "nul\0"],
 )  # fmt: skip
 def test_names_that_can_not_be(tmp_path: Path, name: str) -> None:
     taken = {record.name for record in discover()}
@@ -135,11 +135,18 @@ def test_places_that_can_not_be(tmp_path: Path) -> None:
         write("prices", "channel", tmp_path / "file", set(), core_version())
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError(28, "No space left on device"), NewPluginError), (KeyboardInterrupt(), KeyboardInterrupt)],
+    ids=["full disk", "interrupt"],
+)
+def test_what_goes_wrong_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: type[BaseException]
+) -> None:
     def fail(self: Path, *_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(NewPluginError, match="No space left"):
+    with pytest.raises(told, match=r"No space left|^$"):
         write("prices", "channel", tmp_path, set(), core_version())
     assert not list(tmp_path.iterdir())

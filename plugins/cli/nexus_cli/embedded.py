@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ class CommandLine:
         loop: asyncio.AbstractEventLoop,
         token: str | None = None,
         session: str | None = None,
+        seconds: float | None = None,
     ) -> Outcome:
         """Run a command line as if its output were piped. The environment's options for command lines do not count.
 
@@ -62,19 +63,28 @@ class CommandLine:
             loop: Where the platform is started. It must not be the running one: this waits for it.
             token: The caller's credential.
             session: The session that calls belong to.
+            seconds: How long its calls may take; None for as long as they do.
+
+        Raises:
+            TimeoutError: One takes longer.
         """
         from nexus_cli.local import LocalBackend
         from nexus_cli.main import run
-        from nexus_cli.options import Options
+        from nexus_cli.options import Options, UsageError, take
         from nexus_cli.output import Output
         from nexus_cli.state import State
+        from nexus_cli.thread_streams import own_streams
 
         stdout, stderr = _stream(), _stream()
         base = Options(token=token, session=session)
-        state = State(base, Output(stdout, stderr), LocalBackend(self._nexus, loop))
-        if words[:1] in (["serve"], ["shell"]):
-            return Outcome(2, "", f"nexus: {words[0]} needs a process of its own.\n")
-        with redirect_stdout(stdout), redirect_stderr(stderr):
+        state = State(base, Output(stdout, stderr), LocalBackend(self._nexus, loop, seconds))
+        with suppress(UsageError):  # it is told below
+            options, rest = take([*words], base)
+            if rest[:1] in (["serve"], ["shell"]):
+                return Outcome(2, "", f"nexus: {rest[0]} needs a process of its own.\n")
+            if options.app is not None or options.connect is not None:
+                return Outcome(2, "", "nexus: --app and --connect have no place here: there is an application.\n")
+        with own_streams(stdout, stderr):
             code = run(state, [*words], base)
         return Outcome(code, _text(stdout), _text(stderr))
 

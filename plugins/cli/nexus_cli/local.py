@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class LocalBackend:
     Args:
         nexus: The application.
         loop: The event loop on which somebody else has started it, and will stop it; None to do both here.
+        seconds: How long an answer may take; None for as long as it does.
 
     Raises:
         ConfigurationError: The application can't start.
@@ -39,8 +41,11 @@ class LocalBackend:
     where = "this process"
     rate_limit: RateLimit | None = None
 
-    def __init__(self, nexus: Nexus, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self, nexus: Nexus, loop: asyncio.AbstractEventLoop | None = None, seconds: float | None = None
+    ) -> None:
         self._nexus = nexus
+        self._seconds = seconds
         self._service = Service(nexus)
         self._is_owner = loop is None
         if loop is not None:
@@ -56,7 +61,11 @@ class LocalBackend:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
-        """See `Backend.call`."""
+        """See `Backend.call`.
+
+        Raises:
+            TimeoutError: The answer takes too long.
+        """
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         caller = Invocation(
             "", None, "cli", credentials=credentials(options.token), session_id=options.session,
@@ -65,13 +74,17 @@ class LocalBackend:
         work = self._run(self._answer(request, caller, lines))
         work.add_done_callback(lambda _: lines.put(None))
         reply = b""
+        end = None if self._seconds is None else time.monotonic() + self._seconds
         try:
-            while (text := lines.get()) is not None:
+            while (text := lines.get(timeout=None if end is None else max(0.0, end - time.monotonic()))) is not None:
                 line = read_line(text)
                 if line.event is None:
                     reply = bytes(line.reply)
                 elif on_event is not None:
                     on_event(line.event)
+        except queue.Empty:
+            work.cancel()
+            raise TimeoutError(f"There is no answer after {self._seconds:g} s.") from None
         except BaseException:
             work.cancel()
             raise

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from nexus._names import names
 
 if TYPE_CHECKING:
-    from nexus_api.channel import ApiChannel as APIChannel  # noqa: F401
-    from nexus_cli.channel import CliChannel as CLIChannel  # noqa: F401
-    from nexus_mcp.channel import McpChannel as MCPChannel  # noqa: F401
+    from nexus_api.channel import ApiChannel
+    from nexus_cli.channel import CliChannel
+    from nexus_mcp.channel import McpChannel
 
     from nexus_core.channel import Channel as Channel
     from nexus_core.channel_config import ChannelConfig as ChannelConfig
+
+    APIChannel, CLIChannel, MCPChannel = ApiChannel, CliChannel, McpChannel
 
 __getattr__, __dir__, __all__ = names(
     __name__,

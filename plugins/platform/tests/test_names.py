@@ -63,3 +63,8 @@ def test_what_is_not_installed_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "pip install nexus-hub-cache" in done.stderr.splitlines()[-1]
+
+
+def test_type_checkers_are_told_the_same_names() -> None:
+    told = re.findall(r"^        (\w+) as \1,$", Path(nexus.__file__).read_text(), re.MULTILINE)
+    assert told == nexus_core.__all__

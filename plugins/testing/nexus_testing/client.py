@@ -10,7 +10,7 @@ import httpx2
 
 from nexus_core.errors import ConfigurationError
 from nexus_testing import mcp
-from nexus_testing.engine import Engine
+from nexus_testing.engine import SECONDS, Engine
 from nexus_testing.websocket import WebSocketSession
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ class NexusTestClient:
             options: Other arguments of ``httpx2.AsyncClient.request``: ``params``, ``content``, ``cookies``, ...
         """
         given = options if json is None else {"json": json, **options}
-        return self._engine.call(
-            self._send(self._engine.app, method, path, {**self._headers(), **(headers or {})}, given)
-        )
+        return self._engine.call(self._send(self._engine.app, method, path, self._headers(headers), given))
 
     async def _send(
         self, app: Any, method: str, path: str, headers: Mapping[str, str], given: dict[str, Any]
@@ -102,10 +100,12 @@ class NexusTestClient:
         async with httpx2.AsyncClient(transport=transport, base_url=BASE_URL, timeout=None) as client:
             return await client.request(method, path, headers=headers, **given)
 
-    def _headers(self) -> dict[str, str]:
-        found = {} if self.session is None else {"X-Nexus-Session": self.session}
+    def _headers(self, given: Mapping[str, str] | None) -> httpx2.Headers:
+        """Return the caller's own headers, but for those that are given."""
+        found = httpx2.Headers({} if self.session is None else {"x-nexus-session": self.session})
         if self.token is not None:
-            found["Authorization"] = self.token if " " in self.token else f"Bearer {self.token}"
+            found["authorization"] = self.token if " " in self.token else f"Bearer {self.token}"
+        found.update(given)
         return found
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
@@ -130,7 +130,7 @@ class NexusTestClient:
 
     def websocket(self, path: str = "/api/ws", *, headers: Mapping[str, str] | None = None) -> WebSocketSession:
         """Return a WebSocket, to be used as a context manager."""
-        return WebSocketSession(self._engine, path, {**self._headers(), **(headers or {})})
+        return WebSocketSession(self._engine, path, self._headers(headers))
 
     # Command line
 
@@ -145,11 +145,13 @@ class NexusTestClient:
 
         Raises:
             ConfigurationError: There is no command line: it needs the plugin "cli".
+            TimeoutError: It takes longer than anything may.
         """
         words = shlex.split(command) if isinstance(command, str) else list(command)
         line = self.nexus.service("command_line")
         _ = self._engine.app
-        return line.run(words[1:] if words[:1] == ["nexus"] else words, self._engine.loop, self.token, self.session)
+        words = words[1:] if words[:1] == ["nexus"] else words
+        return line.run(words, self._engine.loop, self.token, self.session, SECONDS)
 
     # MCP
 

@@ -49,8 +49,11 @@ class Engine:
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(seconds)
-        except BaseException:
+        except BaseException as exc:
+            is_late = isinstance(exc, TimeoutError) and not future.done()
             future.cancel()
+            if is_late:
+                raise TimeoutError(f"There is no answer after {seconds:g} s.") from None
             raise
 
     @property
@@ -74,8 +77,18 @@ class Engine:
                 self.call(self.nexus.__aexit__(None, None, None))
         finally:
             self._app = None
+            self.call(self._cancel_rest())
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(SECONDS)
+
+    async def _cancel_rest(self) -> None:
+        """Cancel what tests have left open, such as WebSockets."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=5)
+        await self.loop.shutdown_asyncgens()
 
     def abandon(self) -> None:
         """Do so without waiting: for clients that nobody has closed."""

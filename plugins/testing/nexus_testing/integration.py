@@ -29,14 +29,23 @@ class NexusIntegrationTest:
 
         return Nexus()
 
-    def setup_method(self) -> None:
+    def setup_method(self, method: object = None) -> None:
         """Make the platform. pytest calls it."""
         self.nexus = self.create_nexus()
         self.client = NexusTestClient(self.nexus)
 
-    def teardown_method(self) -> None:
+    def teardown_method(self, method: object = None) -> None:
         """Stop it. pytest calls it."""
         self.client.close()
+
+    def setUp(self) -> None:
+        """Make the platform for a class that is a `unittest.TestCase` too. pytest, which calls both, has done so."""
+        if "client" not in vars(self):
+            self.setup_method()
+
+    def tearDown(self) -> None:
+        """Stop it."""
+        self.teardown_method()
 
     def create_api_session(self) -> dict[str, Any]:
         """Begin a session through the API; return it with its ``session_id``."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,9 +25,12 @@ def request(method: str, params: dict[str, Any], session: str | None) -> dict[st
     headers = {
         "mcp-protocol-version": VERSION, "mcp-method": method, "accept": "application/json, text/event-stream",
     }  # fmt: skip
-    if name := params.get("name") or params.get("uri"):
-        headers["mcp-name"] = name if name.isascii() and name.isprintable() else quote(name)
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    name = params.get("name", params.get("uri"))
+    if name is not None:
+        is_plain = name and name.isascii() and name.isprintable() and name == name.strip()
+        headers["mcp-name"] = name if is_plain else f"=?base64?{b64encode(name.encode()).decode()}?="
+    sent = {**params, "_meta": {**meta, **params.get("_meta", {})}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": sent}
     return {"json": body, "headers": headers}
 
 

@@ -52,7 +52,7 @@ class WebSocketSession:
             WebSocketClosed: It is refused.
         """
         app = self._engine.app
-        headers = {"host": "127.0.0.1", **self._headers}
+        headers = {"host": "127.0.0.1", **{name.lower(): value for name, value in self._headers.items()}}
         scope: dict[str, Any] = {
             "type": "websocket", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
             "scheme": "ws", "path": self._path, "raw_path": self._path.encode(), "root_path": "",
@@ -94,6 +94,8 @@ class WebSocketSession:
             WebSocketClosed: The platform has closed the connection.
             TimeoutError: None comes.
         """
+        if self._closed:
+            raise WebSocketClosed(1006)
         message = self._next()
         if message["type"] == "websocket.close":
             self._closed = True
@@ -111,6 +113,8 @@ class WebSocketSession:
         if task is None:
             return
         self._task = None
+        if task.done():
+            return
 
         async def end() -> None:
             self._in.put_nowait({"type": "websocket.disconnect", "code": code})

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 import threading
+import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from nexus_testing import McpError, NexusIntegrationTest, NexusTestClient
 from nexus_testing.websocket import WebSocketClosed
 
-from nexus_core import ConfigurationError, Context, Nexus, WorkflowError, hookimpl
+from nexus_core import ConfigurationError, Context, Nexus, Stage, WorkflowError, hookimpl
 from nexus_core.testing import eventually as eventually_true
 
 SECRET = "a secret of the tests, which is long enough"
@@ -79,11 +82,88 @@ def test_errors_are_those_of_the_channels(client: NexusTestClient) -> None:
     assert client.get("/nowhere").status_code == 404
 
 
-@pytest.mark.parametrize("command", ["serve", "shell"])
+@pytest.mark.parametrize("command", ["serve", "shell", "--json serve", "--token t shell", "--app x.py:nexus serve"])
 def test_what_needs_a_process_of_its_own_is_refused(client: NexusTestClient, command: str) -> None:
     done = client.cli(command)
     assert done.exit_code == 2
-    assert command in done.stderr
+    assert command.split()[-1] in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--app=x.py:nexus", "--connect=http://127.0.0.1:1"])
+def test_another_application_is_refused(client: NexusTestClient, option: str) -> None:
+    done = client.cli([option, "list"])
+    assert (done.exit_code, done.output) == (2, "")
+    assert option.partition("=")[0] in done.stderr
+
+
+def test_command_lines_in_many_threads_have_what_is_theirs(client: NexusTestClient) -> None:
+    before = (sys.stdout, sys.stderr)
+    with ThreadPoolExecutor(20) as threads:
+        helps = [threads.submit(client.cli, "--help") for _ in range(20)]
+        calls = [threads.submit(client.cli, ["execute", "greet", "--name", str(n)]) for n in range(20)]
+    assert (sys.stdout, sys.stderr) == before
+    assert {each.result().output for each in helps} == {client.cli("--help").output}
+    assert "execute" in client.cli("--help").output
+    greeted = [each.result().json()["result"]["greeting"] for each in calls]
+    assert greeted == [f"Hello, {n}!" for n in range(20)]
+
+
+def test_what_a_workflow_prints_is_no_output_of_the_command(
+    client: NexusTestClient, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client.nexus.register("prints", lambda: print("printed"))
+    assert client.cli("execute prints").json()["result"] is None
+    assert "printed" in capfd.readouterr().out
+
+
+def test_what_hangs_says_so_on_every_channel(client: NexusTestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    client.nexus.register("hangs", lambda: gate.wait(30))
+    monkeypatch.setattr("nexus_testing.client.SECONDS", 0.2)
+    try:
+        with pytest.raises(TimeoutError, match=r"no answer after 0\.2 s"):
+            client.cli("execute hangs")
+        with pytest.raises(TimeoutError, match=r"no answer after 0\.2 s"):
+            client._engine.call(asyncio.sleep(30), 0.2)
+    finally:
+        gate.set()
+
+
+def test_headers_that_are_given_take_the_place_of_the_callers_own(nexus: Nexus) -> None:
+    seen: list[Any] = []
+
+    class Looks:
+        stage = Stage.AUTHENTICATE
+
+        async def __call__(self, invocation: Any, call_next: Any) -> Any:
+            seen.append(invocation.credentials.get("authorization"))
+            return await call_next(invocation)
+
+        @hookimpl
+        def nexus_register_interceptors(self) -> list[Any]:
+            return [Looks()]
+
+    nexus = Nexus(plugins=[Looks()])
+    nexus.register("one", lambda: 1)
+    with NexusTestClient(nexus, token="abc") as client:
+        for given in (None, {"authorization": "Bearer xyz"}, {"AUTHORIZATION": "Bearer xyz"}):
+            assert client.post("/api/workflows/one/execute", {}, headers=given).status_code == 200
+    assert seen == ["Bearer abc", "Bearer xyz", "Bearer xyz"]
+
+
+def test_meta_of_a_request_is_passed_on(client: NexusTestClient) -> None:
+    gate = threading.Event()
+    client.nexus.register("waits", lambda: gate.wait(30))
+    try:
+        reply = client.mcp_request("tools/call", name="waits", arguments={}, _meta={"nexus/wait": 0})
+        assert reply["structuredContent"]["status"] == "running"
+    finally:
+        gate.set()
+
+
+@pytest.mark.parametrize("name", ["\u00e9", "", "a\tb", " a "])
+def test_any_name_of_a_tool_is_asked_for(client: NexusTestClient, name: str) -> None:
+    assert client.mcp_call(name)["error"]["code"] == "workflow_not_found"
 
 
 def test_help_and_lists(client: NexusTestClient) -> None:
@@ -135,6 +215,24 @@ def result_of(connection: Any) -> Any:
     while (message := connection.receive_json())["type"] != "result":
         assert message["type"] != "error", message
     return message["result"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_websocket_that_is_open_when_the_client_closes(nexus: Nexus) -> None:
+    client = NexusTestClient(nexus)
+    with client.websocket() as connection:
+        client.close()
+        with pytest.raises((RuntimeError, WebSocketClosed)):
+            connection.receive_json()
+    gc.collect()
+
+
+def test_nothing_comes_after_the_end_of_a_websocket(client: NexusTestClient) -> None:
+    with client.websocket() as connection:
+        connection._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        for _ in range(2):
+            with pytest.raises(WebSocketClosed):
+                connection.receive_json()
 
 
 def test_a_websocket_that_is_refused_says_so(client: NexusTestClient) -> None:
@@ -285,3 +383,14 @@ def test_the_page_about_testing_passes(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout
     assert "5 passed" in done.stdout
+
+
+class OfUnittest(NexusIntegrationTest, unittest.TestCase):
+    def test_lists(self) -> None:
+        assert self.client.get("/api/workflows").json()["workflows"] == []
+
+
+def test_a_class_of_unittest() -> None:
+    outcome = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(OfUnittest).run(outcome)
+    assert (outcome.testsRun, outcome.errors, outcome.failures) == (1, [], [])
