@@ -167,8 +167,9 @@ class Nexus(Observable):
     def _refuse_unknown_options(self) -> None:
         known = {name for model in self._settings for name in model.model_fields}
         unloaded = self.plugins.inactive()
-        for name, source in self._sources.given(known | every_option()).items():
-            if name in known or (name.startswith("enable_") and not is_on(self._sources.value(name))):
+        every = every_option()
+        for name, source in self._sources.given(known | every).items():
+            if name in known or (name in every and name.startswith("enable_") and not is_on(self._sources.value(name))):
                 continue
             complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
             if not may_be_unloaded:

@@ -74,7 +74,8 @@ class Blocking:
         def call(*args: Any, **kwargs: Any) -> Any:
             given = [each._target if isinstance(each, Blocking) else each for each in args]
             value_of_call = wait_for(self._loop, _call(value, given, kwargs))
-            return value_of_call if isinstance(value_of_call, self._plain) else self._wrapped(value_of_call)
+            is_plain = isinstance(value_of_call, self._plain) and getattr(value_of_call, "is_closed", True)
+            return value_of_call if is_plain else self._wrapped(value_of_call)
 
         return call
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from nexus_core import catalog
 from nexus_core.errors import ConfigurationError
@@ -87,8 +89,8 @@ class Layer:
         if rule is not None and found is not None:
             listed = _words(found[0])
             places = [listed.index(name) for name in rule if name in listed]
-            if len(places) == len(rule) and places == sorted(places):
-                yield True, f"{' before '.join(rule)} in {found[1]}"
+            if len(places) == len(rule):
+                yield places == sorted(places), f"{' and '.join(rule)} in {found[1]}"
 
     def given(self, known: Container[str]) -> Iterator[tuple[str, str]]:
         """Give the name of each option that is set, and where, whether anything knows it or not.
@@ -112,7 +114,7 @@ class Layer:
 
 def is_on(value: Any) -> bool:
     """Whether a raw option value means "on"."""
-    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+    return value.strip().lower() in ("1", "true", "t", "yes", "y", "on") if isinstance(value, str) else bool(value)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -122,18 +124,28 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) or str(one).strip() == str(other).strip()
 
 
+def attributes(config: object) -> dict[str, Any]:
+    """Return the public attributes of an object, those that its classes define as values too."""
+    found: dict[str, Any] = {}
+    if not isinstance(config, BaseModel):
+        for kind in reversed(type(config).__mro__):
+            found |= {name: value for name, value in vars(kind).items() if not hasattr(value, "__get__")}
+    found |= vars(config)
+    return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
 def _members(config: object, source: str) -> dict[str, Any]:
     if isinstance(config, str) and config.lstrip().startswith("{"):
         try:
             config = json.loads(config)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigurationError(f"{source}: it is not JSON.") from None
     if isinstance(config, Mapping):
         members = dict(config)
     elif dataclasses.is_dataclass(config) and not isinstance(config, type):
         members = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     elif hasattr(config, "__dict__") and not isinstance(config, type):
-        members = {name: value for name, value in vars(config).items() if not name.startswith("_")}
+        members = attributes(config)
     else:
         raise ConfigurationError(f"{source}: must be a ChannelConfig, a mapping, or an object with attributes.")
     if wrong := next((name for name in members if not isinstance(name, str)), None):
@@ -144,7 +156,7 @@ def _members(config: object, source: str) -> dict[str, Any]:
 def _words(value: Any) -> list[Any]:
     """Return the items of a list as it may be written."""
     if not isinstance(value, str):
-        return list(value) if isinstance(value, (list, tuple)) else []
+        return list(value) if isinstance(value, Collection) and not isinstance(value, (Mapping, bytes)) else []
     if value.lstrip().startswith("["):
         try:
             return list(json.loads(value))

@@ -154,7 +154,11 @@ class Dispatcher:
 
     async def authenticate(self, caller: Invocation) -> None:
         """See `Nexus.authenticate`."""
-        running = self._switch.running or await self._switch.start()
+        running = self._switch.running
+        if running is not None and running.loop is not asyncio.get_running_loop() and running.loop.is_running():
+            call = asyncio.run_coroutine_threadsafe(self.authenticate(caller), running.loop)
+            return await asyncio.wrap_future(call)
+        running = await self._switch.start()
         if caller.principal is None and running.asks:
             caller.run = Run(caller, self._events)
             await running.authenticate(caller)

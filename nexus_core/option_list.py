@@ -33,7 +33,7 @@ class Option:
         value: Its value in JSON's types, without secrets; of an object from code, its class's name.
         source: Where it was set; None for its default.
         default: Its default, likewise.
-        plugin: Whose it is: a plugin's name, or ``core``.
+        plugin: Whose it is: a plugin's name, ``core``, or ``inactive`` where its plugin has failed.
         description: What it means.
     """
 
@@ -61,7 +61,7 @@ def options(nexus: Nexus) -> Iterator[Option]:
                 _shown(name, getattr(settings, name), redactor),
                 sources.get(name),
                 _shown(name, default, redactor),
-                owners[type(settings)],
+                owners.get(type(settings), "inactive"),
                 " ".join((field.description or "").split()),
             )
 
@@ -72,7 +72,9 @@ def _owners(nexus: Nexus) -> dict[type[PluginSettings], str]:
 
 
 def _shown(name: str, value: Any, redactor: Redactor) -> Any:
-    if isinstance(value, SecretStr) or (redactor.is_secret(name) and isinstance(value, str)):
+    if isinstance(value, SecretStr):
+        return HIDDEN
+    if redactor.is_secret(name) and not isinstance(value, bool) and value not in (None, "", [], {}):
         return HIDDEN
     if isinstance(value, bool | int | float | None):
         return value
@@ -94,7 +96,7 @@ def schema(nexus: Nexus) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what only code can give, such as functions, has no schema
             found = model.model_json_schema(schema_generator=_Generator)["properties"]
-        properties |= {name: _readable(each, owners[model]) for name, each in found.items()}
+        properties |= {name: _readable(each, owners.get(model, "inactive")) for name, each in found.items()}
     app = {"type": "string", "description": "The application that the command line serves, such as shop:nexus."}
     channels = {f"{channel}{SUFFIX}": _channel(channel, properties) for channel in CHANNELS}
     return {

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from nexus_core import catalog
-from nexus_core.channel_config import Layer
+from nexus_core.channel_config import Layer, attributes
 from nexus_core.channel_config import is_on as is_on
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest, printable
@@ -285,8 +285,8 @@ def _members(config: object) -> dict[str, Any]:
         return config.model_dump(exclude_unset=True)
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    if not hasattr(config, "__dict__"):
+    if isinstance(config, type) or not hasattr(config, "__dict__"):
         raise ConfigurationError(
             f"config must be a mapping or an object with attributes, not a {type(config).__name__}."
         )
-    return {name: value for name, value in vars(config).items() if not name.startswith("_")}
+    return attributes(config)

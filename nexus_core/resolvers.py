@@ -76,6 +76,7 @@ class RawParameters(dict[str, Any]):
         super().__init__({name: value for name, value in parameters.items() if name not in _MEMBERS})
         self.update(request)
         self.given = dict(parameters)
+        self.request = dict(request)
         self._source = source
         self._added = added
 
@@ -203,10 +204,12 @@ def outcome(resolver: object, returned: Any, raw: RawParameters) -> dict[str, An
             f"{type(resolver).__name__}.resolve_parameters returned a {type(returned).__name__}, not a dict"
         )
     found = dict(returned)
-    if all(name in found and found[name] is value for name, value in raw.items()):  # it has handed on all that it got
-        for name in _MEMBERS.keys() & raw.keys():
+    members = _MEMBERS.keys() & raw.request.keys()
+    handed_on = members or raw.items() <= found.items()
+    if handed_on and all(found.get(name) == raw.request[name] for name in members):  # they are no parameters
+        for name in members:
             del found[name]
-        found |= {name: value for name, value in raw.given.items() if name in _MEMBERS}
+        found = {name: value for name, value in raw.given.items() if name in _MEMBERS} | found
     return found
 
 

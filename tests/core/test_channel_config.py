@@ -139,3 +139,57 @@ def test_production_asks_who_calls_unless_it_says_otherwise() -> None:
         Nexus(discover=False, config=ProductionConfig(log_format=None))
     nexus = Nexus(discover=False, config=ProductionConfig(enable_auth=None, log_format=None, run_history=5))
     assert nexus.option_sources() == {"run_history": "run_history of ProductionConfig"}
+
+
+@pytest.mark.parametrize("word", ["1", "true", "t", "yes", "y", "on", "T", " Y "])
+def test_every_word_that_pydantic_takes_for_on_asks_for_the_guard(monkeypatch: Any, word: str) -> None:
+    monkeypatch.setenv("NEXUS_ENABLE_AUTH", word)
+    with pytest.raises(ConfigurationError, match='"auth"'):
+        Nexus(discover=False)
+
+
+def test_what_is_switched_off_must_exist_all_the_same() -> None:
+    with pytest.raises(ConfigurationError, match="enable_auht"):
+        Nexus(discover=False, enable_auht=False)
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, dict.fromkeys], ids=repr)
+def test_middleware_may_be_any_collection_of_names(kind: Any) -> None:
+    listed = kind(["auth", "cors"])
+    found = OptionSources({"api_middleware": list(listed) if isinstance(listed, dict) else listed})
+    assert found.value("enable_auth") is True
+
+
+def test_the_order_of_middleware_says_both_things() -> None:
+    assert OptionSources({"api_middleware": ["rate_limit", "auth"]}).value("rate_limit_before_auth") is True
+    assert OptionSources({"api_middleware": ["auth", "rate_limit"]}).value("rate_limit_before_auth") is False
+    with pytest.raises(ConfigurationError, match="rate_limit_before_auth"):
+        OptionSources({"rate_limit_before_auth": True, "api_middleware": ["auth", "rate_limit"]}).value(
+            "rate_limit_before_auth"
+        )
+
+
+class OurShop:
+    port = 9000
+
+
+class OurProduction(ProductionConfig):
+    max_concurrent_workflows = 7
+
+
+def test_what_classes_of_configurations_define_counts(read: Any) -> None:
+    assert read(shop_config=OurShop())[0].shop_port == 9000
+    nexus = Nexus(discover=False, config=SimpleNamespace(max_concurrent_workflows=3))
+    assert nexus.options.max_concurrent_workflows == 3
+    assert OptionSources({}, config=OurProduction()).value("max_concurrent_workflows") == 7
+
+
+@pytest.mark.parametrize("config", [ProductionConfig, OurShop], ids=repr)
+def test_a_class_is_no_configuration(config: Any) -> None:
+    with pytest.raises(ConfigurationError, match="config must be"):
+        Nexus(discover=False, config=config)
+
+
+def test_what_is_nested_too_deeply_is_no_configuration(read: Any) -> None:
+    with pytest.raises(ConfigurationError, match="it is not JSON"):
+        read(shop_config='{"a":' * 200_000)

@@ -118,6 +118,22 @@ async def test_what_the_caller_gave_is_checked_whatever_became_of_it(start: Any)
             assert caught.value.errors[0]["pointer"] == pointer
 
 
+async def test_what_a_resolver_has_cleaned_stays_clean(start: Any) -> None:
+    nexus, _ = await start(lambda base, raw: {"body": "clean"}, workflow=lambda body: body)
+    async with nexus:
+        for channel in ("api", "python"):
+            assert (await nexus.invoke(Invocation("work", {"body": "<evil>"}, channel))).value == "clean"
+
+
+async def test_who_changes_what_it_got_passes_no_request_on(start: Any) -> None:
+    def changed(base: Any, raw: Any) -> Any:
+        return dict(raw) | {"a": raw["a"] + 1}
+
+    nexus, _ = await start(changed)
+    async with nexus:
+        assert (await nexus.invoke(call(a=1))).value == [2, None, "none"]
+
+
 async def test_several_get_what_the_one_before_has_returned(start: Any) -> None:
     nexus, (_, second) = await start(
         lambda base, raw: base | {"b": "one"}, lambda base, raw: base | {"b": raw["b"] + "!"}

@@ -22,18 +22,20 @@ class AuthManager:
     def __init__(self, nexus: Nexus) -> None:
         self._nexus = nexus
 
-    async def authenticate(self, authorization: str | None) -> Principal:
+    async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
         """Return who has sent a credential.
 
         Args:
             authorization: The value of an ``Authorization`` header, such as ``Bearer ...``; None if there was none.
+            address: Where the caller is. Wrong credentials are counted by it where they are limited.
 
         Raises:
             AuthenticationError: There is none, or it is not accepted.
             BackendUnavailable: Who would know does not answer.
+            RateLimited: There were too many wrong ones from there.
         """
         credentials = {} if authorization is None else {"authorization": authorization}
-        caller = Invocation("", None, credentials=credentials)
+        caller = Invocation("", None, credentials=credentials, client_address=address)
         await self._nexus.authenticate(caller)
         if caller.principal is None:
             raise AuthenticationError("Nobody is known under this credential.")

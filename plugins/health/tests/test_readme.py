@@ -56,5 +56,5 @@ def test_the_probes_of_the_page_are_addresses_that_there_are():
     probes = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     assert probes == {"startup": f"{PATH}/live", "liveness": f"{PATH}/live", "readiness": f"{PATH}/ready"}
     options = {each["name"].removeprefix("NEXUS_").lower() for each in container["env"]}
-    assert options <= HealthSettings.model_fields.keys() | {"host", "enable_auth"}
+    assert options <= HealthSettings.model_fields.keys() | {"host", "enable_auth", "jwt_secret"}
     assert f"`{PERMISSION}`" in PAGE

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PRINCIPAL = "nexus.principal"
 """Where a request's scope has the principal that it was let in for."""
 
+RATE_LIMIT = "nexus.rate_limit"
+"""Where it has what is left of the caller's budget, if the request was counted."""
+
 
 def invocation_of(request: Request | None, name: str = "", arguments: dict[str, Any] | None = None) -> Invocation:
     """Return what a message asks for; without a name, for what its caller sees.
@@ -36,7 +39,9 @@ def invocation_of_scope(
     scope: Scope, headers: Mapping[bytes, bytes], name: str = "", arguments: dict[str, Any] | None = None
 ) -> Invocation:
     """Return the same of an HTTP request that may not have been let in yet."""
-    return Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
+    invocation = Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
+    invocation.rate_limit = scope.get(RATE_LIMIT)
+    return invocation
 
 
 def _from_environment() -> dict[str, Any]:

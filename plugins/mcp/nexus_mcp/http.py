@@ -10,7 +10,7 @@ from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
-from nexus_mcp.caller import PRINCIPAL, invocation_of_scope
+from nexus_mcp.caller import PRINCIPAL, RATE_LIMIT, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -70,7 +70,7 @@ class HttpFront:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)
             await self._authenticate(caller)
-            scope[PRINCIPAL] = caller.principal
+            scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             if scope["method"] == "POST":
                 receive = await _checked_body(receive)
         except NexusError as exc:

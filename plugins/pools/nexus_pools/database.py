@@ -125,7 +125,7 @@ class _Connections:
 
         # It opens none in advance, and so does not wait: nobody else comes here meanwhile.
         pool = await asyncpg.create_pool(
-            self._url, min_size=0, max_size=self._limit, max_inactive_connection_lifetime=0
+            self._url, min_size=0, max_size=self._limit, max_inactive_connection_lifetime=0, reset=_reset
         )
         self._pool = pool
         self._trim_later()
@@ -173,3 +173,8 @@ class _Connections:
         """See `Backend`."""
         if self._pool is not None:
             self._pool.terminate()
+
+
+async def _reset(connection: Any) -> None:
+    """Forget what the last user has set; asyncpg's own query leaves roles and temporary tables as they are."""
+    await connection.execute(f"RESET SESSION AUTHORIZATION; RESET ROLE; DISCARD TEMP; {connection.get_reset_query()}")

@@ -209,6 +209,29 @@ async def test_a_run_that_times_out_gives_its_connection_back(start, eventually)
             assert await connection.fetchval("SELECT 1") == 1
 
 
+LEFT = {
+    "SET ROLE left_behind": ("SELECT current_user::text", "postgres"),
+    "SET SESSION AUTHORIZATION left_behind": ("SELECT session_user::text", "postgres"),
+    "CREATE TEMP TABLE secrets AS SELECT 'ann'": ("SELECT to_regclass('secrets')::text", None),
+    "SET search_path TO other": ("SHOW search_path", '"$user", public'),
+    "SELECT pg_advisory_lock(4711)": ("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", 0),
+    "BEGIN": ("SELECT pg_current_xact_id_if_assigned()::text", None),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+async def test_nothing_that_one_user_sets_is_there_for_the_next(start, left):
+    async with start(db_pool_max_connections=1) as nexus:
+        pool = nexus.service("db_pool")
+        async with pool.acquire() as connection:
+            me = await connection.fetchval("SELECT current_user::text")
+            await connection.execute("DROP ROLE IF EXISTS left_behind; CREATE ROLE left_behind")
+            await connection.execute(left)
+        question, answer = LEFT[left]
+        async with pool.acquire() as connection:
+            assert await connection.fetchval(question) == (me if answer == "postgres" else answer)
+
+
 async def test_a_connection_can_not_be_used_once_it_is_given_back(start):
     async with start() as nexus:
         async with nexus.service("db_pool").acquire() as connection:

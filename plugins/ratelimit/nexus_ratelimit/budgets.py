@@ -42,10 +42,17 @@ class Budgets:
         """
         if self._limiter is None:
             raise ConfigurationError("Calls are not counted before the platform is started.")
+        if principal is None and address is None:
+            raise ConfigurationError("take() needs a principal or an address.")
+        if self._limiter.is_before_auth:
+            if address is None:
+                raise ConfigurationError(
+                    "take() needs an address: with rate_limit_before_auth, callers are told by it."
+                )
+            principal = None
         caller = Invocation("", None, principal=principal, client_address=address)
         await self._limiter(caller, _nothing)
-        if caller.rate_limit is None:
-            raise ConfigurationError("take() needs a principal or an address: with rate_limit_before_auth, an address.")
+        assert caller.rate_limit is not None
         return caller.rate_limit
 
 

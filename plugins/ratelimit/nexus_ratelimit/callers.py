@@ -26,9 +26,14 @@ class Callers:
     def __init__(self) -> None:
         self.network = lru_cache(KNOWN_ADDRESSES)(network_of)
 
-    def key(self, invocation: Invocation) -> str | None:
-        """Return the key of who calls; None for a part of a call that was counted."""
-        if invocation.principal is not None:
+    def key(self, invocation: Invocation, *, by_address: bool = False) -> str | None:
+        """Return the key of who calls; None for a part of a call that was counted.
+
+        Args:
+            invocation: The call.
+            by_address: Whether who it is does not count, though it is known.
+        """
+        if invocation.principal is not None and not by_address:
             return "user " + invocation.principal.identity
         if invocation.client_address:
             return "address " + self.network(invocation.client_address)

@@ -32,7 +32,7 @@ class RateLimiter:
 
     def __init__(self, limit: Limit, callers: Callers, counters: Counters, stage: int = Stage.LIMIT) -> None:
         self.stage = stage
-        self._is_before_auth = stage < Stage.AUTHENTICATE
+        self.is_before_auth = stage < Stage.AUTHENTICATE
         self._limit = limit
         self._callers = callers
         self._counters = counters
@@ -46,12 +46,15 @@ class RateLimiter:
             RateLimited: A budget is used up.
             ConfigurationError: The limit that a workflow's metadata sets can't be read.
         """
-        if self._is_before_auth and invocation.principal is not None:  # a channel has asked, and was counted then
-            return call_next(invocation)
-        caller = self._callers.key(invocation)
+        was_counted = self.is_before_auth and invocation.rate_limit is not None  # a channel has asked who calls
+        caller = self._callers.key(invocation, by_address=was_counted)
         if caller is None:
             return call_next(invocation)
         budgets = self._budgets(caller, invocation.workflow)
+        if was_counted:
+            budgets = budgets[:-1]
+            if not budgets:
+                return call_next(invocation)
         if self._local is None:
             return self._asked(budgets, invocation, call_next)
         judge(self._local.hit_now(budgets), invocation)

@@ -52,7 +52,7 @@ class TrustedProxies:
         networks: The addresses and networks of proxies.
     """
 
-    stage = Stage.AUTHENTICATE - 1
+    stage = Stage.AUTHENTICATE - 3  # in front of whatever counts by address
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [parse_network(text) for text in networks]
