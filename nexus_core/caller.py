@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from nexus_core.errors import MalformedRequest
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 255
 """Characters of what names something of the caller's: a session, an idempotency key."""
+
+IPV6_HOST_BITS = 64
+"""Bits of an IPv6 address that its owner chooses freely: a network of this size is one customer's (RFC 6177)."""
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -74,3 +79,16 @@ def _short(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
 def _trace(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     names = (b"traceparent", b"tracestate")
     return {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
+
+
+def network_of(address: str) -> str:
+    """Return what stands for an address: itself, or the network that an IPv6 address is in."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:  # a server that has another kind
+        return quote(address[:255])
+    if ip.version == 4:
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(ip) >> IPV6_HOST_BITS << IPV6_HOST_BITS)) + "/64"

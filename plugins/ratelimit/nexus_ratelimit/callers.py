@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from nexus_core.caller import network_of
 from nexus_core.context import current_run
 
 if TYPE_CHECKING:
     from nexus_core import Invocation
 
 KNOWN_ADDRESSES = 10_000
-IPV6_HOST_BITS = 64
-"""Bits of an IPv6 address that its owner chooses freely: a network of this size is one customer's (RFC 6177)."""
 
 
 class Callers:
@@ -41,16 +38,3 @@ class Callers:
         if run is not None and not run.ended:
             return None
         return "channel " + invocation.channel
-
-
-def network_of(address: str) -> str:
-    """Return what stands for an address: itself, or the network that an IPv6 address is in."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:  # a server that has another kind
-        return quote(address[:255])
-    if ip.version == 4:
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(ip) >> IPV6_HOST_BITS << IPV6_HOST_BITS)) + "/64"
