@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nexus_core import lifecycle
 from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
 from nexus_core.catalog import GUARDS, every_option
+from nexus_core.decorator import WorkflowDecorator
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
 from nexus_core.event_handlers import EventHandler
@@ -34,8 +34,11 @@ from nexus_core.standalone import StopRequest, run_process
 from nexus_core.stores import MemoryStore, Store, choose_store
 from nexus_core.switch import Switch
 from nexus_core.threads import DaemonThreads, call_on
+from nexus_core.workflow_metadata import MetadataRules
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+
     from nexus_core.channel import ASGIApp, Channel, Listener
     from nexus_core.runs import Run
     from nexus_core.sessions import SessionStore
@@ -43,11 +46,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=PluginSettings)
 
 
-class Nexus(Observable):
+class Nexus(WorkflowDecorator, Observable):
     """Workflows, registered once and reachable through every installed channel.
 
     Several objects live side by side in one process; nothing is shared between them.
@@ -96,7 +98,7 @@ class Nexus(Observable):
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
-        self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed)
+        self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed, MetadataRules(self))
         self._resolvers: list[ParameterResolver] = []
         self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)
@@ -222,19 +224,6 @@ class Nexus(Observable):
     def list_workflows(self) -> list[str]:
         """Return the names of all workflows, sorted."""
         return self.workflows.names()
-
-    @overload
-    def workflow(self, function: Function, /) -> Function: ...
-    @overload
-    def workflow(self, *, name: str | None = None, **metadata: Any) -> Callable[[Function], Function]: ...
-    def workflow(self, *function: Callable[..., Any], name: str | None = None, **metadata: Any) -> Any:
-        """Register the decorated function, under its own name unless ``name`` is given. It stays a function."""
-
-        def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
-            self.register(name or str(getattr(target, "__name__", "")), target, metadata)
-            return target
-
-        return decorate(*function) if function else decorate
 
     def register_event_handler(self, handler: Handler) -> None:
         """Call an `EventHandler`, or a function, with each event, in order and apart from requests.

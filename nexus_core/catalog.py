@@ -1,4 +1,4 @@
-"""The first-party plugins and their options: for advice when one is not installed, and for nothing else."""
+"""What first-party plugins take: for advice when one is not installed, and for nothing else."""
 
 from __future__ import annotations
 
@@ -71,6 +71,14 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Every option of each first-party plugin."""
+
+METADATA: dict[str, dict[str, str | None]] = {
+    "ratelimit": {"rate_limit": "enable_rate_limiting"},
+    "breaker": {"circuit_breaker": "enable_circuit_breaker"},
+    "cache": {"cache": "enable_caching", "cache_ttl": "enable_caching"},
+    "logs": {"sensitive_parameters": None},
+}
+"""The keys of workflows' metadata that each first-party plugin reads, and the option that switches it on."""
 
 MIDDLEWARE = {
     ("auth",): "enable_auth",

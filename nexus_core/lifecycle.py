@@ -23,6 +23,7 @@ from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MEMORY
+from nexus_core.workflow_metadata import report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -109,6 +110,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     ]
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
+    report(nexus, nexus.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(nexus, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"))
@@ -286,9 +288,6 @@ def _refuse_unguarded(running: Running) -> None:
     options = running.nexus.options
     if not (options.insecure or listeners.is_loopback(options.host)):
         _refuse_who_asks_nobody(running, f"host {options.host!r} can be reached from other machines, and")
-    registered = running.nexus.workflows
-    if not running.authorizers and any(registered.get(name).required_permissions for name in registered.names()):
-        log.warning("required_permissions are set, and nobody checks them: enable_auth is off")
 
 
 def _refuse_who_asks_nobody(running: Running, why: str) -> None:

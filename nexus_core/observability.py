@@ -113,6 +113,12 @@ class Observable:
         return frozenset(each.stage for each in running.interceptors) if running else frozenset()
 
     @property
+    def has_authorizers(self) -> bool:
+        """Whether plugins decide who may do what, while the platform is started."""
+        running = self._switch.running
+        return running is not None and bool(running.authorizers)
+
+    @property
     def channels(self) -> Sequence[Channel]:
         """The channels, while the platform is started."""
         running = self._switch.running

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -48,7 +48,13 @@ class PluginSettings(BaseSettings):
 
     ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
     ``NEXUS_`` and its own name does not: for names that many platforms set.
+
+    Attributes:
+        workflow_metadata: The keys of workflows' metadata that the plugin reads, each with the option that switches on
+            what it does, or None where nothing has to be. Misspelt ones are refused, and those without effect reported.
     """
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {}
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
@@ -78,7 +84,10 @@ class CoreSettings(PluginSettings):
     """The core's own options."""
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
-    insecure: bool = Field(False, description="Listen beyond this machine without authentication.")
+    insecure: bool = Field(
+        False,
+        description="Allow listening beyond this machine without authentication, and unenforced required_permissions.",
+    )
     server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
     max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
     enable_async_execution: bool = Field(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.functions import FunctionWorkflow
-from nexus_core.options import MAX_SECONDS
 from nexus_core.stages import unknown_workflow
 from nexus_core.workflow import Workflow, WorkflowAdapter, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.threads import DaemonThreads
+    from nexus_core.workflow_metadata import MetadataRules
 
 
 log = logging.getLogger(__name__)
@@ -29,15 +27,17 @@ class Registry:
         adapters: Returns who is asked in turn what an object is; plain callables come last.
         threads: Where sync functions run.
         changed: Called with the name and whether it is there now, after each change.
+        rules: What workflows' metadata may say.
     """
 
     def __init__(
         self, adapters: Callable[[], Sequence[WorkflowAdapter]], threads: DaemonThreads,
-        changed: Callable[[str, bool], None],
+        changed: Callable[[str, bool], None], rules: MetadataRules,
     ) -> None:  # fmt: skip
         self._adapters = adapters
         self._threads = threads
         self._changed = changed
+        self._rules = rules
         self._workflows: dict[str, Workflow] = {}
         self.find = self._workflows.get
 
@@ -53,9 +53,10 @@ class Registry:
         taken = ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
         if name in self._workflows and not replace:
             raise taken
-        workflow = self._adapt(name, target, _checked(name, {} if metadata is None else metadata))
+        workflow = self._adapt(name, target, self._rules.checked(name, {} if metadata is None else metadata))
         if not isinstance(workflow, FunctionWorkflow):  # whose schemas are made of type hints, and compiled when used
             _check_schemas(workflow)
+        self._rules.refuse_unenforced(workflow)
         if replace:
             self._workflows[name] = workflow
         elif self._workflows.setdefault(name, workflow) is not workflow:  # by another thread, meanwhile
@@ -84,6 +85,10 @@ class Registry:
             raise unknown_workflow(name, self.names())
         return workflow
 
+    def every(self) -> list[Workflow]:
+        """Return every workflow."""
+        return [*self._workflows.values()]
+
     def names(self) -> list[str]:
         """Return every name, sorted."""
         return sorted(self._workflows)
@@ -94,7 +99,7 @@ class Registry:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
             if "expected_parameters" in metadata:
                 raise ConfigurationError(f"{name}: a Workflow has its input_schema; expected_parameters is for others.")
-            _checked(name, target.metadata)
+            self._rules.checked(name, target.metadata)
             target.add_metadata(metadata)
             return target
         adapters = self._adapters()
@@ -127,28 +132,3 @@ def _check_schemas(workflow: Workflow) -> None:
             getattr(workflow, attribute)
         except ConfigurationError as exc:
             raise ConfigurationError(f"{workflow.name}: {attribute.replace('validator', 'schema')}: {exc}") from None
-
-
-def _checked(name: str, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise ConfigurationError(f"{name}: metadata must be a mapping with strings as keys.")
-    timeout = metadata.get("timeout")
-    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
-        raise ConfigurationError(
-            f"{name}: metadata['timeout'] must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}."
-        )
-    for key in ("tags", "required_permissions"):
-        value = metadata.get(key, ())
-        is_collection = isinstance(value, Collection) and not isinstance(value, (str, Mapping))
-        if not is_collection or not all(isinstance(each, str) for each in value):
-            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
-    for key in ("description", "category"):
-        if not isinstance(metadata.get(key), str | None):
-            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
-    for key in metadata.keys() - {"expected_parameters"}:  # those may hold Python types
-        try:
-            jsontext.encode(metadata[key])
-        except (TypeError, ValueError) as exc:
-            raise ConfigurationError(f"{name}: metadata[{key!r}] can't be shown to callers: {exc}.") from None
-    return metadata

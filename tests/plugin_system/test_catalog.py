@@ -23,6 +23,14 @@ def test_it_has_the_options_that_each_plugin_has(record: PluginRecord) -> None:
     assert set(catalog.OPTIONS[record.name]) == options
 
 
+@pytest.mark.parametrize("record", FIRST_PARTY, ids=lambda record: record.name)
+def test_it_has_the_metadata_that_each_plugin_reads(record: PluginRecord) -> None:
+    settings = getattr(record.entry_point().load(), "nexus_register_settings", None)
+    keys = settings().workflow_metadata if settings is not None else {}
+    assert catalog.METADATA.get(record.name, {}) == keys
+    assert {option for option in keys.values() if option} <= set(catalog.OPTIONS[record.name])
+
+
 def test_no_option_has_two_owners() -> None:
     every = [option for options in catalog.OPTIONS.values() for option in options]
     assert len(every) == len(set(every))

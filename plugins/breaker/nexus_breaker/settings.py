@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class BreakerSettings(PluginSettings):
     """When a workflow's circuit opens, and for how long."""
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {"circuit_breaker": "enable_circuit_breaker"}
 
     enable_circuit_breaker: bool = Field(False, description="Refuse calls of workflows that fail again and again.")
     circuit_breaker_failure_threshold: int = Field(

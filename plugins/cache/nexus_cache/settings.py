@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,8 @@ from nexus_core.options import PluginSettings, Seconds
 
 class CacheSettings(PluginSettings):
     """Whether and where results are kept, and for how long."""
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {"cache": "enable_caching", "cache_ttl": "enable_caching"}
 
     enable_caching: bool = Field(False, description="Keep results and answer equal calls with them.")
     cache_ttl: Seconds = Field(300.0, description="Seconds for which a result is kept.")

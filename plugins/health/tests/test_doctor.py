@@ -214,6 +214,26 @@ def test_where_this_plugin_is_switched_off_for_the_application(doctor, app):
     assert "There is no command 'doctor'" in done.stderr
 
 
+GUARDED = (
+    APP
+    + """
+nexus.register("stock", lambda: 1, {"required_permissions": ["stock.read"], "cache": True})
+"""
+)
+
+
+@pytest.mark.parametrize("insecure", ["1", "0"])
+def test_metadata_that_nothing_enforces(quick_doctor, app, insecure):
+    _, found = report(quick_doctor("--json", "--app", app(GUARDED), code=int(insecure == "0"), NEXUS_INSECURE=insecure))
+    for key in ("required_permissions", "cache"):
+        finding = found["workflows", key]
+        assert finding["level"] == "warning"
+        assert '"stock"' in finding["text"]
+    problems = [each["text"] for each in found.values() if each["level"] == "problem"]
+    assert len(problems) == (insecure == "0")
+    assert all("are not enforced: enable_auth is off. Set enable_auth=True" in each for each in problems)
+
+
 @pytest.mark.parametrize(
     ("variables", "level", "text"),
     [

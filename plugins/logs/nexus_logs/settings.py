@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -13,6 +13,8 @@ from nexus_logs.audit import Audit
 
 class LogSettings(PluginSettings):
     """How logs look, and what is written down of calls."""
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {"sensitive_parameters": None}
 
     log_format: Literal["text", "json"] = Field(
         "text", description="How `Nexus.start` shows log records: lines for people, or one JSON object in each line."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class RateLimitSettings(PluginSettings):
     """How many calls each caller may make, and how callers behind proxies are told apart."""
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {"rate_limit": "enable_rate_limiting"}
 
     enable_rate_limiting: bool = Field(False, description="Refuse the calls of those who make too many.")
     rate_limit_per_minute: int = Field(

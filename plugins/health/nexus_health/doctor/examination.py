@@ -17,6 +17,7 @@ from nexus_health.doctor.options import config_file, given_variables, options
 from nexus_health.doctor.plugins import plugins
 from nexus_health.doctor.ports import of_settings, ports
 from nexus_health.doctor.server import of_report, server
+from nexus_health.doctor.workflows import workflows
 from nexus_health.monitor import Monitor
 from nexus_health.settings import HealthSettings
 from nexus_health.watched import CheckThreads
@@ -102,7 +103,7 @@ def of_platform(nexus: Nexus) -> Iterator[Finding]:
     try:
         process.run(_started(nexus, findings))
     except Exception as exc:  # it is the application's code, too
-        findings += options(nexus)
+        findings += [*options(nexus), *workflows(nexus)]
         findings += ports(nexus.options.host, of_settings(nexus.every_settings))
         reason = str(exc) if isinstance(exc, ConfigurationError) else one_line(exc)
         findings.append(problem("application", "starting", reason, _advice(reason)))
@@ -113,7 +114,7 @@ def of_platform(nexus: Nexus) -> Iterator[Finding]:
 
 async def _started(nexus: Nexus, findings: list[Finding]) -> None:
     async with nexus:
-        found = list(options(nexus))
+        found = [*options(nexus), *workflows(nexus)]
         wanted = [(each.port_option or f"{each.name}_port", each.port) for each in nexus.channels]
         listening = [(option, number) for option, number in wanted if number is not None]
         found += await asyncio.to_thread(lambda: list(ports(nexus.options.host, listening)))

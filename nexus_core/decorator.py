@@ -1,0 +1,55 @@
+"""``@nexus.workflow``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from nexus_core.workflow_metadata import merged
+
+if TYPE_CHECKING:
+    from nexus_core.workflow import Workflow
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class WorkflowDecorator:
+    """The part of `Nexus` that registers what it decorates."""
+
+    if TYPE_CHECKING:
+
+        def register(self, name: str, workflow: Any, metadata: Mapping[str, Any] | None = None) -> Workflow:
+            """`Nexus` has it."""
+            raise NotImplementedError
+
+    @overload
+    def workflow(self, function: Function, /) -> Function: ...
+    @overload
+    def workflow(
+        self, *, name: str | None = None, metadata: Mapping[str, Any] | None = None, **more: Any
+    ) -> Callable[[Function], Function]: ...
+    def workflow(
+        self,
+        *function: Callable[..., Any],
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Any:
+        """Register the decorated function, under its own name unless ``name`` is given. It stays a function.
+
+        Args:
+            function: The function, where the decorator is used without parentheses.
+            name: What callers use.
+            metadata: As for `Nexus.register`.
+            more: More metadata. A key can't be in both.
+
+        Raises:
+            ConfigurationError: As `Nexus.register`.
+        """
+
+        def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
+            own_name = name or str(getattr(target, "__name__", ""))
+            self.register(own_name, target, merged(own_name, metadata, more))
+            return target
+
+        return decorate(*function) if function else decorate

@@ -1,0 +1,23 @@
+"""What workflows' metadata ask for, and whether anything here does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core.workflow_metadata import ENFORCE, unenforced_permissions, without_effect
+from nexus_health.doctor.findings import Finding, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexus_core.app import Nexus
+
+
+def workflows(nexus: Nexus) -> Iterator[Finding]:
+    """Look at the workflows of a platform, started or not. Where permissions are not enforced, it may not start."""
+    every = nexus.workflows.every()
+    for key, reason in without_effect(nexus, every):
+        yield warning("workflows", key, f"metadata {key}, {reason}", "do what it says, or remove the key")
+    complaint = None if nexus.has_authorizers or nexus.guards else unenforced_permissions(every)
+    if complaint is not None:
+        yield warning("workflows", "required_permissions", complaint, ENFORCE)
