@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DEFINITIONS = "#/$defs/"
-_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
+SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs"})
 """Keywords with a mapping from names to schemas: any name may be there, a keyword's too."""
 
-_VALUES = frozenset({"const", "default", "enum", "examples"})
+VALUES = frozenset({"const", "default", "enum", "examples"})
 """Keywords whose values are data: what looks like a reference there is none."""
 
 
@@ -47,11 +47,11 @@ class _Move:
     def _member(self, key: str, value: Any) -> Any:
         if key == "$ref":
             return self._reference(value)
-        if key in _VALUES:
+        if key in VALUES:
             return deepcopy(value)
         if not isinstance(value, dict):
             return self.schema(value)
-        if key in _SCHEMAS_BY_NAME:
+        if key in SCHEMAS_BY_NAME:
             return {name: self.schema(each) for name, each in value.items()}
         if key == "discriminator" and isinstance(mapping := value.get("mapping"), dict):  # OpenAPI's; pydantic has it
             return {**value, "mapping": {name: self._reference(each) for name, each in mapping.items()}}

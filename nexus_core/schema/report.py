@@ -44,6 +44,8 @@ def entries(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> 
             options = [option for option in kind.options if isinstance(option, str)]
             near = nearest(error.instance, options) if isinstance(error.instance, str) else None
             yield _entry(path, expected=f"one of {_options(kind.options)}", nearest=near)
+        case "pattern" if not hasattr(kind, "pattern"):  # the engine has stopped, see `nexus_core.schema.patterns`
+            yield _entry(path, "the text is too complex for the pattern it must match")
         case "anyOf" | "oneOf":
             yield from _alternatives(error, path, schema)
         case name if name in _BOUNDS:

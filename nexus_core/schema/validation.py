@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import jsonschema_rs
 
 from nexus_core.errors import ConfigurationError, ValidationError
+from nexus_core.schema.patterns import BACKTRACKING, LINEAR, bounded
 from nexus_core.schema.report import entries, pointer, printable, summary
 
 MAX_ERRORS = 50
@@ -40,8 +41,22 @@ FORMATS = {"date-time": _is_date_time, "time": _is_time, "duration": _is_duratio
 an offset, ``timedelta`` with a sign and a fraction. Which of them it takes is for a workflow's hints to say."""
 
 
+def _compiled(schema: Any) -> tuple[Any, jsonschema_rs.Draft202012Validator]:
+    def compiled(schema: Any, patterns: jsonschema_rs.RegexOptions | jsonschema_rs.FancyRegexOptions) -> Any:
+        return jsonschema_rs.Draft202012Validator(
+            schema, validate_formats=True, formats=FORMATS, mask="the value", retriever=_refuse_remote,
+            pattern_options=patterns,
+        )  # fmt: skip
+
+    try:
+        return schema, compiled(schema, LINEAR)
+    except (ValueError, jsonschema_rs.ValidationError):  # a pattern that this engine does not have, or another reason
+        schema = bounded(schema)
+        return schema, compiled(schema, BACKTRACKING)
+
+
 class Validator:
-    """A compiled schema.
+    """A compiled schema. Its patterns take no text that makes them run for long, see `nexus_core.schema.patterns`.
 
     Raises:
         ConfigurationError: The schema is not valid JSON Schema, or refers to another document.
@@ -50,11 +65,8 @@ class Validator:
     __slots__ = ("_is_valid", "_schema", "_validator")
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = schema
         try:
-            self._validator = jsonschema_rs.Draft202012Validator(
-                schema, validate_formats=True, formats=FORMATS, mask="the value", retriever=_refuse_remote
-            )
+            self._schema, self._validator = _compiled(schema)
         except jsonschema_rs.ValidationError as exc:
             place = pointer(exc.instance_path)
             raise ConfigurationError(f"The JSON Schema is not valid at {place or '/'}: {exc.message}.") from None

@@ -5,6 +5,7 @@ import datetime
 import decimal
 import enum
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -274,3 +275,24 @@ def test_references_move_and_nothing_else(schema: dict[str, Any], moved: dict[st
     before = json.dumps(schema)
     assert move_schema(schema, "#/y", "#/x/") == (moved, {})
     assert json.dumps(schema) == before
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "(?=a)(a+)+b", r"^(?:(a+)\1)+$", r"(a*)*\1b"])
+@pytest.mark.parametrize("name", ["text", "default", "pattern"])
+def test_no_pattern_runs_for_long(pattern: str, name: str) -> None:
+    validator = Validator({"properties": {name: {"type": "array", "items": {"pattern": pattern}}}})
+    begin = time.monotonic()
+    assert validator.errors({name: ["a" * 1_000_000 + "!"]})
+    assert validator.errors({name: ["a" * 200 + "!"] * 10})
+    assert time.monotonic() - begin < 5
+
+
+def test_patterns_with_lookaround_match_short_texts() -> None:
+    validator = Validator({"properties": {"password": {"pattern": r"^(?=.*\d)(?=.*[a-z]).{8,}$"}}})
+    assert not validator.errors({"password": "correct2horse"})
+    for value, message in (("short1", "text that matches"), ("a1" * 200, "at most 256")):
+        (error,) = validator.errors({"password": value})
+        assert error["pointer"] == "/password"
+        assert message in error["message"]
+    with pytest.raises(ConfigurationError, match="patternProperties"):
+        Validator({"patternProperties": {"(?=a)a": {}}})

@@ -57,13 +57,23 @@ def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None, op
     for node, name, schema, required in _entries(nodes, named, expected, open_nodes):
         own = nodes[node].get(name) or Parameter()
         needed = required or (own.required and "default" not in schema)
-        chosen[node][name] = Parameter(own.schema | schema, needed, own.configured, "default" in schema)
+        chosen[node][name] = Parameter(own.schema | schema, needed, own.configured, "default" in schema, own.setting)
     for node, name, parameter in each_parameter(nodes):
         if parameter.required and name not in chosen[node]:
             raise ConfigurationError(
                 f'the node "{node}" needs "{name}": configure it, connect it, or add it to expected_parameters.'
             )
     return chosen
+
+
+def left_to_callers(nodes: Nodes, named: Aliases) -> list[str]:
+    """Return the settings of library nodes that callers must give although the author has not named them."""
+    targets = {target for several in named.values() for target in several}
+    return [
+        f"{node}.{name} ({parameter.setting})"
+        for node, name, parameter in each_parameter(nodes)
+        if parameter.setting and not parameter.configured and (node, name) not in targets
+    ]
 
 
 def _entries(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.hints import Hints
+from nexus_kailash.authority import kind_of_setting
 from nexus_kailash.code import free_names, hiding_names
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _STRUCTURE = frozenset(
     {
         "code", "name", "id", "description", "metadata", "config", "function", "class_type", "process_method",
         "input_types", "output_type", "input_schema", "output_schema", "max_code_lines", "validate_security",
-        "sandbox_mode",
+        "sandbox_mode", "validation_schema",
     }
 )  # fmt: skip
 """What makes a node of the library the node it is. Callers can't set it, whether the node declares it or not."""
@@ -40,14 +41,17 @@ class Parameter:
     Attributes:
         schema: Its JSON Schema.
         required: Whether a run without it fails.
-        configured: Whether the workflow's author has set it already, or Python knows the name.
+        configured: Whether it is closed to callers unless the author names it: the author has set it already, Python
+            knows the name, or it is a setting (see `nexus_kailash.authority`) that has a default.
         fill_in: Whether the schema's default is put in where callers give nothing; else the node has a default.
+        setting: What it decides, if it is a setting of a library node ("path", "address", ...).
     """
 
     schema: dict[str, Any] = field(default_factory=dict)
     required: bool = False
     configured: bool = False
     fill_in: bool = False
+    setting: str | None = None
 
 
 Nodes = dict[str, dict[str, Parameter]]
@@ -122,6 +126,8 @@ def _of_node(workflow: Workflow, node_id: str) -> dict[str, Parameter]:
     for name, declared in _declared(node).items():
         if not _is_fed(declared, fed):
             parameter = _parameter(declared, node.config, hints.get(name, declared.type))
+            if called(node) is None and (kind := kind_of_setting(node, declared)):
+                parameter.setting, parameter.configured = kind, parameter.configured or not parameter.required
             if name not in hints or parameter.configured or _is_handed_on(hints[name]):
                 parameters[name] = parameter
             elif parameter.required:

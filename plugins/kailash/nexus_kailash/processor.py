@@ -8,17 +8,19 @@ from typing import Any
 
 from kailash.nodes.base import Node, NodeParameter, register_node  # type: ignore[import-untyped]
 
-from nexus_core import ConfigurationError, WorkflowError
+from nexus_core import WorkflowError
 from nexus_core.schema.report import summary
 from nexus_core.schema.validation import Validator
+from nexus_kailash.rules import caller_validator
 
 
 @register_node()
 class DataProcessorNode(Node):  # type: ignore[misc]
     """Takes ``input_data`` and gives it back as ``result``, if it fits the schemas.
 
-    ``validation_schema`` is the path of a JSON Schema, set by the author and relative to the working directory
-    of the server; ``validation_rules`` is one that a caller may add.
+    ``validation_schema`` is the path of a JSON Schema, relative to the working directory of the server; only the
+    workflow's author sets it. ``validation_rules`` is a JSON Schema that callers may send where
+    ``expected_parameters`` names it.
     """
 
     def get_parameters(self) -> dict[str, NodeParameter]:
@@ -39,7 +41,7 @@ class DataProcessorNode(Node):  # type: ignore[misc]
         """Check the data.
 
         Raises:
-            WorkflowError: The data, or the caller's schema, is wrong; the message says where.
+            WorkflowError: The data or ``validation_rules`` is wrong; the message says where.
             ValueError: The author's configuration is wrong.
         """
         for name in ("input_format", "output_format"):
@@ -49,11 +51,7 @@ class DataProcessorNode(Node):  # type: ignore[misc]
         if path := inputs.get("validation_schema"):
             _check(data, Validator(json.loads(Path(path).read_text(encoding="utf-8"))))
         if rules := inputs.get("validation_rules"):
-            try:
-                validator = Validator(rules)
-            except ConfigurationError as exc:
-                raise WorkflowError(f"validation_rules: {exc}") from None
-            _check(data, validator)
+            _check(data, caller_validator(rules, data))
         return {"result": data}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_kailash.addresses import Addresses
-from nexus_kailash.expected import aliases, allowed
+from nexus_kailash.expected import aliases, allowed, left_to_callers
 from nexus_kailash.isolation import take_placeholders_from_authors_only
 from nexus_kailash.parameters import taking_anything, unconnected
 from nexus_kailash.runtime import Run
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from nexus_core import Context
     from nexus_kailash.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 
 class NodeFailed(Exception):
@@ -107,6 +110,11 @@ def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None) -> A
     try:
         nodes = unconnected(graph)
         named = aliases(graph, nodes)
+        if not expected and (settings := left_to_callers(nodes, named)):
+            log.warning(
+                "%s: callers choose %s. Configure it, or confirm that callers may choose it in expected_parameters.",
+                name, ", ".join(settings),
+            )  # fmt: skip
         return Addresses(allowed(nodes, named, expected, taking_anything(graph)), named)
     except ConfigurationError as exc:
         raise ConfigurationError(f"{name}: {exc}") from None
