@@ -16,7 +16,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "mcp": (
         "mcp_port", "mcp_name", "enable_tool_discovery", "enable_resource_discovery", "enable_streaming",
         "tool_timeout", "mcp_wait", "mcp_platform_tools",
-        "max_concurrent_sessions", "mcp_allowed_hosts",
+        "max_concurrent_sessions", "mcp_max_sessions_per_caller", "mcp_allowed_hosts",
         "mcp_allowed_origins", "mcp_session_idle_timeout",
     ),
     "hypercorn": (

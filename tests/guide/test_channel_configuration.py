@@ -370,12 +370,22 @@ async def test_the_session_cap_and_the_tools_time_limit(nexus: Nexus, token: str
     async with served(few) as urls:
         caller = Caller(urls)
         assert (await caller.mcp("hang", {})).code == "workflow_timeout"
-    patient = Nexus(mcp_config=ChannelConfig(max_concurrent_sessions=2))
+    patient = Nexus(mcp_config=ChannelConfig(max_concurrent_sessions=2), mcp_max_sessions_per_caller=2)
     patient.register("hang", hang)
+    accept = {"accept": "application/json, text/event-stream"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "guide", "version": "0"}}
+    initialize = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hang", "arguments": {}}}
     async with served(patient) as urls:
         caller = Caller(urls)
-        calls = [asyncio.create_task(caller.mcp("hang", {})) for _ in range(2)]
+        calls = []
+        for _ in range(2):
+            opened = await caller.http("POST", "/mcp", "mcp", json=initialize, headers=accept)
+            in_session = {**accept, "mcp-session-id": opened.headers["mcp-session-id"]}
+            calls.append(asyncio.create_task(caller.http("POST", "/mcp", "mcp", json=call, headers=in_session)))
         await eventually(lambda: patient.places_in_use == 2)
-        assert (await caller.mcp_request("tools/call", name="hang", arguments={}))["error"]["data"]["status"] == 503
+        refused = await caller.http("POST", "/mcp", "mcp", json=initialize, headers=accept)
+        assert refused.status_code == 429
         gate.set()
         await asyncio.gather(*calls)
+        assert (await caller.http("POST", "/mcp", "mcp", json=initialize, headers=accept)).status_code == 200

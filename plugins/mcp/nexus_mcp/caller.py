@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Invocation
-from nexus_core.caller import caller_of, headers_of
+from nexus_core.caller import caller_of, headers_of, network_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +42,13 @@ def invocation_of_scope(
     invocation = Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
     invocation.rate_limit = scope.get(RATE_LIMIT)
     return invocation
+
+
+def caller_key(caller: Invocation) -> str:
+    """Return what tells a caller from others: who it is, or its network address where authentication is off."""
+    if caller.principal is not None:
+        return "user " + caller.principal.identity
+    return "address " + network_of(caller.client_address) if caller.client_address else ""
 
 
 def _from_environment() -> dict[str, Any]:

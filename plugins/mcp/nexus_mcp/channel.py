@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nexus_core import Channel
 from nexus_mcp.gate import Gate
 from nexus_mcp.http import PATH, HttpFront
+from nexus_mcp.open_sessions import OpenSessions
 from nexus_mcp.stdio import redirected
 
 if TYPE_CHECKING:
@@ -40,12 +41,21 @@ class McpChannel(Channel):
         self._loading: asyncio.Task[HttpTransport] | None = None
         self._preload: asyncio.TimerHandle | None = None
         gate = Gate(nexus.options.host, settings.mcp_allowed_hosts, settings.mcp_allowed_origins)
-        self._front = HttpFront(gate, settings.max_concurrent_sessions, nexus.authenticate, self._transport)
+        self._open = OpenSessions(settings.max_concurrent_sessions, settings.sessions_per_caller)
+        self._front = HttpFront(gate, nexus, self._transport)
         self._front.streams = settings.enable_streaming
 
     def asgi_app(self) -> ASGIApp:
         """Return the application. It sees whole paths, also under a ``root_path``."""
         return self._front
+
+    async def check_sessions(self) -> dict[str, int]:
+        """Return how many sessions there are.
+
+        Raises:
+            RuntimeError: No further one can be opened.
+        """
+        return self._open.check()
 
     async def start(self) -> None:
         """Import the library a moment later, in a thread: the process is ready before that."""
@@ -91,7 +101,7 @@ class McpChannel(Channel):
         transport = HttpTransport(
             self.build_server(),
             max_body_bytes=self.nexus.options.max_body_bytes,
-            max_sessions=self.settings.max_concurrent_sessions,
+            open_sessions=self._open,
             idle_timeout=self.settings.mcp_session_idle_timeout,
             **self.transport_options(),
         )

@@ -6,23 +6,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core import MalformedRequest, NexusError, Overloaded, jsontext
+from nexus_core import MalformedRequest, NexusError, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
-from nexus_mcp.caller import PRINCIPAL, RATE_LIMIT, invocation_of_scope
+from nexus_mcp.caller import PRINCIPAL, RATE_LIMIT, caller_key, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from nexus_core import Invocation
+    from nexus_core import Invocation, Nexus
     from nexus_core.channel import Message, Receive, Scope, Send
     from nexus_mcp.gate import Gate
     from nexus_mcp.transport import HttpTransport
 
 PATH = "/mcp"
 PARSE_ERROR = -32700
-RETRY_AFTER = 1.0
 
 _HANDSHAKE_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 """Protocol versions with sessions. A request that names another, or a later one, is complete in itself."""
@@ -33,8 +32,7 @@ class HttpFront:
 
     Args:
         gate: Knows who is let in.
-        limit: Sessions, and requests without one, at once.
-        authenticate: Finds out who a caller is, or raises.
+        nexus: Finds out who a caller is, and counts new sessions where calls are limited.
         transport: Returns the transport, once it is loaded.
 
     Attributes:
@@ -46,15 +44,12 @@ class HttpFront:
     def __init__(
         self,
         gate: Gate,
-        limit: int,
-        authenticate: Callable[[Invocation], Awaitable[None]],
+        nexus: Nexus,
         transport: Callable[[], Awaitable[HttpTransport]],
     ) -> None:
         self._gate = gate
-        self._authenticate = authenticate
-        self._limit = limit
+        self._nexus = nexus
         self._transport = transport
-        self._without_session = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request and pass it on."""
@@ -69,7 +64,7 @@ class HttpFront:
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)
-            await self._authenticate(caller)
+            await self._nexus.authenticate(caller)
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             if scope["method"] == "POST":
                 receive = await _checked_body(receive)
@@ -77,20 +72,21 @@ class HttpFront:
             await _refuse(scope, send, exc)
             return
         transport = await self._transport()
-        if b"mcp-session-id" in headers and not _is_sessionless(headers):
+        if _is_sessionless(headers):
             await transport.handle(scope, receive, send)
-        elif self._without_session + transport.sessions >= self._limit:
-            await _refuse(scope, send, _too_many(self._limit))
+        elif (session_id := headers.get(b"mcp-session-id")) is not None:
+            await transport.handle_in_session(session_id.decode("latin-1"), scope, receive, send)
         else:
-            await self._admitted(transport, scope, receive, send)
+            await self._open_session(caller, transport, scope, receive, send)
 
-    async def _admitted(self, transport: HttpTransport, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request without a session. One that opens a session counts twice until it is answered."""
-        self._without_session += 1
+    async def _open_session(
+        self, caller: Invocation, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
-            await transport.handle(scope, receive, send)
-        finally:
-            self._without_session -= 1
+            await self._nexus.view(caller)  # a session counts as a call
+            await transport.open_session(caller_key(caller), scope, receive, send)
+        except NexusError as exc:
+            await _refuse(scope, send, exc)
 
 
 def _path(scope: Scope) -> str:
@@ -100,10 +96,6 @@ def _path(scope: Scope) -> str:
 def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
     version = headers.get(b"mcp-protocol-version")
     return version is not None and version not in _HANDSHAKE_VERSIONS
-
-
-def _too_many(limit: int) -> Overloaded:
-    return Overloaded(f"max_concurrent_sessions ({limit}) are open already.", retry_after=RETRY_AFTER)
 
 
 async def _checked_body(receive: Receive) -> Receive:

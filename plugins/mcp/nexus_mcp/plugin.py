@@ -8,6 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Channel, Nexus
+    from nexus_core.health import HealthCheck
 
 
 @hookimpl
@@ -25,3 +26,16 @@ def nexus_register_channels(nexus: Nexus) -> list[Channel]:
     from nexus_mcp.settings import McpSettings
 
     return [McpChannel(nexus, nexus.settings(McpSettings))]
+
+
+@hookimpl
+def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
+    """Give the check that there is room for sessions. Readiness does not depend on it: callers could use it up."""
+    from nexus_core.health import HealthCheck
+    from nexus_mcp.channel import McpChannel
+
+    async def check() -> dict[str, int]:
+        channel = nexus.channel("mcp")
+        return await channel.check_sessions() if isinstance(channel, McpChannel) else {}
+
+    return [HealthCheck("mcp_sessions", check, is_critical=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from nexus_core import NexusError, NotFound
+from nexus_core.errors import RateLimited
 from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
-from nexus_mcp.caller import invocation_of
+from nexus_mcp.caller import caller_key, invocation_of
 from nexus_mcp.calls import Calls, failure, protocol_error
 from nexus_mcp.following import CallersEvents, Changes
 from nexus_mcp.platform_tools import PlatformTools, answered
@@ -62,13 +64,18 @@ class McpServer(Server[Any]):
 
     Args:
         nexus: Whose workflows are the tools.
-        settings: The plugin's options. There are as many ``subscriptions/listen`` streams at once as sessions.
+        settings: The plugin's options. There are as many ``subscriptions/listen`` streams at once as sessions, in
+            all and for each caller.
+
+    Attributes:
+        initialized: Sessions of which ``initialize`` has succeeded; who opens sessions takes them out.
     """
 
     def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
         self.nexus = nexus
         self.catalogue = Catalogue(nexus.workflows)
         self.announcements = Announcements()
+        self.initialized: set[str | None] = set()
         self._settings = settings
         self._calls = Calls(nexus, settings.tool_timeout, settings.mcp_wait, streams=settings.enable_streaming)
         wait = settings.mcp_wait or DEFAULT_WAIT
@@ -76,6 +83,7 @@ class McpServer(Server[Any]):
         self._sessions = ProtocolSessions(nexus)
         self._changes = Changes(nexus, self._run_ended, self._session_changed)
         streams = settings.max_concurrent_sessions
+        self._listening: Counter[str] = Counter()
         self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=streams)
         super().__init__(
             settings.mcp_name,
@@ -211,6 +219,18 @@ class McpServer(Server[Any]):
     async def _listen_to(
         self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
+        caller = caller_key(invocation_of(ctx.request))
+        if ctx.request is not None and self._listening[caller] >= self._settings.sessions_per_caller:
+            raise RateLimited("You have too many open subscriptions/listen streams (mcp_max_sessions_per_caller).")
+        self._listening[caller] += 1
+        try:
+            return await self._listen_as_asked(ctx, params)
+        finally:
+            self._listening -= Counter([caller])
+
+    async def _listen_as_asked(
+        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
         view = await self._view(ctx)
         uris = params.notifications.resource_subscriptions or ()
         if len(uris) > SUBSCRIPTIONS:
@@ -270,6 +290,8 @@ class McpServer(Server[Any]):
             log.exception("Answering %s failed", ctx.method)
             unforeseen = NexusError("Something went wrong inside the server; its log has the reason.")
             raise protocol_error(unforeseen) from None
+        if ctx.method == "initialize":
+            self.initialized.add(connection_of(ctx).session_id)
         if ctx.method == "notifications/initialized":
             self.announcements.connect(connection_of(ctx))
         return result

@@ -35,7 +35,16 @@ class McpSettings(PluginSettings):
     )
     mcp_platform_tools: bool = Field(True, description="Show models the tools nexus_runs and nexus_sessions.")
     max_concurrent_sessions: int = Field(
-        100, ge=1, description="Open sessions, and requests without a session, at once; more are refused with 503."
+        100,
+        ge=1,
+        description="Open sessions at once. The one that is idle for longest makes room for a new one; while each has "
+        "a request under way, new ones are refused with 503.",
+    )
+    mcp_max_sessions_per_caller: int | None = Field(
+        None,
+        ge=1,
+        description="Open sessions of one caller at once (a network address, where authentication is off), and its "
+        "subscriptions/listen streams. Default: half of max_concurrent_sessions.",
     )
     mcp_allowed_hosts: list[str] = Field(
         [],
@@ -49,7 +58,12 @@ class McpSettings(PluginSettings):
         1800.0, description="Seconds without a request after which a session is closed."
     )
 
-    @field_validator("tool_timeout", "mcp_wait", mode="before")
+    @property
+    def sessions_per_caller(self) -> int:
+        """Sessions of one caller at once."""
+        return self.mcp_max_sessions_per_caller or (self.max_concurrent_sessions + 1) // 2
+
+    @field_validator("tool_timeout", "mcp_wait", "mcp_max_sessions_per_caller", mode="before")
     @classmethod
     def _no_limit(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from anyio import CancelScope
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -14,7 +15,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from nexus_mcp.caller import PRINCIPAL
 
 if TYPE_CHECKING:
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.channel import Message, Receive, Scope, Send
+    from nexus_mcp.open_sessions import OpenSessions
     from nexus_mcp.server import McpServer
 
 STOP_SECONDS = 3.0
@@ -26,15 +28,22 @@ class HttpTransport:
     Args:
         server: What answers.
         max_body_bytes: The largest body; the core's limit is in front of it.
-        max_sessions: Sessions at once.
+        open_sessions: Bounds the sessions.
         idle_timeout: Seconds without a request after which a session is closed.
         options: Further arguments of the SDK's session manager.
     """
 
     def __init__(
-        self, server: McpServer, *, max_body_bytes: int, max_sessions: int, idle_timeout: float, **options: Any
+        self,
+        server: McpServer,
+        *,
+        max_body_bytes: int,
+        open_sessions: OpenSessions,
+        idle_timeout: float,
+        **options: Any,
     ) -> None:
         self.server = server
+        self._open = open_sessions
         # At INFO the SDK logs the ids of sessions; whoever has one can use the session.
         if (log := logging.getLogger("mcp")).level == logging.NOTSET:
             log.setLevel(logging.WARNING)
@@ -44,17 +53,66 @@ class HttpTransport:
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             session_idle_timeout=idle_timeout,
             max_request_body_size=max_body_bytes,
-            max_sessions=max_sessions,
+            max_sessions=None,
             **options,
         )
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. A session is only there for the principal that has opened it."""
+        """Answer a request that is complete in itself."""
+        self._identify(scope)
+        await self._manager.handle_request(scope, receive, send)
+
+    async def handle_in_session(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of a session. It is only there for the principal that has opened it."""
+        session = self._open.get(session_id)
+        if session is None:  # the SDK answers 404
+            await self.handle(scope, receive, send)
+            return
+        with session.serving(is_stream=scope["method"] == "GET"):
+            await self.handle(scope, receive, send)
+
+    async def open_session(self, caller: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that opens a session, if it is one: of any other, nothing is left.
+
+        Args:
+            caller: Who wants it.
+            scope: The request.
+            receive: Gives its body.
+            send: Takes the answer.
+
+        Raises:
+            RateLimited, Overloaded: There is no place for another session.
+        """
+        session_id: str | None = None
+
+        async def watch(message: Message) -> None:
+            nonlocal session_id
+            if message["type"] == "http.response.start":
+                session_id = dict(message["headers"]).get(b"mcp-session-id", b"").decode()
+            await send(message)
+
+        opening = self._open.begin(caller)
+        try:
+            await self.handle(scope, receive, watch)
+        finally:
+            # The SDK keeps a session whose `initialize` was answered with an error, under status 200.
+            is_initialized = session_id in self.server.initialized
+            self.server.initialized.discard(session_id)
+            opened = self._manager._server_instances.get(session_id or "")
+            if is_initialized and session_id and opened is not None:
+                superfluous = self._open.commit(opening, session_id, opened)
+            else:
+                self._open.abandon(opening)
+                superfluous = opened
+            if superfluous is not None:
+                with CancelScope(shield=True):
+                    await superfluous.terminate()
+
+    def _identify(self, scope: Scope) -> None:
         if (principal := scope.get(PRINCIPAL)) is not None:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=principal.identity, scopes=[]))
-        await self._manager.handle_request(scope, receive, send)
 
     @property
     def sessions(self) -> int:

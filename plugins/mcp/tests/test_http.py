@@ -10,7 +10,6 @@ import sys
 import time
 from types import SimpleNamespace
 
-import anyio
 import httpx2
 import nexus_mcp.plugin
 import pytest
@@ -226,40 +225,6 @@ async def test_other_addresses_are_not_found(raw):
         answer = await raw.http.get(raw.address.removesuffix("/mcp") + path)
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
-
-
-async def test_the_session_limit_holds_for_sessions(build, kit):
-    async with (
-        kit.serving(build(max_concurrent_sessions=2)) as address,
-        kit.connected(address, "legacy"),
-        kit.connected(address, "legacy") as second,
-        httpx2.AsyncClient(headers=kit.accept) as http,
-    ):
-        for body, headers in ((kit.initialize(), {}), (kit.call("add", a=1), kit.modern("add"))):
-            refused = await http.post(address, json=body, headers=headers)
-            assert refused.status_code == 503
-            assert refused.headers["retry-after"] == "1"
-            error = refused.json()["error"]
-            assert error["code"] == -32014
-            assert "max_concurrent_sessions (2)" in error["message"]
-        assert not (await second.call_tool("add", {"a": 1})).is_error  # an open session goes on
-
-
-async def test_the_session_limit_holds_for_requests_without_session(build, kit, seen):
-    nexus = build(max_concurrent_sessions=2)
-    async with (
-        kit.serving(nexus) as address,
-        kit.connected(address, "auto") as client,
-        httpx2.AsyncClient(headers=kit.accept) as http,
-    ):
-        async with client.listen(tools_list_changed=True), anyio.create_task_group() as group:
-            group.start_soon(client.call_tool, "sleep", {"seconds": 60})
-            await kit.until(lambda: seen.started == 1)
-            assert (await http.post(address, json=kit.initialize())).status_code == 503
-            refused = await http.post(address, json=kit.call("add", a=1), headers=kit.modern("add"))
-            assert refused.status_code == 503
-            nexus.runs.running()[0].cancel()
-        assert (await http.post(address, json=kit.call("add", a=1), headers=kit.modern("add"))).status_code == 200
 
 
 async def test_a_closed_session_makes_room(build, kit):
