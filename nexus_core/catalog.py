@@ -97,6 +97,9 @@ SERVICES = {
 }
 """What first-party plugins have for applications and workflows: the plugin, and the option that switches it on."""
 
+COMMANDS = {"doctor": "health", "keys": "auth", "login": "auth", "logout": "auth", "why": "auth"}
+"""Commands of first-party plugins, and the plugin that has each."""
+
 GUARDS = {"enable_auth": "auth"}
 """Options that guard access, and the plugin without which they must stop the start."""
 

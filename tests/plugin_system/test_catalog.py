@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nexus_core import catalog
+from nexus_core import Nexus, catalog
 from nexus_core.options import unknown_option
+from nexus_core.plugins.declared_commands import declared_commands
 from nexus_core.plugins.discovery import PluginRecord, discover
 
 FIRST_PARTY = [each for each in discover() if each.distribution.startswith(catalog.DISTRIBUTION_PREFIX)]
@@ -29,6 +30,15 @@ def test_it_has_the_metadata_that_each_plugin_reads(record: PluginRecord) -> Non
     keys = settings().workflow_metadata if settings is not None else {}
     assert catalog.METADATA.get(record.name, {}) == keys
     assert {option for option in keys.values() if option} <= set(catalog.OPTIONS[record.name])
+
+
+def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
+    declared = {each.name: each.plugin for each in declared_commands() if each.plugin in catalog.OPTIONS}
+    assert catalog.COMMANDS == declared
+    nexus = Nexus()
+    registered = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    assert catalog.COMMANDS == {command.name: plugin for plugin, command in registered if plugin in catalog.OPTIONS}
+    assert all(each.help for each in declared_commands())
 
 
 def test_no_option_has_two_owners() -> None:

@@ -67,7 +67,7 @@ _Name = Annotated[str, typer.Option("--name", help="What it is for.")]
 
 
 class KeyCommands:
-    """``nexus keys``, on the file that ``api_key_file`` names. A server that uses it sees changes within a second."""
+    """Create, list and revoke API keys. They are in the file ``api_key_file``; servers see changes within a second."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings

@@ -1,6 +1,7 @@
 """Completion: of commands, workflows and their fields, for bash, zsh, fish and Nexus's own shell.
 
-A shell calls ``nexus __complete WORDS...``, where the last word is the one to complete. It must never print an error
+A shell calls ``nexus __complete WORDS...``, where the last word is the one to complete; bash, which splits words at
+``:`` and ``=``, calls ``nexus __complete-line LINE``. It must never print an error
 and never take long: after `LIMIT_SECONDS` it has nothing to say.
 """
 
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli import preferences
@@ -61,12 +63,14 @@ _OPTIONS = {
 SCRIPTS = {
     "bash": r"""
 _nexus_complete() {
-    local IFS=$'\n' cur="${COMP_WORDS[COMP_CWORD]}"
-    local line="${COMP_LINE:0:COMP_POINT}"
+    local word line="${COMP_LINE:0:COMP_POINT}"
+    local current="${line##*[[:space:]]}"
+    # Bash splits words at these characters and replaces only what follows the last of them.
+    local before="${current%"${current##*[:=]}"}"
     COMPREPLY=()
     while IFS=$'\t' read -r word _; do
-        [ -n "$word" ] && COMPREPLY+=("$word")
-    done < <("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+        [ -n "$word" ] && COMPREPLY+=("${word#"$before"}")
+    done < <("${COMP_WORDS[0]}" __complete-line "$line" 2>/dev/null)
     [ ${#COMPREPLY[@]} -eq 1 ] && [[ "${COMPREPLY[0]}" == *= ]] && compopt -o nospace
     return 0
 }
@@ -103,12 +107,21 @@ complete -c nexus -n 'test -z (__nexus_complete | string collect)' -F
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Known:
-    """What completion may ask for: workflows and their schemas."""
+    """What completion may ask for.
 
-    def __init__(self, names: Callable[[], list[Candidate]], schema: Callable[[str], dict[str, Any]]) -> None:
-        self.names = names
-        self.schema = schema
+    Attributes:
+        names: Returns the workflows.
+        schema: Returns the input schema of one.
+        contributed: Returns the commands of plugins.
+        command: Returns a command of a plugin as typer has it, or None.
+    """
+
+    names: Callable[[], list[Candidate]]
+    schema: Callable[[str], dict[str, Any]]
+    contributed: Callable[[], list[Candidate]]
+    command: Callable[[str], Any]
 
 
 def candidates(words: list[str], known: Known) -> list[Candidate]:
@@ -127,7 +140,9 @@ def _without_dangling(words: list[str]) -> list[str]:
 def _every(before: list[str], current: str, known: Known) -> Iterable[Candidate]:
     command = before[0] if before else None
     if command is None:
-        yield from COMMANDS.items() if not current.startswith("-") else ()
+        yield from [*COMMANDS.items(), *known.contributed()] if not current.startswith("-") else ()
+    elif command not in COMMANDS:
+        yield from _of_plugin(known.command(command), before[1:], current)
     elif command in _SUBCOMMANDS and len(before) == 1 and not current.startswith("-"):
         yield from ((each, "") for each in _SUBCOMMANDS[command])
     elif command in ("execute", "describe"):
@@ -140,6 +155,17 @@ def _every(before: list[str], current: str, known: Known) -> Iterable[Candidate]
         yield from ((name, "") for name in _OPTIONS.get(command or "", ("--help",)))
         yield from ((name, each[2]) for name, each in VALUES.items())
         yield from ((name, each[1]) for name, each in FLAGS.items())
+
+
+def _of_plugin(command: Any, words: list[str], current: str) -> Iterable[Candidate]:
+    """Return what a command of a plugin takes: the commands below it, or its options."""
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    if current.startswith("-"):
+        for each in getattr(command, "params", ()):
+            yield from ((option, getattr(each, "help", None) or "") for option in each.opts if option.startswith("--"))
+    else:
+        yield from ((name, each.get_short_help_str()) for name, each in getattr(command, "commands", {}).items())
 
 
 def _fields(schema: dict[str, Any], previous: str, current: str) -> Iterable[Candidate]:
@@ -175,6 +201,18 @@ def answer(words: list[str]) -> int:
     os._exit(0)  # an application that still loads, or never stops, is left behind
 
 
+def words_of(line: str) -> list[str]:
+    """Return the words of a command line that is being typed; the last is the one to complete, which may be empty."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    try:
+        words += lexer
+    except ValueError:  # a quotation that is still open
+        return [*words, lexer.token.lstrip("'\"")]
+    return words if words and not line[-1:].isspace() else [*words, ""]
+
+
 def _collect(words: list[str], found: list[Candidate]) -> None:
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
@@ -205,4 +243,19 @@ def known_to(state: State) -> Known:
     def names() -> list[Candidate]:
         return [(each["name"], each["description"].partition("\n")[0]) for each in ask("list")["workflows"]]
 
-    return Known(names, lambda name: ask("describe", workflow=name)["input_schema"])
+    def command(name: str) -> Any:
+        import typer
+
+        from nexus_cli.contributed import add_command
+
+        app = typer.Typer()
+        app.callback()(lambda: None)  # a group, with one command too
+        add_command(app, state, name, [])
+        return typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+
+    def contributed() -> list[Candidate]:
+        from nexus_cli.contributed import listed
+
+        return [*listed(state).items()]
+
+    return Known(names, lambda name: ask("describe", workflow=name)["input_schema"], contributed, command)

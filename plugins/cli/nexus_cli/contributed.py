@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nexus_cli.options import UsageError
-from nexus_core import process
+from nexus_core import catalog
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.report import nearest, printable
+from nexus_core.plugins.declared_commands import declared_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,24 +21,22 @@ if TYPE_CHECKING:
     from nexus_core.plugins.manager import PluginManager
 
 
-def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
+PANEL = "Commands of plugins"
+
+
+def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
     """Add a command of the application's plugins; without an application, of the installed plugins.
 
     Raises:
         UsageError: None of them has it.
-        ConfigurationError: Several have.
+        ConfigurationError: Several have, or the first-party plugin that has it is not active.
     """
-    from nexus_core.app import Nexus
-
     try:
-        nexus = state.nexus() if state.app_name() else Nexus()
+        plugins, commands = of_application(state)
     except ConfigurationError:
         plugins, commands = _without_platform()
         if all(command.name != wanted for _, command in commands):
             raise
-    else:
-        plugins = nexus.plugins
-        commands = plugins.collect("nexus_register_commands", nexus=nexus)
     found = {plugins.origin(plugin): command for plugin, command in commands if command.name == wanted}
     if len(found) > 1:
         raise ConfigurationError(f"The command {wanted!r} is given by both {' and '.join(sorted(found))}.")
@@ -48,9 +46,61 @@ def add_commands(app: typer.Typer, state: State, wanted: str, known: list[str]) 
         else:
             app.command(command.name, help=command.help or None)(_awaited(command.callback))
         return
+    if wanted in catalog.COMMANDS:
+        raise ConfigurationError(_needs(wanted, catalog.COMMANDS[wanted], plugins))
+    from nexus_core.schema.report import nearest, printable
+
     near = nearest(wanted, [*known, *(command.name for _, command in commands)])
     hint = f" Did you mean {near!r}?" if near else " See nexus --help."
     raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
+
+
+def list_commands(app: typer.Typer, state: State) -> None:
+    """Add the commands of plugins to an application that only shows its help."""
+    own = {each.name for each in app.registered_commands} | {each.name for each in app.registered_groups}
+    for name, text in listed(state).items():
+        if name not in own:
+            app.command(name, help=text or None, rich_help_panel=PANEL)(_listed)
+
+
+def listed(state: State) -> dict[str, str]:
+    """Return the commands of plugins, sorted, with what each does.
+
+    Those of installed plugins come from metadata: no plugin is imported. Those of an application that is named come
+    from the application.
+    """
+    found = {each.name: each.help for each in declared_commands()}
+    if state.options.app:
+        try:
+            found |= {command.name: command.help for _, command in of_application(state)[1]}
+        except (ConfigurationError, UsageError) as exc:
+            state.output.note(f"The commands of its plugins are not listed: {exc}")
+    return dict(sorted(found.items()))
+
+
+def of_application(state: State) -> tuple[PluginManager, list[tuple[str, Command]]]:
+    """Return the plugins of the application that is named, or the installed ones, and their commands.
+
+    Raises:
+        UsageError: The application is not named as one.
+        ConfigurationError: The application can't be loaded, or an option is wrong.
+    """
+    from nexus_core.app import Nexus
+
+    nexus = state.nexus() if state.app_name() else Nexus()
+    return nexus.plugins, nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+
+
+def _listed() -> None:
+    """Hold the place of a command that is only listed."""
+
+
+def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
+    reason = plugins.inactive().get(plugin)
+    if reason is not None:
+        return f'The command {command!r} belongs to the plugin "{plugin}", which is not loaded: {reason}'
+    install = f"pip install {catalog.DISTRIBUTION_PREFIX}{plugin}"
+    return f'The command {command!r} needs the plugin "{plugin}": {install}'
 
 
 def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
@@ -67,6 +117,8 @@ def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that runs an async callback to its end: typer would drop the coroutine."""
     if not inspect.iscoroutinefunction(callback):
         return callback
+
+    from nexus_core import process
 
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:

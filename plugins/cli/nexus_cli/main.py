@@ -25,10 +25,10 @@ BROKEN_PIPE = 141
 
 def main(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
-    if arguments[:1] == ["__complete"]:
-        from nexus_cli.completion import answer
+    if arguments[:1] in (["__complete"], ["__complete-line"]):
+        from nexus_cli.completion import answer, words_of
 
-        return answer(arguments[1:])
+        return answer(arguments[1:] if arguments[0] == "__complete" else words_of("".join(arguments[1:2]))[1:])
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
 
@@ -61,21 +61,29 @@ def dispatch(state: State, arguments: list[str]) -> int:
     """Run a command and return its exit code. Errors are raised."""
     if arguments in (["--version"], ["-V"]):
         arguments = ["version"]
+    command = _command(state, next((word for word in arguments if not word.startswith("-")), None))
+    returned = command(arguments or ["--help"], prog_name="nexus", standalone_mode=False, obj=state)
+    return returned if isinstance(returned, int) else 0
+
+
+def _command(state: State, name: str | None) -> Any:
+    """Return what reads a command line that begins with a command, or with none: then only its help is shown."""
+    import typer
+
     from nexus_cli.commands import build, own_commands
 
     markup = "rich" if sys.stdout.isatty() else None
-    command = own_commands(markup)
-    name = next((word for word in arguments if not word.startswith("-")), None)
-    if name is not None and name not in command.commands:
-        import typer
+    own = own_commands(markup)
+    if name in own.commands:
+        return own
+    from nexus_cli.contributed import add_command, list_commands
 
-        from nexus_cli.contributed import add_commands
-
-        app = build(markup)
-        add_commands(app, state, name, list(command.commands))
-        command = typer.main.get_command(app)
-    returned = command(arguments, prog_name="nexus", standalone_mode=False, obj=state)
-    return returned if isinstance(returned, int) else 0
+    app = build(markup)
+    if name is None:
+        list_commands(app, state)
+    else:
+        add_command(app, state, name, list(own.commands))
+    return typer.main.get_command(app)
 
 
 def attempt(state: State, action: Callable[[], Any]) -> int:
@@ -89,8 +97,7 @@ def attempt(state: State, action: Callable[[], Any]) -> int:
     except NexusError as exc:
         return fail(state.output, exc)
     except (UsageError, typer.exceptions.TyperException) as exc:
-        state.output.complain(_usage_text(exc))
-        return USAGE
+        return _show_usage(state.output, exc)
     except ConfigurationError as exc:
         if state.options.debug:
             import traceback
@@ -127,6 +134,11 @@ def fail(output: Output, error: NexusError) -> int:
     return error.exit_code
 
 
-def _usage_text(exc: Any) -> str:
+def _show_usage(output: Output, exc: Any) -> int:
     text = exc.format_message() if hasattr(exc, "format_message") else str(exc)
-    return " ".join(text.split())
+    if type(exc).__name__ != "NoArgsIsHelpError":
+        output.complain(" ".join(text.split()))
+        return USAGE
+    if text:  # the help of a group that was given no command; with rich it has been printed
+        output.line(text)
+    return 0

@@ -85,7 +85,7 @@ def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
     from prompt_toolkit.completion import Completer, Completion
     from prompt_toolkit.history import DummyHistory, FileHistory, History, InMemoryHistory
 
-    from nexus_cli.completion import candidates, known_to
+    from nexus_cli.completion import candidates, known_to, words_of
 
     known = known_to(state)
 
@@ -93,7 +93,7 @@ def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
         def get_completions(self, document: Document, complete_event: Any) -> Iterable[Completion]:
             text = document.text_before_cursor
             with contextlib.suppress(Exception):
-                words = shlex.split(text) if text and not text.endswith(" ") else [*shlex.split(text), ""]
+                words = words_of(text)
                 if words[:1] == ["nexus"]:
                     words = words[1:]
                 for word, help_text in candidates(words, known):

@@ -13,6 +13,18 @@ import pytest
 
 APP_FILE = Path(__file__).with_name("app_for_tests.py")
 SCRIPTS = str(Path(sys.executable).parent)
+OWN_COMMAND = """
+import sys
+from nexus_core import Command, Nexus, hookimpl
+
+@hookimpl
+def nexus_register_commands(nexus):
+    def inventory(prefix: str = ""):
+        return None
+    return [Command("inventory", inventory, "List what is in stock.")]
+
+nexus = Nexus(plugins=[sys.modules[__name__]])
+"""
 
 
 def test_list_and_describe_are_equal_both_ways(nexus, server):
@@ -173,17 +185,11 @@ def test_usage_errors_are_one_line_and_exit_2(nexus):
 
 def test_help_lists_the_commands_and_the_cores(nexus):
     text = nexus("--help", app=False).out
-    for command in ("serve", "execute", "list", "describe", "runs", "shell", "plugins", "mcp-config", "version"):
+    for command in ("serve", "execute", "list", "describe", "runs", "shell", "plugins", "mcp-config", "version",
+                    "doctor", "keys", "login", "logout", "why"):  # fmt: skip
         assert f"\n  {command} " in text
     assert "NEXUS_CONNECT" in text
     assert nexus("--json", "plugins", "list", app=False).json
-
-
-def test_completion_names_every_command(nexus):
-    listed = nexus("--help", app=False).out.partition("Commands:\n")[2]
-    names = {line.split()[0] for line in listed.splitlines() if line[:3].strip() and line.startswith("  ")}
-    completed = {line.split("\t")[0] for line in nexus("__complete", "", app=False).out.splitlines()}
-    assert completed == names
 
 
 def test_help_imports_nothing_heavy(nexus):
@@ -326,32 +332,28 @@ def test_stdio_hands_stdin_and_stdout_to_the_mcp_channel(nexus):
     assert "nexus-hub-mcp" in without.err
 
 
-def test_completion_knows_commands_workflows_fields_and_choices(nexus):
-    def candidates(*words, **options):
-        done = nexus.forked("__complete", *words, **options)
-        assert (done.code, done.err) == (0, "")
-        return [line.split("\t")[0] for line in done.out.splitlines()]
-
-    assert "execute" in candidates("")
-    assert candidates("exe") == ["execute"]
-    assert candidates("execute", "ad") == ["add"]
-    assert candidates("execute", "echo", "--dr") == ["--dry_run"]
-    assert candidates("execute", "echo", "--kind", "") == ["small", "large"]
-    assert candidates("runs", "c") == ["cancel"]
-    assert "--token" in candidates("list", "--t")
-    assert candidates("execute", "ad", app=False) == []
-    assert candidates("--app", "missing.py", "execute", "", app=False) == []
-    (nexus.cwd / "slow.py").write_text("import time; time.sleep(100)")
-    assert candidates("--app", "slow.py", "execute", "", app=False) == []
+def test_help_lists_the_commands_of_a_named_application(nexus):
+    (nexus.cwd / "mine.py").write_text(OWN_COMMAND)
+    shown = nexus.forked("--app", "mine.py", "--help", app=False)
+    assert (shown.code, shown.err) == (0, "")
+    assert "List what is in stock." in shown.out
+    broken = nexus.forked("--app", "missing.py", "--help", app=False)
+    assert broken.code == 0
+    assert "doctor" in broken.out
 
 
-def test_the_bash_script_completes(nexus):
-    program = textwrap.dedent("""
-        eval "$(nexus completion bash)"
-        COMP_WORDS=(nexus execute ad) COMP_CWORD=2 COMP_LINE="nexus execute ad" COMP_POINT=16
-        _nexus_complete
-        echo "${COMPREPLY[@]}"
-    """)
-    env = nexus.env | {"NEXUS_APP": str(APP_FILE), "PATH": f"{SCRIPTS}:{nexus.env['PATH']}"}
-    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, env=env, timeout=30)
-    assert (done.stdout, done.stderr) == ("add\n", "")
+def test_a_command_of_a_plugin_that_is_not_loaded_names_the_plugin(nexus):
+    done = nexus.forked("doctor", app=False, env={"NEXUS_DISABLED_PLUGINS": "health"})
+    assert done.code == 1
+    assert done.err == (
+        "nexus: The command 'doctor' belongs to the plugin \"health\", which is not loaded: disabled by configuration\n"
+    )
+    assert "doctor" not in nexus.forked("--help", app=False, env={"NEXUS_DISABLED_PLUGINS": "health"}).out
+
+
+@pytest.mark.parametrize("words", [[], ["sessions"], ["keys"]])
+def test_a_command_line_without_a_command_is_answered_with_help(nexus, words):
+    done = nexus.forked(*words, app=False)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Usage: nexus")
+    assert "\nCommands:\n" in done.out
