@@ -215,7 +215,8 @@ async def finish_work(running: Running) -> None:
     admission.close()
     if not await _within(running.nexus.options.shutdown_grace, admission.idle()):
         left = running.nexus.runs.running()
-        log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
+        if left:  # a run that was cancelled before has ended, though its work may go on
+            log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
         for run in left:
             run.cancel()
         await _within(CANCEL_SECONDS, admission.idle())

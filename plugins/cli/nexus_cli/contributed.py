@@ -44,7 +44,7 @@ def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name, help=command.help or None)
         else:
-            app.command(command.name, help=command.help or None)(_awaited(command.callback))
+            app.command(command.name, help=command.help or None)(_awaited(command.callback, state))
         return
     if wanted in catalog.COMMANDS:
         raise ConfigurationError(_needs(wanted, catalog.COMMANDS[wanted], plugins))
@@ -113,15 +113,13 @@ def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
     return plugins, plugins.collect("nexus_register_commands")
 
 
-def _awaited(callback: Callable[..., Any]) -> Callable[..., Any]:
+def _awaited(callback: Callable[..., Any], state: State) -> Callable[..., Any]:
     """Return a function that runs an async callback to its end: typer would drop the coroutine."""
     if not inspect.iscoroutinefunction(callback):
         return callback
 
-    from nexus_core import process
-
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return process.run(callback(*args, **kwargs))
+        return state.run(callback(*args, **kwargs))
 
     return run

@@ -57,6 +57,10 @@ class LocalBackend:
         threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
         self._run(nexus.__aenter__()).result()
 
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the application's event loop, and return what it returns."""
+        return self._run(work).result()
+
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_cli import preferences
 from nexus_cli.options import Options, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from nexus_cli.backend import Backend
     from nexus_cli.output import Output
     from nexus_cli.settings import CliSettings
@@ -77,6 +79,15 @@ class State:
                 show_logs(self.options)
                 self._backend = LocalBackend(nexus)
         return self._backend
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine and return what it returns: on the event loop of the application, if that is started."""
+        run = getattr(self._backend, "run", None)
+        if run is not None:
+            return run(work)
+        from nexus_core import process
+
+        return process.run(work)
 
     def preferences(self) -> CliSettings:
         """Return how people want it."""

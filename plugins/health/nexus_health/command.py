@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from nexus_health.doctor.examination import of_application, of_server
 from nexus_health.doctor.findings import Finding, Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.PROBLEM: "PROBLEM"}
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -36,7 +37,7 @@ def doctor(context: typer.Context) -> int:
     """Look at everything that may be wrong, and say how to mend it. Exit code 1 if there is a problem.
 
     With --app, the application is started in this process, without listening, and its checks run once. With --connect
-    URL, the address of its API, a running server is asked how it is.
+    URL, a running server is asked how it is.
     """
     state = context.obj
     with contextlib.redirect_stdout(sys.stderr):  # what an application prints is not what it was asked for
@@ -56,13 +57,27 @@ def show(output: Any, findings: Sequence[Finding]) -> None:
                  "findings": [each.to_dict() for each in findings]}  # fmt: skip
         output.json(msgspec.json.encode(value))
         return
-    for section, group in groupby(findings, key=lambda each: each.section):
+    for title, group in _sections(findings):
         if output.pretty:
-            _table(output, section, group)
+            _table(output, title, group)
         else:
-            _lines(output, section, group)
+            _lines(output, title, group)
     output.line("")
     output.line(f"{_count(counts['problem'], 'problem')}, {_count(counts['warning'], 'warning')}")
+
+
+def _sections(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield titles and findings: what is in order by section, then the warnings and, last of all, the problems."""
+    fine = [each for each in findings if each.level is Level.OK]
+    yield from ((section, list(group)) for section, group in groupby(fine, key=lambda each: each.section))
+    for level in (Level.WARNING, Level.PROBLEM):
+        if found := [replace(each, subject=_place(each)) for each in findings if each.level is level]:
+            yield f"{level}s", found
+
+
+def _place(finding: Finding) -> str:
+    """Return what a finding is about, outside its section."""
+    return f"{finding.section}, {finding.subject}"
 
 
 def _count(number: int, what: str) -> str:

@@ -40,14 +40,15 @@ async def nexus_shutdown(nexus: Nexus) -> None:
 
 @hookimpl
 def nexus_register_routes(nexus: Nexus) -> list[Route]:
-    """Give ``/health``."""
+    """Give ``/health``: on the main port, and on the command line's, where ``nexus doctor --connect`` asks."""
     monitor = _monitor(nexus)
     if monitor is None:
         return []
     from nexus_core import Route
     from nexus_health.routes import PATH, HealthRoutes
 
-    return [Route(PATH, HealthRoutes(nexus, monitor), None)]
+    routes = HealthRoutes(nexus, monitor)
+    return [Route(PATH, routes, None), Route(PATH, routes, "cli")]
 
 
 @hookimpl

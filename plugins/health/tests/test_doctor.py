@@ -210,8 +210,26 @@ def test_checks_are_run_once_whether_they_are_on_or_not(doctor, app):
 
 
 def test_where_this_plugin_is_switched_off_for_the_application(doctor, app):
-    done = doctor("--app", app("from nexus_core import Nexus\nnexus = Nexus(disabled_plugins=['health'])"), code=2)
-    assert "There is no command 'doctor'" in done.stderr
+    done = doctor("--app", app("from nexus_core import Nexus\nnexus = Nexus(disabled_plugins=['health'])"), code=1)
+    assert 'belongs to the plugin "health", which is not loaded: disabled by configuration' in done.stderr
+
+
+def test_in_a_shell_whose_application_is_started(app):
+    done = subprocess.run(
+        [*COMMAND, "--app", app(), "shell"], input="doctor\ndoctor\n", capture_output=True, text=True, timeout=60
+    )  # fmt: skip
+    assert done.stdout.count("no problems, no warnings\n") == 2, done.stdout
+    assert done.returncode == 0
+
+
+def test_problems_come_last_and_are_counted(quick_doctor, app):
+    text = quick_doctor("--app", app(CHECKS), code=1, NEXUS_HOST="0.0.0.0", NEXUS_INSECURE="1").stdout
+    headings = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert headings[-3:-1] == ["warnings", "problems"]
+    assert re.fullmatch(r"\d problems, \d warnings", headings[-1])
+    problems = text.partition("\nproblems\n")[2]
+    assert "PROBLEM  checks, hanging: unhealthy" in problems
+    assert problems.count("PROBLEM") == int(headings[-1][0]) == text.count("PROBLEM")
 
 
 GUARDED = (
@@ -271,17 +289,19 @@ def test_ports_of_a_nexus_and_a_server_that_is_asked(quick_doctor, app, serve):
         quick_doctor("--json", "--app", app("from nexus_core import Nexus\nnexus = Nexus()"), **variables)
     )
     assert f"is in use by a Nexus that answers: process {served.process.pid} (" in found["ports", "api_port"]["text"]
-    assert "is in use by a Nexus: process" in found["ports", "cli_port"]["text"]
+    assert "is in use by a Nexus that answers: process" in found["ports", "cli_port"]["text"]
+    assert "is in use by a Nexus: process" in found["ports", "mcp_port"]["text"]
 
     url = served.listens()["api"]
     token = issuer.secret_token(secret, permissions=["health.read"])
-    _, found = report(quick_doctor("--json", "--connect", url, "--token", token))
-    assert found["checks", "plugins"]["level"] == "ok"
-    assert found["clock", "server"]["text"] == "its clock and this one agree"
+    for address in (url, served.listens()["cli"], f"{served.listens()['cli']}/cli"):
+        _, found = report(quick_doctor("--json", "--connect", address, "--token", token))
+        assert found["checks", "plugins"]["level"] == "ok"
+        assert found["clock", "server"]["text"] == "its clock and this one agree"
     for words, advice in (
         ((url,), "--token"),
         ((url, "--token", issuer.secret_token(secret, permissions=["x.read"])), "health.read"),
-        ((served.listens()["cli"],), "the address of the API"),
+        ((served.listens()["mcp"],), "is this its command-line port?"),
         (("http://127.0.0.1:1",), "is nexus serve running there?"),
         (("nonsense",), "is nexus serve running there?"),
     ):
@@ -354,7 +374,7 @@ def test_few_open_files_are_a_warning(app, tmp_path):
     command = ["sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh", *COMMAND, "--app", app(), "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    assert "warning  open files: 256" in done.stdout
+    assert "warning  limits, open files: 256" in done.stdout
     assert "ulimit -n" in done.stdout
 
 

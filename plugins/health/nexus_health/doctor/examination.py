@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
-from nexus_core import process
 from nexus_core.errors import ConfigurationError
 from nexus_core.plugins.manager import PluginManager, one_line
 from nexus_core.threads import DaemonThreads
@@ -23,7 +23,7 @@ from nexus_health.settings import HealthSettings
 from nexus_health.watched import CheckThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from nexus_core.app import Nexus
 
@@ -39,6 +39,9 @@ class Line(Protocol):
 
     def nexus(self) -> Nexus:
         """Return it, loaded."""
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the event loop of the application, if that is started."""
 
 
 def of_server(url: str, token: str | None) -> Iterator[Finding]:
@@ -67,7 +70,7 @@ def of_application(line: Line) -> Iterator[Finding]:
     except ConfigurationError as exc:
         yield from _without_platform(exc)
     else:
-        yield from of_platform(nexus)
+        yield from of_platform(nexus, line.run)
 
 
 def _without_platform(exc: ConfigurationError) -> Iterator[Finding]:
@@ -97,11 +100,16 @@ def _advice(reason: str) -> str:
     return "mend what it names"
 
 
-def of_platform(nexus: Nexus) -> Iterator[Finding]:
-    """Look at a platform: start it in this process without listening, run its checks once, and stop it."""
+def of_platform(nexus: Nexus, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> Iterator[Finding]:
+    """Look at a platform: start it in this process without listening, run its checks once, and stop it.
+
+    Args:
+        nexus: The platform. One that is started, as in ``nexus shell``, stays so.
+        run: Runs a coroutine.
+    """
     findings: list[Finding] = []
     try:
-        process.run(_started(nexus, findings))
+        run(_looked_at(nexus, findings))
     except Exception as exc:  # it is the application's code, too
         findings += [*options(nexus), *workflows(nexus)]
         findings += ports(nexus.options.host, of_settings(nexus.every_settings))
@@ -112,8 +120,8 @@ def of_platform(nexus: Nexus) -> Iterator[Finding]:
     yield from files(nexus.every_settings)
 
 
-async def _started(nexus: Nexus, findings: list[Finding]) -> None:
-    async with nexus:
+async def _looked_at(nexus: Nexus, findings: list[Finding]) -> None:
+    async with nullcontext() if nexus.is_ready else nexus:
         found = [*options(nexus), *workflows(nexus)]
         wanted = [(each.port_option or f"{each.name}_port", each.port) for each in nexus.channels]
         listening = [(option, number) for option, number in wanted if number is not None]

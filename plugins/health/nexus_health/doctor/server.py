@@ -36,7 +36,7 @@ def server(url: str, token: str | None) -> Iterator[Finding]:
     """Ask a server how it is.
 
     Args:
-        url: Its address, such as ``http://127.0.0.1:8000``: the API's port.
+        url: The address of its command-line port, such as ``http://127.0.0.1:8001``, or of the API's.
         token: A credential that it accepts, for those that ask for one.
     """
     try:
@@ -44,7 +44,7 @@ def server(url: str, token: str | None) -> Iterator[Finding]:
     except (OSError, http.client.HTTPException, ValueError) as exc:
         yield problem(
             "server", url, f"it can't be reached: {printable(str(exc) or type(exc).__name__, 200)}",
-            "is nexus serve running there? Give the address of its API: --connect http://127.0.0.1:8000",
+            "is nexus serve running there? Give its address: --connect http://127.0.0.1:8001",
         )  # fmt: skip
         return
     yield _clock(date)
@@ -57,7 +57,7 @@ def server(url: str, token: str | None) -> Iterator[Finding]:
 def _asked(url: str, token: str | None) -> tuple[int, str | None, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("this is not a URL such as http://127.0.0.1:8000")
+        raise ValueError("this is not a URL such as http://127.0.0.1:8001")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=SECONDS)
     headers = {"Accept": "application/json"}
@@ -81,7 +81,7 @@ def _refusal(url: str, status: int, body: Any) -> Finding:
         401: "give a credential: --token, or NEXUS_TOKEN",
         403: "the credential needs the permission health.read",
         421: "use the address of the machine, or 127.0.0.1",
-    }.get(status, "give the address of the API's port; it needs the plugin health, and enable_health_checks")
+    }.get(status, "the server needs the plugin health and enable_health_checks; is this its command-line port?")
     return problem("server", url, f"it answered {status}: {said}", advice)
 
 
