@@ -144,7 +144,11 @@ def to_jsonable(value: Any) -> Any:
     """
     try:
         if hasattr(value, "model_dump"):
-            return value.model_dump(mode="json", by_alias=True)
+            from nexus_core.schema.codecs import model_codec
+
+            kind: Any = type(value)
+            codec = model_codec(kind)
+            return value.model_dump(mode="json", by_alias=True) if codec is None else codec.dump(value)
         if isinstance(value, PurePath):
             return str(value)
         if hasattr(value, "tolist"):

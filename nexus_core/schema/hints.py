@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -18,23 +19,19 @@ from pydantic import ValidationError as PydanticError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.parts import (
-    decodes_bytes,
-    ignored_by_msgspec,
-    is_pydantic_dataclass,
-    is_written_by_pydantic,
-    needs_msgspec,
-)
+from nexus_core.schema.codecs import Codec, is_encoded, is_own_form
+from nexus_core.schema.parts import ignored_by_msgspec, is_written_by_pydantic, needs_msgspec
 
 if TYPE_CHECKING:
-    from pydantic_core.core_schema import BytesSchema, DataclassSchema, ModelSchema
+    from pydantic_core.core_schema import AfterValidatorFunctionSchema, BytesSchema
 
 Convert = Callable[[Any], Any]
 _REF = "#/$defs/{model}"
 _UNIONS = (Union, types.UnionType)
-_CONFIG = ConfigDict(val_json_bytes="base64", ser_json_bytes="base64", ser_json_inf_nan="constants")
-"""How values are read and written that are not in a model, which has a configuration of its own."""
+_CONFIG = ConfigDict(ser_json_inf_nan="constants")
+"""How values are written that are not in a model, which has a configuration of its own."""
 
 
 class Hints:
@@ -56,7 +53,9 @@ class Hints:
         self._hints = dict(hints)
         self._mode = mode
         self._adapters: dict[str, TypeAdapter[Any]] = {}
+        self._codecs: dict[str, Codec] = {}
         self._models: dict[type, TypeAdapter[Any]] = {}
+        self._model_codecs: dict[type, Codec] = {}
         self.schemas: dict[str, dict[str, Any]] = {}
         self.definitions: dict[str, Any] = {}
         structs = {name: hint for name, hint in self._hints.items() if _is_for_msgspec(name, hint)}
@@ -67,7 +66,9 @@ class Hints:
     def _use_pydantic(self, hints: Mapping[str, Any]) -> None:
         for name, hint in hints.items():
             try:
-                self._adapters[name] = _adapter(hint)
+                # Within a new type, because it takes no configuration for a bare dataclass.
+                adapter: TypeAdapter[Any] = TypeAdapter(NewType("Value", hint), config=_CONFIG)  # type: ignore[arg-type]
+                self._adapters[name], self._codecs[name] = adapter, Codec(adapter)
             except (PydanticSchemaGenerationError, PydanticUserError, TypeError, ImportError) as exc:
                 raise _no_json_form(name, hint, exc) from None
         if not self._adapters:
@@ -114,7 +115,9 @@ class Hints:
         """
         prefix = re.sub(r"\W", "_", cls.__name__) + "."
         try:
-            schema = self._model(cls).json_schema(ref_template=f"#/$defs/{prefix}{{model}}", mode=self._mode)
+            schema = self._model(cls).json_schema(
+                ref_template=f"#/$defs/{prefix}{{model}}", mode=self._mode, schema_generator=_JsonSchema
+            )
         except PydanticUserError as exc:
             raise TypeError(str(exc).splitlines()[0]) from None
         self._define({f"{prefix}{name}": each for name, each in schema.pop("$defs", {}).items()})
@@ -122,7 +125,9 @@ class Hints:
 
     def _convert_model(self, cls: type, value: Any) -> Any:
         try:
-            return _validated(self._model(cls), value)
+            if cls not in self._model_codecs:
+                self._model_codecs[cls] = Codec(self._model(cls))
+            return self._model_codecs[cls].load(value)
         except PydanticError as exc:  # its own text repeats the value
             raise ValueError("; ".join(each["msg"] for each in exc.errors(include_input=False)[:3])) from None
 
@@ -135,39 +140,29 @@ class Hints:
             return None
         if hint is int or hint is float:
             return hint  # 3.0 is an integer to JSON Schema, and 3 a number
-        adapter = self._adapters[name]
-        return lambda value: _validated(adapter, value)
+        return self._codecs[name].load
 
     def serializer(self, name: str) -> Convert | None:
         """Return what pydantic makes of a value on its way out; None where it is written as what it is."""
         if name in self._structs or not is_written_by_pydantic(self._hints[name]):
             return None
-        adapter = self._adapters[name]
-        return lambda value: adapter.dump_python(value, mode="json", by_alias=True)
+        return self._codecs[name].dump
 
 
 class _JsonSchema(GenerateJsonSchema):
-    """Says of bytes that they are base64, as `_CONFIG` does, but not within a model."""
+    """Says of bytes that they are base64, as `Codec` reads and writes them."""
 
-    _models = 0
+    _encoded = 0
 
-    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
-        self._models += 1
+    def function_after_schema(self, schema: AfterValidatorFunctionSchema) -> JsonSchemaValue:
+        self._encoded += is_encoded(schema)
         try:
-            return super().model_schema(schema)
+            return super().function_after_schema(schema)
         finally:
-            self._models -= 1
-
-    def dataclass_schema(self, schema: DataclassSchema) -> JsonSchemaValue:
-        has_own_config = is_pydantic_dataclass(schema["cls"])
-        self._models += has_own_config
-        try:
-            return super().dataclass_schema(schema)
-        finally:
-            self._models -= has_own_config
+            self._encoded -= is_encoded(schema)
 
     def bytes_schema(self, schema: BytesSchema) -> JsonSchemaValue:
-        if self._models:
+        if self._encoded or self._has_own_form():
             return super().bytes_schema(schema)
         described: JsonSchemaValue = {"type": "string", "contentEncoding": "base64"}
         if "min_length" in schema:
@@ -176,21 +171,14 @@ class _JsonSchema(GenerateJsonSchema):
             described["maxLength"] = ceil(schema["max_length"] / 3) * 4
         return described
 
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, (bytes, bytearray, list, tuple, set, frozenset, dict)) and not self._has_own_form():
+            with suppress(TypeError, ValueError):
+                return jsontext.parse_trusted(jsontext.encode(dft))
+        return super().encode_default(dft)
 
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    """Return pydantic's view of a hint; within a new type, because it takes no configuration for a bare dataclass."""
-    config = None if decodes_bytes(hint) else _CONFIG
-    return TypeAdapter(NewType("Value", hint), config=config)  # type: ignore[arg-type]
-
-
-def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
-    """Return a JSON value as the adapter's type. What is strict takes a date's text and the like from JSON alone."""
-    try:
-        return adapter.validate_python(value)
-    except PydanticError as exc:
-        if any(each["type"] == "float_type" for each in exc.errors(include_url=False, include_input=False)):
-            raise  # from JSON, a number beyond a float's range would be infinite
-        return adapter.validate_json(msgspec.json.encode(value))
+    def _has_own_form(self) -> bool:
+        return is_own_form(self._config.config_dict)
 
 
 def _is_for_msgspec(name: str, hint: Any) -> bool:

@@ -8,7 +8,7 @@ import typing
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
-from pydantic import EncodedBytes, PlainSerializer, WrapSerializer
+from pydantic import PlainSerializer, WrapSerializer
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -64,11 +64,6 @@ def is_written_by_pydantic(hint: Any) -> bool:
         is_pydantic_dataclass(part) or any(isinstance(each, _SERIALIZERS) for each in _metadata(part))
         for part in parts(hint)
     )
-
-
-def decodes_bytes(hint: Any) -> bool:
-    """Whether a hint says itself in which form bytes come, as `pydantic.Base64Bytes` does."""
-    return any(isinstance(each, EncodedBytes) for part in parts(hint) for each in _metadata(part))
 
 
 def is_pydantic_dataclass(hint: Any) -> bool:

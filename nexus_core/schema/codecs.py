@@ -1,0 +1,170 @@
+"""How pydantic reads and writes JSON values: bytes as base64 text, in models, dataclasses and everything else alike.
+
+pydantic has a setting for it, which each model has for itself. So the schema that pydantic validates by is copied with
+bytes that are read and written as here; where a model sets ``val_json_bytes`` or ``ser_json_bytes``, they stay its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from pydantic import BaseModel, EncodedBytes, TypeAdapter
+from pydantic import ValidationError as PydanticError
+from pydantic_core import CoreConfig, PydanticKnownError, SchemaSerializer, SchemaValidator
+
+from nexus_core import jsontext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_CONFIG = CoreConfig(ser_json_inf_nan="constants")
+_NAMED = ("fields", "choices")
+"""Members of a core schema that hold schemas by name, whatever the names are."""
+
+_VALUES = ("metadata", "default", "expected", "members", "cls", "function", "config", "context")
+"""Members that hold no schemas."""
+
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+class Codec:
+    """Reads JSON values as a type, and writes them.
+
+    Args:
+        adapter: pydantic's view of the type.
+    """
+
+    __slots__ = ("_dump", "_load", "_load_text")
+
+    def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        copied = _Copy()
+        schema = copied.schema(adapter.core_schema)
+        validator, serializer = adapter.validator, adapter.serializer
+        if copied.found:
+            validator = SchemaValidator(schema, _CONFIG, _use_prebuilt=False)
+            serializer = SchemaSerializer(schema, _CONFIG, _use_prebuilt=False)
+        self._load, self._load_text = validator.validate_python, validator.validate_json
+        self._dump = serializer.to_python
+
+    def load(self, value: Any) -> Any:
+        """Return a JSON value as the type. What is strict takes a date's text and the like from JSON alone."""
+        try:
+            return self._load(value)
+        except PydanticError as exc:
+            if any(each["type"] == "float_type" for each in exc.errors(include_url=False, include_input=False)):
+                raise  # from JSON, a number beyond a float's range would be infinite
+            return self._load_text(msgspec.json.encode(value))
+
+    def dump(self, value: Any) -> Any:
+        """Return a value of the type in JSON's types."""
+        return self._dump(value, mode="json", by_alias=True)
+
+
+class _Copy:
+    """Copies pydantic's core schemas.
+
+    Attributes:
+        found: Whether the copy reads or writes anything otherwise than the original.
+    """
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def schema(self, node: Any, config: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Return a copy of a schema, or of what holds schemas.
+
+        Args:
+            node: What to copy.
+            config: That of the model it is in.
+        """
+        if isinstance(node, (list, tuple)):
+            return type(node)(self.schema(each, config) for each in node)
+        if not isinstance(node, dict) or is_encoded(node):
+            return node
+        if isinstance(own := node.get("config"), dict):
+            config = own
+        if is_own_form(config):
+            return {key: self._member(key, each, config) for key, each in node.items()}
+        return self._replaced(node, config)
+
+    def _replaced(self, node: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        kind = node.get("type")
+        if kind == "bytes":
+            self.found = True
+            return _base64(node)
+        copy = {key: self._member(key, each, config) for key, each in node.items()}
+        if kind == "any" and "serialization" not in node:
+            self.found = True
+            copy["serialization"] = _ANY
+        elif kind == "model-fields" and config.get("extra_fields_behavior") == "allow":
+            copy.setdefault("extras_schema", {"type": "any", "serialization": _ANY})
+        return copy
+
+    def _member(self, key: str, node: Any, config: Mapping[str, Any]) -> Any:
+        if key in _VALUES:
+            return node
+        if key in _NAMED and isinstance(node, dict):
+            return {name: self.schema(each, config) for name, each in node.items()}
+        return self.schema(node, config)
+
+
+def is_own_form(config: Mapping[str, Any]) -> bool:
+    """Whether a model says itself in which form its bytes are read or written."""
+    return any(config.get(name) for name in ("val_json_bytes", "ser_json_bytes"))
+
+
+def is_encoded(node: Any) -> bool:
+    """Whether a schema says itself in which form bytes come, as that of `pydantic.Base64Bytes` does."""
+    function = node.get("function")
+    return isinstance(function, dict) and isinstance(getattr(function["function"], "__self__", None), EncodedBytes)
+
+
+def _base64(node: Mapping[str, Any]) -> dict[str, Any]:
+    outer = {
+        "type": "function-before",
+        "function": {"type": "no-info", "function": _decoded},
+        "schema": {key: each for key, each in node.items() if key not in ("ref", "serialization")},
+        "serialization": node.get("serialization", _BYTES),
+    }
+    return outer | ({"ref": node["ref"]} if "ref" in node else {})
+
+
+def _decoded(value: Any) -> Any:
+    """Return the bytes of a base64 text, in either alphabet, with or without padding."""
+    if not isinstance(value, str):
+        return value
+    try:
+        text = value.translate(_URL_SAFE)
+        return base64.b64decode(text + "=" * (-len(text) % 4) if not text.endswith("=") else text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        reason = {"encoding": "base64", "encoding_error": str(exc)}
+        raise PydanticKnownError("bytes_invalid_encoding", reason) from None
+
+
+def _encoded(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else value
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=jsontext.to_jsonable, str_keys=True)
+
+
+_BYTES = {"type": "function-plain", "function": _encoded, "when_used": "json"}
+_ANY = {"type": "function-plain", "function": _plain, "when_used": "json"}
+
+
+@lru_cache(maxsize=4096)
+def model_codec(cls: type) -> Codec | None:
+    """Return what writes the instances of a model; None where that does not write them as pydantic does."""
+    if not issubclass(cls, BaseModel) or cls.model_dump is not BaseModel.model_dump:
+        return None
+    try:
+        return Codec(TypeAdapter(cls))
+    except Exception:  # what pydantic knows is still to be seen, in a model that is not complete
+        return None
