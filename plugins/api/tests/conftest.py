@@ -182,7 +182,7 @@ def idle(eventually):
     async def wait(nexus, connections=0):
         def is_idle():
             names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-            calls = sum("_handle" == name or "_Connection" in name for name in names)
+            calls = sum("Tasks._answer" == name or "_Connection" in name for name in names)
             return not nexus.runs.running() and not nexus._switch.running.admission.in_use and calls <= connections
 
         await eventually(is_idle)

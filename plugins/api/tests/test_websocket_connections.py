@@ -56,7 +56,7 @@ async def test_200_connections_that_vanish_leave_nothing(client, raw, idle, capl
     for connection in connections:
         connection.reset()
     await idle(client.nexus)
-    of_connections = ("_server_callback", "_send_pings", "_handle", "_discard")
+    of_connections = ("Port._serve", "_send_pings", "Tasks._answer", "_discard")
 
     def left():
         names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]

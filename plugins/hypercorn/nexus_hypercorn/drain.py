@@ -2,10 +2,6 @@
 
 On Python 3.12 and later hypercorn waits for ever for a WebSocket or an event stream that nobody closes
 (https://github.com/pgjones/hypercorn/issues/308). This wrapper closes each of them in the way its protocol has for it.
-
-HTTP/2 is off: in hypercorn 0.18 an answer that still waits for the client's flow control when its connection goes
-waits for ever, so that resetting streams fills the memory. Its switch in the configuration is a limit of 0 streams;
-the upgrade from HTTP/1.1 does not ask for that limit and is refused here.
 """
 
 from __future__ import annotations
@@ -15,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nexus_core.asgi import send_error
 from nexus_core.errors import Overloaded
-from nexus_hypercorn.internals import end_pings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -38,13 +33,6 @@ class Drain:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an exchange on, and end it politely when it is interrupted."""
         kind = scope["type"]
-        if kind == "lifespan":
-            await _lifespan(receive, send)
-            return
-        if scope["http_version"] == "2":
-            await send({"type": "http.response.start", "status": 505, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
-            return
         sender = _Sender(send)
         if self._closed:
             self._take_the_rest(receive)
@@ -78,7 +66,6 @@ class Drain:
         try:
             await self._app(scope, receive_and_look, sender)
         finally:
-            end_pings(sender.send)
             if not left:
                 self._take_the_rest(receive)
 
@@ -132,12 +119,3 @@ class _Sender:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await send_error(scope, self.send, Overloaded("The server is shutting down.", retry_after=1), close=True)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's lifespan events: the platform has its own start and stop."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

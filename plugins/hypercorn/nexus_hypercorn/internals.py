@@ -1,35 +1,53 @@
-"""All that the plugin knows of hypercorn's inside (0.18). It gives no public handle on its connections and their tasks.
+"""Makes sure that hypercorn, h11 and wsproto are built inside as `connection` and `websocket` expect.
 
-`check` makes a hypercorn that is built otherwise prevent the start: without these, connections would stay for ever.
+hypercorn gives no public handle on its connections, so these two modules replace some of its methods. A release that is
+built otherwise must prevent the start: what is replaced would come back, and with it what is wrong there.
 """
 
 from __future__ import annotations
 
-import asyncio
+from importlib import import_module
 from importlib.metadata import requires, version
-from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from nexus_core.channel import ASGIApp, Send
-
-_PINGS = "WSStream._send_pings"
-_CONNECTION = "worker_serve.<locals>._server_callback"
+PARTS = {
+    "hypercorn.asyncio.task_group.TaskGroup": ("spawn_app(self,app,config,scope,send)", "spawn(self,func,args)"),
+    "hypercorn.asyncio.tcp_server.TCPServer": (
+        "__init__(self,app,loop,config,context,state,reader,writer)", "run(self)", "protocol_send(self,event)",
+    ),
+    "hypercorn.asyncio.worker_context.WorkerContext": ("__init__(self,max_requests)",),
+    "hypercorn.protocol.h11.H11Protocol": (
+        "__init__(self,app,config,context,task_group,connection_state,ssl,client,server,send)", "handle(self,event)",
+        "_handle_events(self)", "_create_stream(self,request)", "_send_error_response(self,status_code)",
+        "_send_h11_event(self,event)", "_maybe_recycle(self)", "_close_stream(self)", "stream_send(self,event)",
+    ),
+    "hypercorn.protocol.h11.H11WSConnection": ("__init__(self,h11_connection)",),
+    "hypercorn.protocol.http_stream.HTTPStream": (
+        "__init__(self,app,config,context,task_group,ssl,client,server,send,stream_id)", "handle(self,event)",
+    ),
+    "hypercorn.protocol.ws_stream.WSStream": (
+        "__init__(self,app,config,context,task_group,ssl,client,server,send,stream_id)", "handle(self,event)",
+        "app_send(self,message)", "_handle_events(self)", "_accept(self,message)", "_send_pings(self)",
+        "_send_wsproto_event(self,event)", "_send_error_response(self,status_code)",
+    ),
+    "h11._receivebuffer.ReceiveBuffer": ("maybe_extract_at_most(self,count)",),
+    "wsproto.extensions.PerMessageDeflate": (
+        "accept(self,offer)", "frame_inbound_header(self,proto,opcode,rsv,payload_length)",
+        "frame_inbound_payload_data(self,proto,data)", "frame_inbound_complete(self,proto,fin)",
+        "frame_outbound(self,proto,opcode,rsv,data,fin)",
+    ),
+}  # fmt: skip
+"""Classes, and the methods that are replaced or called, with their parameters."""
 
 
 def check() -> None:
-    """Make sure that what this module looks for is there. Call it on an event loop.
+    """Make sure that the parts are there.
 
     Raises:
-        ConfigurationError: It is not; the message names the versions of hypercorn that have it.
+        ConfigurationError: One is not; the message names the versions of hypercorn that have it.
     """
-    try:
-        missing = [name for name, is_there in _parts() if not is_there]
-    except (ImportError, AttributeError, TypeError) as exc:
-        missing = [str(exc)]
+    missing = [f"{name}.{method}" for name, methods in PARTS.items() for method in methods if not _has(name, method)]
     if missing:
         needs = [each for each in requires("nexus-hub-hypercorn") or () if each.startswith("hypercorn")]
         raise ConfigurationError(
@@ -38,49 +56,11 @@ def check() -> None:
         )
 
 
-def _parts() -> Iterator[tuple[str, bool]]:
-    from hypercorn.app_wrappers import ASGIWrapper
-    from hypercorn.asyncio.run import worker_serve
-    from hypercorn.asyncio.task_group import TaskGroup
-    from hypercorn.protocol.ws_stream import WSStream
-
-    group = TaskGroup(asyncio.get_running_loop())
-    yield "TaskGroup._task_group", hasattr(getattr(group, "_task_group", None), "_tasks")
-    yield "WSStream.task_group", "task_group" in WSStream.__init__.__code__.co_names
-    yield _PINGS, getattr(getattr(WSStream, "_send_pings", None), "__qualname__", "") == _PINGS
-    yield "WSStream.app_send", hasattr(WSStream, "app_send")
-    yield "ASGIWrapper.app", getattr(ASGIWrapper(check), "app", None) is check  # type: ignore[arg-type]
-    inner = {code.co_qualname: code for code in worker_serve.__code__.co_consts if hasattr(code, "co_qualname")}
-    connection = inner.get(_CONNECTION)
-    yield (
-        _CONNECTION,
-        connection is not None and {"app", "writer"} <= {*connection.co_freevars, *connection.co_varnames},
-    )
-
-
-def end_pings(send: Send) -> None:
-    """End the task that pings a WebSocket: it sleeps on when that has closed, and holds its connection.
-
-    Args:
-        send: hypercorn's own, a method of the WebSocket's stream. The task is in the connection's task group.
-    """
-    stream = getattr(send, "__self__", None)
-    group = getattr(getattr(stream, "task_group", None), "_task_group", None)
-    for task in list(getattr(group, "_tasks", ())):
-        if _locals(task, _PINGS).get("self", task) is stream:
-            task.cancel()
-
-
-def abort_connections(app: ASGIApp) -> None:
-    """Cut an application's connections that are still there: hypercorn waits for each until its last byte is read."""
-    for task in asyncio.all_tasks():
-        names = _locals(task, _CONNECTION)
-        if getattr(names.get("app"), "app", None) is app:
-            names["writer"].transport.abort()
-
-
-def _locals(task: asyncio.Task[Any], qualname: str) -> dict[str, Any]:
-    """Return the variables of a task that runs a certain function, or none."""
-    work: Any = task.get_coro()
-    frame = getattr(work, "cr_frame", None) if getattr(work, "__qualname__", "") == qualname else None
-    return {} if frame is None else frame.f_locals
+def _has(name: str, method: str) -> bool:
+    module, _, part = name.rpartition(".")
+    try:
+        code = getattr(getattr(import_module(module), part), method.partition("(")[0]).__code__
+    except (ImportError, AttributeError):
+        return False
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04)  # *args
+    return f"{code.co_name}({','.join(code.co_varnames[:count])})" == method

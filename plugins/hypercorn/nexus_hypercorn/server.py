@@ -8,12 +8,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
+from nexus_core.rate_limited_log import RateLimitedLog
 from nexus_hypercorn import internals
 from nexus_hypercorn.drain import Drain
 from nexus_hypercorn.tls import HANDSHAKE_SECONDS, Certificate
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
     from hypercorn.config import Config
@@ -27,9 +27,6 @@ ACCEPT_BACKLOG = 1024
 LONGEST_USER_TIMEOUT = 2**31 - 1
 """Milliseconds that the kernel takes for TCP_USER_TIMEOUT."""
 
-CLOSING_SECONDS = 1.0
-"""How long hypercorn gets at the end to close its connections by itself."""
-
 
 class HypercornServer:
     """Serves the listeners that it is given; see `nexus_core.Server`."""
@@ -38,6 +35,7 @@ class HypercornServer:
 
     def __init__(self, settings: HypercornSettings) -> None:
         self._settings = settings
+        self._reports = RateLimitedLog(logging.getLogger("nexus.server"))
         self.scheme = "https" if settings.enable_https else "http"
 
     async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
@@ -48,8 +46,8 @@ class HypercornServer:
         try:
             async with asyncio.TaskGroup() as group:
                 for listener in listeners:
-                    config = self._config(listener, certificate)
-                    group.create_task(self._serve(listener, config, stop), name=f"hypercorn-{listener.channels[0]}")
+                    serving = self._serve(listener, certificate, stop)
+                    group.create_task(serving, name=f"hypercorn-{listener.channels[0]}")
                 # The sockets listen already: the kernel keeps what comes before the first accept.
                 started.set()
         finally:
@@ -64,47 +62,31 @@ class HypercornServer:
             raise ConfigurationError("enable_https needs ssl_cert_path and ssl_key_path.")
         return Certificate(settings.ssl_cert_path, settings.ssl_key_path, settings.ssl_key_password)
 
-    async def _serve(self, listener: Listener, config: Config, stop: asyncio.Event) -> None:
-        from hypercorn.asyncio import serve
+    async def _serve(self, listener: Listener, certificate: Certificate | None, stop: asyncio.Event) -> None:
+        from nexus_hypercorn.port import Port
 
+        for bound in listener.sockets:
+            bound.listen(ACCEPT_BACKLOG)
+            _notice_lost_peers(bound, self._settings.send_timeout)
         drain = Drain(listener.app)
-
-        async def stopped() -> None:
+        context = None if certificate is None else certificate.context
+        port = Port(listener.sockets, drain, self._config(), context, HANDSHAKE_SECONDS, self._reports)
+        port.open()
+        try:
             await stop.wait()
-            # Before hypercorn knows: afterwards it floods every open WebSocket with pings.
             await drain.drain(self._settings.drain_seconds)
-            asyncio.get_running_loop().call_later(CLOSING_SECONDS, internals.abort_connections, drain)
+        finally:
+            await port.close()
 
-        await serve(drain, config, shutdown_trigger=stopped)  # type: ignore[arg-type]
-
-    def _config(self, listener: Listener, certificate: Certificate | None) -> Config:
+    def _config(self) -> Config:
         from hypercorn.config import Config
 
-        class Encrypted(Config):
-            """Encrypts with a context that others look after."""
-
-            ssl_enabled = certificate is not None
-
-            def create_ssl_context(self) -> ssl.SSLContext | None:
-                return None if certificate is None else certificate.context
-
-        log = logging.getLogger("nexus.server")
-        if log.level == logging.NOTSET:
-            log.setLevel(logging.WARNING)  # hypercorn's own start-up lines name file descriptors
-        for bound in listener.sockets:
-            _notice_lost_peers(bound, self._settings.send_timeout)
-        return Encrypted.from_mapping(
-            bind=[f"fd://{bound.detach()}" for bound in listener.sockets],
+        return Config.from_mapping(
             accesslog=None,
-            errorlog=log,
-            backlog=ACCEPT_BACKLOG,
             include_server_header=False,
             keep_alive_timeout=self._settings.keep_alive_timeout,
-            h2_max_concurrent_streams=0,  # HTTP/2 is off, see Drain
             websocket_ping_interval=self._settings.websocket_ping_interval,
             websocket_max_message_size=self._settings.websocket_max_message_bytes,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            graceful_timeout=2 * CLOSING_SECONDS,
         )
 
 

@@ -15,7 +15,10 @@ from nexus_core.testing import eventually
 
 
 class Small(Channel):
-    """Answers with what it was asked, `/held` when it is released, `/deaf` when no more fits; WebSockets echo."""
+    """Answers with what it was asked, `/held` when it is released, `/watched` never, `/deaf` when no more fits.
+
+    WebSockets echo.
+    """
 
     name = "small"
     port_option = "small_port"
@@ -36,6 +39,9 @@ class Small(Channel):
             elif scope["path"] == "/held":
                 await self.released.wait()
                 await self._send(scope, send, b"held")
+            elif scope["path"] == "/watched":
+                while (await receive())["type"] != "http.disconnect":
+                    pass
             elif scope["path"] == "/deaf":
                 await eventually(receive.__self__._receive.__self__.full)  # hypercorn's queue, behind the guard
                 await self._send(scope, send, b"deaf")
@@ -62,7 +68,11 @@ class Small(Channel):
 
     async def _echo(self, scope, receive, send):
         await receive()
+        if scope["path"] == "/slow" and (await receive())["type"] == "websocket.disconnect":
+            return
         await send({"type": "websocket.accept"})
+        if scope["path"] == "/closes":
+            await send({"type": "websocket.close", "code": 1008})
         if scope["path"] == "/ends":
             return
         if scope["path"] == "/deaf":
@@ -101,7 +111,7 @@ def no_connection_left(small):
     """Wait until the server holds no connection and nothing that belongs to one."""
 
     async def wait():
-        ends = ("_server_callback", "_send_pings", "_handle", "_discard")
+        ends = ("Port._serve", "_send_pings", "Tasks._answer", "_discard", "_read_ahead")
 
         def none_left():
             names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]

@@ -1,15 +1,14 @@
-"""Connections: kept alive, half open, many, broken, and those that speak HTTP/2."""
+"""Connections: kept alive, half open, many, broken, left, and those that want to speak HTTP/2."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
 import socket
+import subprocess
+import sys
 import time
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 
 GET = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -139,48 +138,167 @@ async def test_an_answer_that_nobody_reads_is_cut(serve, raw, small, no_connecti
     await no_connection_left()
 
 
-def http2():
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-    connection.initiate_connection()
-    return connection
+@pytest.mark.parametrize("version", [b"2.0", b"9.9", b"0.9", b"3.1"])
+async def test_other_versions_of_http_are_refused(serve, raw, no_connection_left, small, version):
+    received = await raw(await serve()).ask(b"GET /a HTTP/%b\r\nHost: localhost\r\n\r\n" % version)
+    assert received.startswith(b"HTTP/1.1 505 ")
+    assert b"HTTP/1.1." in received  # says what the port speaks
+    await no_connection_left()
 
 
-def open_stream(connection):
-    stream = connection.get_next_available_stream_id()
-    headers = [(":method", "GET"), (":path", "/held"), (":scheme", "http"), (":authority", "localhost")]
-    connection.send_headers(stream, headers, end_stream=True)
-    return stream
+@pytest.mark.parametrize("version", [b"1.0", b"1.1", b"1.2"])
+async def test_versions_of_http_1_are_answered(serve, raw, version):
+    request = b"GET /a HTTP/%b\r\nHost: localhost\r\nConnection: close\r\n\r\n" % version
+    assert b" 200 " in await raw(await serve()).ask(request)
 
 
-async def test_http2_is_off(serve, raw, small, no_connection_left, caplog):
-    connection, client = http2(), raw(await serve())
-    open_stream(connection)
-    await client.send(connection.data_to_send())
-    events = connection.receive_data(await client.read(seconds=3))
-    assert any(isinstance(event, h2.events.ConnectionTerminated) for event in events)
+async def test_a_client_that_begins_with_http2_is_refused(serve, raw, no_connection_left, caplog):
+    client = raw(await serve())
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    received = await client.ask(preface, seconds=5)
+    assert received.startswith(b"HTTP/1.1 505 ")
     await no_connection_left()
     assert "Traceback" not in caplog.text
 
 
-async def test_http2_streams_that_are_reset_at_once(serve, raw, no_connection_left, small):
-    connection, client = http2(), raw(await serve())
-    for _ in range(1000):
-        connection.reset_stream(open_stream(connection))
-    try:
-        await client.send(connection.data_to_send())
-    except ConnectionError:
-        pass
-    client.close()
-    await no_connection_left()
-
-
-async def test_the_upgrade_to_http2_is_refused(serve, raw, no_connection_left, small):
-    client = raw(await serve())
-    settings = b"AAQAAAAA"  # an initial window of 0 bytes: nothing with a body could ever be sent
-    await client.send(
-        b"GET /held HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-        b"HTTP2-Settings: " + settings + b"\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+@pytest.mark.parametrize("offer", [b"h2c", b"H2C", b"TLS/1.0", b"foo, h2c"])
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 5\r\n"])
+async def test_upgrades_are_ignored(serve, raw, no_connection_left, offer, body):
+    """Java's HttpClient and `curl --http2` offer h2c with their first request on each connection."""
+    connection = raw(await serve())
+    offered = (
+        b"POST /a HTTP/1.1\r\nHost: localhost\r\nUpgrade: " + offer + b"\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"HTTP2-Settings: AAQAAAAA\r\n" + body + b"\r\n" + (b"hello" if body else b"")
     )
-    await client.read(b" 101 ")
-    client.close()
+    for _ in range(2):
+        connection.received = b""
+        received = await connection.ask(offered, b"}")
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert (b'"length": 5' if body else b'"length": 0') in received
+    connection.close()
     await no_connection_left()
+
+
+POST = b"POST /watched HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n%b\r\n{}"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(POST % b"", id="plain"),
+        pytest.param(POST % b"Upgrade: h2c\r\nConnection: upgrade\r\n", id="offer of h2c"),
+        pytest.param(GET % b"watched" + b"\r\n", id="empty line"),
+        pytest.param(POST % b"" + b"\r\n", id="empty line after a body"),
+        pytest.param(GET % b"watched" + b"x" * 100, id="rubbish"),
+        pytest.param((GET % b"watched") * 5, id="pipelined"),
+        pytest.param(
+            GET % b"watched" + b"x" * 1_000_000,
+            id="more than is read",
+            marks=pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="the system does not tell"),
+        ),
+    ],
+)
+async def test_that_a_caller_leaves_is_noticed(serve, raw, small, no_connection_left, eventually, sent):
+    connection = raw(await serve())
+    sending = asyncio.create_task(connection.send(sent))
+    await eventually(lambda: small.under_way)
+    await asyncio.wait({sending}, timeout=0.2)
+    sending.cancel()
+    connection.close()
+    await no_connection_left()
+
+
+async def test_an_empty_line_after_a_body_belongs_to_nothing(serve, raw):
+    connection = raw(await serve())
+    for path in (b"/one", b"/two"):
+        request = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}\r\n" % path
+        assert b" 200 " in await connection.ask(request, path)
+
+
+@pytest.mark.parametrize("size", [17_000, 60_000, 160_000])
+async def test_a_head_that_comes_at_once_is_bounded_too(serve, raw, no_connection_left, size):
+    headers = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 90) for number in range(size // 100))
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n"
+    received = await raw(await serve()).ask(head, seconds=5)
+    assert received.startswith(b"HTTP/1.1 431 ")
+    assert b"16384" in received
+    await no_connection_left()
+
+
+async def test_the_answer_arrives_though_the_other_side_goes_on_sending(serve, raw, no_connection_left):
+    """A connection that is closed while something comes is reset, and the reset overtakes the answer."""
+    url = await serve()
+    for _ in range(10):
+        connection = raw(url)
+        sending = asyncio.create_task(connection.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 500_000))
+        assert (await connection.read(b"}", seconds=5)).startswith(b"HTTP/1.1 431 ")
+        await asyncio.wait({sending})
+        connection.close()
+    await no_connection_left()
+
+
+async def test_a_refused_connection_does_not_stay(serve, raw, no_connection_left):
+    """The other side neither sends nor closes."""
+    connection = raw(await serve(keep_alive_timeout=60))
+    assert b" 400 " in await connection.ask(b"rubbish\r\n\r\n", b"}")
+    await no_connection_left()
+
+
+SERVER = """
+import asyncio, logging, resource, sys
+import nexus_hypercorn.plugin
+from nexus_core import Channel, Nexus, hookimpl
+
+class Small(Channel):
+    name, port = "small", 0
+    def asgi_app(self):
+        return self.answer
+    async def answer(self, scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+class Channels:
+    __name__ = "channels"
+    @hookimpl
+    def nexus_register_channels(self, nexus):
+        return [Small()]
+
+async def main():
+    nexus = Nexus(discover=False, plugins=[Channels(), nexus_hypercorn.plugin], keep_alive_timeout=600.0)
+    async with nexus.serving() as listeners:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        print(listeners[0].url, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+logging.basicConfig(level=logging.INFO)
+asyncio.run(main())
+"""
+
+
+async def test_out_of_file_descriptors(raw):
+    """One line in the log; new connections wait, and are answered when there is place again."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(60):
+            url = (await process.stdout.readline()).decode().strip()
+            connections = [raw(url) for _ in range(100)]
+            for connection in connections:
+                await connection.send(GET % b"a")
+            answered = [await connection.read(b"ok") for connection in connections[:30]]
+            assert all(b" 200 " in each for each in answered)
+            while b"No connection can be accepted" not in (line := await process.stderr.readline()):
+                assert line
+            for connection in connections[:60]:
+                connection.close()
+            for connection in connections[60:]:
+                assert b" 200 " in await connection.read(b"ok")
+        process.stdin.close()
+        rest = (await process.stderr.read()).decode().splitlines()
+        assert len([line for line in rest if "accepted" in line]) <= 1
+        assert len(rest) < 10
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import hypercorn.app_wrappers
-import hypercorn.asyncio.run
-import hypercorn.asyncio.task_group
+import h11._receivebuffer
+import hypercorn.asyncio.tcp_server
+import hypercorn.protocol.h11
 import hypercorn.protocol.ws_stream
 import pytest
+import wsproto.extensions
 
 from nexus_core import ConfigurationError
-
-WEBSOCKET = hypercorn.protocol.ws_stream.WSStream
 
 
 class Empty:
     def __init__(self, *args):
         pass
 
-
-async def worker_serve():
-    async def _server_callback(reader, transport):
+    async def _create_stream(self, request, more):
         pass
+
+
+PROTOCOL = hypercorn.protocol.h11.H11Protocol
 
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [
-        (hypercorn.asyncio.task_group, "TaskGroup", Empty),
-        (hypercorn.app_wrappers, "ASGIWrapper", Empty),
-        (hypercorn.asyncio.run, "worker_serve", worker_serve),
-        (hypercorn.asyncio.run, "worker_serve", None),
+        (hypercorn.asyncio.tcp_server, "TCPServer", Empty),
         (hypercorn.protocol.ws_stream, "WSStream", Empty),
-        (WEBSOCKET, "_send_pings", None),
-        (WEBSOCKET, "__init__", Empty.__init__),
+        (hypercorn.protocol.ws_stream.WSStream, "_send_pings", None),
+        (PROTOCOL, "__init__", Empty.__init__),
+        (PROTOCOL, "_create_stream", Empty._create_stream),
+        (h11._receivebuffer, "ReceiveBuffer", Empty),
+        (wsproto.extensions, "PerMessageDeflate", Empty),
     ],
 )
 async def test_what_is_not_there_is_named_with_the_versions_that_have_it(serve, monkeypatch, module, name, value):
@@ -43,7 +43,7 @@ async def test_what_is_not_there_is_named_with_the_versions_that_have_it(serve, 
     await serve()
 
 
-async def test_a_module_that_is_not_there(serve, monkeypatch):
+async def test_a_class_that_is_not_there(serve, monkeypatch):
     monkeypatch.delattr(hypercorn.protocol.ws_stream, "WSStream")
     with pytest.raises(ConfigurationError, match="WSStream"):
         await serve()
