@@ -369,7 +369,7 @@ class Nexus(WorkflowDecorator, Observable):
             yield listeners
 
     def start(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`. Owns the process: what prevents the start ends it with exit code 1.
+        """Serve until SIGTERM, SIGINT, SIGHUP or `stop`. Owns the process: what prevents the start ends it with code 1.
 
         A second signal ends the process at once. In another thread than the main one, only `stop` ends it.
         """

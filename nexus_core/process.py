@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.threads import DaemonExecutor
+from nexus_core.threads import DaemonExecutor, call_on
+from nexus_core.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+CANCEL_SECONDS = 10.0
+"""How long what `run_until_signal` runs may go on once a signal has cancelled it."""
 
 END_SECONDS = 2.0
 """How long tasks that are cancelled at the end are waited for, and as long again threads of ``asyncio.to_thread``."""
@@ -37,14 +38,33 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def run_until_signal(main: Coroutine[Any, Any, object]) -> None:
-    """Run a coroutine as `run` does, until it ends or a signal of `STOP_SIGNALS` cancels it: no error either way."""
-    run(_until_signal(main))
+    """Run a coroutine as `run` does, until it ends or a signal cancels it: no error either way.
+
+    A `Watchdog` sees to the end: a second signal is not waited for, nor what is blocked.
+    """
+    stop = _Cancellation()
+    with Watchdog(stop.make, CANCEL_SECONDS) as watchdog:
+        run(_until_signal(main, stop, watchdog))
 
 
-async def _until_signal(main: Coroutine[Any, Any, object]) -> None:
-    task = asyncio.ensure_future(main)
-    for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+class _Cancellation:
+    """Cancels a task when a signal comes, which may be before there is one."""
+
+    def __init__(self) -> None:
+        self.is_made = False
+        self.task: asyncio.Future[object] | None = None
+
+    def make(self) -> None:
+        self.is_made = True
+        if self.task is not None:
+            call_on(self.task.get_loop(), self.task.cancel)
+
+
+async def _until_signal(main: Coroutine[Any, Any, object], stop: _Cancellation, watchdog: Watchdog) -> None:
+    watchdog.watch(asyncio.get_running_loop())
+    stop.task = task = asyncio.ensure_future(main)
+    if stop.is_made:
+        task.cancel()
     try:
         await task
     except asyncio.CancelledError:

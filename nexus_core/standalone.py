@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from nexus_core import process
 from nexus_core.errors import ConfigurationError
 from nexus_core.threads import call_on
+from nexus_core.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from nexus_core.app import Nexus
@@ -55,7 +55,8 @@ def run_process(nexus: Nexus) -> None:
     """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
     try:
         _show_logs(nexus)
-        process.run(_serve_until_stopped(nexus))
+        with Watchdog(nexus.stop_request.make, nexus.options.shutdown_grace) as watchdog:
+            process.run(_serve_until_stopped(nexus, watchdog))
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None
@@ -78,12 +79,10 @@ def _show_logs(nexus: Nexus) -> None:
     )
 
 
-async def _serve_until_stopped(nexus: Nexus) -> None:
+async def _serve_until_stopped(nexus: Nexus, watchdog: Watchdog) -> None:
     loop = asyncio.get_running_loop()
+    watchdog.watch(loop)
     ending = nexus.stop_request.attach(loop)
-    if threading.current_thread() is threading.main_thread():  # no other thread may take signals
-        for number in process.STOP_SIGNALS:
-            loop.add_signal_handler(number, _first_signal, loop, ending)
     try:
         async with nexus.serving() as bound:
             gc.collect()
@@ -94,11 +93,3 @@ async def _serve_until_stopped(nexus: Nexus) -> None:
             log.info("Stopping")
     finally:
         nexus.stop_request.detach()
-
-
-def _first_signal(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
-    """Stop in good order; a second signal then ends the process at once."""
-    for number in process.STOP_SIGNALS:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
-    ending.set()

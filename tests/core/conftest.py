@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from process_code import PREAMBLE
 
 from nexus_core import Nexus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +29,22 @@ def make_fixture() -> Any:
         return Nexus(discover=False, plugins=plugins, **options)
 
     return make
+
+
+@pytest.fixture(name="run")
+def run_fixture() -> Iterator[Any]:
+    """Run a program that begins with `process_code.PREAMBLE`."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(code: str, **how: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", PREAMBLE + textwrap.dedent(code)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for each in started:
+        each.kill()
+        each.communicate()

@@ -3,64 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-PREAMBLE = """
-import asyncio, threading, time
-from nexus_core import Nexus, Server, hookimpl
-
-class Ready:
-    '''A server that says when it would listen, and opens nothing.'''
-    name = "ready"
-    async def serve(self, listeners, started, stop):
-        for listener in listeners:
-            for each in listener.sockets:
-                each.close()
-        started.set()
-        print("ready", flush=True)
-        await stop.wait()
-
-class Plugin:
-    @hookimpl
-    def nexus_register_servers(self):
-        return [Ready()]
-
-def make(*plugins, **options):
-    return Nexus(discover=False, plugins=[Plugin(), *plugins], **options)
-"""
-
-
-@pytest.fixture(name="run")
-def run_fixture() -> Iterator[Any]:
-    started: list[subprocess.Popen[str]] = []
-
-    def run(code: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-c", PREAMBLE + textwrap.dedent(code)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield run
-    for each in started:
-        each.kill()
-        each.communicate()
-
-
-def until(process: Any, line: str) -> None:
-    for each in process.stdout:
-        if each.strip() == line:
-            return
-    raise AssertionError(process.stderr.read())
+from process_code import CALLS_AT_START, until
 
 
 def test_it_may_run_in_another_thread(run: Any) -> None:
@@ -115,7 +61,7 @@ def test_a_second_signal_ends_the_process_at_once(run: Any, number: int) -> None
     process.send_signal(number)
     until(process, "stopping")
     process.send_signal(number)
-    assert process.wait(10) == -number
+    assert process.wait(10) == 128 + number
 
 
 def test_one_signal_waits_for_the_shutdown(run: Any) -> None:
@@ -137,21 +83,6 @@ def test_one_signal_waits_for_the_shutdown(run: Any) -> None:
     assert process.returncode == 0
 
 
-CALLS_AT_START = """
-    class Calls:
-        @hookimpl
-        def nexus_register_event_handlers(self):
-            return [self.tell]
-        async def tell(self, event):
-            if event.type == "workflow.started":
-                print("working", flush=True)
-    nexus = make(Calls(), shutdown_grace=0.2)
-    serve = Ready.serve
-    async def submit_and_serve(*args):
-        nexus.submit(Invocation("work", {}))
-        await serve(*args)
-    Ready.serve = submit_and_serve
-"""
 IGNORES_CANCELLATION = """
     @nexus.workflow
     async def work():
