@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.report import nearest
+from nexus_kailash.cycles import check_cycles
 from nexus_kailash.library import require_node
 from nexus_kailash.parameters import accepts_any, called, connected, names, placeholders
 
@@ -39,8 +40,8 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     What a node needs and does not get from its configuration or a connection is not missing: callers give it.
 
     Raises:
-        ConfigurationError: It has no node, a cycle, code or a function that Kailash does not run, or a connection
-            to an input that its node does not have.
+        ConfigurationError: It has no node, a cycle, code or a function that Kailash does not run (a cycle that is not
+            marked as one, or has no ``max_iterations``), or a connection to an input that its node does not have.
     """
     if not workflow.nodes:
         raise ConfigurationError(f"{name}: the workflow has no node.")
@@ -49,9 +50,10 @@ def checked(name: str, workflow: Workflow) -> Workflow:
     except Exception as exc:
         raise ConfigurationError(f"{name}: {_reason(exc)}") from exc
     if workflow.has_cycles():
-        raise ConfigurationError(
-            f"{name}: the workflow has a cycle, which Kailash's async runtime can't run; use a loop inside a node."
-        )
+        try:
+            check_cycles(workflow)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{name}: {exc}") from None
     for node_id in workflow.nodes:
         _check_connections(name, node_id, workflow)
         _check_code(name, node_id, workflow.get_node(node_id))

@@ -7,7 +7,7 @@ import builtins
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 PROVIDED = frozenset(
     {
@@ -22,14 +22,23 @@ PROVIDED = frozenset(
 """What Kailash itself puts into the namespace of a code string, beside modules."""
 
 
-def free_names(code: str, modules: Iterable[str] = ()) -> list[str]:
-    """Return the names that code reads before it binds them, in the order of their first use.
+_NAMESPACES = frozenset({"locals", "globals", "vars", "dir"})
+_CATCHES_ALL = frozenset({"Exception", "BaseException"})
+_CATCHES_NAMES = frozenset({"NameError", "UnboundLocalError"})
+
+
+def free_names(code: str, modules: Iterable[str] = ()) -> dict[str, bool]:
+    """Return the names that code reads before it binds them, in the order of their first use, and which it needs.
+
+    It does without a name where it catches the ``NameError``, or looks whether the name is there
+    (``"x" in locals()``).
 
     Args:
         code: Python statements; text that is not Python has no names.
         modules: Modules that are there without an import.
     """
-    return [name for name in _read_first(code) if not hasattr(builtins, name) and name not in modules]
+    found = _read_first(code)
+    return {name: needed for name, needed in found.items() if not hasattr(builtins, name) and name not in modules}
 
 
 def hiding_names(code: str, modules: Iterable[str] = ()) -> list[str]:
@@ -42,28 +51,31 @@ def hiding_names(code: str, modules: Iterable[str] = ()) -> list[str]:
     return [name for name in _read_first(code) if hasattr(builtins, name) or name in modules]
 
 
-def _read_first(code: str) -> list[str]:
+def _read_first(code: str) -> dict[str, bool]:
     try:
         tree = ast.parse(code)
     except SyntaxError:
-        return []
-    reader = _Reader(set(PROVIDED))
+        return {}
+    reader = _Reader(set(PROVIDED), {})
     reader.visit(tree)
-    return list(reader.free)
+    looked_up = set(filter(None, map(_looked_up, ast.walk(tree))))
+    needed = {name: reader.free[name] and name not in looked_up for name in reader.free}
+    return needed | {name: False for name in sorted(looked_up - needed.keys())}
 
 
 class _Reader(ast.NodeVisitor):
     """Walks statements in the order in which they run."""
 
-    def __init__(self, bound: set[str]) -> None:
+    def __init__(self, bound: set[str], free: dict[str, bool]) -> None:
         self._bound = bound
-        self.free: dict[str, None] = {}
+        self._dispensable: Container[str] = ()
+        self.free = free
 
     def visit_Name(self, node: ast.Name) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._bound.add(node.id)
         elif node.id not in self._bound:
-            self.free[node.id] = None
+            self.free[node.id] = self.free.get(node.id, False) or node.id not in self._dispensable
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self._visit(node.value, *node.targets)
@@ -89,19 +101,24 @@ class _Reader(ast.NodeVisitor):
 
     visit_ImportFrom = visit_Import
 
+    def visit_Try(self, node: ast.Try) -> None:
+        before, self._dispensable = self._dispensable, _Either(self._dispensable, _without(node.handlers))
+        self._visit(*node.body)
+        self._dispensable = before
+        self._visit(*node.handlers, *node.orelse, *node.finalbody)
+
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         self._bound |= {node.name} if node.name else set()
         self.generic_visit(node)
 
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
-        inner = _Reader(set(self._bound))
+        inner = self._inner()
         for generator in node.generators:
             inner._visit(generator.iter, generator.target, *generator.ifs)
         if isinstance(node, ast.DictComp):
             inner._visit(node.key, node.value)
         else:
             inner._visit(node.elt)
-        self.free |= inner.free
 
     visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
 
@@ -118,18 +135,58 @@ class _Reader(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._visit(*node.decorator_list, *node.bases, *node.keywords)
         self._bound.add(node.name)
-        inner = _Reader(set(self._bound))
-        inner._visit(*node.body)
-        self.free |= inner.free
+        self._inner()._visit(*node.body)
 
     def _visit_function(self, arguments: ast.arguments, body: Iterable[ast.AST]) -> None:
         self._visit(*arguments.defaults, *arguments.kw_defaults)
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-        inner = _Reader(self._bound | {each.arg for each in every if each})
-        inner._visit(*body)
-        self.free |= inner.free
+        self._inner({each.arg for each in every if each})._visit(*body)
+
+    def _inner(self, bound: Iterable[str] = ()) -> _Reader:
+        inner = _Reader(self._bound.union(bound), self.free)
+        inner._dispensable = self._dispensable
+        return inner
 
     def _visit(self, *nodes: ast.AST | None) -> None:
         for node in nodes:
             if node is not None:
                 self.visit(node)
+
+
+class _Either:
+    def __init__(self, *names: Container[str]) -> None:
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in each for each in self._names)
+
+
+class _Every:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _without(handlers: list[ast.ExceptHandler]) -> Container[str]:
+    """Return the names that code in front of these handlers does without.
+
+    Whoever catches everything may mean other errors: it does without the names that it binds itself.
+    """
+    names: set[str] = set()
+    for handler in handlers:
+        kinds = {each.id for each in ast.walk(handler.type or ast.Name("Exception")) if isinstance(each, ast.Name)}
+        if kinds & _CATCHES_NAMES:
+            return _Every()
+        if kinds & _CATCHES_ALL:
+            stored = (each for each in ast.walk(handler) if isinstance(each, ast.Name))
+            names |= {each.id for each in stored if isinstance(each.ctx, ast.Store)}
+    return names
+
+
+def _looked_up(node: ast.AST) -> str | None:
+    """Return the name in ``"x" in locals()`` and ``globals().get("x")``, or None."""
+    match node:
+        case ast.Compare(ast.Constant(str(name)), [ast.In() | ast.NotIn()], [ast.Call(ast.Name(namespace))]):
+            return name if namespace in _NAMESPACES else None
+        case ast.Call(ast.Attribute(ast.Call(ast.Name(namespace)), "get"), [ast.Constant(str(name)), *_]):
+            return name if namespace in _NAMESPACES else None
+    return None

@@ -55,7 +55,7 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
     ) -> dict[str, Any]:
         run = _current()
         tracker = AsyncExecutionTracker(workflow, context)
-        for level in run.levels:
+        for level in run.levels or ():
             await self._execute_level(level, workflow, tracker, context, run)
         results: dict[str, Any] = tracker.get_result()
         return results
@@ -100,7 +100,7 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
     async def _w1_emit_node_completion(self, *, node_id: str, **_: Any) -> None:
         run = _current()
         run.done += 1
-        run.context.progress(run.done, sum(map(len, run.levels)), node_id)
+        run.context.progress(run.done, sum(map(len, run.levels or ())), node_id)
 
 
 def _current() -> Run:

@@ -12,9 +12,10 @@ from nexus_core.errors import ConfigurationError
 from nexus_core.schema.hints import Hints
 from nexus_kailash.authority import kind_of_setting
 from nexus_kailash.code import free_names, hiding_names
+from nexus_kailash.cycles import late_connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from kailash.nodes.base import NodeParameter  # type: ignore[import-untyped]
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
@@ -66,14 +67,28 @@ def each_parameter(nodes: Nodes) -> Iterator[tuple[str, str, Parameter]]:
 
 
 def unconnected(workflow: Workflow) -> Nodes:
-    """Return each node's parameters that no connection feeds: open ones, and configured ones as such."""
-    return {node_id: _of_node(workflow, node_id) for node_id in workflow.nodes}
+    """Return each node's parameters that no connection feeds: open ones, and configured ones as such.
+
+    What only the next round of a cycle feeds is open: callers may give its first value.
+    """
+    late = late_connections(workflow)
+    nodes = {node_id: _of_node(workflow, node_id, late) for node_id in workflow.nodes}
+    if workflow.has_cycles():  # Kailash passes one to each node
+        for parameters in nodes.values():
+            parameters.pop("context", None)
+    return nodes
 
 
-def connected(workflow: Workflow, node_id: str) -> Iterator[tuple[str, str]]:
-    """Yield, for each connection to a node, where it comes from and the parameter it feeds."""
+def connected(workflow: Workflow, node_id: str, late: Collection[tuple[str, str]] = ()) -> Iterator[tuple[str, str]]:
+    """Yield, for each connection to a node, where it comes from and the parameter it feeds.
+
+    Args:
+        workflow: The workflow.
+        node_id: The node.
+        late: Connections (source, target) to leave out.
+    """
     for each in workflow.connections:
-        if each.target_node == node_id:
+        if each.target_node == node_id and (each.source_node, node_id) not in late:
             yield f"{each.source_node}.{each.source_output}", each.target_input
 
 
@@ -118,9 +133,9 @@ def taking_anything(workflow: Workflow) -> list[str]:
     return [node_id for node_id, node in nodes.items() if called(node) is not None and accepts_any(node)]
 
 
-def _of_node(workflow: Workflow, node_id: str) -> dict[str, Parameter]:
+def _of_node(workflow: Workflow, node_id: str, late: Collection[tuple[str, str]]) -> dict[str, Parameter]:
     node: Any = workflow.get_node(node_id)
-    fed = {target for _, target in connected(workflow, node_id)}
+    fed = {target for _, target in connected(workflow, node_id, late)}
     hints = _hints(node)
     parameters: dict[str, Parameter] = {}
     for name, declared in _declared(node).items():
@@ -185,8 +200,8 @@ def _undeclared(node: Any) -> dict[str, Parameter]:
         return {name: Parameter() for name in sorted(placeholders(node.config))}
     modules = getattr(getattr(node, "executor", None), "allowed_modules", ())
     found = {
-        name: Parameter(required=name not in node.config, configured=name in node.config)
-        for name in free_names(node.code, modules)
+        name: Parameter(required=needed and name not in node.config, configured=name in node.config)
+        for name, needed in free_names(node.code, modules).items()
     }
     return found | {name: Parameter(configured=True) for name in hiding_names(node.code, modules)}
 

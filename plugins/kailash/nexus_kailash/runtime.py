@@ -1,4 +1,4 @@
-"""`Runtime`: runs Kailash workflows on Kailash's own ``AsyncLocalRuntime``, set up for many short calls."""
+"""`Runtime`: runs Kailash workflows; those without cycles on an ``AsyncLocalRuntime`` set up for many short calls."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from nexus_core import Context
     from nexus_core.threads import DaemonThreads
+    from nexus_kailash.cycles import CycleRunner
     from nexus_kailash.nodes import NodeRuntime
 
 
@@ -23,13 +24,13 @@ class Run:
 
     Attributes:
         context: Nexus's side of it.
-        levels: The nodes: those of one level need nothing but what earlier ones gave.
+        levels: The nodes: those of one level need nothing but what earlier ones gave. None where there are cycles.
         done: How many nodes have finished.
         kept: What nodes keep by ``set_workflow_context``.
     """
 
     context: Context
-    levels: Sequence[Sequence[str]]
+    levels: Sequence[Sequence[str]] | None
     done: int = 0
     kept: dict[str, Any] = field(default_factory=dict)
 
@@ -48,6 +49,7 @@ class Runtime:
     def __init__(self, threads: DaemonThreads) -> None:
         self._threads = threads
         self._kailash: NodeRuntime | None = None
+        self._cycles: CycleRunner | None = None
 
     async def run(self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: Run) -> dict[str, Any]:
         """Run a workflow and return what each node gave. Each finished node is reported as progress.
@@ -55,11 +57,12 @@ class Runtime:
         Raises:
             Exception: A node failed.
         """
-        kailash = self._kailash or self._open()
         token = current_run.set(run)
         try:
+            if run.levels is None:
+                return await self._of_cycles().run(workflow, inputs, run)
             results: dict[str, Any]
-            results, _ = await kailash.execute_workflow_async(workflow, inputs)
+            results, _ = await (self._kailash or self._open()).execute_workflow_async(workflow, inputs)
         finally:
             current_run.reset(token)
         return results
@@ -69,6 +72,12 @@ class Runtime:
         if self._kailash is not None:
             self._kailash = None
             self._close()
+
+    def _of_cycles(self) -> CycleRunner:
+        from nexus_kailash.cycles import CycleRunner
+
+        self._cycles = self._cycles or CycleRunner(self._threads)
+        return self._cycles
 
     def _open(self) -> NodeRuntime:
         from nexus_kailash.nodes import NodeRuntime

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_kailash.addresses import Addresses
+from nexus_kailash.cycles import last_nodes
 from nexus_kailash.expected import aliases, allowed, left_to_callers
 from nexus_kailash.isolation import take_placeholders_from_authors_only
 from nexus_kailash.parameters import taking_anything, unconnected
@@ -47,8 +48,8 @@ class KailashWorkflow(Workflow):
         tune(graph)
         take_placeholders_from_authors_only()
         self._graph = _as_it_is_now(graph)
-        self._levels = _levels(graph)
-        self._leaves = [node for node in graph.nodes if not graph.graph.out_degree(node)]
+        self._levels = None if graph.has_cycles() else _levels(graph)
+        self._leaves = last_nodes(graph)
         self._addresses = _addresses(name, graph, metadata.get("expected_parameters"))
         super().__init__(
             name,

@@ -257,4 +257,25 @@ async def test_names_that_are_no_text_are_refused(nexus: Nexus, params: Any) -> 
     ],
 )
 def test_the_inputs_of_code_are_the_names_it_reads_before_it_binds_them(code: str, names: list[str]) -> None:
-    assert free_names(code, {"json", "math"}) == names
+    assert list(free_names(code, {"json", "math"})) == names
+
+
+@pytest.mark.parametrize(
+    ("code", "needed"),
+    [
+        ("try:\n    name = name\nexcept NameError:\n    name = 'World'\nresult = name", {"name": False}),
+        ("try:\n    name\nexcept (NameError, KeyError):\n    name = 'World'\nresult = name", {"name": False}),
+        ("try:\n    n = n\nexcept:\n    n = 0\nresult = n", {"n": False}),
+        ("try:\n    n = n\nexcept Exception:\n    n = 0\nresult = n", {"n": False}),
+        ("try:\n    result = a / b\nexcept Exception as e:\n    result = str(e)", {"a": True, "b": True}),
+        ("try:\n    result = a / b\nexcept ZeroDivisionError:\n    result = 0", {"a": True, "b": True}),
+        ("try:\n    a = a\nexcept NameError:\n    pass\nresult = a + b", {"a": False, "b": True}),
+        ("try:\n    result = a\nexcept NameError:\n    result = a + 1", {"a": True}),
+        ("result = x if 'x' in locals() else 0", {"x": False}),
+        ("if 'x' not in globals():\n    x = 0\nresult = x", {"x": False}),
+        ("result = locals().get('x', 5) + y", {"y": True, "x": False}),
+        ("try:\n    r = [k for _ in range(n)]\nexcept NameError:\n    r = []", {"k": False, "n": False}),
+    ],
+)
+def test_code_does_without_names_whose_absence_it_handles(code: str, needed: dict[str, bool]) -> None:
+    assert free_names(code) == needed
