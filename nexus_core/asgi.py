@@ -149,7 +149,9 @@ async def read_body(receive: Receive) -> bytes | None:
 async def send_error(
     scope: Scope, send: Send, error: NexusError, *, close: bool = False, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Answer with problem details (RFC 9457), or what takes their place, or refuse a WebSocket.
+    """Answer with problem details (RFC 9457), or what takes their place.
+
+    A WebSocket handshake is answered the same way, if the server is able to; else it is refused.
 
     Args:
         scope: The request's scope.
@@ -158,17 +160,20 @@ async def send_error(
         close: Whether the connection must not be used again, because the request was not read to its end.
         headers: Further headers of the answer.
     """
+    prefix = ""
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
-        return
+        prefix = "websocket."
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+            return
     kind = b"application/problem+json" if error.reply is None else b"application/json"
     every = [(b"content-type", kind), *error_headers(error, scope), *headers]
     if close and scope.get("http_version") not in ("2", "3"):  # the others let several requests share a connection
         every.append((b"connection", b"close"))
     body = msgspec.json.encode(error.answer())
     every.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": error.status, "headers": every})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{prefix}http.response.start", "status": error.status, "headers": every})
+    await send({"type": f"{prefix}http.response.body", "body": body})
 
 
 def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "api": (
         "api_port", "api_name", "api_middleware",
         "cors_origins", "api_allowed_hosts", "compression_level", "event_heartbeat", "websocket_calls",
+        "websocket_handshakes",
     ),
     "cli": (
         "cli_port", "cli_name", "enable_shell_completion", "enable_history", "history_size", "enable_colors",

@@ -59,7 +59,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
             *runs.routes(nexus, settings.event_heartbeat),
             *events.routes(nexus, settings.event_heartbeat),
             *sessions.routes(nexus),
-            WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls)),
+            WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls, settings.websocket_handshakes)),
             *documentation.routes(nexus, settings.api_name),
         ]
     )

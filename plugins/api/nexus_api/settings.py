@@ -37,6 +37,9 @@ class ApiSettings(PluginSettings):
     )
     event_heartbeat: Seconds = Field(15.0, description="Seconds of silence after which an event stream says so.")
     websocket_calls: int = Field(100, ge=1, description="Calls that one WebSocket may have under way.")
+    websocket_handshakes: int = Field(
+        32, ge=1, description="WebSocket handshakes of one address that may be under way at once."
+    )
 
     @field_validator("api_middleware")
     @classmethod

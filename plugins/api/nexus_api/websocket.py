@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
 from nexus_api.translate import encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
-from nexus_core.caller import check_length, headers_of
+from nexus_core.asgi import send_error
+from nexus_core.caller import check_length
 from nexus_core.errors import RunCancelled
 from nexus_core.jsontext import parse_object
 
@@ -37,18 +39,26 @@ class WebSocketCalls:
     Args:
         nexus: What is called.
         limit: Calls that one connection may have under way.
+        handshakes: Handshakes of one address that may be under way.
     """
 
-    def __init__(self, nexus: Nexus, limit: int) -> None:
+    def __init__(self, nexus: Nexus, limit: int, handshakes: int) -> None:
         self._nexus = nexus
         self._limit = limit
+        self._handshakes = Handshakes(nexus, handshakes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it closes; then cancel what it has under way."""
         if (await receive())["type"] != "websocket.connect":
             return
-        await send({"type": "websocket.accept"})
-        connection = _Connection(self._nexus, self._limit, scope, send)
+        try:
+            headers = handshake_headers(scope)
+            await self._handshakes.admit(scope, headers)
+        except NexusError as exc:
+            await send_error(scope, send, exc, close=True)
+            return
+        await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
+        connection = _Connection(self._nexus, self._limit, scope, headers, send)
         try:
             # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
             while (message := await receive())["type"] != "websocket.disconnect":
@@ -63,11 +73,11 @@ class _Call(NamedTuple):
 
 
 class _Connection:
-    def __init__(self, nexus: Nexus, limit: int, scope: Scope, send: Send) -> None:
+    def __init__(self, nexus: Nexus, limit: int, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
         self._nexus = nexus
         self._limit = limit
         self._scope = scope
-        self._headers = headers_of(scope)
+        self._headers = headers
         self._send_message = send
         self._sending = asyncio.Lock()
         self._calls: dict[str | int, _Call] = {}

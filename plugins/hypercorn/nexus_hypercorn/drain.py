@@ -106,14 +106,14 @@ class _Sender:
         kind = message["type"]
         if kind in ("http.response.start", "websocket.accept"):
             self.started = True
-        elif kind == "websocket.close" or (kind == "http.response.body" and not message.get("more_body")):
+        elif kind == "websocket.close" or (kind.endswith("http.response.body") and not message.get("more_body")):
             self.complete = True
         return self.send(message)
 
     async def end(self, scope: Scope) -> None:
         if self.complete:
             return
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and self.started:
             await self.send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "The server stops."})
         elif self.started:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
