@@ -115,6 +115,10 @@ class View:
                 return found
         raise unknown_workflow(name, [workflow.name for workflow in await self.workflows()])
 
+    async def workflow_of_tool(self, name: str) -> Workflow:
+        """Return a workflow that the caller may run, by its name or its tool name; see `workflow`."""
+        return await self.workflow(self._nexus.workflows.name_of_tool(name))
+
     def run(self, run_id: str) -> Run:
         """Return one of the caller's runs.
 

@@ -40,6 +40,7 @@ class Registry:
         self._rules = rules
         self._workflows: dict[str, Workflow] = {}
         self.find = self._workflows.get
+        self._by_tool_name: dict[str, str] = {}  # of those whose tool name is another
 
     def register(
         self, name: str, target: Any, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
@@ -57,6 +58,10 @@ class Registry:
         if not isinstance(workflow, FunctionWorkflow):  # whose schemas are made of type hints, and compiled when used
             _check_schemas(workflow)
         self._rules.refuse_unenforced(workflow)
+        if workflow.tool_name != name:
+            holder = self._by_tool_name.setdefault(workflow.tool_name, name)
+            if holder != name:
+                raise ConfigurationError(f'"{name}" and "{holder}" have the same tool name; give one another name.')
         if replace:
             self._workflows[name] = workflow
         elif self._workflows.setdefault(name, workflow) is not workflow:  # by another thread, meanwhile
@@ -70,8 +75,10 @@ class Registry:
         Raises:
             WorkflowNotFound: There is none of that name.
         """
-        if self._workflows.pop(name, None) is None:
+        workflow = self._workflows.pop(name, None)
+        if workflow is None:
             raise unknown_workflow(name, self.names())
+        self._by_tool_name.pop(workflow.tool_name, None)
         self._changed(name, False)
 
     def get(self, name: str) -> Workflow:
@@ -84,6 +91,10 @@ class Registry:
         if workflow is None:
             raise unknown_workflow(name, self.names())
         return workflow
+
+    def name_of_tool(self, name: str) -> str:
+        """Return the name of the workflow that has this tool name; what is no other's tool name comes back as it is."""
+        return self._by_tool_name.get(name, name)
 
     def every(self) -> list[Workflow]:
         """Return every workflow."""

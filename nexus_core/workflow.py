@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.tool_names import tool_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 NAME_RULE = "1 to 128 letters, digits, dots, hyphens and underscores, without a leading dot or hyphen and without '..'"
-"""What a workflow may be called: a path segment, a shell word and an MCP tool name (SEP-986) at once."""
+"""What a workflow may be called: a path segment and a shell word at once. `tool_name` makes a tool's name of it."""
 
 
 def _permissions(metadata: Mapping[str, Any]) -> frozenset[str]:
@@ -76,6 +77,23 @@ class Workflow(ABC):
         """Seconds a run may take (``metadata["timeout"]``), or None for the option ``workflow_timeout``."""
         return self.metadata.get("timeout")
 
+    @cached_property
+    def tool_name(self) -> str:
+        """The name for language models, whose providers allow less in it: the workflow's own where that is allowed."""
+        return tool_name(self.name)
+
+    @property
+    def help(self) -> str:
+        """What the workflow does: its description, or what its name and its schema say where it has none."""
+        if (self.description or "").strip():
+            return self.description
+        words = re.sub(r"[._-]+", " ", self.name).strip()
+        meaning = "" if words in ("", self.name) else f" ({words})"
+        required = self.input_schema.get("required", ())
+        names = [each if each in required else f"{each} (optional)" for each in self.input_schema.get("properties", {})]
+        takes = f"Its parameters: {', '.join(names)}." if names else "It takes no parameters."
+        return f'Runs the workflow "{self.name}"{meaning}. {takes}'
+
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Take over what is given at registration. It comes first where the workflow says something else itself."""
         self.metadata |= metadata
@@ -99,11 +117,15 @@ class Workflow(ABC):
             WorkflowError: A reason that the caller shall read. Any other exception reaches only the log.
         """
 
+    def summary(self) -> dict[str, Any]:
+        """Return the workflow's entry in a list: ``name``, ``description``, and ``tool_name`` where it differs."""
+        tool = {} if self.tool_name == self.name else {"tool_name": self.tool_name}
+        return {"name": self.name, "description": self.description, **tool}
+
     def describe(self) -> dict[str, Any]:
         """Return what channels tell callers about the workflow."""
         members: dict[str, Any] = {
-            "name": self.name,
-            "description": self.description,
+            **self.summary(),
             "input_schema": self.input_schema,
             "output_schema": self.output_schema,
             "streams": self.streams,

@@ -166,8 +166,8 @@ def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
     answers["200"]["content"] |= events
     return {
         "operationId": f"execute_{workflow.name}",
-        "summary": workflow.description.split("\n")[0] or f"Run {workflow.name}.",
-        "description": workflow.description,
+        "summary": workflow.description.strip().split("\n")[0] or f"Run {workflow.name}.",
+        "description": workflow.help,
         "tags": workflow.metadata.get("tags") or [workflow.metadata.get("category", "workflows")],
         "parameters": [
             _header("X-Nexus-Session", "The session that the call belongs to."),

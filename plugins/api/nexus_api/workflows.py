@@ -31,8 +31,7 @@ def routes(nexus: Nexus) -> Sequence[Route]:
 
     async def list_all(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
-        found = [{"name": each.name, "description": each.description} for each in await view.workflows()]
-        return json_answer({"workflows": found}, view)
+        return json_answer({"workflows": [each.summary() for each in await view.workflows()]}, view)
 
     async def describe(request: Request) -> Response:
         view = await view_of(nexus, request.scope)

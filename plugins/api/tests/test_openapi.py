@@ -244,3 +244,13 @@ async def test_ranges_of_files_are_bounded(client):
     answer = await client.get("/docs/swagger-ui.css", headers={"range": f"bytes={ranges}"[:8000]})
     assert answer.status_code in (200, 206, 400, 416)
     assert len(answer.content) < 2_000_000
+
+
+async def test_a_workflow_without_a_description_is_described_all_the_same(client):
+    client.nexus.register("reports.monthly", lambda year: year)
+    listed = {each["name"]: each for each in (await client.get("/api/workflows")).json()["workflows"]}
+    assert listed["reports.monthly"]["tool_name"] == "reports_monthly_xebe30a3c20"
+    assert "tool_name" not in listed["add"]
+    operation = (await client.get("/openapi.json")).json()["paths"]["/api/workflows/reports.monthly/execute"]["post"]
+    assert operation["summary"] == "Run reports.monthly."
+    assert operation["description"].endswith("Its parameters: year.")

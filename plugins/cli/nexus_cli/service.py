@@ -128,8 +128,7 @@ async def _look_up(view: View, request: Request) -> dict[str, Any]:
     """Answer what needs no waiting."""
     match request.command:
         case "list":
-            found = [{"name": each.name, "description": each.description} for each in await view.workflows()]
-            return {"workflows": found}
+            return {"workflows": [each.summary() for each in await view.workflows()]}
         case "describe":
             return (await view.workflow(request.text("workflow"))).describe()
         case "runs.list":

@@ -22,8 +22,13 @@ def workflows(state: State) -> None:
     """Show the workflows."""
     _table(
         state, request_of("list"), "workflows", "No workflow is registered.",
-        {"WORKFLOW": itemgetter("name"), "DESCRIPTION": lambda each: each["description"].partition("\n")[0]},
+        {"WORKFLOW": itemgetter("name"), "DESCRIPTION": _in_a_line},
     )  # fmt: skip
+
+
+def _in_a_line(workflow: dict[str, Any]) -> str:
+    tool = f"[MCP tool {workflow['tool_name']}]" if "tool_name" in workflow else ""
+    return " ".join(filter(None, (workflow["description"].partition("\n")[0], tool)))
 
 
 def workflow(state: State, name: str) -> None:

@@ -102,6 +102,8 @@ def description(output: Output, workflow: dict[str, Any]) -> None:
     console.print(workflow["name"], style="bold")
     if workflow["description"]:
         console.print(escaped(workflow["description"], keep="\n"))
+    if "tool_name" in workflow:
+        console.print(f"MCP tool: {workflow['tool_name']}")
     if rows := list(field_rows(workflow["input_schema"])):
         console.print()
         output.table(("FIELD", ""), rows)

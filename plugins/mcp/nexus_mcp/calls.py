@@ -72,10 +72,11 @@ class Calls:
             patience = _seconds(meta, self._patience)
             if not self._nexus.options.enable_async_execution:
                 patience = None
-            invocation = self._invocation(params.name, params.arguments or {}, meta, ctx.request)
+            name = self._nexus.workflows.name_of_tool(params.name)
+            invocation = self._invocation(name, params.arguments or {}, meta, ctx.request)
             invocation.request_id = None if ctx.request_id is None else str(ctx.request_id)
             reports = ctx if self._streams and "progressToken" in meta else None
-            if own_session is None or invocation.session_id is not None or not self._shares(params.name):
+            if own_session is None or invocation.session_id is not None or not self._shares(name):
                 return await self._answer(invocation, reports, patience)
             return await self._in_own_session(own_session, invocation, reports, patience)
         except WorkflowNotFound as exc:

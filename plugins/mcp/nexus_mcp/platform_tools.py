@@ -137,6 +137,8 @@ class PlatformTools:
             NexusError: The arguments are wrong, or name what is not there for the caller.
         """
         prepared = self._tools[name].prepare(arguments)
+        if prepared.get("workflow") is not None:
+            prepared["workflow"] = self._workflows.name_of_tool(prepared["workflow"])
         answer: dict[str, Any] = await getattr(_Platform(view, self._wait), name)(**prepared)
         return answer
 

@@ -59,7 +59,7 @@ def entry(workflow: Workflow) -> dict[str, Any]:
     return {
         "uri": WORKFLOWS + workflow.name,
         "name": workflow.name,
-        "description": workflow.description,
+        "description": workflow.help,
         "mimeType": _JSON,
     }
 
@@ -85,7 +85,7 @@ async def read(view: View, uri: str) -> dict[str, Any]:
 
 async def _content(view: View, uri: str) -> dict[str, Any]:
     if uri.startswith(WORKFLOWS):
-        return (await view.workflow(unquote(uri.removeprefix(WORKFLOWS)))).describe()
+        return (await view.workflow_of_tool(unquote(uri.removeprefix(WORKFLOWS)))).describe()
     if uri.startswith(RUNS):
         return view.run(unquote(uri.removeprefix(RUNS))).to_dict()
     if uri.startswith(SESSIONS):

@@ -23,7 +23,7 @@ from nexus_mcp.calls import Calls, failure, protocol_error
 from nexus_mcp.following import CallersEvents, Changes
 from nexus_mcp.platform_tools import PlatformTools, answered
 from nexus_mcp.protocol_sessions import ProtocolSessions
-from nexus_mcp.tools import Catalogue
+from nexus_mcp.tools import Catalogue, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,9 +136,8 @@ class McpServer(Server[Any]):
         view = await self._view(ctx)
         if not self._settings.enable_tool_discovery:
             return _page("tools", [], None)
-        workflows, following = self.catalogue.page(params.cursor)
-        permitted = await view.permitted(workflows)
-        tools = [self.catalogue.tool(workflow) for workflow in permitted]
+        workflows, following = page(await view.permitted(self.catalogue.every()), params.cursor)
+        tools = [self.catalogue.tool(workflow) for workflow in workflows]
         if following is None and self._platform_tools is not None:
             tools += self._platform_tools.list()
         return _page("tools", tools, following)
@@ -163,8 +162,8 @@ class McpServer(Server[Any]):
         view = await self._view(ctx)
         if not self._settings.enable_resource_discovery:
             return _page("resources", [], None)
-        workflows, following = self.catalogue.page(params.cursor)
-        return _page("resources", [resources.entry(each) for each in await view.permitted(workflows)], following)
+        workflows, following = page(await view.permitted(self.catalogue.every()), params.cursor)
+        return _page("resources", [resources.entry(each) for each in workflows], following)
 
     async def list_templates(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams

@@ -22,6 +22,9 @@ _SESSION = {
     "description": "The id of the session to run in, so that calls share state; the tool nexus_sessions creates one.",
 }
 
+WORKFLOW_KEY = "nexus/workflow"
+"""Where ``_meta`` of a tool has the workflow's name, if the tool has another."""
+
 PAGE_SIZE = 1000
 """Tools, or resources, in one page of a list."""
 
@@ -29,7 +32,7 @@ _CURSOR = "after:"
 
 
 class Catalogue:
-    """The registered workflows in name order, page by page.
+    """The registered workflows in name order, and their tools.
 
     Args:
         workflows: The registry. Call `changed` after each change of it.
@@ -37,34 +40,19 @@ class Catalogue:
 
     def __init__(self, workflows: Registry) -> None:
         self._workflows = workflows
-        self._names: list[str] | None = None
+        self._every: list[Workflow] | None = None
         self._tools: dict[str, tuple[Workflow, dict[str, Any]]] = {}
 
     def changed(self, name: str) -> None:
         """Note that a workflow was registered, replaced or unregistered."""
-        self._names = None
+        self._every = None
         self._tools.pop(name, None)
 
-    def page(self, cursor: str | None) -> tuple[list[Workflow], str | None]:
-        """Return one page of workflows and the cursor of the next, if there is one.
-
-        A cursor names the last workflow of its page, so pages stay in order while workflows come and go.
-
-        Raises:
-            MalformedRequest: The cursor was not given out here.
-        """
-        if self._names is None:
-            self._names = self._workflows.names()
-        names = self._names
-        start = 0
-        if cursor is not None:
-            if not cursor.startswith(_CURSOR):
-                raise MalformedRequest("The cursor was not given out by this server.")
-            start = bisect_right(names, cursor.removeprefix(_CURSOR))
-        chosen = names[start : start + PAGE_SIZE]
-        more = start + PAGE_SIZE < len(names)
-        found = [workflow for name in chosen if (workflow := self._workflows.find(name)) is not None]
-        return found, _CURSOR + chosen[-1] if more else None
+    def every(self) -> list[Workflow]:
+        """Return all workflows in name order."""
+        if self._every is None:
+            self._every = sorted(self._workflows.every(), key=lambda workflow: workflow.name)
+        return self._every
 
     def tool(self, workflow: Workflow) -> dict[str, Any]:
         """Return a workflow as the protocol's ``Tool`` object."""
@@ -76,20 +64,46 @@ class Catalogue:
         return tool
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        """Return the schema of a tool's arguments, or None if there is no such tool."""
-        workflow = self._workflows.find(name)
+        """Return the schema of the arguments of a tool, by its name or its workflow's, or None if there is none."""
+        workflow = self._workflows.find(self._workflows.name_of_tool(name))
         return None if workflow is None else _arguments(workflow)
+
+
+def page(workflows: list[Workflow], cursor: str | None) -> tuple[list[Workflow], str | None]:
+    """Return one page of workflows and the cursor of the next, if there is one.
+
+    A cursor names the last workflow of its page, so pages stay in order while workflows come and go.
+
+    Args:
+        workflows: What the caller may see, in name order: neither pages nor cursors tell of others.
+        cursor: What the page before has given; None for the first one.
+
+    Raises:
+        MalformedRequest: The cursor was not given out here.
+    """
+    start = 0
+    if cursor is not None:
+        if not cursor.startswith(_CURSOR):
+            raise MalformedRequest("The cursor was not given out by this server.")
+        last = cursor.removeprefix(_CURSOR)
+        start = bisect_right(workflows, last, key=lambda workflow: workflow.name)
+    chosen = workflows[start : start + PAGE_SIZE]
+    more = start + PAGE_SIZE < len(workflows)
+    return chosen, _CURSOR + chosen[-1].name if more else None
 
 
 def _tool(workflow: Workflow) -> dict[str, Any]:
     tool: dict[str, Any] = {
-        "name": workflow.name,
-        "description": workflow.description,
+        "name": workflow.tool_name,
+        "description": workflow.help,
         "inputSchema": _arguments(workflow),
         "outputSchema": reply_schema(workflow.output_schema),
     }
     if isinstance(title := workflow.metadata.get("title"), str):
         tool["title"] = title
+    if workflow.tool_name != workflow.name:
+        tool.setdefault("title", workflow.name)
+        tool["_meta"] = {WORKFLOW_KEY: workflow.name}
     return tool
 
 
