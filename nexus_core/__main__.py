@@ -1,4 +1,6 @@
-"""The ``nexus`` script. ``nexus plugins`` is answered here; every other command comes from the plugin ``cli``.
+"""The ``nexus`` script: ``nexus plugins`` is answered here, every other command by the plugin ``cli``.
+
+Where that is not installed, ``nexus serve`` is answered here too.
 
 It belongs to the core so that a broken plugin can't take away the tool that removes it.
 """
@@ -17,7 +19,8 @@ CLI_GROUP = "nexus.cli"
 """Entry point group of the command line: one callable that takes the arguments and returns the exit code."""
 
 _USAGE = """\
-usage: nexus plugins list|check|info|disable|enable
+usage: nexus plugins list|check|info|disable|enable|new
+       nexus serve MODULE:ATTR|FILE.py:ATTR [--stdio]
 
 The other commands need the plugin "cli": pip install nexus-hub-cli
 """
@@ -35,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         owners = " and ".join(_owner(distribution) for _, distribution in found)
         print(f"nexus: {owners} both provide the command line.", file=sys.stderr)
         return 1
+    if not found and given[:1] == ["serve"]:
+        from nexus_core import serving
+
+        return serving.run(given[1:])
     if not found:
         print(_USAGE, end="", file=sys.stderr)
         return 0 if given in (["--help"], ["-h"]) else 1

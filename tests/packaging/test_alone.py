@@ -7,6 +7,7 @@ import re
 import subprocess
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -139,7 +140,7 @@ async def test_mcp_alone_on_stdio(make_environment):
 
     mcp = make_environment("core", "mcp")
     server = StdioServerParameters(
-        command=mcp.python, args=["-m", "nexus_mcp", "shop:nexus"], cwd=mcp.work, env=mcp.variables
+        command=mcp.python, args=["-m", "nexus_core", "serve", "--stdio", "shop:nexus"], cwd=mcp.work, env=mcp.variables
     )
     async with Client(server) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["add", "nexus_runs", "nexus_sessions"]
@@ -165,6 +166,26 @@ class Echo(Channel):
 def nexus_register_channels(nexus):
     return [Echo()]
 '''
+
+
+def test_the_script_serves_without_the_command_lines_plugin(make_environment):
+    api = make_environment("core", "api", "hypercorn")
+    process = subprocess.Popen(
+        [str(Path(api.python).with_name("nexus")), "serve", "shop.py:nexus"], cwd=api.work,
+        env=api.variables | {"NEXUS_API_PORT": "0"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        url = next(found[1] for line in process.stderr if (found := re.search(r"Listening on (\S+): api", line)))
+        assert post(f"{url}/api/workflows/add/execute", {"a": 2})["result"] == {"sum": 3}
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert "Which application?" in api.run("nexus", "serve", code=1).stderr
+    assert "--stdio" in api.run("nexus", "serve", "--help").stdout
 
 
 def test_the_server_alone_serves_anyones_channel(make_environment):

@@ -103,14 +103,14 @@ def serve(
     ] = False,
 ) -> None:
     """Serve an application on its ports until it is stopped."""
-    from nexus_cli import serving
+    from nexus_core import serving
 
     state: State = context.obj
     if target:
         from dataclasses import replace
 
         state.options = replace(state.options, app=target)
-    serving.serve(state, stdio=stdio)
+    serving.serve(state.nexus, stdio=stdio)
 
 
 def execute(context: typer.Context) -> None:

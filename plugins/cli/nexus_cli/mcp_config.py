@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nexus_cli.apps import is_file, split
 from nexus_cli.options import UsageError
+from nexus_core.applications import is_file, split
 
 DEFAULT_PORT = 3001
 

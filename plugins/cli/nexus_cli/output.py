@@ -6,11 +6,10 @@ import math
 import os
 import re
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
@@ -210,17 +209,3 @@ def own_stdout() -> TextIO:
     mine = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     return mine
-
-
-@contextmanager
-def protocol_stdout() -> Iterator[None]:
-    """Send what is written to stdout meanwhile to stderr: stdout belongs to a protocol."""
-    sys.stdout.flush()
-    wire = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(wire, 1)
-        os.close(wire)

@@ -29,7 +29,7 @@ class State:
 
     def app_name(self) -> str | None:
         """Return the application that options, environment or configuration file name."""
-        from nexus_cli.apps import configured_app
+        from nexus_core.applications import configured_app
 
         return self.options.app or configured_app()
 
@@ -47,7 +47,7 @@ class State:
                     "Which application? Give --app module:attribute (NEXUS_APP, or app: in the file that "
                     "NEXUS_CONFIG_FILE names), or --connect URL for a running server (NEXUS_CONNECT)."
                 )
-            from nexus_cli.apps import load
+            from nexus_core.applications import load
 
             self._nexus = load(name)
         return self._nexus

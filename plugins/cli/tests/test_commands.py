@@ -329,7 +329,7 @@ def test_stdio_hands_stdin_and_stdout_to_the_mcp_channel(nexus):
     assert "printed while loading" in done.err
     without = nexus("serve", "--stdio", env={"NEXUS_DISABLED_PLUGINS": "mcp"})
     assert without.code == 1
-    assert "nexus-hub-mcp" in without.err
+    assert "it is installed, but not active: disabled by configuration" in without.err
 
 
 def test_help_lists_the_commands_of_a_named_application(nexus):

@@ -16,7 +16,7 @@ from mcp.client.stdio import stdio_client
 from mcp.server.subscriptions import ToolsListChanged
 
 HERE = Path(__file__).parent
-COMMAND = ["-m", "nexus_mcp", "stdio_app:nexus"]
+COMMAND = ["-m", "nexus_core", "serve", "--stdio", "stdio_app:nexus"]
 
 
 @asynccontextmanager
@@ -147,13 +147,13 @@ async def test_bad_lines_are_answered_and_the_conversation_goes_on(kit):
 @pytest.mark.parametrize(
     ("target", "complaint"),
     [
-        ("stdio_app", "usage"),
-        ("stdio_app:other", "not a Nexus object"),
-        ("stdio_bare:nexus", "does not load the plugin"),
+        ("stdio_missing", "No module named 'stdio_missing'"),
+        ("stdio_app:other", "stdio_app:other is a str, not a Nexus."),
+        ("stdio_bare:nexus", '--stdio needs the plugin "mcp"'),
     ],
 )
 async def test_a_wrong_target_is_one_line_on_stderr(target, complaint):
-    command = [sys.executable, "-m", "nexus_mcp", target]
+    command = [sys.executable, "-m", "nexus_core", "serve", "--stdio", target]
     done = await asyncio.to_thread(subprocess.run, command, cwd=HERE, capture_output=True, text=True, timeout=20)
     assert done.returncode != 0
     assert done.stdout == ""
@@ -164,7 +164,9 @@ async def test_a_wrong_target_is_one_line_on_stderr(target, complaint):
 async def test_the_readmes_example_runs(tmp_path):
     readme = (HERE.parent / "README.md").read_text()
     (tmp_path / "shop.py").write_text(readme.partition("```python\n")[2].partition("```")[0])
-    parameters = StdioServerParameters(command=sys.executable, args=["-m", "nexus_mcp", "shop:nexus"], cwd=tmp_path)
+    parameters = StdioServerParameters(
+        command=sys.executable, args=["-m", "nexus_core", "serve", "--stdio", "shop:nexus"], cwd=tmp_path
+    )
     with (tmp_path / "stderr").open("w") as errlog:
         async with Client(stdio_client(parameters, errlog=errlog)) as client:
             result = await client.call_tool("order", {"item": "pen", "count": 2})

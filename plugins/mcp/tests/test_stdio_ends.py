@@ -36,7 +36,8 @@ class Server:
     def __init__(self, **options):
         options = {f"NEXUS_{name.upper()}": str(value) for name, value in options.items()}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nexus_mcp", "stdio_app:nexus"], cwd=HERE, env=os.environ | options,
+            [sys.executable, "-m", "nexus_core", "serve", "--stdio", "stdio_app:nexus"],
+            cwd=HERE, env=os.environ | options,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
