@@ -8,6 +8,7 @@ from nexus_core.errors import PermissionDenied, RunNotFound
 from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_core.pipeline import Call, Stage
 from nexus_core.stages import unknown_workflow
+from nexus_core.state_limits import current_payer, payer_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -75,6 +76,7 @@ class View:
         self.principal = caller.principal
         self.rate_limit = caller.rate_limit
         self._owner = caller.owner
+        self._payer = payer_of(caller)
 
     async def require(self, *permissions: str) -> None:
         """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.
@@ -177,8 +179,16 @@ class View:
 
         Args:
             channel: Where it comes from.
+
+        Raises:
+            StateLimitReached: The caller has as many sessions as it may.
         """
-        return await (await self._nexus.session_store()).create(channel, self._owner)
+        store = await self._nexus.session_store()
+        token = current_payer.set(self._payer)
+        try:
+            return await store.create(channel, self._owner)
+        finally:
+            current_payer.reset(token)
 
     async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
         """Change the state of one of the caller's sessions; see `SessionStore.update`."""

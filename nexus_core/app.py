@@ -104,7 +104,9 @@ class Nexus(WorkflowDecorator, Observable):
         self._switch = Switch(self, self._resolvers)
         self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
         self.stop_request = StopRequest()
-        self._memory_store = MemoryStore()
+        self._memory_store = MemoryStore(
+            max_bytes=self.options.store_max_bytes, caller_max_bytes=self.options.store_caller_max_bytes
+        )
         self.use_stores(())
 
     # Options and plugins

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
 from nexus_core.runs import Run
+from nexus_core.state_limits import payer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ class Dispatcher:
             self._alarms.clear(alarm)
         if task.done():
             return task.result()
-        run.keeps_result = True
+        run.keeps_result, run.payer = True, payer_of(invocation)
         self._leave_behind(task)
         return run
 

@@ -226,6 +226,14 @@ class RateLimited(NexusError):
     jsonrpc_code = -32013
 
 
+class StateLimitReached(RateLimited):
+    """The caller has stored as much state of a kind as one caller may: sessions, idempotency keys, browser logins."""
+
+    code = "state_limit_reached"
+    title = "Too much state stored"
+    jsonrpc_code = -32020
+
+
 class Overloaded(NexusError):
     """``max_concurrent_workflows`` are running, or the platform is not started, or shutting down."""
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from nexus_core import jsontext
-from nexus_core.errors import BackendUnavailable, Conflict, NexusError, ValidationError, error_from_problem
+from nexus_core.errors import (
+    BackendUnavailable,
+    Conflict,
+    NexusError,
+    StateLimitReached,
+    ValidationError,
+    error_from_problem,
+)
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Stage
+from nexus_core.state_limits import IDEMPOTENCY_KEYS, payer_of
+from nexus_core.stores import scoping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,13 +38,18 @@ NO_LIMIT_SECONDS = 86_400.0
 
 
 class _Entry(msgspec.Struct, omit_defaults=True):
-    """What is kept under a key: first that a call runs, then how it ended."""
+    """What is kept under a key: first that a call runs and in which process, then how it ended.
+
+    ``is_lost`` says that it has ended, and that its answer was more than its caller may store.
+    """
 
     params: str
     run_id: str
     duration: float = 0.0
     result: msgspec.Raw = msgspec.Raw()
     problem: dict[str, Any] | None = None
+    process: str = ""
+    is_lost: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
@@ -56,7 +71,8 @@ class Idempotency:
     stage = Stage.IDEMPOTENCY
 
     def __init__(self, store: Store, ttl: float, timeout: float | None) -> None:
-        self._store = store
+        self._scoped = scoping(store)
+        self._process = secrets.token_hex(8)
         self._ttl = ttl
         self._timeout = timeout
 
@@ -67,22 +83,23 @@ class Idempotency:
     async def _once(self, invocation: Invocation, call_next: Call) -> Result:
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
-        claim = _encode(_Entry(params, invocation.run.id))
-        there = await self._store.add(key, claim, self._claim_seconds(invocation))
+        store = self._scoped(IDEMPOTENCY_KEYS, payer_of(invocation))
+        claim = _encode(_Entry(params, invocation.run.id, process=self._process))
+        there = await store.add(key, claim, self._claim_seconds(invocation))
         if there is not None:
             return _replay(_decoded(there), params)
         try:
             result = await call_next(invocation)
         except NexusError as exc:
             if exc.run_id is None:  # refused before the workflow began
-                await self._forget(key, claim)
+                await _forget(store, key, claim)
             else:
-                await self._keep(key, claim, _Entry(params, exc.run_id, problem=exc.problem()))
+                await self._keep(store, key, claim, _Entry(params, exc.run_id, problem=exc.problem()))
             raise
         except BaseException:
-            await self._forget(key, claim)
+            await _forget(store, key, claim)
             raise
-        await self._keep(key, claim, _Entry(params, result.run_id, result.duration, msgspec.Raw(result.json)))
+        await self._keep(store, key, claim, _Entry(params, result.run_id, result.duration, msgspec.Raw(result.json)))
         return result
 
     def _claim_seconds(self, invocation: Invocation) -> float:
@@ -90,18 +107,27 @@ class Idempotency:
         limit = workflow.timeout if workflow is not None and workflow.timeout is not None else self._timeout
         return NO_LIMIT_SECONDS if limit is None else limit + UNFINISHED_SECONDS
 
-    async def _keep(self, key: str, claim: bytes, entry: _Entry) -> None:
-        """Put the outcome in the claim's place. The work is done: its caller is answered all the same."""
+    async def _keep(self, store: Store, key: str, claim: bytes, entry: _Entry) -> None:
+        """Put the outcome in the claim's place. The work is done: its caller is answered all the same.
+
+        Where the answer is more than the caller may store, the key remembers that the call has ended, without it: that
+        is no larger than the claim.
+        """
         try:
-            await self._store.replace(key, claim, _encode(entry), self._ttl)
+            try:
+                await store.replace(key, claim, _encode(entry), self._ttl)
+            except StateLimitReached:
+                ended = _Entry(entry.params, entry.run_id, is_lost=True)
+                await store.replace(key, claim, _encode(ended), self._ttl)
         except BackendUnavailable:
             log.error("Run %s has ended, and its answer could not be kept for repeats of its key", entry.run_id)
 
-    async def _forget(self, key: str, claim: bytes) -> None:
-        try:
-            await self._store.delete(key, claim)
-        except BackendUnavailable:
-            log.error("A key that was not used could not be released; it is refused until its claim expires")
+
+async def _forget(store: Store, key: str, claim: bytes) -> None:
+    try:
+        await store.delete(key, claim)
+    except BackendUnavailable:
+        log.error("A key that was not used could not be released; it is refused until its claim expires")
 
 
 def _store_key(invocation: Invocation) -> str:
@@ -123,6 +149,12 @@ def _replay(entry: _Entry, params: str) -> Result:
         raise ValidationError("This idempotency key was used before, with other parameters.")
     if entry.problem is not None:
         raise error_from_problem(entry.problem | {"replayed": True})
+    if entry.is_lost:
+        raise Conflict(
+            "The first call with this idempotency key has ended, and its answer was not stored: the caller's limit "
+            "was reached (state_limit_reached). It does not run again under this key.",
+            run_id=entry.run_id,
+        )
     if not bytes(entry.result):
         raise Conflict("The first call with this idempotency key is still running.", retry_after=1.0)
     return Result(bytes(entry.result), entry.run_id, entry.duration, replayed=True)

@@ -106,6 +106,12 @@ class CoreSettings(PluginSettings):
     run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
     run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
     store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    store_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1, description="Bytes of state in the store `memory`, of all callers together."
+    )
+    store_caller_max_bytes: int = Field(
+        32 * 1024 * 1024, ge=1, description="Bytes of each kind of state that one caller may have in a store."
+    )
     run_history_ttl: Seconds = Field(3600.0, description="Seconds for which an ended run is remembered.")
     event_backend: str | None = Field(
         None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."

@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING
 from nexus_core.errors import RunNotFound
 from nexus_core.events import WORKFLOW_STARTED
 from nexus_core.runs import Run, RunStatus
+from nexus_core.shares import Shares
+from nexus_core.state_limits import payer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_core.invocation import Invocation, Result
+    from nexus_core.shares import Share
+
+KEPT_BYTES = 1000
+"""What a run with a kept result counts for beside that, where it is about who has the most."""
 
 
 class RunStore:
     """The runs of this process: those that run, and the latest that ended, bounded in time, in count and in bytes.
 
+    Where there are too many, those go first whose caller has got the result. Of the others, and of their results, the
+    oldest of the caller who has the most goes: a caller with few runs keeps them however many others make.
+
     Args:
         history: How many ended runs are kept.
-        history_bytes: How many bytes of results and events are kept with them; the oldest go first.
+        history_bytes: How many bytes of results and events are kept with them, beside those that somebody waits for.
         history_ttl: For how many seconds.
     """
 
@@ -31,8 +40,9 @@ class RunStore:
         self._history_bytes = history_bytes
         self._running: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._kept_bytes = 0
+        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._kept = Shares()
+        self._shares: dict[str, Share] = {}
 
     def begin(self, run: Run, invocation: Invocation) -> None:
         """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
@@ -40,6 +50,7 @@ class RunStore:
             return
         if principal := invocation.principal:
             run.user_id, run.owner = principal.user_id, principal.identity
+        run.payer = payer_of(invocation) if run.keeps_result else run.owner or ""
         run.session_id = invocation.session.id if invocation.session else None
         run.status = RunStatus.RUNNING
         self._running[run.id] = run
@@ -52,16 +63,20 @@ class RunStore:
         if not run.keeps_result and not run.followers:
             run.forget_told()
         self._ended[run.id] = run
-        if size := run.bytes_kept():
-            self._sizes[run.id] = size
-            self._kept_bytes += size
+        size = run.bytes_kept()
+        if size or run.keeps_result:
+            self._shares[run.id] = self._kept.add(run.payer, run.id, size + KEPT_BYTES)
+        else:
+            self._taken[run.id] = None
         if len(self._ended) > self._history:
-            self._drop_oldest()
+            self._drop(next(iter(self._taken or self._kept.heaviest().sizes)))
         self._drop_expired()
         while self._kept_bytes > self._history_bytes:
-            oldest, size = self._sizes.popitem(last=False)
-            self._kept_bytes -= size
-            self._ended[oldest].forget()
+            self._take_away(next(iter(self._kept.heaviest().sizes)))
+
+    @property
+    def _kept_bytes(self) -> int:
+        return self._kept.size - self._kept.count * KEPT_BYTES
 
     async def taken(self, run: Run) -> Result:
         """Return what a run gives once it has ended, to its caller: it is not kept for anybody else.
@@ -70,20 +85,30 @@ class RunStore:
             NexusError: What it failed with.
         """
         result = await run.outcome()
-        self._kept_bytes -= self._sizes.pop(run.id, 0)
         run.keeps_result = False
-        run.forget()
+        if run.id in self._shares:
+            self._take_away(run.id)
         return result
 
-    def _drop_oldest(self) -> None:
-        oldest, _ = self._ended.popitem(last=False)
-        self._kept_bytes -= self._sizes.pop(oldest, 0)
+    def _take_away(self, run_id: str) -> None:
+        """Drop a run's result and events; who waits for them has them yet."""
+        self._kept.remove(self._shares.pop(run_id), run_id)
+        self._taken[run_id] = None
+        self._ended[run_id].forget()
+
+    def _drop(self, run_id: str) -> None:
+        del self._ended[run_id]
+        share = self._shares.pop(run_id, None)
+        if share is None:
+            del self._taken[run_id]
+        else:
+            self._kept.remove(share, run_id)
 
     def _drop_expired(self) -> None:
         """Drop the runs that ended too long ago. They are in the order in which they ended."""
         since = time.time() - self._history_ttl
-        while self._ended and (next(iter(self._ended.values())).finished_at or 0.0) < since:
-            self._drop_oldest()
+        while self._ended and ((oldest := next(iter(self._ended.values()))).finished_at or 0.0) < since:
+            self._drop(oldest.id)
 
     def get(self, run_id: str) -> Run:
         """Return a run.

@@ -79,14 +79,16 @@ class Run:
         error: Why it failed or was cancelled.
         output_bytes: Bytes of JSON text that it has streamed.
         has_key: Whether its caller gave an idempotency key.
-        followers: How many are in `follow`: what they have not seen yet is kept when the run ends.
+        followers: How many wait for it or follow it, see `hold`: for them, all that it gave stays there.
         keeps_result: Whether history keeps result and output, because nobody was there to take them.
+        payer: Whose share of the history a kept result counts for.
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_is_closed", "_replies", "_steps", "_task", "_told", "_waiters", "_work",
-        "cancel_requested", "channel", "error", "finished_at", "followers", "has_key", "id", "keeps_result",
-        "output_bytes", "owner", "result", "session_id", "started_at", "status", "user_id", "workflow",
+        "__weakref__", "_bus", "_give_up", "_is_closed", "_is_forgotten", "_replies", "_steps", "_task", "_told",
+        "_waiters", "_work", "cancel_requested", "channel", "error", "finished_at", "followers", "has_key", "id",
+        "keeps_result", "output_bytes", "owner", "payer", "result", "session_id", "started_at", "status", "user_id",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -97,6 +99,7 @@ class Run:
         self.has_key = invocation.idempotency_key is not None
         self.user_id: str | None = None
         self.owner: str | None = None
+        self.payer = ""
         self.session_id: str | None = None
         self.status = RunStatus.PENDING
         self.started_at: float = time.time()
@@ -104,7 +107,7 @@ class Run:
         self.result: Result | None = None
         self.error: NexusError | None = None
         self.output_bytes = self.followers = 0
-        self.cancel_requested = self._is_closed = False
+        self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
         self._task: asyncio.Future[Any] | None = None
         self._give_up: Callable[[], None] | None = None
@@ -143,7 +146,7 @@ class Run:
         )  # fmt: skip
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
-            self.result, self.error = result if self.keeps_result else None, error
+            self.result, self.error = result if self.keeps_result or self.followers else None, error
             self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
         self._bus.publish(event)
         if event.replies:
@@ -219,6 +222,19 @@ class Run:
         """Return the noted work that goes on."""
         return [work for work in self._work if not work.done()] if self._work else self._work
 
+    def hold(self) -> Hold:
+        """Return what keeps the run's result and events for somebody who waits for them, until it is released.
+
+        Use it as ``with nexus.submit(invocation).hold() as run``: from before the run can end until everything is sent.
+        """
+        return Hold(self)
+
+    def release(self) -> None:
+        """Note that one less waits for it. For `Hold`."""
+        self.followers -= 1
+        if self._is_forgotten and not self.followers:
+            self.forget()
+
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
         try:
@@ -240,14 +256,15 @@ class Run:
         Raises:
             NexusError: What the run failed with.
         """
-        await self.wait()
-        if self.error is not None:
-            error = self.error.copy()
-            error.reply = await self.reply()
-            raise error
-        if self.result is None:
-            raise RunNotFound(f"The result of run {self.id} is no longer kept.")
-        return self.result
+        with self.hold():
+            await self.wait()
+            if self.error is not None:
+                error = self.error.copy()
+                error.reply = await self.reply()
+                raise error
+            if self.result is None:
+                raise RunNotFound(f"The result of run {self.id} is no longer kept.")
+            return self.result
 
     async def reply(self) -> Any:
         """Return what event handlers put in the place of the run's error, or None. They get `REPLY_SECONDS`."""
@@ -293,8 +310,7 @@ class Run:
 
     async def follow(self, after: int = 0) -> AsyncIterator[ChannelEvent]:
         """Yield the run's events with a number above ``after``, from the past and as they come, up to the last."""
-        self.followers += 1
-        try:
+        with self.hold():
             while True:
                 fresh = self.events_after(after)
                 for event in fresh:
@@ -304,8 +320,6 @@ class Run:
                     if self.done:
                         return
                     await self.changed()
-        finally:
-            self.followers -= 1
 
     def bytes_kept(self) -> int:
         """Return about how many bytes `forget` would free."""
@@ -322,7 +336,10 @@ class Run:
         self._told = {}
 
     def forget(self) -> None:
-        """Drop everything but how it began and how it ended."""
+        """Drop everything but how it began and how it ended, as soon as nobody waits for it any more."""
+        self._is_forgotten = True
+        if self.followers:
+            return
         self.result = None
         self.forget_told()
         self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
@@ -348,3 +365,26 @@ class Run:
         if self.error is not None:
             members["error"] = self.error.problem()
         return members
+
+
+class Hold:
+    """Somebody who waits for a run; see `Run.hold`. It ends with its ``with`` block, or when nothing refers to it."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run: Run | None = run
+        run.followers += 1
+
+    def __enter__(self) -> Run:
+        """Return the run."""
+        assert self._run is not None
+        return self._run
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.release()
+
+    __del__ = __exit__

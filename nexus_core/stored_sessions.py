@@ -15,6 +15,8 @@ from nexus_core import jsontext
 from nexus_core.errors import Conflict, SessionNotFound, ValidationError
 from nexus_core.events import SESSION_CREATED, SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED, ChannelEvent
 from nexus_core.sessions import Session
+from nexus_core.state_limits import SESSIONS, current_payer, user_payer
+from nexus_core.stores import scoping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +52,12 @@ class _Record(msgspec.Struct, omit_defaults=True):
     state: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     channels: list[str] = []
+    payer: str = ""
+
+    @property
+    def paid_by(self) -> str:
+        """Whose limits count for it: its owner's, else those of who has made it."""
+        return self.payer if self.owner is None else user_payer(self.owner)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -72,6 +80,7 @@ class StoredSessions:
         linger: float = 0.0,
     ) -> None:  # fmt: skip
         self._store = store
+        self._scoped = scoping(store)
         self._publish = publish
         self._ttl = ttl
         self._max_bytes = max_bytes
@@ -85,9 +94,10 @@ class StoredSessions:
     async def create(self, channel: str, user_id: str | None = None) -> Session:
         """See `SessionStore.create`."""
         session_id, now = _new_id(), time.time()
-        record = _Record(user_id, 1, now, now + self._ttl, channels=[channel])
+        payer = current_payer.get() if user_id is None else ""
+        record = _Record(user_id, 1, now, now + self._ttl, channels=[channel], payer=payer)
         text = _encode(record)
-        await self._store.set(_key(session_id), text, self._ttl + self._linger)
+        await self._paid(record).set(_key(session_id), text, self._ttl + self._linger)
         self._tell(SESSION_CREATED, session_id, record, {})
         return _session(session_id, record, text)
 
@@ -171,13 +181,13 @@ class StoredSessions:
             record.owner, record.expires_at = user_id, time.time() + self._ttl
             record.version += 1
             new_text = _encode(record)
-            await self._store.set(_key(new_id), new_text, left)
-            if await self._store.delete(_key(session_id), text):
+            await self._paid(record).set(_key(new_id), new_text, left)
+            if await self._delete(session_id, text):
                 break
             try:
                 record, text = await self._renewable(session_id, user_id)  # it has changed meanwhile
             except SessionNotFound:
-                await self._store.delete(_key(new_id))
+                await self._delete(new_id, new_text)
                 raise
         self._tell(SESSION_REMOVED, session_id, _decode(text), {"reason": "renewed"})
         self._tell(SESSION_CREATED, new_id, record, {})
@@ -186,7 +196,7 @@ class StoredSessions:
     async def remove(self, session_id: str, user_id: str | None = None) -> None:
         """See `SessionStore.remove`."""
         record, text = await self._read(session_id, user_id)
-        while not await self._store.delete(_key(session_id), text):
+        while not await self._delete(session_id, text):
             record, text = await self._read(session_id, user_id)
         self._tell(SESSION_REMOVED, session_id, record, {})
 
@@ -198,12 +208,19 @@ class StoredSessions:
 
     async def discard(self, session: Session) -> bool:
         """Forget a session that `look` has given, unless it has been used since. Returns whether it is forgotten."""
-        if not await self._store.delete(_key(session.id), session.stored):
+        if not await self._delete(session.id, session.stored):
             return False
         record = _decode(session.stored)
         is_over = record.expires_at <= time.time()
         self._tell(SESSION_EXPIRED if is_over else SESSION_REMOVED, session.id, record, {})
         return True
+
+    def _paid(self, record: _Record) -> Store:
+        """Return the store as the one whose limits count for a session writes to it."""
+        return self._scoped(SESSIONS, record.paid_by)
+
+    async def _delete(self, session_id: str, text: bytes) -> bool:
+        return await self._paid(_decode(text)).delete(_key(session_id), text)
 
     async def _renewable(self, session_id: str, user_id: str | None) -> tuple[_Record, bytes]:
         text = await self._store.get(_key(session_id))
@@ -242,7 +259,7 @@ class StoredSessions:
                 if len(_encode(members)) > self._max_bytes:
                     raise _too_large(what, self._max_bytes)
             changed = _encode(record)
-            if await self._store.replace(_key(session_id), text, changed, self._ttl + self._linger):
+            if await self._paid(record).replace(_key(session_id), text, changed, self._ttl + self._linger):
                 return record, changed
             text = b""
             pause = min(PAUSE_SECONDS * tried, LONGEST_PAUSE_SECONDS)

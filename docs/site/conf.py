@@ -13,8 +13,9 @@ START = "docs/index"
 
 NAVIGATION = {
     "Guide": [
-        "docs/workflows", "docs/parameters", "docs/sessions", "docs/events", "docs/authentication", "docs/rate-limits",
-        "docs/options", "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/testing",
+        "docs/workflows", "docs/parameters", "docs/sessions", "docs/state", "docs/events", "docs/authentication",
+        "docs/rate-limits", "docs/options",
+        "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/testing",
         "docs/examples/quickstart/README", "docs/guide-coverage",
     ],
     "Operations": [

@@ -209,6 +209,9 @@ class Broken:
             raise BackendUnavailable("The store does not answer.")
         return getattr(self._inner, name)
 
+    def scoped(self, *account: Any) -> Broken:
+        return Broken(self._inner.scoped(*account), self.fails)
+
 
 async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> None:
     nexus._memory_store = Broken(nexus._memory_store, {"add"})

@@ -30,19 +30,15 @@ async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeav
         caller: Tells when the caller leaves.
         send: Where the events go.
     """
-    await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})  # middleware changes it
-    run.followers += 1  # `Run.follow` knows no heartbeat
-    try:
-        with caller:
-            while (fresh := run.events_after(after)) or not run.done:
-                for event in fresh:
-                    after = event.number
-                    await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
-                if not fresh and not await run.changed(heartbeat):
-                    await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-    finally:
-        run.followers -= 1
+    with run.hold(), caller:  # `Run.follow` knows no heartbeat
+        await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})  # middleware changes it
+        while (fresh := run.events_after(after)) or not run.done:
+            for event in fresh:
+                after = event.number
+                await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
+            if not fresh and not await run.changed(heartbeat):
+                await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def send_followed(follower: Follower, heartbeat: float, caller: CallerLeaves, send: Send) -> None:

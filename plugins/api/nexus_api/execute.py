@@ -48,26 +48,26 @@ class Execute:
             await send_error(scope, send, exc)
 
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
-        run = self._nexus.submit(invocation)
-        await run.settled()  # what the policies refuse is refused at once
-        if await run.wait(wait):
-            result = await run.outcome()
-            applied = (b"preference-applied", f"wait={wait:g}".encode())
-            await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])
-            return
+        with self._nexus.submit(invocation).hold() as run:
+            await run.settled()  # what the policies refuse is refused at once
+            if await run.wait(wait):
+                result = await run.outcome()
+                applied = (b"preference-applied", f"wait={wait:g}".encode())
+                await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])
+                return
         location = (b"location", f"{quote(scope.get('root_path', ''))}/api/runs/{run.id}".encode())
         left = rate_limit_headers(invocation.rate_limit)
         await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
-        run = self._nexus.submit(invocation)
-        try:
-            await run.settled()
-            if not run.events_after(0)[0].is_terminal:
-                await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
-                return
-        finally:
-            run.abandon()
-        if run.error is not None:
-            await run.outcome()
-        await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
+        with self._nexus.submit(invocation).hold() as run:
+            try:
+                await run.settled()
+                if not run.events_after(0)[0].is_terminal:
+                    await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
+                    return
+            finally:
+                run.abandon()
+            if run.error is not None:
+                await run.outcome()
+            await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)

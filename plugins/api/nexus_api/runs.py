@@ -41,12 +41,12 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
 
     async def show(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
-        run = view.run(request.path_params["run_id"])
-        wait = seconds_to_wait(request.scope, headers_of(request.scope))
-        if wait:
-            with CallerLeaves(nexus.alarms, request.receive):
-                await run.wait(wait)
-        return json_answer(run.to_dict(), view)
+        with view.run(request.path_params["run_id"]).hold() as run:
+            wait = seconds_to_wait(request.scope, headers_of(request.scope))
+            if wait:
+                with CallerLeaves(nexus.alarms, request.receive):
+                    await run.wait(wait)
+            return json_answer(run.to_dict(), view)
 
     async def cancel(request: Request) -> Response:
         view = await view_of(nexus, request.scope)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nexus_core import Invocation, Nexus
     from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.runs import Hold
 
 UNREAD_ERRORS = 1000
 """Error messages that may wait for a caller to read them, before its connection is closed."""
@@ -128,7 +129,7 @@ class _Connection:
         invocation.idempotency_key = _short(message, "idempotency_key")  # one of the connection's would be every call's
         self._admit(call_id)
         run = self._nexus.submit(invocation)
-        self._calls[call_id] = _Call(self._start(self._report(call_id, run, 0)), run)
+        self._calls[call_id] = _Call(self._start(self._report(call_id, run.hold(), 0)), run)
 
     def _follow(self, call_id: str | int, message: dict[str, Any]) -> None:
         run_id, after = message.get("run_id"), message.get("after", 0)
@@ -181,20 +182,21 @@ class _Connection:
             del self._calls[call_id]
             await self._error(call_id, exc)
         else:
-            await self._report(call_id, run, after)
+            await self._report(call_id, run.hold(), after)
 
-    async def _report(self, call_id: str | int, run: Run, after: int) -> None:
-        async for event in run.follow(after):
-            if not event.is_terminal:
-                await self._send({"type": "event", "id": call_id, "event": event.to_dict()})
-        del self._calls[call_id]  # whoever has the answer may use the id again
-        if run.error is not None:
-            error = run.error.copy()
-            error.reply = await run.reply()
-            await self._error(call_id, error)
-        else:
-            result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.marks()
-            await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
+    async def _report(self, call_id: str | int, hold: Hold, after: int) -> None:
+        with hold as run:
+            async for event in run.follow(after):
+                if not event.is_terminal:
+                    await self._send({"type": "event", "id": call_id, "event": event.to_dict()})
+            del self._calls[call_id]  # whoever has the answer may use the id again
+            if run.error is not None:
+                error = run.error.copy()
+                error.reply = await run.reply()
+                await self._error(call_id, error)
+            else:
+                result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.marks()
+                await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
     async def _error(self, call_id: str | int | None, error: NexusError) -> None:
         await self._send({"type": "error", "id": call_id, "error": error.answer()})

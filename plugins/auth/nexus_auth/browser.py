@@ -109,11 +109,11 @@ class BrowserLogin:
             raise Refused("this browser has not begun it, or too long ago")
         code = code_in(query, await self._client.issuer.recent())
         token = await self._client.redeem(code, self._redirect_uri(request), verifier)
-        await self._verified(f"Bearer {token.access}")
+        _, verified = await self._verified(f"Bearer {token.access}")
         earlier = self._sessions.id_of(headers_of(request.scope))
         if earlier is not None:
             await self._sessions.end(earlier)
-        session_id, seconds = await self._sessions.begin(token.access, token.expires_at)
+        session_id, seconds = await self._sessions.begin(token.access, token.expires_at, verified.principal.identity)
         response = _redirect(self._base(request) + _local(unquote(following)))
         self._set(response, request, self._sessions.cookie, session_id, int(seconds))
         self._set(response, request, self._sessions.login_cookie, "", 0)

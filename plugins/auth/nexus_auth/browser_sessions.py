@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nexus_auth.refusal import Refused
+from nexus_core.state_limits import BROWSER_LOGINS, user_payer
+from nexus_core.stores import scoping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -36,6 +38,7 @@ _LONGEST_ID = 64
 class _Session(msgspec.Struct):
     token: str
     expires_at: float
+    identity: str
 
 
 _encode = msgspec.json.Encoder().encode
@@ -74,25 +77,40 @@ class BrowserSessions:
             return None
         return found[0].strip().decode("latin-1")
 
-    async def begin(self, token: str, expires_at: float | None) -> tuple[str, float]:
-        """Keep a token. Return the id of the session, and the seconds that it lasts."""
+    async def begin(self, token: str, expires_at: float | None, identity: str) -> tuple[str, float]:
+        """Keep a token. Return the id of the session, and the seconds that it lasts.
+
+        Args:
+            token: The token.
+            expires_at: When it ends, in seconds since the epoch.
+            identity: The `Principal.identity` of who has logged in.
+
+        Raises:
+            StateLimitReached: It has as many logins as it may.
+        """
         session_id, now = secrets.token_urlsafe(_ID_BYTES), time.time()
         end = min(now + self._seconds, expires_at or now + self._seconds)
-        await self._store().set(_key(session_id), _encode(_Session(token, end)), max(1.0, end - now))
+        store = scoping(self._store())(BROWSER_LOGINS, user_payer(identity))
+        await store.set(_key(session_id), _encode(_Session(token, end, identity)), max(1.0, end - now))
         return session_id, end - now
 
     async def token(self, session_id: str) -> str | None:
         """Return the token of a session that goes on, or None."""
+        session = await self._kept(session_id)
+        return session.token if session is not None and time.time() < session.expires_at else None
+
+    async def _kept(self, session_id: str) -> _Session | None:
         kept = await self._store().get(_key(session_id))
         try:
-            session = None if kept is None else _decode(kept)
+            return None if kept is None else _decode(kept)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return session.token if session is not None and time.time() < session.expires_at else None
+            return None  # somebody else has written it
 
     async def end(self, session_id: str) -> None:
         """Forget a session."""
-        await self._store().delete(_key(session_id))
+        if (kept := await self._kept(session_id)) is not None:
+            store = scoping(self._store())(BROWSER_LOGINS, user_payer(kept.identity))
+            await store.delete(_key(session_id))
 
 
 def _key(session_id: str) -> str:

@@ -300,7 +300,7 @@ async def test_a_session_ends_with_its_token_and_in_time():
     assert sessions.id_in(b"a=b; __Host-nexus=c ; nexus=d") == "c"
     now = time.time()
     for end, seconds in ((now + 10, 10), (now + 1000, 60), (None, 60), (now - 1, -1)):
-        session_id, lasts = await sessions.begin("token", end)
+        session_id, lasts = await sessions.begin("token", end, "ann")
         assert lasts == pytest.approx(seconds, abs=1)
         assert (await sessions.token(session_id) == "token") == (seconds > 0)
     await store.set(next(iter(store._entries)), b"of somebody else", 60)

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_cache.entry import Kept, decode, keep
+from nexus_core.state_limits import CACHED_RESULTS
+from nexus_core.stores import scoping
 
 if TYPE_CHECKING:
     from nexus_cache.waiting import Wait
@@ -62,13 +64,16 @@ class LocalShelf:
 
     def __init__(self, store: Store, max_entry_bytes: int) -> None:
         self._store = store
+        self._scoped = scoping(store)
         self._max_entry_bytes = max_entry_bytes
 
     async def take(self, key: str, ttl: float, wait: Wait) -> Kept | Place:
         """See `Shelf.take`."""
         text = await self._store.get(key)
         entry = None if text is None else decode(key, text)
-        return entry if isinstance(entry, Kept) else _LocalPlace(self._store, key, ttl, self._max_entry_bytes)
+        if isinstance(entry, Kept):
+            return entry
+        return _LocalPlace(self._scoped(CACHED_RESULTS, wait.payer), key, ttl, self._max_entry_bytes)
 
 
 class _LocalPlace:

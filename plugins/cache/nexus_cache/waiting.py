@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core import RunCancelled, WorkflowTimeout
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
+from nexus_core.state_limits import payer_of
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Result
@@ -31,6 +32,11 @@ class Wait:
         self._timeout = timeout
         self._limit: float | None = None
         self._began: float | None = None
+
+    @property
+    def payer(self) -> str:
+        """Whose limits count for what the call stores."""
+        return payer_of(self._invocation)
 
     def begin(self) -> None:
         """Start the clock, and the run."""

@@ -199,7 +199,7 @@ class CacheMachine(RuleBasedStateMachine):
     @invariant()
     def no_claim_is_left_over(self):
         entries = getattr(self, "store", FragileStore())._entries
-        assert not any(b"claim" in value for value, _ in entries.values())
+        assert not any(b"claim" in entry.value for entry in entries.values())
 
 
 class LocalMachine(CacheMachine):
@@ -237,7 +237,7 @@ class SharedMachine(CacheMachine):
     @precondition(lambda self: self.store._entries)
     def somebody_writes_to_the_store(self, text, data):
         key = data.draw(st.sampled_from(sorted(self.store._entries)))
-        self.store._set(key, text, TTL)
+        self.store._write(key, text, TTL)
         self.kept = {}
         for other in [each for each in self.store._entries if each != key]:
             self.store._drop(other)

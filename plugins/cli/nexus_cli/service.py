@@ -81,31 +81,31 @@ class Service:
         return (await self._nexus.invoke(invocation)).reply()
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
-        run = self._nexus.submit(invocation)
-        await run.settled()  # what the policies refuse is refused at once
-        if await run.wait(wait):
-            return (await run.outcome()).reply()
-        return _encode(run.to_dict())
+        with self._nexus.submit(invocation).hold() as run:
+            await run.settled()  # what the policies refuse is refused at once
+            if await run.wait(wait):
+                return (await run.outcome()).reply()
+            return _encode(run.to_dict())
 
     async def _followed(self, invocation: Invocation) -> AsyncGenerator[bytes]:
-        run = self._nexus.submit(invocation)
-        try:
-            async with aclosing(streams.of_run(run)) as lines:
-                async for line in lines:
-                    yield line
-            yield reply_line((await run.outcome()).reply())
-        finally:
-            run.abandon()
+        with self._nexus.submit(invocation).hold() as run:
+            try:
+                async with aclosing(streams.of_run(run)) as lines:
+                    async for line in lines:
+                        yield line
+                yield reply_line((await run.outcome()).reply())
+            finally:
+                run.abandon()
 
     async def _follow_run(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
         run_id, after = request.text("run_id"), request.number("after", 0, 0, 2**53)
-        run = (await self._nexus.view(caller)).run(run_id)
-        yield streams.event_line({"type": streams.FOLLOWING})
-        async with aclosing(streams.of_run(run, after)) as lines:
-            async for line in lines:
-                yield line
-        kept = run.error is not None or run.result is not None  # its caller may have taken the result
-        yield reply_line((await run.outcome()).reply() if kept else _encode(run.to_dict()))
+        with (await self._nexus.view(caller)).run(run_id).hold() as run:
+            yield streams.event_line({"type": streams.FOLLOWING})
+            async with aclosing(streams.of_run(run, after)) as lines:
+                async for line in lines:
+                    yield line
+            kept = run.error is not None or run.result is not None  # its caller may have taken the result
+            yield reply_line((await run.outcome()).reply() if kept else _encode(run.to_dict()))
 
     async def _follow_events(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
         after, session_id = request.optional_text("after"), request.optional_text("session_id")

@@ -51,8 +51,7 @@ def reply_line(text: bytes) -> bytes:
 
 async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
     """Yield a run's events above a number, but the last, which says what the reply says again."""
-    run.followers += 1  # `Run.follow` knows no silence
-    try:
+    with run.hold():  # `Run.follow` knows no silence
         while (fresh := run.events_after(after)) or not run.done:
             for event in fresh:
                 after = event.number
@@ -60,8 +59,6 @@ async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
                     yield event_line(event.to_dict())
             if not fresh and not await run.changed(HEARTBEAT_SECONDS):
                 yield _SILENCE
-    finally:
-        run.followers -= 1
 
 
 async def of_caller(view: View, after: str | None) -> AsyncGenerator[bytes]:

@@ -124,15 +124,15 @@ class Calls:
         self, invocation: Invocation, reports: ServerRequestContext[Any], patience: float | None
     ) -> Result | Run:
         """Run a workflow while its progress and the items of its stream are reported."""
-        run = self._nexus.submit(invocation)
-        try:
-            if await _reported(run, reports, patience):
-                return await self._nexus.runs.taken(run)
-            await run.settled()  # what the policies refuse is refused at once
-            return await self._nexus.runs.taken(run) if run.done else run
-        except BaseException:
-            run.abandon()
-            raise
+        with self._nexus.submit(invocation).hold() as run:
+            try:
+                if await _reported(run, reports, patience):
+                    return await self._nexus.runs.taken(run)
+                await run.settled()  # what the policies refuse is refused at once
+                return await self._nexus.runs.taken(run) if run.done else run
+            except BaseException:
+                run.abandon()
+                raise
 
     def _invocation(
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
@@ -157,23 +157,19 @@ async def _reported(run: Run, ctx: ServerRequestContext[Any], patience: float | 
     """
     after, items = 0, 0
     end = None if patience is None else time.monotonic() + patience
-    run.followers += 1
-    try:
-        while (fresh := run.events_after(after)) or not run.done:
-            for event in fresh:
-                after, data = event.number, event.data or {}
-                if event.type == WORKFLOW_PROGRESS:
-                    await ctx.session.report_progress(data["done"], data["total"], data["message"] or None)
-                elif event.type == WORKFLOW_OUTPUT:
-                    items += 1
-                    await ctx.session.report_progress(items, None, jsontext.encode(data["value"]).decode())
-                else:
-                    continue
-                end = None if patience is None else time.monotonic() + patience
-            if not fresh and not await run.changed(None if end is None else max(0.0, end - time.monotonic())):
-                return run.done
-    finally:
-        run.followers -= 1
+    while (fresh := run.events_after(after)) or not run.done:
+        for event in fresh:
+            after, data = event.number, event.data or {}
+            if event.type == WORKFLOW_PROGRESS:
+                await ctx.session.report_progress(data["done"], data["total"], data["message"] or None)
+            elif event.type == WORKFLOW_OUTPUT:
+                items += 1
+                await ctx.session.report_progress(items, None, jsontext.encode(data["value"]).decode())
+            else:
+                continue
+            end = None if patience is None else time.monotonic() + patience
+        if not fresh and not await run.changed(None if end is None else max(0.0, end - time.monotonic())):
+            return run.done
     return True
 
 

@@ -50,13 +50,13 @@ class _Platform:
                 raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
             found = self._view.runs(workflow=workflow, status=status, limit=limit)
             return {"runs": [run.to_dict(with_result=False) for run in found]}
-        run = self._view.run(_needed(run_id, "run_id", action))
-        if action == "cancel":
-            asked = run.cancel()
-            return run.to_dict() | {"cancelled": asked}
-        if action == "wait":
-            await self._wait_for(run, self._wait if wait is None else wait)
-        return run.to_dict()
+        with self._view.run(_needed(run_id, "run_id", action)).hold() as run:
+            if action == "cancel":
+                asked = run.cancel()
+                return run.to_dict() | {"cancelled": asked}
+            if action == "wait":
+                await self._wait_for(run, self._wait if wait is None else wait)
+            return run.to_dict()
 
     async def _wait_for(self, run: Run, seconds: float) -> None:
         if not 0 <= seconds <= LONGEST_WAIT:

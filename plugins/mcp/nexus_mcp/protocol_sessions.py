@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NotFound
+from nexus_core.state_limits import current_payer, payer_of
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -42,10 +43,14 @@ class ProtocolSession:
 
     async def _made(self, caller: Invocation) -> str | None:
         await self._nexus.authenticate(caller)
+        store = await self._nexus.session_store()
+        token = current_payer.set(payer_of(caller))
         try:
-            return (await (await self._nexus.session_store()).create("mcp", caller.owner)).id
+            return (await store.create("mcp", caller.owner)).id
         except NotFound:
             return None
+        finally:
+            current_payer.reset(token)
 
     def forget(self, session_id: str) -> None:
         """Make another one for the next call: that one has ended."""
