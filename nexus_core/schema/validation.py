@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jsonschema_rs
 
 from nexus_core.errors import ConfigurationError, ValidationError
+from nexus_core.schema.excerpts import CHECKED, REPORTED, excerpts
 from nexus_core.schema.patterns import BACKTRACKING, LINEAR, bounded
 from nexus_core.schema.report import entries, pointer, printable, summary
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexus_core.schema.excerpts import Excerpt
+
 MAX_ERRORS = 50
 """Wrong fields named in one reply."""
+
+MAX_REPORTS = 3
+"""Parts of a large value that are reported on, before it is given up to tell what is wrong."""
+
+_OF_CUTTING = frozenset({"required", "minItems", "minProperties", "contains", "minContains", "dependentRequired"})
+"""What a part of a value may not fit where the whole does."""
 
 _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?", re.ASCII)
@@ -62,7 +74,7 @@ class Validator:
         ConfigurationError: The schema is not valid JSON Schema, or refers to another document.
     """
 
-    __slots__ = ("_is_valid", "_schema", "_validator")
+    __slots__ = ("_has_alternatives", "_is_valid", "_schema", "_validator")
 
     def __init__(self, schema: dict[str, Any]) -> None:
         try:
@@ -73,6 +85,8 @@ class Validator:
         except (ValueError, jsonschema_rs.ReferencingError) as exc:
             raise ConfigurationError(f"The JSON Schema is not valid: {printable(str(exc), 300)}.") from None
         self._is_valid = self._validator.is_valid
+        text = str(self._schema)  # an error of theirs brings along all errors of each
+        self._has_alternatives = any(f"'{name}'" in text for name in ("anyOf", "oneOf"))
 
     def check(self, params: dict[str, Any]) -> None:
         """Check parameters.
@@ -89,11 +103,46 @@ class Validator:
         raise ValidationError(summary(errors), errors=errors)
 
     def errors(self, value: Any) -> list[dict[str, Any]]:
-        """Return what is wrong, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits."""
+        """Return what is wrong, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits.
+
+        Of a value too large to look at all of it, what is wrong in a part of it.
+        """
         try:
-            if self._is_valid(value):
-                return []
-            found = (entry for error in self._validator.iter_errors(value) for entry in entries(error, self._schema))
-            return list(islice(found, MAX_ERRORS))
+            return [] if self._is_valid(value) else self._report(value)
         except (ValueError, RecursionError) as exc:
             return [{"pointer": "", "message": f"not a JSON value: {printable(str(exc))}"}]
+
+    def _report(self, value: Any) -> list[dict[str, Any]]:
+        reports = 0
+        for part, within in self._wrong_parts(value):
+            if found := list(islice(self._entries(part, within), MAX_ERRORS)):
+                return found
+            reports += 1
+            if reports == MAX_REPORTS:
+                break
+        if not self._has_alternatives:
+            return list(islice(self._first(value), MAX_ERRORS))
+        return [{"pointer": "", "message": "does not fit the schema, and is too large to tell where"}]
+
+    def _wrong_parts(self, value: Any) -> Iterator[tuple[Excerpt, Excerpt]]:
+        """Yield parts of a value that do not fit, each with the larger one that it is of."""
+        for within in excerpts(value, CHECKED):
+            if not self._is_valid(within.value):
+                for part in excerpts(within.value, REPORTED):
+                    if not self._is_valid(part.value):
+                        yield part, within
+
+    def _entries(self, part: Excerpt, within: Excerpt) -> Iterator[dict[str, Any]]:
+        for error in self._validator.iter_errors(part.value):
+            path = error.instance_path
+            if error.kind.name in _OF_CUTTING and (part.is_cut(path) or within.is_cut(path)):
+                continue
+            for entry in entries(error, self._schema):
+                yield entry | {"pointer": within.original(part.original(entry["pointer"]))}
+
+    def _first(self, value: Any) -> Iterator[dict[str, Any]]:
+        """Yield what the first error is about, without looking for others."""
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as exc:
+            yield from entries(exc, self._schema)
