@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nexus_core.asgi import send_error
 from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, RequestTooLarge
 from nexus_core.schema.report import printable
+from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -52,7 +53,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await _unharmed(self._app(scope, receive, send))
             return
         length: int | None = None
         chunked = False
@@ -79,6 +80,14 @@ class Guard:
                 self._alarms.clear(alarm)
         else:
             await exchange.run(self._app)
+
+
+async def _unharmed(work: Awaitable[None]) -> None:
+    """Await an application that must not end the server with what it raises."""
+    try:
+        await work
+    except ENDS_PROCESS as exc:
+        raise RuntimeError(f"the application raised {exc!r}") from exc
 
 
 async def _nothing() -> None:
@@ -124,12 +133,14 @@ class _Exchange:
     async def run(self, app: ASGIApp) -> None:
         try:
             await app(self._scope, self.receive, self.send)
-        except Exception:
+        except (Exception, *ENDS_PROCESS) as exc:
             if self._refused:
                 return
             log.exception("A channel's application raised on %s", printable(self._scope["path"], 200))
-            if self._started:
+            if self._started and isinstance(exc, Exception):
                 raise
+            if self._started:
+                raise RuntimeError(f"the application raised {exc!r}") from exc
             await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
 
     def receive(self) -> Awaitable[Message]:

@@ -10,9 +10,10 @@ from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
 from nexus_core.runs import Run
 from nexus_core.state_limits import payer_of
+from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from nexus_core.access import Authorizer
     from nexus_core.alarms import Alarms
@@ -142,7 +143,7 @@ class Dispatcher:
         except asyncio.CancelledError:
             run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
             raise
-        except Exception as exc:
+        except (Exception, *ENDS_PROCESS) as exc:
             error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
             run.publish(WORKFLOW_FAILED, error=error)
             if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
@@ -162,11 +163,19 @@ class Dispatcher:
         running = await self._switch.start()
         if caller.principal is None and running.asks:
             caller.run = Run(caller, self._events)
-            await running.authenticate(caller)
+            await _unharmed(running.authenticate(caller))
 
     async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
         """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""
         running = await self._switch.start()
         caller.run = Run(caller, self._events)
-        await running.identify(caller)
+        await _unharmed(running.identify(caller))
         return running.authorizers
+
+
+async def _unharmed(asking: Awaitable[Result]) -> None:
+    """Await stages that must not end the process with what they raise."""
+    try:
+        await asking
+    except ENDS_PROCESS as exc:
+        raise RuntimeError(f"a stage raised {exc!r}") from exc

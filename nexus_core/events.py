@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexus_core import jsontext
+from nexus_core.rate_limited_log import RateLimitedLog
+from nexus_core.threads import ENDS_PROCESS
 
 if TYPE_CHECKING:
     from nexus_core.errors import NexusError
@@ -140,6 +142,7 @@ class EventBus:
     def __init__(self, threads: DaemonThreads) -> None:
         self._threads = threads
         self.latest = 0
+        self._reports = RateLimitedLog(log)
         self._deliveries: list[_Delivery] = []
         self._listeners: tuple[Callable[[ChannelEvent], None], ...] = ()  # replaced when it changes: one may end itself
 
@@ -151,8 +154,8 @@ class EventBus:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:
-                log.exception("An event listener raised on %s", event.type)
+            except (Exception, *ENDS_PROCESS) as exc:
+                self._reports.failure(_name(listener), exc, "An event listener raised on %s", event.type)
 
     def add_handler(self, handler: Handler) -> None:
         """Deliver each event from now on to a handler."""
@@ -206,6 +209,8 @@ class _Delivery:
     def __init__(self, handler: Handler, threads: DaemonThreads) -> None:
         self.handler = handler
         self._threads = threads
+        self._name = _name(handler)
+        self._reports = RateLimitedLog(log)
         self._method_for = getattr(handler, "method_for", None)
         self._waiting: deque[_Waiting] = deque()
         self._at_work_since: float | None = None
@@ -219,7 +224,11 @@ class _Delivery:
     def put(self, event: ChannelEvent) -> None:
         method, reply = self.handler, None
         if self._method_for is not None:
-            method = self._method_for(event)
+            try:
+                method = self._method_for(event)
+            except (Exception, *ENDS_PROCESS) as exc:
+                self._reports.failure("method_for", exc, "The event handler %s raised in method_for", self._name)
+                return
             if method is None:
                 return
             if event.type == WORKFLOW_FAILED and not self._is_behind():
@@ -229,7 +238,7 @@ class _Delivery:
             self._waiting.popleft().answer(None)
             self.dropped += 1
             if self.dropped == 1:
-                log.warning("The event handler %r is too slow: events are dropped for it", self.handler)
+                log.warning("The event handler %s is too slow: events are dropped for it", self._name)
         self._waiting.append(_Waiting(event, method, reply))
         if not self._is_delivering():
             try:
@@ -249,9 +258,11 @@ class _Delivery:
                 value = await self._threads.call(each.method, each.event)
                 if each.reply is not None and value is not None:
                     value = jsontext.parse_trusted(jsontext.encode(value))
-            except Exception:
+            except Exception as exc:
                 value = None
-                log.exception("The event handler %r raised on %s", self.handler, each.event.type)
+                self._reports.failure(
+                    each.event.type, exc, "The event handler %s raised on %s", self._name, each.event.type
+                )
             finally:
                 self._at_work_since = None
                 each.answer(value)

@@ -23,6 +23,7 @@ from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
 from nexus_core.stored_sessions import StoredSessions
 from nexus_core.stores import MEMORY
+from nexus_core.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.workflow_metadata import report
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     for resolver in everyone:
         if isinstance(resolver, ParameterResolver):
             resolver.attach(nexus)
-    authorizers = contributions.of("nexus_register_authorizers")
+    authorizers: list[Authorizer] = [
+        item if plugin is None else GuardedAuthorizer(item, plugin, options.workflow_timeout)
+        for plugin, item in contributions.third_party("nexus_register_authorizers")
+    ]
     execution = Execution(
         nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
     )
@@ -106,7 +110,10 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         *([Authorization(authorizers)] if authorizers else []),
         Resolution(everyone, nexus.threads, execution.limit),
         Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout),
-        *contributions.of("nexus_register_interceptors"),
+        *(
+            item if plugin is None else GuardedInterceptor(item, plugin, nexus.alarms, options.workflow_timeout)
+            for plugin, item in contributions.third_party("nexus_register_interceptors")
+        ),
     ]
     if nexus.guards and not (_authenticates(chain) and authorizers):
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")

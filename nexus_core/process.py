@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.threads import DaemonExecutor, call_on
+from nexus_core.threads import ENDS_PROCESS, DaemonExecutor, call_on
 from nexus_core.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -27,14 +27,31 @@ END_SECONDS = 2.0
 """How long tasks that are cancelled at the end are waited for, and as long again threads of ``asyncio.to_thread``."""
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own and return its value. What it leaves behind can't delay the end."""
+def run(main: Coroutine[Any, Any, T], *, owns_signals: bool = False) -> T:
+    """Run a coroutine in an event loop of its own and return its value. What it leaves behind can't delay the end.
+
+    Args:
+        main: The coroutine.
+        owns_signals: Whether a `Watchdog` takes the signals. Then nothing but ``main`` ends the loop: a task that
+            raises ``SystemExit`` or ``KeyboardInterrupt`` ends alone.
+    """
     runner = asyncio.Runner(loop_factory=new_event_loop)
     try:
-        return runner.run(main)
+        return _run_on(runner.get_loop(), main) if owns_signals else runner.run(main)
     finally:
         if runner.run(_all_tasks_ended()):
             runner.close()
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except ENDS_PROCESS as exc:
+            if task.done():
+                raise
+            log.error("Something on the event loop raised %r, which ends no more than itself", exc, exc_info=exc)
 
 
 def run_until_signal(main: Coroutine[Any, Any, object]) -> None:
@@ -44,7 +61,7 @@ def run_until_signal(main: Coroutine[Any, Any, object]) -> None:
     """
     stop = _Cancellation()
     with Watchdog(stop.make, CANCEL_SECONDS) as watchdog:
-        run(_until_signal(main, stop, watchdog))
+        run(_until_signal(main, stop, watchdog), owns_signals=True)
 
 
 class _Cancellation:

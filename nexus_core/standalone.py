@@ -56,7 +56,7 @@ def run_process(nexus: Nexus) -> None:
     try:
         _show_logs(nexus)
         with Watchdog(nexus.stop_request.make, nexus.options.shutdown_grace) as watchdog:
-            process.run(_serve_until_stopped(nexus, watchdog))
+            process.run(_serve_until_stopped(nexus, watchdog), owns_signals=True)
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None

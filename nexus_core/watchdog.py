@@ -1,7 +1,8 @@
-"""`Watchdog`: ends a process that was told to stop, whatever its event loop and its threads do."""
+"""`Watchdog`: ends a process that was told to stop, whatever it does. `LoopWatch`: says what blocks an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import select
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from nexus_core.threads import call_on
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from types import FrameType
+
+    from nexus_core.threads import DaemonThreads
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +171,48 @@ class Watchdog:
         """Return the next signal, or None where the time passes or the platform has ended first."""
         ready, _, _ = select.select([self._reader], [], [], seconds)
         return (self._reader.recv(1)[0] or None) if ready else None
+
+
+class LoopWatch:
+    """Says what blocks the event loop while something is awaited: ``with LoopWatch(what, threads) as watch: ...``.
+
+    Args:
+        what: What is awaited, for the log.
+        threads: Where it watches.
+
+    Attributes:
+        longest: The longest time, in seconds, that the event loop was without a turn.
+    """
+
+    def __init__(self, what: str, threads: DaemonThreads) -> None:
+        self._what = what
+        self._threads = threads
+        self._ended = threading.Event()
+        self.longest = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        self._loop, self._carrier = asyncio.get_running_loop(), threading.current_thread()
+        self._turn = time.monotonic()
+        self._threads.start(self._watch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._ended.set()
+        self._note_turn()
+
+    def _note_turn(self) -> None:
+        now = time.monotonic()
+        self.longest, self._turn = max(self.longest, now - self._turn), now
+
+    def _watch(self) -> None:
+        is_told = False
+        while not self._ended.wait(TICK):
+            call_on(self._loop, self._note_turn)
+            if not is_told and time.monotonic() - self._turn > BLOCKED_SECONDS:
+                is_told = True
+                log.error("%s blocks the event loop, in %s", self._what, where(self._carrier))
 
 
 def where(thread: threading.Thread) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.plugins.manager import PluginManager, one_line
+from nexus_core.threads import ENDS_PROCESS
+from nexus_core.watchdog import LoopWatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,6 +66,11 @@ class Contributions:
     def of(self, hook: str) -> list[Any]:
         """Return what active plugins give to a hook, in call order."""
         return [item for plugin, item in self._given.get(hook, ()) if self._plugins.is_active(plugin)]
+
+    def third_party(self, hook: str) -> list[tuple[str | None, Any]]:
+        """Return the same with the name of its plugin where that is a third party's, else None."""
+        given = [each for each in self._given.get(hook, ()) if self._plugins.is_active(each[0])]
+        return [(None if self._plugins.is_first_party(plugin) else plugin, item) for plugin, item in given]
 
     @property
     def channels(self) -> list[Channel]:
@@ -125,7 +132,7 @@ class Contributions:
                 continue  # one flaw is enough
             try:
                 flaw = _flaw(hook, item)
-            except Exception as exc:
+            except (Exception, *ENDS_PROCESS) as exc:
                 flaw = f"that fails: {one_line(exc)}"
             if flaw:
                 self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {flaw}")
@@ -167,7 +174,7 @@ class Contributions:
     async def _open(self, plugin: str, what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Await a step of a plugin's start. Returns False when it has failed, and the plugin with it."""
         try:
-            await within(self._plugins.timeout, self._nexus.threads.call(call, *args, **kwargs))
+            await self._step(plugin, what, self._nexus.threads.call(call, *args, **kwargs))
         except ConfigurationError:
             raise  # the operator's to mend: a wrong option
         except Exception as exc:
@@ -175,9 +182,17 @@ class Contributions:
             return False
         return True
 
+    async def _step(self, plugin: str, what: str, work: Awaitable[Any]) -> None:
+        """Await a step. One that blocks the event loop is named while it does, and fails if that takes too long."""
+        seconds = self._plugins.timeout
+        with LoopWatch(f'The plugin "{plugin}": {what}', self._nexus.threads) as watch:
+            await within(seconds, work)
+        if watch.longest > seconds:
+            raise TimeoutError(f"it blocked the event loop for {watch.longest:.1f} s (plugin_timeout is {seconds:g})")
+
     async def _close(self, plugin: str, what: str, call: Callable[..., Any], **kwargs: Any) -> None:
         try:
-            await within(self._plugins.timeout, self._nexus.threads.call(call, **kwargs))
+            await self._step(plugin, what, self._nexus.threads.call(call, **kwargs))
         except Exception as exc:
             log.error('The plugin "%s": %s failed: %s', plugin, what, one_line(exc))
             log.debug("Why %s failed", what, exc_info=exc)

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pluggy
 
 from nexus_core import hookspecs
+from nexus_core.catalog import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.markers import PROJECT
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
@@ -21,6 +23,10 @@ log = logging.getLogger(__name__)
 
 MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
+
+
+MAX_ITEMS = 10_000
+"""How much one plugin may give to one hook: a generator that never ends would take all memory."""
 
 
 class PluginManager:
@@ -182,6 +188,10 @@ class PluginManager:
         record = self._by_name[name]
         return record.distribution or record.target
 
+    def is_first_party(self, name: str) -> bool:
+        """Whether a plugin belongs to the project."""
+        return name in OPTIONS and self._by_name[name].distribution == f"{DISTRIBUTION_PREFIX}{name}"
+
     def is_active(self, name: str) -> bool:
         """Whether a plugin is loaded and has not failed since."""
         return self._by_name[name].status is PluginStatus.ACTIVE
@@ -201,7 +211,12 @@ def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
     given = call(**arguments)
     if given is None:
         return []
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, Mapping) else [given]
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        return [given]
+    items = list(islice(given, MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise ValueError(f"it gave more than {MAX_ITEMS} objects")
+    return items
 
 
 def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:

@@ -210,3 +210,25 @@ def test_a_server_that_ends_early_or_raises_is_not_waited_for(run: Any) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err == 'nexus: The server "ready" ended before it listened.\n'
+
+
+def test_nothing_on_the_event_loop_but_a_signal_ends_the_process(run: Any) -> None:
+    process = run(
+        """
+        class Leaves:
+            @hookimpl
+            async def nexus_startup(self, nexus):
+                loop = asyncio.get_running_loop()
+                self.task = loop.create_task(self.leave(SystemExit(3)))
+                self.other = loop.create_task(self.leave(KeyboardInterrupt()))
+                loop.call_later(0.2, lambda: (_ for _ in ()).throw(SystemExit(4)))
+                loop.call_later(0.5, nexus.stop)
+            async def leave(self, exception):
+                raise exception
+        make(Leaves()).start()
+        print("left", flush=True)
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert (out.split(), process.returncode) == (["ready", "left"], 0), err
+    assert err.count("which ends no more than itself") == 3

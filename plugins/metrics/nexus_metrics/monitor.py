@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from nexus_metrics.calls import CallMetrics
 from nexus_metrics.collector import MetricsCollector, OwnMetrics, metrics_of
 from nexus_metrics.families import COUNTER, GAUGE, Family, summed
 from nexus_metrics.lag import LoopLag
+from nexus_metrics.measured import Measured
 from nexus_metrics.process import process_families
 from nexus_metrics.telling import Telling
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from nexus_core import Nexus
-    from nexus_core.measurements import Measurement
     from nexus_metrics.otlp import Pusher
     from nexus_metrics.processes import Processes
 
@@ -41,6 +40,7 @@ class Monitor:
         self.default = MetricsCollector()
         self.calls = CallMetrics(self._told)
         self._lag = LoopLag()
+        self._measured = Measured(self._complain)
         self._telling: dict[int, Telling] = {}
         self._complained: set[str] = set()
         self.began = time.time_ns()
@@ -86,7 +86,12 @@ class Monitor:
 
     def own_families(self) -> list[Family]:
         """Return what this process has counted."""
-        every = [*self.calls.families(), *self._measured(), *self._own(), *process_families()]
+        every = [
+            *self.calls.families(),
+            *self._measured.families(self._nexus.measurements()),
+            *self._own(),
+            *process_families(),
+        ]
         for _, metrics in self._collected():
             every += metrics.families()
         return summed(every)
@@ -124,14 +129,7 @@ class Monitor:
             "Numbers that came under another label, because a metric had too many.", ("collector",), overflowed,
         )  # fmt: skip
 
-    def _measured(self) -> Iterable[Family]:
-        for measurement in self._nexus.measurements():
-            try:
-                yield _family(measurement)
-            except Exception as exc:
-                self._complain(f"The measurement {measurement.name} can't be read", exc)
-
-    def _complain(self, complaint: str, exc: Exception | None = None) -> None:
+    def _complain(self, complaint: str, exc: BaseException | None = None) -> None:
         """Log what is wrong, but not each time that metrics are read."""
         if complaint not in self._complained:
             self._complained.add(complaint)
@@ -140,12 +138,3 @@ class Monitor:
 
 def _nothing() -> None:
     """There is no listener yet."""
-
-
-def _family(measurement: Measurement) -> Family:
-    numbers = {tuple(str(each) for each in labels): float(number) for labels, number in measurement.read()}
-    if any(len(labels) != len(measurement.labels) for labels in numbers):
-        raise ValueError(f"its labels are {', '.join(measurement.labels) or 'none'}")
-    if not all(map(math.isfinite, numbers.values())):
-        raise ValueError("one of its numbers is not finite")
-    return Family(measurement.name, measurement.kind, measurement.description, tuple(measurement.labels), numbers)

@@ -216,3 +216,51 @@ async def test_a_second_start_goes_on_counting(make, scraped):
             found = await scraped(nexus)
             assert found.value("nexus_calls_total", **WORK, outcome="completed", code="") == count
             assert found.value("nexus_events_total", type="workflow.started") == count
+
+
+async def test_a_measurement_that_hangs_is_left_out(make, scraped, caplog, monkeypatch):
+    import itertools
+    import threading
+
+    from nexus_core import hookimpl
+    from nexus_core.measurements import Measurement
+
+    monkeypatch.setattr("nexus_metrics.measured.READ_SECONDS", 0.2)
+    may_go_on, reads = threading.Event(), []
+
+    def hang():
+        reads.append(1)
+        may_go_on.wait(60)
+        return 1.0
+
+    def leave():
+        raise SystemExit(3)
+
+    class Hanging:
+        @hookimpl
+        def nexus_register_measurements(self, nexus):
+            return [
+                Measurement(
+                    "endless", "gauge", "Endless.", ("n",), lambda: (((str(n),), 1) for n in itertools.count())
+                ),
+                Measurement.of("hanging", "gauge", "Hangs.", hang),
+                Measurement.of("leaving", "gauge", "Leaves.", leave),
+                Measurement.of("fine", "gauge", "Fine.", lambda: 7),
+            ]
+
+    nexus = make(Hanging())
+    async with nexus:
+        for _ in range(2):
+            found = await scraped(nexus)
+            assert found.value("fine") == 7
+            assert "hanging" not in found.exposed
+        assert len(reads) == 1
+        may_go_on.set()
+        for _ in range(100):
+            if "hanging" in (await scraped(nexus)).exposed:
+                break
+        else:
+            raise AssertionError("it is never read again")
+    assert caplog.text.count("The measurement hanging did not come back within 0.2 s") == 1
+    assert "The measurement endless can't be read" in caplog.text
+    assert "The measurement leaving can't be read" in caplog.text

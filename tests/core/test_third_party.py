@@ -1,0 +1,311 @@
+"""Stages of third-party plugins: what they do wrong ends their call alone, and is logged under their names."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nexus_core import Invocation, NexusError, RunCancelled, Stage, WorkflowTimeout, hookimpl
+from nexus_core.channel import ASGIApp, Receive, Scope, Send
+from nexus_core.event_handlers import EventHandler
+from nexus_core.events import WORKFLOW_COMPLETED
+from nexus_core.plugins.discovery import PluginStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nexus_core import Result
+    from nexus_core.pipeline import Call
+
+
+ENDS = [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(), MemoryError()]
+
+
+class Plugin:
+    """Gives what it was given to one hook each."""
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+
+    @hookimpl
+    def nexus_register_interceptors(self) -> Any:
+        return self.given.get("interceptors")
+
+    @hookimpl
+    def nexus_register_authorizers(self) -> Any:
+        return self.given.get("authorizers")
+
+    @hookimpl
+    def nexus_register_middleware(self) -> Any:
+        return self.given.get("middleware")
+
+    @hookimpl
+    def nexus_register_event_handlers(self) -> Any:
+        return self.given.get("handlers")
+
+
+class Base:
+    stage = Stage.OBSERVE
+
+
+@pytest.mark.parametrize("exception", [*ENDS, ValueError("no")], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_an_interceptor_that_raises_ends_its_call_alone(
+    make: Any, caplog: Any, exception: BaseException, place: str
+) -> None:
+    class Raising(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            if invocation.params["fails"] and place == "before":
+                raise exception
+            result = await call_next(invocation)
+            if invocation.params["fails"]:
+                raise exception
+            return result
+
+    nexus = make(Plugin(interceptors=[Raising()]))
+    nexus.register("w", lambda fails: 1)
+    async with nexus:
+        for _ in range(3):
+            with pytest.raises(NexusError) as caught:
+                await nexus.invoke("w", {"fails": True})
+            assert caught.value.code == "internal_error"
+        assert (await nexus.invoke("w", {"fails": False})).value == 1
+    lines = [each for each in caplog.messages if "interceptor" in each]
+    assert len(lines) == 1  # the others are counted
+    assert lines[0].startswith('The interceptor Raising of the plugin "Plugin" raised: ')
+
+
+async def test_what_comes_through_it_is_not_its_fault(make: Any, caplog: Any) -> None:
+    class Passing(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            return await call_next(invocation)
+
+    class Inner(Base):
+        stage = Stage.BREAKER
+
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            raise ValueError("inner")
+
+    nexus = make(Plugin(interceptors=[Passing(), Inner()]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        with pytest.raises(NexusError):
+            await nexus.invoke("w")
+    assert "Inner" in caplog.text
+    assert "Passing" not in caplog.text
+
+
+FORGOTTEN = {
+    "return": "gave None: `return` is missing. Write `return await call_next(invocation)`",
+    "await": "gave a coroutine: `await` is missing. Write `return await call_next(invocation)`",
+    "both": "gave None and did not wait for the call: `return await` is missing before `call_next(invocation)`",
+    "call": "gave None and did not pass the call on: return a Result, or raise a NexusError",
+    "value": "gave a int and not a Result: return what `await call_next(invocation)` gives",
+}
+
+
+@pytest.mark.parametrize("forgotten", FORGOTTEN)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+async def test_an_interceptor_that_forgets_something_is_told_what(make: Any, caplog: Any, forgotten: str) -> None:
+    class Forgetful(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Any:
+            if forgotten == "return":
+                await call_next(invocation)
+            elif forgotten == "await":
+                return call_next(invocation)
+            elif forgotten == "both":
+                call_next(invocation)  # type: ignore[unused-coroutine]
+            elif forgotten == "value":
+                return (await call_next(invocation)).value
+            return None
+
+    nexus = make(Plugin(interceptors=[Forgetful()]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        with pytest.raises(NexusError) as caught:
+            await nexus.invoke("w")
+    assert caught.value.code == "internal_error"
+    assert f'The interceptor Forgetful of the plugin "Plugin" {FORGOTTEN[forgotten]}' in caplog.messages
+
+
+async def test_one_without_async_may_return_what_it_was_given(make: Any) -> None:
+    class Plain(Base):
+        def __call__(self, invocation: Invocation, call_next: Call) -> Any:
+            return call_next(invocation)
+
+    nexus = make(Plugin(interceptors=[Plain()]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        assert (await nexus.invoke("w")).value == 1
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("wish", [None, 0.1])
+async def test_an_interceptor_that_hangs_has_a_time_limit(
+    make: Any, caplog: Any, place: str, wish: float | None
+) -> None:
+    class Hanging(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            if place == "after":
+                await call_next(invocation)
+            return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    nexus = make(Plugin(interceptors=[Hanging()]), workflow_timeout=0.2 if wish is None else 300)
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        with pytest.raises(WorkflowTimeout):
+            await asyncio.wait_for(nexus.invoke(Invocation("w", {}, timeout=wish)), 20)
+        assert nexus.places_in_use == 0
+    assert 'The interceptor Hanging of the plugin "Plugin" did not end within' in caplog.text
+
+
+async def test_its_time_limit_is_not_the_workflows(make: Any) -> None:
+    class Passing(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            return await call_next(invocation)
+
+    async def slow() -> int:
+        await asyncio.sleep(0.5)
+        return 1
+
+    nexus = make(Plugin(interceptors=[Passing()]), workflow_timeout=0.1)
+    nexus.register("w", slow, {"timeout": 30})
+    async with nexus:
+        assert (await nexus.invoke("w")).value == 1
+
+
+async def test_a_call_that_is_cancelled_meanwhile_is_cancelled(make: Any) -> None:
+    reached = asyncio.Event()
+
+    class Hanging(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            reached.set()
+            return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    nexus = make(Plugin(interceptors=[Hanging()]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        run = nexus.submit(Invocation("w", {}))
+        await reached.wait()
+        run.cancel()
+        with pytest.raises(RunCancelled):
+            await asyncio.wait_for(run.outcome(), 20)
+
+
+@pytest.mark.parametrize("exception", ENDS[:2], ids=lambda each: type(each).__name__)
+async def test_an_authorizer_grants_nothing_when_it_fails(make: Any, caplog: Any, exception: BaseException) -> None:
+    class Failing:
+        async def granted(self, principal: object, permissions: frozenset[str]) -> frozenset[str]:
+            raise exception
+
+    nexus = make(Plugin(authorizers=[Failing()]))
+    nexus.register("w", lambda: 1, {"required_permissions": ["p"]})
+    async with nexus:
+        with pytest.raises(NexusError) as caught:
+            await nexus.invoke("w")
+        assert caught.value.code == "internal_error"
+        view = await nexus.view(Invocation("", {}))
+        with pytest.raises(NexusError):
+            await view.workflows()
+    assert 'The authorizer Failing of the plugin "Plugin" raised: ' in caplog.text
+
+
+async def test_an_authorizer_that_hangs_has_a_time_limit(make: Any) -> None:
+    class Hanging:
+        async def granted(self, principal: object, permissions: frozenset[str]) -> Any:
+            await asyncio.Event().wait()
+
+    nexus = make(Plugin(authorizers=[Hanging()]), workflow_timeout=0.2)
+    nexus.register("w", lambda: 1, {"required_permissions": ["p"]})
+    async with nexus:
+        with pytest.raises(WorkflowTimeout):
+            await asyncio.wait_for(nexus.invoke("w"), 20)
+
+
+@pytest.mark.parametrize("exception", ENDS[:2], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_middleware_that_raises_ends_its_request_alone(make: Any, exception: BaseException, kind: str) -> None:
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            raise exception
+
+        return answer
+
+    nexus = make(Plugin(middleware=[middleware]))
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": kind, "path": "/", "method": "GET", "headers": [], "http_version": "1.1"}
+    async with nexus:
+        app = nexus.asgi_app()
+        if kind == "http":
+            await app(scope, None, send)  # type: ignore[arg-type]
+            assert sent[0]["status"] == 500
+        else:
+            with pytest.raises(RuntimeError, match="the application raised"):
+                await app(scope, None, send)  # type: ignore[arg-type]
+
+
+async def test_an_event_handler_whose_method_for_raises_harms_no_call(make: Any, caplog: Any) -> None:
+    class Broken(EventHandler):
+        def method_for(self, event: Any) -> Any:
+            raise SystemExit(3)
+
+    told: list[str] = []
+    nexus = make(Plugin(handlers=[Broken(), lambda event: told.append(event.type)]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        for _ in range(5):
+            assert (await nexus.invoke("w")).value == 1
+    assert told.count(WORKFLOW_COMPLETED) == 5
+    assert caplog.text.count("Broken raised in method_for: SystemExit: 3") == 1
+
+
+async def test_a_handler_that_raises_costs_a_line(make: Any, caplog: Any) -> None:
+    def failing(event: Any) -> None:
+        raise ValueError("broken")
+
+    nexus = make(Plugin(handlers=[failing]))
+    nexus.register("w", lambda: 1)
+    async with nexus:
+        for _ in range(20):
+            await nexus.invoke("w")
+    lines = [each for each in caplog.text.splitlines() if "failing" in each or "Traceback" in each]
+    assert len(lines) == 2  # of one started, and one completed
+    assert all("raised on workflow." in each and "ValueError: broken (test_third_party.py:" in each for each in lines)
+
+
+async def test_a_start_that_blocks_the_loop_is_named_and_fails(make: Any, caplog: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("nexus_core.watchdog.BLOCKED_SECONDS", 0.2)
+
+    class Blocking:
+        @hookimpl
+        async def nexus_startup(self) -> None:
+            time.sleep(1)
+
+    nexus = make(Blocking(), plugin_timeout=0.3)
+    async with nexus:
+        (record,) = nexus.plugins.records
+        assert record.status is PluginStatus.FAILED
+        assert "it blocked the event loop for 1." in record.reason
+    assert any(
+        each.startswith('The plugin "Blocking": nexus_startup blocks the event loop, in nexus_startup (')
+        for each in caplog.messages
+    )
+
+
+def test_a_hook_that_never_ends_fails_its_plugin(make: Any) -> None:
+    class Endless:
+        @hookimpl
+        def nexus_register_metrics_collectors(self) -> Iterator[object]:
+            return itertools.repeat(object())
+
+    nexus = make(Endless())
+    assert nexus.metrics_collector is None
+    assert "it gave more than 10000 objects" in nexus.plugins.records[0].reason
