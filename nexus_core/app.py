@@ -10,7 +10,7 @@ from nexus_core import lifecycle
 from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
-from nexus_core.catalog import GUARDS, every_option
+from nexus_core.catalog import GUARDS
 from nexus_core.decorator import WorkflowDecorator
 from nexus_core.dispatch import Dispatcher
 from nexus_core.errors import ConfigurationError
@@ -25,8 +25,9 @@ from nexus_core.events import (
 )
 from nexus_core.invocation import Invocation, Result
 from nexus_core.observability import Observable
-from nexus_core.options import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
-from nexus_core.plugins.manager import PluginManager, one_line
+from nexus_core.option_reader import OptionReader
+from nexus_core.options import OptionSources, PluginSettings, is_on
+from nexus_core.plugins.manager import PluginManager
 from nexus_core.registry import Registry
 from nexus_core.resolvers import ParameterResolver
 from nexus_core.run_store import RunStore
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from nexus_core.workflow import Workflow, WorkflowAdapter
 
 log = logging.getLogger(__name__)
+
+_SERVED = ("nexus_register_channels", "nexus_register_routes")
 
 Model = TypeVar("Model", bound=PluginSettings)
 
@@ -87,14 +90,14 @@ class Nexus(WorkflowDecorator, Observable):
         **options: Any,
     ) -> None:
         super().__init__()
-        self._sources = OptionSources(options, config, config_file)
-        self._settings: dict[type[PluginSettings], PluginSettings] = {}
-        self.options = self._read(CoreSettings)
+        self._option_reader = OptionReader(OptionSources(options, config, config_file))
+        self._settings = self._option_reader.settings
+        self.options = self._option_reader.read_core()
         self.threads = DaemonThreads("nexus-workflow")
         self.alarms = Alarms()
         self.plugins = self._load_plugins(plugins, discover)
-        self._read_plugin_settings()
-        self._refuse_unknown_options()
+        self._option_reader.read_plugins(self.plugins)
+        self._option_reader.refuse_wrong(self.plugins)
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
@@ -111,21 +114,16 @@ class Nexus(WorkflowDecorator, Observable):
 
     # Options and plugins
 
-    def _read(self, model: type[Model]) -> Model:
-        settings = self._sources.read(model)
-        self._settings[model] = settings
-        return settings
-
     def settings(self, model: type[Model]) -> Model:
         """Return the options of a plugin, read when it was loaded."""
         return self._settings[model]  # type: ignore[return-value]
 
     def option_sources(self) -> dict[str, str]:
         """Return where each option that is not at its default was set."""
-        return dict(self._sources.sources)
+        return dict(self._option_reader.sources.sources)
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
-        self.guards = {plugin for option, plugin in GUARDS.items() if is_on(self._sources.value(option))}
+        self.guards = {plugin for option, plugin in GUARDS.items() if is_on(self._option_reader.sources.value(option))}
         manager = PluginManager(
             self.threads,
             required={*self.options.required_plugins, *self.guards},
@@ -139,25 +137,6 @@ class Nexus(WorkflowDecorator, Observable):
         manager.check_required()
         return manager
 
-    def _read_plugin_settings(self) -> None:
-        owners = dict.fromkeys(CoreSettings.model_fields, "the core")
-        for plugin, model in self.plugins.collect("nexus_register_settings"):
-            if not (isinstance(model, type) and issubclass(model, PluginSettings)):
-                self.plugins.fail(plugin, "nexus_register_settings must return a subclass of PluginSettings")
-                continue
-            taken = sorted(owners.keys() & model.model_fields.keys())
-            if taken:
-                self.plugins.fail(plugin, f"its option {taken[0]} belongs to {owners[taken[0]]} already")
-                continue
-            try:
-                self._read(model)
-            except ConfigurationError:
-                raise  # the operator's to mend
-            except Exception as exc:
-                self.plugins.fail(plugin, f"its options can't be read: {one_line(exc)}", exc)
-            else:
-                owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
-
     def _adapters(self) -> Callable[[], list[WorkflowAdapter]]:
         """Return what tells the adapters of the plugins that are active at the time."""
         found: list[tuple[str, WorkflowAdapter]] = []
@@ -167,18 +146,6 @@ class Nexus(WorkflowDecorator, Observable):
             else:
                 self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {type(adapter).__name__}")
         return lambda: [adapter for plugin, adapter in found if self.plugins.is_active(plugin)]
-
-    def _refuse_unknown_options(self) -> None:
-        known = {name for model in self._settings for name in model.model_fields}
-        unloaded = self.plugins.inactive()
-        every = every_option()
-        for name, source in self._sources.given(known | every).items():
-            if name in known or (name in every and name.startswith("enable_") and not is_on(self._sources.value(name))):
-                continue
-            complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
-            if not may_be_unloaded:
-                raise ConfigurationError(complaint)
-            log.warning("%s", complaint)
 
     def use_stores(self, stores: Iterable[Store]) -> None:
         """Take plugins' stores into use, beside the one in memory. Called at each start."""
@@ -350,7 +317,15 @@ class Nexus(WorkflowDecorator, Observable):
         """Return every channel as one ASGI application, to be served or mounted by someone else.
 
         It starts the platform with the server's lifespan, or at the first request where it is mounted.
+
+        Raises:
+            ConfigurationError: No plugin has a channel or a route.
         """
+        if not any(True for hook in _SERVED for _ in self.plugins.implementations(hook)):
+            raise ConfigurationError(
+                "asgi_app() has nothing to serve: no active plugin has a channel. pip install nexus-hub-api adds REST; "
+                "nexus plugins list shows what is installed."
+            )
 
         async def start() -> ASGIApp:
             return (await self._switch.start()).app

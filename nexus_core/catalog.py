@@ -94,6 +94,7 @@ SERVICES = {
     "redis_pool": ("redis", "redis_url"),
     "command_line": ("cli", ""),
     "auth_manager": ("auth", "enable_auth"),
+    "metrics_collector": ("metrics", "enable_metrics"),
     "rate_limiter": ("ratelimit", "enable_rate_limiting"),
 }
 """What first-party plugins have for applications and workflows: the plugin, and the option that switches it on."""

@@ -122,7 +122,7 @@ class EventHandler:
             collector.increment_counter(CALLS, {"channel": channel, "workflow": event.workflow_name})
 
     def _collector(self) -> Collector | None:
-        return None if self._nexus is None else self._nexus.metrics_collector
+        return None if self._nexus is None else self._nexus.find_metrics_collector()
 
     def attach(self, nexus: Nexus) -> None:
         """Say whose events it gets. Called when the handler is registered; it belongs to one platform."""

@@ -52,8 +52,17 @@ class Observable:
         self.health_checkers.append(checker)
 
     @property
-    def metrics_collector(self) -> Collector | None:
-        """What takes metrics: the collector registered last, else a plugin's own; None where metrics are off."""
+    def metrics_collector(self) -> Collector:
+        """The collector of metrics: the one registered last, else a plugin's own.
+
+        Raises:
+            ConfigurationError: Metrics are off; the message says what switches them on.
+        """
+        found = self.find_metrics_collector()
+        return found if found is not None else self._services.get("metrics_collector")
+
+    def find_metrics_collector(self) -> Collector | None:
+        """Return the collector of metrics, or None where metrics are off."""
         if self.metrics_collectors:
             return self.metrics_collectors[-1]
         if self._default_collectors is None:
@@ -81,13 +90,21 @@ class Observable:
 
     @property
     def auth_manager(self) -> Any:
-        """The service ``auth_manager``: says who callers are and what they may do; None where nobody is asked."""
-        return self._services.find("auth_manager")
+        """The service ``auth_manager``, which authenticates and authorizes an application's own callers.
+
+        Raises:
+            ConfigurationError: Authentication is off; the message says what switches it on.
+        """
+        return self._services.get("auth_manager")
 
     @property
     def rate_limiter(self) -> Any:
-        """The service ``rate_limiter``: takes calls from callers' budgets; None where calls are not limited."""
-        return self._services.find("rate_limiter")
+        """The service ``rate_limiter``, which counts an application's own calls in its callers' budgets.
+
+        Raises:
+            ConfigurationError: Rate limiting is off; the message says what switches it on.
+        """
+        return self._services.get("rate_limiter")
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
         """Return those of the permissions that somebody does not have; none where nobody decides about that."""

@@ -164,21 +164,52 @@ class OptionSources:
         Raises:
             ConfigurationError: A value does not fit. The message names the option and where it was set.
         """
-        values: dict[str, Any] = {}
-        for name, field in model.model_fields.items():
-            for layer in (self._arguments, self._environment, *_other_variable(name, field), *self._below):
-                if (found := layer.find(name)) is not None:
-                    values[name], self.sources[name] = found
-                    break
-        try:
-            return model(**values)
-        except ValidationError as exc:
-            raise ConfigurationError("; ".join(dict.fromkeys(self._complaints(exc)))) from None
+        settings, wrong = self.read_all(model)
+        if wrong:
+            raise ConfigurationError("; ".join(dict.fromkeys(wrong.values())))
+        return settings
 
-    def _complaints(self, exc: ValidationError) -> Iterable[str]:
+    def read_all(self, model: type[Settings]) -> tuple[Settings, dict[str, str]]:
+        """Return a settings model filled from the sources, and what is wrong with options that do not fit, by name.
+
+        Those are at their defaults in the model.
+
+        Raises:
+            ConfigurationError: The model can't be made without them either.
+        """
+        values: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
+        for name, field in model.model_fields.items():
+            try:
+                found = self._find(name, _other_variable(name, field))
+            except ConfigurationError as exc:  # it is set to two things
+                wrong[name] = str(exc)
+            else:
+                if found is not None:
+                    values[name], self.sources[name] = found
+        while True:
+            try:
+                return model(**values), wrong
+            except ValidationError as exc:
+                found_now = self._complaints(exc)
+                wrong |= found_now
+                if not found_now.keys() & values.keys():
+                    raise ConfigurationError("; ".join(dict.fromkeys(wrong.values()))) from None
+                values = {name: value for name, value in values.items() if name not in found_now}
+
+    def _complaints(self, exc: ValidationError) -> dict[str, str]:
+        found: dict[str, list[str]] = {}
         for each in exc.errors(include_input=False, include_url=False):
             name = str(each["loc"][0]) if each["loc"] else ""
-            yield f"{self.sources.get(name, name)}: {each['msg'].removeprefix('Value error, ')}"
+            found.setdefault(name, []).append(each["msg"].removeprefix("Value error, "))
+        return {
+            name: "; ".join(f"{self.sources.get(name, name)}: {message}" for message in dict.fromkeys(messages))
+            for name, messages in found.items()
+        }
+
+    def is_from_environment(self, name: str) -> bool:
+        """Whether an option is set by a variable of the environment, and not by an argument."""
+        return self._arguments.find(name) is None and self._environment.find(name) is not None
 
     def given(self, known: Container[str]) -> dict[str, str]:
         """Return the name of every option that is set, and where, whether anything knows it or not.
@@ -191,10 +222,12 @@ class OptionSources:
 
     def value(self, name: str) -> Any:
         """Return what is set for an option that may belong to a plugin that is not there; None if nothing is."""
-        for layer in (self._arguments, self._environment, *self._below):
-            if (found := layer.find(name)) is not None:
-                return found[0]
-        return None
+        found = self._find(name)
+        return None if found is None else found[0]
+
+    def _find(self, name: str, others: Iterable[Layer] = ()) -> tuple[Any, str] | None:
+        layers = (self._arguments, self._environment, *others, *self._below)
+        return next((found for layer in layers if (found := layer.find(name)) is not None), None)
 
 
 def _other_variable(name: str, field: FieldInfo) -> list[Layer]:

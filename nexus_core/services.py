@@ -49,17 +49,6 @@ class Services:
             raise ConfigurationError(f"Several plugins give the service {name!r}: {both}; disable all but one.")
         raise ConfigurationError(_advice(name, given, plugins))
 
-    def find(self, name: str) -> Any:
-        """Return a service by name, or None where it is not switched on or nothing has it.
-
-        Raises:
-            ConfigurationError: Several plugins give one.
-        """
-        given = self._every()
-        return (
-            self.get(name) if any(self._nexus.plugins.is_active(plugin) for plugin, _ in given.get(name, ())) else None
-        )
-
     def _every(self) -> dict[str, list[tuple[str, object]]]:
         if self._given is None:
             with self._lock:

@@ -89,7 +89,8 @@ class PluginManager:
             PluginError: One is not.
         """
         for name in sorted(self._required - self._by_name.keys()):
-            raise PluginError(f'The required plugin "{name}" is not installed.')
+            install = f": pip install {DISTRIBUTION_PREFIX}{name}" if name in OPTIONS else "."
+            raise PluginError(f'The required plugin "{name}" is not installed{install}')
         for record in self.records:
             self._require(record)
 

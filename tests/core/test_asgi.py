@@ -403,6 +403,10 @@ async def test_a_server_with_lifespan_is_told_why_it_does_not_start(make: Any) -
         async def nexus_startup(self) -> None:
             raise OSError("no disk")
 
+        @hookimpl
+        def nexus_register_routes(self) -> list[Any]:
+            return []
+
     app = make(Broken(), required_plugins=["Broken"]).asgi_app()
     sent = await ask(app, {"type": "lifespan"}, {"type": "lifespan.startup"})
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]

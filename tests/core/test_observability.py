@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Channel, Context, EventHandler, Stage, hookimpl
+from nexus_core import Channel, ConfigurationError, Context, EventHandler, Stage, hookimpl
 from nexus_core.health import HealthCheck
 from nexus_core.measurements import Measurement
 from nexus_core.testing import eventually
@@ -150,12 +150,23 @@ class Collector:
 class TestCollectors:
     def test_the_one_registered_last_takes_metrics(self, make: Any) -> None:
         nexus = make()
-        assert nexus.metrics_collector is None
         first, second = Collector(), Collector()
         nexus.register_metrics_collector(first)
         nexus.register_metrics_collector(second)
         assert nexus.metrics_collector is second
         assert nexus.metrics_collectors == [first, second]
+
+    @pytest.mark.parametrize(
+        ("member", "advice"),
+        [
+            ("metrics_collector", "pip install nexus-hub-metrics, and set enable_metrics"),
+            ("rate_limiter", "pip install nexus-hub-ratelimit, and set enable_rate_limiting"),
+            ("auth_manager", "pip install nexus-hub-auth, and set enable_auth"),
+        ],
+    )
+    def test_what_is_off_says_how_to_have_it(self, make: Any, member: str, advice: str) -> None:
+        with pytest.raises(ConfigurationError, match=advice):
+            getattr(make(), member)
 
     def test_without_any_it_is_a_plugins(self, make: Any) -> None:
         class Metrics:
@@ -234,7 +245,7 @@ class Recorder:
                 return [1]
 
         nexus = make(Wrong())
-        assert nexus.metrics_collector is None
+        assert nexus.find_metrics_collector() is None
         assert nexus.plugins.inactive()["Wrong"] == "nexus_register_metrics_collectors gave a int"
 
 

@@ -173,3 +173,62 @@ def test_what_only_looks_like_it_is_refused(read: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv(name, "tcp://10.0.0.1:8000")
     with pytest.raises(ConfigurationError, match=name):
         read()
+
+
+def test_everything_that_is_wrong_is_said_at_once(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXUS_DEPOT_NUMBERS", "1, x")
+    monkeypatch.setenv("NEXUS_RUN_HISTORY", "many")
+    monkeypatch.setenv("NEXUS_DEPOT_NAM", "north")
+    with pytest.raises(ConfigurationError) as caught:
+        make(Depot(), workflow_timeout="soon", shutdown_grac=3, depot_map=3)
+    for complaint in (
+        "environment variable NEXUS_DEPOT_NUMBERS: ",
+        "environment variable NEXUS_RUN_HISTORY: ",
+        "environment variable NEXUS_DEPOT_NAM: there is no option 'depot_nam'; did you mean 'depot_name'?",
+        "argument workflow_timeout: ",
+        "argument shutdown_grac: there is no option 'shutdown_grac'; did you mean 'shutdown_grace'?",
+        "argument depot_map: ",
+    ):
+        assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_loaded_by_wrong_options(make: Any) -> None:
+    loaded = []
+
+    class Noted:
+        @hookimpl
+        def nexus_register_settings(self) -> type[PluginSettings]:
+            loaded.append(True)
+            return DepotSettings
+
+    with pytest.raises(ConfigurationError, match="argument plugin_timeout: "):
+        make(Noted(), plugin_timeout="soon", depot_map=3)
+    assert loaded == []
+
+
+def test_variables_of_plugins_that_are_not_installed_are_reported(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NEXUS_MCP_PORT", "3001")
+    monkeypatch.setenv("NEXUS_CACHE_TTL", "5")
+    make()
+    assert 'environment variable NEXUS_MCP_PORT: it needs the plugin "mcp": pip install nexus-hub-mcp' in caplog.text
+    assert "NEXUS_CACHE_TTL" in caplog.text
+    with pytest.raises(ConfigurationError, match='argument mcp_port: it needs the plugin "mcp"'):
+        make(mcp_port=3001)
+    monkeypatch.setenv("NEXUS_ENABLE_RATE_LIMITING", "1")  # a policy that somebody relies on
+    with pytest.raises(ConfigurationError, match='NEXUS_ENABLE_RATE_LIMITING: it needs the plugin "ratelimit"'):
+        make()
+
+
+def test_a_required_plugin_that_is_not_installed_names_what_to_install(make: Any) -> None:
+    with pytest.raises(PluginError, match='"auth" is not installed: pip install nexus-hub-auth'):
+        make(enable_auth=True)
+    with pytest.raises(PluginError, match=r'"acme" is not installed\.$'):
+        make(required_plugins=["acme"])
+
+
+def test_an_asgi_application_without_any_channel_is_refused(make: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"no active plugin has a channel\. pip install nexus-hub-api"):
+        make().asgi_app()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nexus_core import Invocation, NexusError, WorkflowError
+from nexus_core import ConfigurationError, Invocation, NexusError, WorkflowError
 
 WORK = {"workflow": "work", "channel": "api"}
 
@@ -202,7 +202,8 @@ async def test_a_stages_own_mistake_has_failed(make, scraped):
 
 async def test_off_there_is_nothing(make):
     async with make(enable_monitoring=False) as nexus:
-        assert nexus.metrics_collector is None
+        with pytest.raises(ConfigurationError, match="set enable_metrics"):
+            _ = nexus.metrics_collector
         assert nexus.channel("metrics") is None
         assert not [each for each in nexus._switch.running.interceptors if type(each).__name__ == "CallMetrics"]
 
