@@ -44,6 +44,10 @@ class FunctionWorkflow(Workflow):
         self._threads = threads
         self._converters = {} if expected else signature.converters
         self._convert_rest = None if expected else signature.convert_rest
+        self._decimals = frozenset() if expected else signature.decimals
+        self._rest_is_decimal = signature.rest_is_decimal and not expected
+        self._names = input_schema["properties"].keys()
+        self.reads_decimals = bool(self._decimals) or self._rest_is_decimal
         self._converts = any((self._convert_rest, *self._converters.values()))
         self._fields = signature.fields
         self._defaults = {key: each["default"] for key, each in (expected or {}).items() if "default" in each}
@@ -80,6 +84,11 @@ class FunctionWorkflow(Workflow):
         if errors:
             raise ValidationError(summary(errors), errors=errors[:MAX_ERRORS])
         return prepared
+
+    def with_decimals(self, params: dict[str, Any], exact: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters with the exact numbers of those whose hints hold a decimal."""
+        rest = params.keys() - self._names if self._rest_is_decimal else frozenset[str]()
+        return params | {name: exact[name] for name in (*self._decimals, *rest) if name in params and name in exact}
 
     async def run(self, params: dict[str, Any], context: Context) -> Any:
         """Call the function; collect the items of a stream."""

@@ -78,6 +78,8 @@ class Invocation:
         client_address: The caller's network address, where there is one.
         headers: The request's headers, names in lower case, for stages that know some; None where there are none.
         query: The query of the request's address, where there is one.
+        source: The JSON text that the parameters were read from, and the keys that lead to them: for parameters that
+            are more exact than a float. Dropped by the resolve stage.
         request_id: What the protocol calls the request, where it has a name for it (JSON-RPC).
         rate_limit: What is left of the caller's budget; set by the limit stage.
         workflow: The workflow found under ``name``, or None.
@@ -97,6 +99,7 @@ class Invocation:
     client_address: str | None = None
     headers: Mapping[bytes, bytes] | None = None
     query: bytes = b""
+    source: tuple[bytes, tuple[str, ...]] | None = None
     request_id: str | None = None
     rate_limit: RateLimit | None = None
     given: dict[str, Any] = field(default_factory=dict)

@@ -13,8 +13,9 @@ import logging
 import math
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from itertools import chain
 from pathlib import PurePath
@@ -124,6 +125,27 @@ def parse_trusted(text: bytes) -> Any:
     return _decode(text)
 
 
+def exactly(text: bytes, place: Sequence[str] = ()) -> Any:
+    """Return what is at a place in a JSON text, with each number that no float holds as a `Decimal`.
+
+    Args:
+        text: A text that `parse` has accepted.
+        place: The keys that lead there.
+    """
+    value = _decode_exactly(text)
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _exact_number(text: str) -> float | Decimal:
+    number, exact = float(text), Decimal(text)
+    return number if Decimal(repr(number)) == exact else exact
+
+
+_decode_exactly = msgspec.json.Decoder(float_hook=_exact_number).decode
+
+
 def parse_object(text: bytes, what: str = "body") -> dict[str, Any]:
     """Return the members of a JSON object; an empty text is an empty object.
 
@@ -184,7 +206,8 @@ def type_name(value: Any) -> str:
     """Return JSON's word for the type of a decoded value."""
     if value is None:
         return "null"
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object",
+             Decimal: "number"}  # fmt: skip
     return names.get(type(value), type(value).__name__)
 
 

@@ -41,6 +41,8 @@ class Signature:
         fields: What pydantic's ``Field(...)`` says of the parameters to which it gives a default.
         converters: What turns a checked value into the annotated type, by parameter; None where nothing has to.
         convert_rest: The same for the values of ``**rest``.
+        decimals: The parameters that hold decimals, for which numbers are not to pass through a float.
+        rest_is_decimal: Whether the values of ``**rest`` do.
         serialize: What has to be done with the result, or an item of it, for it to fit its schema; None for nothing.
 
     Raises:
@@ -71,6 +73,8 @@ class Signature:
             raise ConfigurationError(f"{name}: {exc}") from None
         self.converters = {p.name: self._hints.converter(p.name) for p in self._named}
         self.convert_rest = self._hints.converter(self._rest.name) if self._rest else None
+        self.decimals = frozenset(p.name for p in self._named if self._hints.holds_decimals(p.name))
+        self.rest_is_decimal = self._rest is not None and self._hints.holds_decimals(self._rest.name)
         self.streams = _is_stream(function, implementation, hints.get("return"))
         self.input_schema = self._input_schema()
         self.output_schema, self.serialize = self._output(hints.get("return"))

@@ -81,6 +81,10 @@ class Resolution:
             if params is not None:
                 raise MalformedRequest(f"The parameters must be a JSON object, not {jsontext.type_name(params)}.")
             params = {}
+        if invocation.source is not None:
+            if workflow.reads_decimals and params:
+                params = workflow.with_decimals(params, jsontext.exactly(*invocation.source))
+            invocation.source = None
         if self._resolvers:
             params = await self._resolved(invocation, params, workflow)
         invocation.given = params

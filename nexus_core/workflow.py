@@ -36,10 +36,12 @@ class Workflow(ABC):
         required_permissions: What a caller needs (``metadata["required_permissions"]``), where callers are known.
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
+        reads_decimals: Whether numbers in its parameters may be more exact than a float.
         uses_context: Whether what it gives may depend on its `Context`: on who calls, or on the session.
     """
 
     streams: bool = False
+    reads_decimals: bool = False
     uses_context: bool = True
 
     def __init__(
@@ -107,6 +109,15 @@ class Workflow(ABC):
             ValidationError: They do not fit; every wrong field is named.
         """
         self.input_validator.check(params)
+        return params
+
+    def with_decimals(self, params: dict[str, Any], exact: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters with those exact numbers that it takes. Called where `reads_decimals` is true.
+
+        Args:
+            params: The parameters as every channel reads them.
+            exact: The same, with each number that no float holds as a `Decimal`.
+        """
         return params
 
     @abstractmethod

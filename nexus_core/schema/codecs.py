@@ -38,13 +38,17 @@ class Codec:
 
     Args:
         adapter: pydantic's view of the type.
+
+    Attributes:
+        decimals: Whether a decimal is anywhere in it.
     """
 
-    __slots__ = ("_dump", "_load", "_load_text")
+    __slots__ = ("_dump", "_load", "_load_text", "decimals")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         copied = _Copy()
         schema = copied.schema(adapter.core_schema)
+        self.decimals = copied.decimals
         validator, serializer = adapter.validator, adapter.serializer
         if copied.found:
             validator = SchemaValidator(schema, _CONFIG, _use_prebuilt=False)
@@ -71,10 +75,12 @@ class _Copy:
 
     Attributes:
         found: Whether the copy reads or writes anything otherwise than the original.
+        decimals: Whether a decimal is anywhere in it.
     """
 
     def __init__(self) -> None:
         self.found = False
+        self.decimals = False
 
     def schema(self, node: Any, config: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """Return a copy of a schema, or of what holds schemas.
@@ -89,6 +95,7 @@ class _Copy:
             return node
         if isinstance(own := node.get("config"), dict):
             config = own
+        self.decimals = self.decimals or node.get("type") == "decimal"
         if is_own_form(config):
             return {key: self._member(key, each, config) for key, each in node.items()}
         return self._replaced(node, config)

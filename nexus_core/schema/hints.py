@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -22,7 +23,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.codecs import Codec, is_encoded, is_own_form
-from nexus_core.schema.parts import ignored_by_msgspec, is_written_by_pydantic, needs_msgspec
+from nexus_core.schema.parts import ignored_by_msgspec, is_written_by_pydantic, needs_msgspec, parts
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import AfterValidatorFunctionSchema, BytesSchema
@@ -123,11 +124,14 @@ class Hints:
         self._define({f"{prefix}{name}": each for name, each in schema.pop("$defs", {}).items()})
         return schema
 
+    def _codec(self, cls: type) -> Codec:
+        if cls not in self._model_codecs:
+            self._model_codecs[cls] = Codec(self._model(cls))
+        return self._model_codecs[cls]
+
     def _convert_model(self, cls: type, value: Any) -> Any:
         try:
-            if cls not in self._model_codecs:
-                self._model_codecs[cls] = Codec(self._model(cls))
-            return self._model_codecs[cls].load(value)
+            return self._codec(cls).load(value)
         except PydanticError as exc:  # its own text repeats the value
             raise ValueError("; ".join(each["msg"] for each in exc.errors(include_input=False)[:3])) from None
 
@@ -141,6 +145,13 @@ class Hints:
         if hint is int or hint is float:
             return hint  # 3.0 is an integer to JSON Schema, and 3 a number
         return self._codecs[name].load
+
+    def holds_decimals(self, name: str) -> bool:
+        """Whether a decimal is anywhere in a value: a number for it may be more exact than a float."""
+        if name not in self._structs:
+            return self._codecs[name].decimals
+        inside = [part for part in parts(self._hints[name]) if isinstance(part, type)]
+        return any(part is Decimal or (part in self._models and self._codec(part).decimals) for part in inside)
 
     def serializer(self, name: str) -> Convert | None:
         """Return what pydantic makes of a value on its way out; None where it is written as what it is."""

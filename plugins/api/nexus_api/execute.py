@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nexus_api.event_stream import send_events
-from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
+from nexus_api.translate import CallerLeaves, encode, invocation_of, read_text, seconds_to_wait, send_json
 from nexus_core import NexusError
 from nexus_core.asgi import rate_limit_headers, send_error
 from nexus_core.caller import headers_of
+from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
@@ -31,10 +32,11 @@ class Execute:
         """Answer one request."""
         headers = headers_of(scope)
         try:
-            params = await read_params(headers, receive)
-            if params is None:
+            text = await read_text(headers, receive)
+            if text is None:
                 return
-            invocation = invocation_of(scope, headers, scope["path_params"]["name"], params)
+            invocation = invocation_of(scope, headers, scope["path_params"]["name"], parse_object(text))
+            invocation.source = (text, ())
             wait = seconds_to_wait(scope, headers)
             if wait is not None and self._nexus.options.enable_async_execution:
                 await self._detached(invocation, wait, scope, send)

@@ -76,13 +76,23 @@ async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str
     Raises:
         MalformedRequest: It is not a JSON object, or not called one.
     """
+    text = await read_text(headers, receive)
+    return None if text is None else parse_object(text)
+
+
+async def read_text(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+    """Return a request's body, or None when the caller has left.
+
+    Raises:
+        MalformedRequest: It is not called JSON.
+    """
     body = await read_body(receive)
     if body is None:
         return None
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
         raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
-    return parse_object(body)
+    return body
 
 
 async def send_json(send: Send, body: bytes, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

@@ -96,7 +96,7 @@ class _Connection:
             call_id = _call_id(message)
             match message.get("type"):
                 case "execute":
-                    self._execute(call_id, message)
+                    self._execute(call_id, message, written)
                 case "follow":
                     self._follow(call_id, message)
                 case "events":
@@ -122,8 +122,9 @@ class _Connection:
         if len(self._calls) >= self._limit:
             raise Overloaded(f"websocket_calls ({self._limit}) are under way on this connection.", retry_after=1)
 
-    def _execute(self, call_id: str | int, message: dict[str, Any]) -> None:
+    def _execute(self, call_id: str | int, message: dict[str, Any], text: bytes) -> None:
         invocation = invocation_of(self._scope, self._headers, *_call(message))
+        invocation.source = (text, ("params",))
         invocation.timeout = _timeout(message)
         invocation.session_id = _short(message, "session") or invocation.session_id
         invocation.idempotency_key = _short(message, "idempotency_key")  # one of the connection's would be every call's

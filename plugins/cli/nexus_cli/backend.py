@@ -52,6 +52,9 @@ class Line(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
+encode_request = msgspec.json.Encoder(decimal_format="number").encode
+"""Writes a request. Its numbers may be decimals, which no float holds."""
+
 read_line = msgspec.json.Decoder(Line).decode
 
 

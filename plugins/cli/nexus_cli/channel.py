@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.requests import ENDLESS
+from nexus_cli.requests import ENDLESS, PARAMS
 from nexus_cli.service import Service
 from nexus_core.asgi import error_headers, local_path, rate_limit_headers, read_body, send_error
 from nexus_core.caller import caller_of, headers_of
@@ -64,6 +64,7 @@ class CliChannel(Channel):
             caller = Invocation("", None, "cli", **caller_of(scope, headers))
             body = await read_body(receive)
             if body is not None:
+                caller.source = (body, PARAMS)
                 await self._work(parse(body), caller, receive, out)
         except NexusError as exc:
             await out.fail(exc)

@@ -20,7 +20,7 @@ from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.requests import LONGEST_WAIT
 from nexus_core.caller import TEXT_LIMIT
 from nexus_core.errors import NotFound
-from nexus_core.jsontext import parse_object
+from nexus_core.jsontext import exactly, parse_object
 from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def show_reply(output: Output, reply: bytes, items: int, duration: float) -> Non
 
 def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
     """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
-    params = parse_object(read_data(arguments.data), "value of --data") if arguments.data is not None else {}
+    params = _data(arguments.data) if arguments.data is not None else {}
     if arguments.fields:
         try:
             schema = describe(state, arguments.name)["input_schema"]
@@ -136,6 +136,12 @@ def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
             schema = {}  # the call itself says what is wrong
         params |= Fields(schema).read(arguments.fields)
     return params
+
+
+def _data(given: str) -> dict[str, Any]:
+    text = read_data(given)
+    params = parse_object(text, "value of --data")
+    return exactly(text) if params else params
 
 
 def describe(state: State, name: str) -> dict[str, Any]:

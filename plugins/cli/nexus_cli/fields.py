@@ -7,19 +7,20 @@ wrong with it, in the same words as on every other channel.
 from __future__ import annotations
 
 import itertools
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.backend import utf8
 from nexus_cli.options import UsageError
 from nexus_core.errors import MalformedRequest
-from nexus_core.jsontext import parse
+from nexus_core.jsontext import exactly, parse
 from nexus_core.schema.report import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "integer": (int, float), "number": (int, float), "boolean": (bool,), "array": (list,), "object": (dict,),
+    "integer": (int, float), "number": (int, float, Decimal), "boolean": (bool,), "array": (list,), "object": (dict,),
 }  # fmt: skip
 _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
@@ -165,6 +166,8 @@ _NOTHING = object()
 
 def _json(text: str) -> Any:
     try:
-        return parse(text.encode())
+        written = text.encode()
+        value = parse(written)
+        return exactly(written) if type(value) is float or isinstance(value, (list, dict)) else value
     except MalformedRequest:
         return _NOTHING

@@ -12,10 +12,12 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.backend import OnEvent, credentials, read_line, trace_of_environment
+from nexus_cli.backend import OnEvent, credentials, encode_request, read_line, trace_of_environment
+from nexus_cli.requests import PARAMS
 from nexus_cli.service import Service
 from nexus_core import process
 from nexus_core.invocation import Invocation
+from nexus_core.jsontext import parse_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -75,7 +77,9 @@ class LocalBackend:
             "", None, "cli", credentials=credentials(options.token), session_id=options.session,
             idempotency_key=options.idempotency_key, trace=trace_of_environment() or None,
         )  # fmt: skip
-        work = self._run(self._answer(request, caller, lines))
+        written = encode_request(request)
+        caller.source = (written, PARAMS)
+        work = self._run(self._answer(parse_trusted(written), caller, lines))
         work.add_done_callback(lambda _: lines.put(None))
         reply = b""
         end = None if self._seconds is None else time.monotonic() + self._seconds

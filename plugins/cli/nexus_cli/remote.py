@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from nexus_cli.backend import Line, OnEvent, credentials, read_line, trace_of_environment
+from nexus_cli.backend import Line, OnEvent, credentials, encode_request, read_line, trace_of_environment
 from nexus_cli.options import UsageError
 from nexus_cli.stored import stored_token
 from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
@@ -69,7 +69,7 @@ class RemoteBackend:
             if not value.isascii() or not value.isprintable():
                 raise MalformedRequest(f"{name} holds a character that can't be sent.")
         try:
-            response = self._send(msgspec.json.encode(request), headers, options.silence)
+            response = self._send(encode_request(request), headers, options.silence)
             self.rate_limit = _rate_limit(response)
             return self._reply(response, on_event)
         except (OSError, http.client.HTTPException) as exc:

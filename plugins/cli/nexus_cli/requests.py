@@ -32,6 +32,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 """Each command and what its request may say."""
 
+PARAMS = ("params",)
+"""Where a request has parameters."""
+
 ENDLESS = "events.follow"
 """The command whose answer has no end of its own."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Invocation
@@ -22,15 +23,38 @@ RATE_LIMIT = "nexus.rate_limit"
 """Where it has what is left of the caller's budget, if the request was counted."""
 
 
-def invocation_of(request: Request | None, name: str = "", arguments: dict[str, Any] | None = None) -> Invocation:
+BODY = "nexus.body"
+"""Where it has the body, as text."""
+
+ARGUMENTS = ("params", "arguments")
+"""Where a message has a tool's arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdioMessage:
+    """What brought a message that came over stdio: its text."""
+
+    text: bytes
+
+
+def source_of(request: Request | StdioMessage | None) -> tuple[bytes, tuple[str, ...]] | None:
+    """Return the text that a tool's arguments were read from, and their place in it."""
+    if request is None:
+        return None
+    return request.text if isinstance(request, StdioMessage) else request.scope[BODY], ARGUMENTS
+
+
+def invocation_of(
+    request: Request | StdioMessage | None, name: str = "", arguments: dict[str, Any] | None = None
+) -> Invocation:
     """Return what a message asks for; without a name, for what its caller sees.
 
     Args:
-        request: The HTTP request that brought the message; None on stdio.
+        request: What brought the message; None where the SDK does not tell.
         name: The workflow.
         arguments: Its parameters.
     """
-    if request is None:
+    if request is None or isinstance(request, StdioMessage):
         return Invocation(name, arguments, "mcp", **_from_environment())
     return invocation_of_scope(request.scope, headers_of(request.scope), name, arguments)
 

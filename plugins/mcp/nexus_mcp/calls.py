@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from nexus_core import Invocation, MalformedRequest, NexusError, Result, SessionNotFound, WorkflowNotFound, jsontext
 from nexus_core.caller import check_length
 from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
-from nexus_mcp.caller import invocation_of
+from nexus_mcp.caller import invocation_of, source_of
 from nexus_mcp.tools import SESSION_ARGUMENT, takes_session
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nexus_core import Nexus, Run
     from nexus_core.invocation import RateLimit
+    from nexus_mcp.caller import StdioMessage
     from nexus_mcp.protocol_sessions import ProtocolSession
 
 SESSION_KEY = "nexus/session"
@@ -135,13 +136,14 @@ class Calls:
                 raise
 
     def _invocation(
-        self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | None
+        self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | StdioMessage | None
     ) -> Invocation:
         session_id = _short(meta, SESSION_KEY)
         if SESSION_ARGUMENT in arguments and takes_session(self._nexus.workflows.find(name)):
             session_id = _short(arguments, SESSION_ARGUMENT) or session_id
             arguments = {key: value for key, value in arguments.items() if key != SESSION_ARGUMENT}
         invocation = invocation_of(request, name, arguments)
+        invocation.source = source_of(request)
         invocation.timeout = self._timeout
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}

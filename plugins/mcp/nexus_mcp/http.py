@@ -10,7 +10,7 @@ from nexus_core import MalformedRequest, NexusError, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
-from nexus_mcp.caller import PRINCIPAL, RATE_LIMIT, caller_key, invocation_of_scope
+from nexus_mcp.caller import BODY, PRINCIPAL, RATE_LIMIT, caller_key, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -67,7 +67,7 @@ class HttpFront:
             await self._nexus.authenticate(caller)
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             if scope["method"] == "POST":
-                receive = await _checked_body(receive)
+                receive = await _checked_body(scope, receive)
         except NexusError as exc:
             await _refuse(scope, send, exc)
             return
@@ -98,7 +98,7 @@ def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
     return version is not None and version not in _HANDSHAKE_VERSIONS
 
 
-async def _checked_body(receive: Receive) -> Receive:
+async def _checked_body(scope: Scope, receive: Receive) -> Receive:
     """Read a body, hold it against the rules for JSON, and return a ``receive`` that gives it again.
 
     Raises:
@@ -108,6 +108,7 @@ async def _checked_body(receive: Receive) -> Receive:
     if body is None:
         return _replay({"type": "http.disconnect"}, receive)
     jsontext.parse(body)
+    scope[BODY] = body
     return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
 
 

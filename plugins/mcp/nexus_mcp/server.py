@@ -18,7 +18,7 @@ from nexus_core.errors import RateLimited
 from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
-from nexus_mcp.caller import caller_key, invocation_of
+from nexus_mcp.caller import StdioMessage, caller_key, invocation_of
 from nexus_mcp.calls import Calls, failure, protocol_error
 from nexus_mcp.following import CallersEvents, Changes
 from nexus_mcp.platform_tools import PlatformTools, answered
@@ -152,7 +152,7 @@ class McpServer(Server[Any]):
                 return answered(await tools.call(await self._view(ctx), params.name, params.arguments or {}))
             except NexusError as exc:
                 return failure(exc)
-        own_session = self._sessions.of(connection_of(ctx), on_stdio=ctx.request is None)
+        own_session = self._sessions.of(connection_of(ctx), on_stdio=isinstance(ctx.request, StdioMessage | None))
         return await self._calls.call(ctx, params, own_session)
 
     async def list_resources(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import anyio
-from mcp.shared.message import SessionMessage
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp.types import (
     INVALID_REQUEST,
     ErrorData,
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from nexus_core import MalformedRequest, jsontext
 from nexus_core.errors import RequestTooLarge
+from nexus_mcp.caller import StdioMessage
 from nexus_mcp.http import PARSE_ERROR
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class StdioTransport:
             await self._refuse(INVALID_REQUEST, invalid)
         else:
             self._note(message)
-            await self._incoming.send(SessionMessage(message))
+            metadata = ServerMessageMetadata(request_context=StdioMessage(line))
+            await self._incoming.send(SessionMessage(message, metadata))
 
     def _note(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
