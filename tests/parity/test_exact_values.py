@@ -174,7 +174,7 @@ async def test_mcp_over_stdio(app: str) -> None:
         f'{{"amount": {LONG}, "amounts": [-{LONGER}]}}}}}}',
     ]
     out = await run(
-        "-m", "nexus_mcp", "shop:nexus", given="\n".join(lines).encode() + b"\n",
+        "-m", "nexus_core", "serve", "--stdio", "--app", "shop:nexus", given="\n".join(lines).encode() + b"\n",
         PYTHONPATH=os.path.dirname(app.removesuffix(":nexus")),
     )  # fmt: skip
     answer = json.loads(out.splitlines()[-1])
