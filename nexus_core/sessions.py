@@ -2,7 +2,8 @@
 
 A session belongs to the principal that has made it: for everybody else it is not there. Its state changes by
 compare-and-set, so that nothing is lost however many write at a time: what a change names is replaced, what it does not
-name stays, and ``null`` takes a member away.
+name stays, and ``null`` takes a member away. Where two workflows change the same member at a time, the one that ends
+last gets a `Conflict`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ class SessionStore(Protocol):
         """
 
     async def used(self, session: Session, channel: str) -> None:
-        """Keep what a call has changed in a session that it got from `get`, and that it was used."""
+        """Keep what a call has changed in a session that it got from `get`, and that it was used.
+
+        Raises:
+            Conflict: Another call has changed the same member of the state since.
+        """
 
     async def renew(self, session_id: str, user_id: str | None = None) -> Session:
         """Give a session another id, and the user who asks; the old id is no one's any more. For use after a login.

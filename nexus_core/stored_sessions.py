@@ -14,6 +14,7 @@ import msgspec
 from nexus_core import jsontext
 from nexus_core.errors import Conflict, SessionNotFound, ValidationError
 from nexus_core.events import SESSION_CREATED, SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED, ChannelEvent
+from nexus_core.schema.report import printable
 from nexus_core.sessions import Session
 from nexus_core.state_limits import SESSIONS, current_payer, user_payer
 from nexus_core.stores import scoping
@@ -128,21 +129,27 @@ class StoredSessions:
             return  # it was removed meanwhile
 
     async def save(
-        self, session: Session, channel: str | None = None, version: int | None = None, notified: tuple[str, ...] = ()
-    ) -> Session:
+        self, session: Session, channel: str | None = None, version: int | None = None, notified: tuple[str, ...] = (),
+        *, replaces: bool = False,
+    ) -> Session:  # fmt: skip
         """Keep what has changed in a session since it was given out, beside what others have changed since.
+
+        A member of the state that others have changed since is not overwritten: what is in its place now may have been
+        made of what was there before.
 
         Args:
             session: The session, with another state or other metadata than it had.
             channel: The channel that has used it, if one has: that moves its end.
             version: The version that it must still have, if it must.
             notified: Channels that the event of the change shall name.
+            replaces: Whether its members take the place of others' all the same: they don't come of what was there.
 
         Returns:
             The session as it is kept now.
 
         Raises:
-            SessionNotFound, Conflict, ValidationError: See `SessionStore.update`.
+            SessionNotFound, ValidationError: See `SessionStore.update`.
+            Conflict: See `SessionStore.update`; or others have changed the same member since.
         """
         given_out = _decode(session.stored)
         changes = self._checked(_changes(given_out.state, session.state), "state")
@@ -155,6 +162,8 @@ class StoredSessions:
 
         def change(record: _Record) -> None:
             _check_version(record, version)
+            if not replaces:
+                _check_unchanged(given_out.state, record, changes)
             record.state = _merged(record.state, changes)
             gone = given_out.metadata.keys() - metadata.keys()
             noted = {name: value for name, value in metadata.items() if given_out.metadata.get(name, _NONE) != value}
@@ -307,6 +316,21 @@ def _session(session_id: str, record: _Record, text: bytes) -> Session:
 def _check_version(record: _Record, version: int | None) -> None:
     if version is not None and version != record.version:
         raise Conflict(f"The session has version {record.version}, not {version}.", details={"version": record.version})
+
+
+def _check_unchanged(before: dict[str, Any], record: _Record, changes: Mapping[str, Any]) -> None:
+    """Refuse changes of members that others have changed too, unless all have made the same of them."""
+    lost = [
+        name for name, value in changes.items()
+        if record.state.get(name) != before.get(name) and record.state.get(name) != value
+    ]  # fmt: skip
+    if lost:
+        names = ", ".join(f'"{printable(name, 50)}"' for name in sorted(lost)[:5])
+        raise Conflict(
+            f"Another call has changed {names} of the session while this one ran: its changes of the session are not "
+            "kept. Repeat the call.",
+            details={"version": record.version, "members": sorted(lost)},
+        )
 
 
 def _merged(state: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

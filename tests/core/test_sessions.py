@@ -207,6 +207,52 @@ async def test_calls_at_a_time_keep_each_others_changes(nexus: Any) -> None:
     assert (await (await nexus.session_store()).get(session.id)).state == {str(number): True for number in range(10)}
 
 
+async def test_of_calls_that_change_one_member_at_a_time_each_is_kept_or_refused(nexus: Any) -> None:
+    barrier = asyncio.Event()
+
+    @nexus.workflow
+    async def append(item: int, context: Context) -> None:
+        assert context.session is not None
+        items = list(context.session.state.get("items", []))
+        await barrier.wait()
+        context.session.state["items"] = [*items, item]
+        context.session.state[f"item {item}"] = True
+        context.session.state["last"] = "the same for all"
+
+    view = await nexus.view(Invocation("", None))
+    session = await view.create_session("python")
+    await view.update_session(session.id, {"items": [-1]})
+    runs = [nexus.submit(Invocation("append", {"item": number}, session_id=session.id)) for number in range(30)]
+    for run in runs:
+        await run.settled()
+    barrier.set()
+    for run in runs:
+        await run.wait()
+    kept = [number for number, run in enumerate(runs) if run.error is None]
+    state = (await view.session(session.id)).state
+    assert state.pop("last") == "the same for all"
+    assert state == {"items": [-1, *kept]} | {f"item {number}": True for number in kept}
+    assert len(kept) == 1
+    for run in runs:
+        if run.error is not None:
+            assert (run.status, run.error.code, run.error.status) == ("failed", "conflict", 409)
+            assert run.error.details["members"] == ["items"]
+            assert run.error.run_id == run.id
+
+
+async def test_what_a_caller_sets_does_not_come_of_what_was_there(nexus: Any, sessions: StoredSessions) -> None:
+    made = await sessions.create("api", "ann")
+    await asyncio.gather(*(sessions.update(made.id, "ann", {"a": number}) for number in range(20)))
+    first, second, third = [await sessions.get(made.id, "ann") for _ in range(3)]
+    first.state["a"] = "first"
+    second.state["a"] = "second"
+    del third.state["a"]
+    await sessions.save(first)
+    assert (await sessions.save(second, replaces=True)).state == {"a": "second"}
+    with pytest.raises(Conflict):
+        await sessions.save(third)
+
+
 async def test_a_session_that_is_removed_meanwhile_does_not_come_back(nexus: Any) -> None:
     view = await nexus.view(Invocation("", None))
     session = await view.create_session("python")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from nexus_core import Context, Nexus
 
 nexus = Nexus()
@@ -13,6 +15,16 @@ async def remember(key: str, value: int, context: Context) -> dict[str, object]:
     assert context.session is not None
     context.session.state[key] = value
     return context.session.state
+
+
+@nexus.workflow
+async def append(item: int, context: Context) -> int:
+    """Read a list in the caller's session, and write it back with one item more."""
+    assert context.session is not None
+    items = list(context.session.state.get("items", []))
+    await asyncio.sleep(0.005)  # for as long, others read the same
+    context.session.state["items"] = [*items, item]
+    return len(items) + 1
 
 
 @nexus.workflow

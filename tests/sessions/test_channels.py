@@ -82,6 +82,43 @@ async def test_no_update_is_lost_with_many_writers(two: list[Any]) -> None:
             assert shown["state"] == {f"key {number}": number for number in range(WRITERS)}
 
 
+async def test_what_is_read_changed_and_written_is_kept_or_refused(two: list[Any]) -> None:
+    conflicts: list[dict[str, Any]] = []
+
+    async with httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=WRITERS)) as client:
+        session_id = (await client.post(f"{two[0].urls['api']}/api/sessions")).json()["session_id"]
+        headers = {"x-nexus-session": session_id}
+
+        async def append(number: int) -> dict[str, Any]:
+            """Call on one of the channels of one of the processes; return the reply or the problem."""
+            process, params = two[number % 2], {"item": number}
+            match number // 2 % 3:
+                case 0:
+                    url = f"{process.urls['api']}/api/workflows/append/execute"
+                    reply: dict[str, Any] = (await client.post(url, json=params, headers=headers)).json()
+                case 1:
+                    body = {"command": "execute", "workflow": "append", "params": params}
+                    lines = (await client.post(f"{process.urls['cli']}/cli", json=body, headers=headers)).text
+                    last = json.loads(lines.splitlines()[-1])
+                    reply = last.get("reply") or last["error"]
+                case _:
+                    called = await mcp_calls.call(client, process, "append", params, session_id)
+                    reply = called["_meta"]["nexus/error"] if called["isError"] else called["structuredContent"]
+            return reply
+
+        async def append_surely(number: int) -> None:
+            while "result" not in (reply := await append(number)):
+                conflicts.append(reply)
+                assert len(conflicts) < 2000
+
+        await asyncio.gather(*(append_surely(number) for number in range(12)))
+        shown = (await client.get(f"{two[0].urls['api']}/api/sessions/{session_id}")).json()
+    assert sorted(shown["state"]["items"]) == list(range(12))
+    assert conflicts
+    assert {each["code"] for each in conflicts} == {"conflict"}
+    assert next(each["members"] for each in conflicts if "members" in each) == ["items"]
+
+
 async def test_a_session_ends_everywhere_when_its_time_is_over(start: Any, redis_server: Any) -> None:
     shared = {"redis_url": redis_server.url, "redis_timeout": 10, "session_backend": "redis", "session_ttl": 1.5}
     one, other = start(**shared), start(**shared)

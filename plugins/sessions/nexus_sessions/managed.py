@@ -65,7 +65,7 @@ class ManagedSessions:
         async with self._service.unit(user_id) as unit:
             channel = next(iter(session.active_channels), None)  # has it used already: so that its end is moved
             await self._sync(unit, unit.hand(session), changes)
-            return await self._service.keep(unit, session, version=version, channel=channel)
+            return await self._service.keep(unit, session, version=version, channel=channel, replaces=True)
 
     async def used(self, session: Session, channel: str) -> None:
         """See `SessionStore.used`."""

@@ -220,8 +220,9 @@ class SessionService:
             raise
 
     async def keep(
-        self, unit: Unit, session: Session | None = None, *, version: int | None = None, channel: str | None = None
-    ) -> Session:
+        self, unit: Unit, session: Session | None = None, *, version: int | None = None, channel: str | None = None,
+        replaces: bool = False,
+    ) -> Session:  # fmt: skip
         """End a unit of work, and keep what it has changed.
 
         Args:
@@ -229,12 +230,13 @@ class SessionService:
             session: The session that it is about, which goes first: if it can't be kept, nothing is.
             version: The version that this one must still have, if it must.
             channel: The channel that has used it, if one has.
+            replaces: Whether its members take the place of what others have changed, see `StoredSessions.save`.
 
         Returns:
             That session as it is kept.
         """
         unit.is_open = False
-        kept = None if session is None else await self._keep(unit, session, version, channel)
+        kept = None if session is None else await self._keep(unit, session, version, channel, replaces)
         for each in unit.sessions.values():
             if each is not session:
                 with suppress(SessionNotFound):  # it is over, or somebody has removed it
@@ -245,12 +247,13 @@ class SessionService:
         return kept  # type: ignore[return-value]
 
     async def _keep(
-        self, unit: Unit, session: Session, version: int | None = None, channel: str | None = None
-    ) -> Session:
+        self, unit: Unit, session: Session, version: int | None = None, channel: str | None = None,
+        replaces: bool = False,
+    ) -> Session:  # fmt: skip
         _check(session)
         _, changes = self.stored.undone(session)
         channels = unit.notified.pop(session.id, [])
-        kept = await self.stored.save(session, channel, version, tuple(channels))
+        kept = await self.stored.save(session, channel, version, tuple(channels), replaces=replaces)
         if channels and not changes:
             self._tell(kept, channels, [])
         self.seen.note(kept)
