@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from nexus_core import Workflow
     from nexus_core.registry import Registry
     from nexus_core.threads import DaemonThreads
+    from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.runtime import Runtime
+
+from nexus_kailash.author import WithRuntime
 
 _BUILDER = ("kailash.workflow.builder", "WorkflowBuilder")
 _WORKFLOW = ("kailash.workflow.graph", "Workflow")
 
 
 class KailashAdapter:
-    """Knows ``WorkflowBuilder`` and ``Workflow``. All workflows of one adapter share one Kailash runtime.
+    """Adapts ``WorkflowBuilder`` and ``Workflow``. Workflows with the same runtime arguments share a Kailash runtime.
 
     Args:
         threads: Where sync nodes run.
@@ -29,11 +32,13 @@ class KailashAdapter:
 
     def __init__(self, threads: DaemonThreads) -> None:
         self._threads = threads
-        self._runtime: Runtime | None = None
+        self._runtimes: dict[tuple[str, int, int], Runtime] = {}
         _complete_node_registry()
 
     def adapts(self, target: object) -> bool:
         """Whether the object is a builder or a workflow of Kailash's, or of a class derived from them."""
+        if isinstance(target, WithRuntime):
+            target = target.target
         return bool(_class_names(target) & {_BUILDER, _WORKFLOW})
 
     def adapt(self, name: str, target: Any, metadata: Mapping[str, Any]) -> Workflow:
@@ -44,19 +49,27 @@ class KailashAdapter:
                 leads nowhere, or ``expected_parameters`` does not fit. The message names the node.
         """
         from nexus_kailash.build import built, checked
-        from nexus_kailash.runtime import Runtime
         from nexus_kailash.workflow import KailashWorkflow
 
         _quiet()
         _complete_node_registry()
+        if not isinstance(target, WithRuntime):
+            target = WithRuntime(target)
+        target, arguments = target.target, target.arguments
         workflow = built(name, target) if _BUILDER in _class_names(target) else target
         checked(name, workflow)
-        if self._runtime is None:
-            self._runtime = Runtime(self._threads)
-        return KailashWorkflow(name, workflow, metadata, self._runtime)
+        return KailashWorkflow(name, workflow, metadata, self._runtime(arguments))
+
+    def _runtime(self, arguments: RuntimeArguments) -> Runtime:
+        from nexus_kailash.runtime import Runtime
+
+        key = (arguments.connection_validation, id(arguments.secret_provider), id(arguments.resource_registry))
+        if key not in self._runtimes:  # it holds what the ids are of
+            self._runtimes[key] = Runtime(self._threads, arguments)
+        return self._runtimes[key]
 
 
-def close_runtimes(workflows: Registry) -> None:
+async def close_runtimes(workflows: Registry) -> None:
     """Close the runtimes of all registered Kailash workflows."""
     module = sys.modules.get("nexus_kailash.workflow")
     if module is None:
@@ -64,7 +77,7 @@ def close_runtimes(workflows: Registry) -> None:
     for name in workflows.names():
         workflow = workflows.get(name)
         if isinstance(workflow, module.KailashWorkflow):
-            workflow.runtime.close()
+            await workflow.runtime.close()
 
 
 def _class_names(target: object) -> set[tuple[str, str]]:

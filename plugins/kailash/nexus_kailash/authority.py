@@ -29,12 +29,17 @@ _KINDS = {word: kind for kind, words in _WORDS.items() for word in words.split()
 _KINDS_OF_NAMES = dict.fromkeys(("api_key", "private_key", "access_key", "user", "user_context"), "credential")
 
 
+def is_library_node(node: Any) -> bool:
+    """Whether a node is of Kailash's library or a companion's, not of the author's own."""
+    return type(node).__module__.partition(".")[0] in _LIBRARIES
+
+
 def kind_of_setting(node: Any, declared: NodeParameter) -> str | None:
     """Return what a parameter of a library node decides ("path", "address", ...), or None where it is data.
 
     Nodes of the author's own declare what their author wants to publish.
     """
-    if type(node).__module__.partition(".")[0] not in _LIBRARIES:
+    if not is_library_node(node):
         return None
     if declared.type is bool:  # CSVReaderNode.headers is one
         return "switch" if _KINDS.get(declared.name.partition("_")[0]) == "switch" else None

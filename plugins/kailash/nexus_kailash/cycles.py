@@ -35,10 +35,12 @@ class CycleRunner:
 
     Args:
         threads: Where each run has a thread.
+        resources: Kailash's ``ResourceRegistry`` for async nodes, or None.
     """
 
-    def __init__(self, threads: DaemonThreads) -> None:
+    def __init__(self, threads: DaemonThreads, resources: Any = None) -> None:
         self._threads = threads
+        self._resources = resources
         self._kept = KeptByRun()
         _measure_nothing()
 
@@ -48,7 +50,7 @@ class CycleRunner:
         Raises:
             Exception: A node failed.
         """
-        nodes = _Nodes(run, self._kept, asyncio.get_running_loop())
+        nodes = _Nodes(run, self._kept, asyncio.get_running_loop(), self._resources)
         executor = cyclic_runner.CyclicWorkflowExecutor()
         try:
             results: dict[str, Any]
@@ -63,7 +65,8 @@ class CycleRunner:
 class _Nodes:
     """Runs single nodes for the executor, in the place of Kailash's ``LocalRuntime``."""
 
-    def __init__(self, run: Run, kept: KeptByRun, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, run: Run, kept: KeptByRun, loop: asyncio.AbstractEventLoop, resources: Any) -> None:
+        self._resources = {"resource_registry": resources} if resources is not None else {}
         self._run = run
         self._kept = kept
         self._loop = loop
@@ -95,7 +98,7 @@ class _Nodes:
             self._pending.cancel()
 
     def _on_loop(self, node: Any, inputs: dict[str, Any]) -> Any:
-        self._pending = asyncio.run_coroutine_threadsafe(node.execute_async(**inputs), self._loop)
+        self._pending = asyncio.run_coroutine_threadsafe(node.execute_async(**inputs, **self._resources), self._loop)
         if self._stopped:
             self._pending.cancel()
         return self._pending.result()

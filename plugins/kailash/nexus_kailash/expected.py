@@ -45,7 +45,7 @@ def allowed(nodes: Nodes, named: Aliases, expected: Mapping[str, Any] | None, op
         open_nodes: The nodes that take parameters of any name.
 
     Raises:
-        ConfigurationError: It names a parameter that no node has or several have, or lacks one that must be given.
+        ConfigurationError: It names a parameter that no node has, or lacks one that must be given.
     """
     if not expected:
         targets = {target for several in named.values() for target in several}
@@ -100,11 +100,6 @@ def _targets(name: str, nodes: Nodes, named: Aliases, open_nodes: Collection[str
     if not found:
         known = [*named, *(each for _, each, _ in each_parameter(nodes))]
         raise _unknown(f'expected_parameters names "{name}"', name, dict.fromkeys(known))
-    if len(found) > 1:
-        raise ConfigurationError(
-            f'several nodes take "{name}" ({", ".join(node for node, _ in found)}); in expected_parameters, name the '
-            f'node: {{"{found[0][0]}": {{"type": "object", "properties": {{"{name}": {{...}}}}}}}}.'
-        )
     return found
 
 

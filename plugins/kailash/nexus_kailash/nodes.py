@@ -11,6 +11,7 @@ from kailash.runtime.async_local import AsyncExecutionTracker, AsyncLocalRuntime
 
 from nexus_core.tracing import span
 from nexus_kailash.isolation import KeptByRun
+from nexus_kailash.parameters import configuration
 from nexus_kailash.runtime import Run, current_run
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
     from nexus_core.threads import DaemonThreads
+    from nexus_kailash.author import RuntimeArguments
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,10 @@ NO_LIMIT = 1_000_000
 """Nodes at once: Nexus bounds the runs (``max_concurrent_workflows``), so Kailash's own bound must not queue them."""
 
 _MISSING = object()
+
+
+class ConnectionRefused(Exception):
+    """A value on a connection does not fit."""
 
 
 class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
@@ -37,15 +43,18 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
 
     Args:
         threads: Where sync nodes run.
+        arguments: Those that the author has set.
     """
 
-    def __init__(self, threads: DaemonThreads) -> None:
+    def __init__(self, threads: DaemonThreads, arguments: RuntimeArguments) -> None:
         super().__init__(
             max_concurrent_nodes=NO_LIMIT,
             enable_analysis=False,
             enable_profiling=False,
             enable_monitoring=False,
             execution_timeout=0,  # the deadline is Nexus's
+            connection_validation=arguments.connection_validation,
+            resource_registry=arguments.resource_registry,
         )
         self._threads = threads
         self._kept = KeptByRun()
@@ -95,7 +104,31 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
                     log.warning('The node "%s" gave no "%s" for "%s".', each.source_node, each.source_output, node_id)
                 elif value is not None or each.target_input not in inputs:  # of a switch's branches, one gives nothing
                     inputs[each.target_input] = value
+        if self.connection_validation != "off":
+            self._check_connections(workflow, node_id, inputs, tracker)
         return inputs
+
+    def _check_connections(self, workflow: Workflow, node_id: str, inputs: dict[str, Any], tracker: Any) -> None:
+        """Hold a node's inputs against the contracts of its connections; if it must be strict, also against the node.
+
+        Raises:
+            ConnectionRefused: A value does not fit, and the validation is strict.
+        """
+        is_strict = self.connection_validation == "strict"
+        if workflow.metadata.get("connection_contracts"):
+            outputs: dict[str, dict[str, Any]] = {}  # by the connections' own names, which Kailash does not resolve
+            for each in workflow.connections:
+                value = _output(tracker.node_outputs.get(each.source_node), each.source_output)
+                outputs.setdefault(each.source_node, {})[each.source_output] = None if value is _MISSING else value
+            broken = self._validate_connection_contracts(workflow, node_id, inputs, outputs)
+            text = "; ".join(f"{each['connection']}: {each['error']}" for each in broken)
+            if text and is_strict:
+                raise ConnectionRefused(f'node "{node_id}": {text}')
+            if text:
+                log.warning('The inputs of the node "%s" break the contract of a connection: %s', node_id, text)
+        if is_strict:
+            node: Any = workflow.get_node(node_id)
+            node.validate_inputs(**{**configuration(node), **inputs})
 
     async def _w1_emit_node_completion(self, *, node_id: str, **_: Any) -> None:
         run = _current()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.hints import Hints
-from nexus_kailash.authority import kind_of_setting
+from nexus_kailash.authority import is_library_node, kind_of_setting
 from nexus_kailash.code import free_names, hiding_names
 from nexus_kailash.cycles import late_connections
 
@@ -133,6 +133,13 @@ def taking_anything(workflow: Workflow) -> list[str]:
     return [node_id for node_id, node in nodes.items() if called(node) is not None and accepts_any(node)]
 
 
+def configuration(node: Any) -> dict[str, Any]:
+    """Return what a node is configured with, as Kailash reads it: ``add_node(..., config={...})`` nests it."""
+    config: dict[str, Any] = node.config
+    nested = config.get("config")
+    return config | nested if isinstance(nested, dict) else config
+
+
 def _of_node(workflow: Workflow, node_id: str, late: Collection[tuple[str, str]]) -> dict[str, Parameter]:
     node: Any = workflow.get_node(node_id)
     fed = {target for _, target in connected(workflow, node_id, late)}
@@ -140,7 +147,7 @@ def _of_node(workflow: Workflow, node_id: str, late: Collection[tuple[str, str]]
     parameters: dict[str, Parameter] = {}
     for name, declared in _declared(node).items():
         if not _is_fed(declared, fed):
-            parameter = _parameter(declared, node.config, hints.get(name, declared.type))
+            parameter = _parameter(declared, configuration(node), hints.get(name, declared.type))
             if called(node) is None and (kind := kind_of_setting(node, declared)):
                 parameter.setting, parameter.configured = kind, parameter.configured or not parameter.required
             if name not in hints or parameter.configured or _is_handed_on(hints[name]):
@@ -161,6 +168,8 @@ def _declared(node: Any) -> dict[str, NodeParameter]:
         return declared
     if _is_bare_code(node):
         return {}
+    if not is_library_node(node):
+        return {name: each for name, each in declared.items() if not name.startswith("_")}
     return {name: each for name, each in declared.items() if name not in _STRUCTURE and not name.startswith("_")}
 
 
@@ -199,8 +208,9 @@ def _undeclared(node: Any) -> dict[str, Parameter]:
     if not _is_bare_code(node):
         return {name: Parameter() for name in sorted(placeholders(node.config))}
     modules = getattr(getattr(node, "executor", None), "allowed_modules", ())
+    config = configuration(node)
     found = {
-        name: Parameter(required=needed and name not in node.config, configured=name in node.config)
+        name: Parameter(required=needed and name not in config, configured=name in config)
         for name, needed in free_names(node.code, modules).items()
     }
     return found | {name: Parameter(configured=True) for name in hiding_names(node.code, modules)}

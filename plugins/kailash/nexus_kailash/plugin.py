@@ -20,4 +20,4 @@ def nexus_register_workflow_adapters(nexus: Nexus) -> list[KailashAdapter]:
 @hookimpl
 async def nexus_shutdown(nexus: Nexus) -> None:
     """Close the runtime of the registered workflows. A later start makes a new one."""
-    close_runtimes(nexus.workflows)
+    await close_runtimes(nexus.workflows)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from nexus_core import Context
     from nexus_core.threads import DaemonThreads
+    from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.cycles import CycleRunner
     from nexus_kailash.nodes import NodeRuntime
+    from nexus_kailash.secrets import Secrets
 
 
 @dataclass(slots=True)
@@ -40,23 +42,29 @@ current_run: ContextVar[Run | None] = ContextVar("nexus_kailash_run", default=No
 
 
 class Runtime:
-    """One ``AsyncLocalRuntime`` for all workflows of a `Nexus`, made at the first run.
+    """One ``AsyncLocalRuntime`` for all workflows of a `Nexus` with the same arguments, made at the first run.
 
     Args:
         threads: Where sync nodes run, so that they never block the event loop.
+        arguments: Those of Kailash's runtime that the author has set.
     """
 
-    def __init__(self, threads: DaemonThreads) -> None:
+    def __init__(self, threads: DaemonThreads, arguments: RuntimeArguments) -> None:
         self._threads = threads
+        self.arguments = arguments
         self._kailash: NodeRuntime | None = None
         self._cycles: CycleRunner | None = None
 
-    async def run(self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: Run) -> dict[str, Any]:
+    async def run(
+        self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: Run, secrets: Secrets
+    ) -> dict[str, Any]:
         """Run a workflow and return what each node gave. Each finished node is reported as progress.
 
         Raises:
             Exception: A node failed.
         """
+        if secrets:
+            await self._threads.run(run.context.run.outlives, secrets.add_to, inputs)
         token = current_run.set(run)
         try:
             if run.levels is None:
@@ -67,22 +75,24 @@ class Runtime:
             current_run.reset(token)
         return results
 
-    def close(self) -> None:
-        """Release what Kailash's runtime holds. The next run makes a new one."""
+    async def close(self) -> None:
+        """Release what Kailash's runtime and the author's resources hold. The next run makes a new one."""
         if self._kailash is not None:
             self._kailash = None
             self._close()
+        if self.arguments.resource_registry is not None:
+            await self.arguments.resource_registry.cleanup()
 
     def _of_cycles(self) -> CycleRunner:
         from nexus_kailash.cycles import CycleRunner
 
-        self._cycles = self._cycles or CycleRunner(self._threads)
+        self._cycles = self._cycles or CycleRunner(self._threads, self.arguments.resource_registry)
         return self._cycles
 
     def _open(self) -> NodeRuntime:
         from nexus_kailash.nodes import NodeRuntime
 
-        kailash = NodeRuntime(self._threads)
+        kailash = NodeRuntime(self._threads, self.arguments)
         self._close = weakref.finalize(self, kailash.close)  # also without `close`, when the process ends
         self._kailash = kailash
         return kailash

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
+from nexus_core.schema.expected import from_expected_parameters
 from nexus_kailash.addresses import Addresses
 from nexus_kailash.cycles import last_nodes
+from nexus_kailash.envelope import PARAMETERS, WORKFLOW_CONTEXT, Envelope, reads_workflow_context, take_envelope
 from nexus_kailash.expected import aliases, allowed, left_to_callers
 from nexus_kailash.isolation import take_placeholders_from_authors_only
 from nexus_kailash.parameters import taking_anything, unconnected
 from nexus_kailash.runtime import Run
+from nexus_kailash.secrets import Secrets
 from nexus_kailash.tuning import tune
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ class KailashWorkflow(Workflow):
         self._graph = _as_it_is_now(graph)
         self._levels = None if graph.has_cycles() else _levels(graph)
         self._leaves = last_nodes(graph)
-        self._addresses = _addresses(name, graph, metadata.get("expected_parameters"))
+        self._secrets = Secrets(graph, runtime.arguments.secret_provider)
+        self._addresses = _addresses(name, graph, metadata.get("expected_parameters"), self._secrets)
         super().__init__(
             name,
             input_schema=self._addresses.schema,
@@ -70,7 +74,9 @@ class KailashWorkflow(Workflow):
             Exception: A node failed.
         """
         try:
-            results = await self.runtime.run(self._graph, params, Run(context, self._levels))
+            inputs = {node: given for node, given in params.items() if node in self._graph.nodes}
+            kept = {} if WORKFLOW_CONTEXT in inputs else dict(params.get(WORKFLOW_CONTEXT, {}))
+            results = await self.runtime.run(self._graph, inputs, Run(context, self._levels, kept=kept), self._secrets)
         except Exception as exc:
             if (error := _workflow_error(exc)) is not None:
                 raise error from exc
@@ -107,16 +113,25 @@ def _levels(graph: Graph) -> list[list[str]]:
     return levels
 
 
-def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None) -> Addresses:
+def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None, secrets: Secrets) -> Addresses:
     try:
         nodes = unconnected(graph)
+        secrets.close(nodes)
+        envelope, context = Envelope(), {"type": "object"} if reads_workflow_context(graph) else None
+        if "properties" in (expected or {}).get(PARAMETERS, {"properties"}):
+            envelope = take_envelope(graph, nodes)
+        if expected and context:
+            context = from_expected_parameters(expected)["properties"].get(WORKFLOW_CONTEXT)
+            expected = {key: entry for key, entry in expected.items() if key != WORKFLOW_CONTEXT}
         named = aliases(graph, nodes)
         if not expected and (settings := left_to_callers(nodes, named)):
             log.warning(
                 "%s: callers choose %s. Configure it, or confirm that callers may choose it in expected_parameters.",
                 name, ", ".join(settings),
             )  # fmt: skip
-        return Addresses(allowed(nodes, named, expected, taking_anything(graph)), named)
+        open_nodes = [*taking_anything(graph), *([PARAMETERS] if envelope.is_open else [])]
+        envelope.is_open &= not expected
+        return Addresses(allowed(nodes, named, expected, open_nodes), named, envelope, context)
     except ConfigurationError as exc:
         raise ConfigurationError(f"{name}: {exc}") from None
 

@@ -47,13 +47,38 @@ async def test_a_built_workflow_has_the_same_schema_as_its_builder(nexus: Nexus)
     assert nexus.register("two", two_nodes().build()).input_schema == from_builder
 
 
-async def test_a_name_that_two_nodes_have_is_addressed_by_node(nexus: Nexus) -> None:
+async def test_a_name_that_two_nodes_have_stands_for_both(nexus: Nexus) -> None:
     schema = nexus.register("both", same_name()).input_schema
-    assert set(schema["properties"]) == {"a", "b", "y"}
-    assert set(schema["required"]) == {"a", "b", "y"}
-    assert set(schema["properties"]["a"]["properties"]) == {"x"}
-    value = (await nexus.invoke("both", {"a": {"x": 1}, "b": {"x": 2}, "y": 10})).value
-    assert value == {"a": {"result": 11}, "b": {"result": 2}}
+    assert set(schema["properties"]) == set(schema["required"]) == {"x", "y"}
+    for params, expected in (
+        ({"x": 1, "y": 10}, (11, 1)),
+        ({"a": {"x": 1}, "b": {"x": 2}, "y": 10}, (11, 2)),
+        ({"b": {"x": 2}, "x": 1, "y": 10}, (11, 2)),
+    ):
+        value = (await nexus.invoke("both", params)).value
+        assert value == {"a": {"result": expected[0]}, "b": {"result": expected[1]}}
+    for params, missing in (({"y": 1}, "/x"), ({"y": 1, "a": {"x": 1}}, "/x")):
+        with pytest.raises(ValidationError) as caught:
+            await nexus.invoke("both", params)
+        assert [error["pointer"] for error in caught.value.errors] == [missing]
+
+
+async def test_a_name_of_two_kinds_is_published_by_node(nexus: Nexus) -> None:
+    def text(x: str) -> list:
+        return [x]
+
+    def number(x: int) -> list:
+        return [x]
+
+    builder = WorkflowBuilder()
+    for name, function in (("a", text), ("b", number)):
+        builder.add_node("PythonCodeNode", name, {"function": function})
+    schema = nexus.register("kinds", builder).input_schema
+    assert set(schema["properties"]) == set(schema["required"]) == {"a", "b"}
+    value = (await nexus.invoke("kinds", {"a": {"x": "1"}, "b": {"x": 2}})).value
+    assert value == {"a": {"result": ["1"]}, "b": {"result": [2]}}
+    with pytest.raises(ValidationError, match="/x: expected string"):
+        await nexus.invoke("kinds", {"x": 2})
 
 
 async def test_a_value_goes_to_its_own_node_only(nexus: Nexus) -> None:
@@ -107,7 +132,7 @@ async def test_wrong_parameters_are_named_as_the_caller_wrote_them(
 async def test_what_the_schema_takes_the_workflow_takes(nexus: Nexus) -> None:
     workflow = nexus.register("both", same_name())
     validator = Validator(workflow.input_schema)
-    for params in ({}, {"y": 1}, {"a": {"x": 1}, "b": {"x": 1}, "y": 1}, {"a": {}, "b": {"x": 1}, "y": 1}, {"x": 1}):
+    for params in ({}, {"y": 1}, {"x": 1, "y": 1}, {"a": {}, "b": {"x": 1}, "y": 1}, {"x": 1}):
         fits = not validator.errors(params)
         try:
             workflow.prepare(dict(params))

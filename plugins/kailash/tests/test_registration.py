@@ -233,10 +233,11 @@ async def test_expected_parameters_that_do_not_fit_are_refused(nexus: Nexus, exp
         nexus.register("scale", scale, metadata={"expected_parameters": expected})
 
 
-async def test_expected_parameters_must_name_the_node_where_several_take_a_name(nexus: Nexus) -> None:
+async def test_expected_parameters_may_name_what_several_nodes_take(nexus: Nexus) -> None:
     twice = builder(("PythonCodeNode", "a", {"code": "result = x"}), ("PythonCodeNode", "b", {"code": "result = x"}))
-    with pytest.raises(ConfigurationError, match=r"several nodes take \"x\" \(a, b\)"):
-        nexus.register("twice", twice, metadata={"expected_parameters": {"x": {"type": "integer"}}})
+    workflow = nexus.register("twice", twice, metadata={"expected_parameters": {"x": {"type": "integer"}}})
+    assert workflow.input_schema["properties"] == {"x": {"type": "integer"}}
+    assert (await nexus.invoke("twice", {"x": 1})).value == {"a": {"result": 1}, "b": {"result": 1}}
 
 
 async def test_what_is_not_kailash_is_left_to_others(nexus: Nexus, tmp_path: Path) -> None:
