@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 from doors import LEGACY, MODERN
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 APP = Path(__file__).with_name("guarded_app.py")
 _HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
@@ -79,14 +80,17 @@ class WebSocket:
         if kind != "follow":
             message["workflow"] = "shared_by_all" if kind == "session" else what
         headers = bearer(token) | ({"x-nexus-session": what} if kind == "session" else {})
-        async with connect(self.url, additional_headers=headers) as socket:
-            await socket.send(json.dumps(message | {"id": 1}))
-            while True:
-                reply = json.loads(await socket.recv())
-                if reply["type"] == "error":
-                    return refused(reply["error"])
-                if reply["type"] == "result":
-                    return Seen("workflow.completed" if kind == "follow" else reply["result"])
+        try:
+            async with connect(self.url, additional_headers=headers) as socket:
+                await socket.send(json.dumps(message | {"id": 1}))
+                while True:
+                    reply = json.loads(await socket.recv())
+                    if reply["type"] == "error":
+                        return refused(reply["error"])
+                    if reply["type"] == "result":
+                        return Seen("workflow.completed" if kind == "follow" else reply["result"])
+        except InvalidStatus as exc:  # the handshake is answered as a request is
+            return refused(json.loads(exc.response.body))
 
 
 class CommandLine:

@@ -203,9 +203,8 @@ def test_one_caller_on_every_channel() -> None:
             assert caller.post("/api/workflows/read/execute", {}).status_code == status
             assert caller.cli("execute read").exit_code == code
             assert (caller.mcp_call("read").get("error") or {}).get("code") == error
-        with nobody.websocket() as connection:
-            connection.send_json({"type": "execute", "id": 1, "workflow": "read", "params": {}})
-            assert connection.receive_json()["error"]["code"] == "authentication_failed"
+        with pytest.raises(WebSocketClosed, match="authentication_failed"), nobody.websocket():
+            pass
         with alice.websocket() as connection:
             connection.send_json({"type": "execute", "id": 1, "workflow": "read", "params": {}})
             assert result_of(connection) == 1
