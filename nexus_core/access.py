@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from nexus_core.app import Nexus
+    from nexus_core.credentials import Lease
     from nexus_core.event_log import Follower
     from nexus_core.events import ChannelEvent
     from nexus_core.invocation import Invocation, Principal, Result
@@ -77,6 +78,14 @@ class View:
         self.rate_limit = caller.rate_limit
         self._owner = caller.owner
         self._payer = payer_of(caller)
+        self._caller = caller
+
+    def lease(self) -> Lease:
+        """Return a lease of the caller's credential, to hold while something goes on that it has opened.
+
+        It is a context manager: when the credential ends, it cancels its block and raises `CredentialEnded`.
+        """
+        return self._nexus.credentials.lease(self._caller)
 
     async def require(self, *permissions: str) -> None:
         """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.

@@ -71,6 +71,7 @@ class Nexus(WorkflowDecorator, Observable):
         events: Where events are published, and followed by listeners and handlers.
         event_log: The latest of them, for callers who follow: those of all processes, where they are shared.
         own_event_log: The latest of this process.
+        credentials: Ends what a caller has open, such as a stream, when its credential ends.
         session_manager: What `register_session_manager` was given, or None.
         plugins: The plugins, with what became of each.
         guards: The plugins that guard access, because an option says so: without them nothing starts.
@@ -106,6 +107,7 @@ class Nexus(WorkflowDecorator, Observable):
         self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)
         self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
+        self.credentials = self._dispatcher.credentials
         self.stop_request = StopRequest()
         self._memory_store = MemoryStore(
             max_bytes=self.options.store_max_bytes, caller_max_bytes=self.options.store_caller_max_bytes

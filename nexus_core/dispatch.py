@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from nexus_core.credentials import CredentialWatch
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
 from nexus_core.runs import Run
@@ -34,6 +35,9 @@ class Dispatcher:
         runs: Where runs are kept.
         events: Where they are told.
         alarms: Where time limits are kept.
+
+    Attributes:
+        credentials: Ends what callers have open when their credentials end.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Dispatcher:
         self._alarms = alarms
         self._submitted: set[asyncio.Task[None]] = set()
         self._left_behind: set[asyncio.Task[Result]] = set()
+        self.credentials = CredentialWatch(self.verify)
 
     async def invoke(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke`."""
@@ -164,6 +169,13 @@ class Dispatcher:
         if caller.principal is None and running.asks:
             caller.run = Run(caller, self._events)
             await _unharmed(running.authenticate(caller))
+
+    async def verify(self, caller: Invocation) -> None:
+        """Authenticate a caller once more, for what it has open: nothing is counted, nothing else is asked."""
+        running = self._switch.running
+        if running is not None:
+            caller.run = Run(caller, self._events)
+            await running.verify(caller)
 
     async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
         """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""

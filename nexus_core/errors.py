@@ -142,6 +142,13 @@ class AuthenticationError(NexusError):
         self.challenge = challenge
 
 
+class CredentialEnded(AuthenticationError):
+    """The credential that a stream was opened with has expired or was revoked: the stream has ended with it."""
+
+    code = "credential_ended"
+    title = "Credential ended"
+
+
 class PermissionDenied(NexusError):
     """The caller is known and lacks a permission."""
 

@@ -41,6 +41,8 @@ SESSION_REMOVED = "session.removed"
 SESSION_EXPIRED = "session.expired"
 SESSION_NOTIFICATION = "session.notification"
 EVENTS_MISSED = "events.missed"
+CREDENTIAL_ENDED = "credential.ended"
+"""The last event of a stream whose caller's credential has ended. It is in no log: only that caller gets it."""
 
 TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
 """The types that end a run: exactly one of them is the run's last event."""

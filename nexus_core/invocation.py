@@ -11,6 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nexus_core.credentials import Validity
     from nexus_core.runs import Run
     from nexus_core.sessions import Session
     from nexus_core.workflow import Workflow
@@ -82,6 +83,7 @@ class Invocation:
             are more exact than a float. Dropped by the resolve stage.
         request_id: What the protocol calls the request, where it has a name for it (JSON-RPC).
         rate_limit: What is left of the caller's budget; set by the limit stage.
+        validity: How long the caller's credential is good; set by the authenticate stage.
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
     """
@@ -102,6 +104,7 @@ class Invocation:
     source: tuple[bytes, tuple[str, ...]] | None = None
     request_id: str | None = None
     rate_limit: RateLimit | None = None
+    validity: Validity | None = None
     given: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
     run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation

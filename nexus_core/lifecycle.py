@@ -52,6 +52,7 @@ class Running:
     loop: asyncio.AbstractEventLoop
     call: Call
     authenticate: Call
+    verify: Call
     asks: bool
     identify: Call
     authorizers: Sequence[Authorizer]
@@ -126,6 +127,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         asyncio.get_running_loop(),
         compose(chain, execution),
         compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.AUTHENTICATE], _known),
+        compose([each for each in chain if each.stage == Stage.AUTHENTICATE], _known),
         _authenticates(chain),
         compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.LIMIT], _known),
         authorizers,

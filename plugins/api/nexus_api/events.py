@@ -40,6 +40,6 @@ class _Events:
                 await Response(media_type="text/event-stream")(scope, receive, send)
                 return
             caller = CallerLeaves(self._nexus.alarms, receive)
-            await send_followed(follower, self._heartbeat, caller, send)
+            await send_followed(follower, self._heartbeat, caller, view.lease(), send)
         finally:
             follower.close()

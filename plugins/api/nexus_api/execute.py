@@ -62,14 +62,15 @@ class Execute:
         await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
+        lease, caller = self._nexus.credentials.lease(invocation), CallerLeaves(self._nexus.alarms, receive)
         with self._nexus.submit(invocation).hold() as run:
             try:
                 await run.settled()
                 if not run.events_after(0)[0].is_terminal:
-                    await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
+                    await send_events(run, 0, self._heartbeat, caller, lease, send)
                     return
             finally:
                 run.abandon()
             if run.error is not None:
                 await run.outcome()
-            await send_events(run, 0, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
+            await send_events(run, 0, self._heartbeat, caller, lease, send)

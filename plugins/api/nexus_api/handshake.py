@@ -16,6 +16,7 @@ from nexus_core.caller import headers_of, network_of
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
+    from nexus_core.access import View
     from nexus_core.channel import Scope
 
 SUBPROTOCOL = "nexus"
@@ -38,8 +39,8 @@ class Handshakes:
         self._limit = limit
         self._pending: Counter[str] = Counter()
 
-    async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Return if a caller may open a WebSocket.
+    async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> View:
+        """Return what a caller sees who may open a WebSocket.
 
         Args:
             scope: The handshake's scope.
@@ -58,7 +59,7 @@ class Handshakes:
         self._pending[network] += 1
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self._nexus.view(invocation_of(scope, headers, "", None))
+                return await self._nexus.view(invocation_of(scope, headers, "", None))
         except TimeoutError:
             raise Overloaded("The handshake was not decided in time.", retry_after=1) from None
         finally:

@@ -44,7 +44,7 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
         with view.run(request.path_params["run_id"]).hold() as run:
             wait = seconds_to_wait(request.scope, headers_of(request.scope))
             if wait:
-                with CallerLeaves(nexus.alarms, request.receive):
+                with view.lease(), CallerLeaves(nexus.alarms, request.receive):
                     await run.wait(wait)
             return json_answer(run.to_dict(), view)
 
@@ -73,13 +73,15 @@ class _Events:
         from starlette.requests import Request
 
         request = Request(scope)
-        run = (await view_of(self._nexus, scope)).run(scope["path_params"]["run_id"])
+        view = await view_of(self._nexus, scope)
+        run = view.run(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
         after = _number(given, "Last-Event-ID")
         if scope["method"] == "HEAD":
             await Response(media_type="text/event-stream")(scope, receive, send)
             return
-        await send_events(run, after, self._heartbeat, CallerLeaves(self._nexus.alarms, receive), send)
+        caller = CallerLeaves(self._nexus.alarms, receive)
+        await send_events(run, after, self._heartbeat, caller, view.lease(), send)
 
 
 def _number(text: str, name: str) -> int:

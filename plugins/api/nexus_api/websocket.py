@@ -6,21 +6,24 @@ with ``timeout``, ``session`` and ``idempotency_key`` if need be,
 "events", "id": ...}`` for what happens to all of the caller's runs, until it is cancelled. Back come
 ``{"type": "event", "id": ..., "event": {...}}``, and last ``{"type": "result", "id": ..., "result": ...,
 "run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, where ``id`` is the caller's own.
+When the caller's credential ends, the connection does: an error without ``id``, and the close code 4401.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from nexus_api.event_stream import LAST_SECONDS
 from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
 from nexus_api.translate import encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
 from nexus_core.asgi import send_error
 from nexus_core.caller import check_length
-from nexus_core.errors import RunCancelled
+from nexus_core.errors import CredentialEnded, RunCancelled
 from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
     from nexus_core.channel import Receive, Scope, Send
     from nexus_core.runs import Hold
+
+CREDENTIAL_CLOSE = 4401
+"""The close code when the credential has ended that the connection was opened with: 401, in the private range."""
 
 UNREAD_ERRORS = 1000
 """Error messages that may wait for a caller to read them, before its connection is closed."""
@@ -54,16 +60,19 @@ class WebSocketCalls:
             return
         try:
             headers = handshake_headers(scope)
-            await self._handshakes.admit(scope, headers)
+            view = await self._handshakes.admit(scope, headers)
         except NexusError as exc:
             await send_error(scope, send, exc, close=True)
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
         connection = _Connection(self._nexus, self._limit, scope, headers, send)
         try:
-            # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
-            while (message := await receive())["type"] != "websocket.disconnect":
-                connection.take(message.get("text") or message.get("bytes") or "")
+            with view.lease():
+                # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
+                while (message := await receive())["type"] != "websocket.disconnect":
+                    connection.take(message.get("text") or message.get("bytes") or "")
+        except CredentialEnded as exc:
+            await connection.end(exc)
         finally:
             connection.close()
 
@@ -211,6 +220,16 @@ class _Connection:
         self.close()
         self._given_up = True
         self._start(self._send_message({"type": "websocket.close", "code": 1008, "reason": "Answers are not read."}))  # type: ignore[arg-type]
+
+    async def end(self, error: CredentialEnded) -> None:
+        """Close because the caller's credential has ended, and say so."""
+        self.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self._error(None, error)
+                await self._send_message(
+                    {"type": "websocket.close", "code": CREDENTIAL_CLOSE, "reason": error.message[:120]}
+                )
 
     def close(self) -> None:
         """Cancel what is under way: nobody is left to take it."""

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.4
+LOOK_SECONDS = 0.25
 """How old what is known of the file may be, and how long an accepted key is taken for granted: a key that is revoked
-is refused after twice that at the latest."""
+is refused, and what it has opened ends, after twice that at the latest."""
 
 UNREAD = (-1,)
 """No file's signature: the file is to be read, changed or not."""

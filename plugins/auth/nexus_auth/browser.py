@@ -10,10 +10,18 @@ from urllib.parse import quote, unquote
 from nexus_auth.browser_sessions import csrf_token
 from nexus_auth.oauth_client import code_in
 from nexus_auth.refusal import Refused, Unavailable
-from nexus_core.asgi import base_url_of, local_path, send_error
+from nexus_core.asgi import base_url_of, host_name, local_path, send_error
 from nexus_core.caller import headers_of
-from nexus_core.errors import AuthenticationError, BackendUnavailable, MethodNotAllowed, NexusError, NotFound
+from nexus_core.errors import (
+    AuthenticationError,
+    BackendUnavailable,
+    HostNotAllowed,
+    MethodNotAllowed,
+    NexusError,
+    NotFound,
+)
 from nexus_core.invocation import Invocation
+from nexus_core.listeners import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,7 +95,22 @@ class BrowserLogin:
             raise BackendUnavailable(f"The login is not possible now: {exc}.", retry_after=1.0) from None
 
     def _base(self, request: Request) -> str:
+        """Return the platform's address: where the issuer sends people, with the code that logs them in.
+
+        Raises:
+            HostNotAllowed: It is not set, and the Host header names another machine.
+        """
+        if self._base_url is None and not self._is_ours(request.scope):
+            raise HostNotAllowed(
+                "The Host header names a host that nobody may log in at; auth_resource_url (NEXUS_AUTH_RESOURCE_URL) "
+                "is the address under which browsers reach this platform."
+            )
         return self._base_url or base_url_of(request.scope)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        name = host_name(headers_of(scope).get(b"host", b"").decode("latin-1"))
+        server = scope.get("server")
+        return is_loopback(name) or name in (self._nexus.options.host.lower(), str(server[0]).lower() if server else "")
 
     def _redirect_uri(self, request: Request) -> str:
         return f"{self._base(request)}{PREFIX}/callback"
@@ -104,12 +127,14 @@ class BrowserLogin:
     async def _callback(self, request: Request) -> Response:
         """Take the browser back, if it is the one that was sent, and begin its session."""
         query, cookies = request.query_params, request.cookies
-        state, verifier, following = [*cookies.get(self._sessions.login_cookie, "").split("."), "", "", ""][:3]
+        # The path may have dots of its own: it comes last.
+        state, verifier, following = [*cookies.get(self._sessions.login_cookie, "").split(".", 2), "", "", ""][:3]
         if not state or not compare_digest(query.get("state", "").encode(), state.encode()):
             raise Refused("this browser has not begun it, or too long ago")
         code = code_in(query, await self._client.issuer.recent())
         token = await self._client.redeem(code, self._redirect_uri(request), verifier)
         _, verified = await self._verified(f"Bearer {token.access}")
+        await self._sessions.use_state(state, LOGIN_SECONDS, verified.principal.identity)
         earlier = self._sessions.id_of(headers_of(request.scope))
         if earlier is not None:
             await self._sessions.end(earlier)

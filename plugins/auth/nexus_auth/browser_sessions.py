@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nexus_auth.credentials import COOKIE, cookie_credential
 from nexus_auth.refusal import Refused
 from nexus_core.state_limits import BROWSER_LOGINS, user_payer
 from nexus_core.stores import scoping
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
     from nexus_auth.known import Verified
     from nexus_core.stores import Store
 
-SCHEME = "cookie"
-"""The scheme under which the id from the cookie is read as a credential."""
-
-KNOWN_SECONDS = 1.0
+KNOWN_SECONDS = 0.5
 """For how long a session is taken for granted: who has logged out is out after that, in every process."""
 
 _ID_BYTES = 32
@@ -51,6 +49,7 @@ class BrowserSessions:
     Args:
         store: Returns the store.
         seconds: How long a session lasts at most; it ends with its token.
+        ended: Called with the credential of a session that has ended here.
         https: Whether browsers reach the platform by HTTPS alone.
 
     Attributes:
@@ -58,9 +57,12 @@ class BrowserSessions:
         login_cookie: The name of the one that a login which has begun is known by.
     """
 
-    def __init__(self, store: Callable[[], Store], seconds: float, *, https: bool) -> None:
+    def __init__(
+        self, store: Callable[[], Store], seconds: float, ended: Callable[[str], object] = str, *, https: bool
+    ) -> None:
         self._store = store
         self._seconds = seconds
+        self._ended = ended
         self.cookie = "__Host-nexus" if https else "nexus"
         self.login_cookie = f"{self.cookie}-login"
         self._name = self.cookie.encode()
@@ -94,10 +96,11 @@ class BrowserSessions:
         await store.set(_key(session_id), _encode(_Session(token, end, identity)), max(1.0, end - now))
         return session_id, end - now
 
-    async def token(self, session_id: str) -> str | None:
-        """Return the token of a session that goes on, or None."""
+    async def token(self, session_id: str) -> tuple[str, float] | None:
+        """Return the token of a session that goes on, and when the session ends; or None."""
         session = await self._kept(session_id)
-        return session.token if session is not None and time.time() < session.expires_at else None
+        goes_on = session is not None and time.time() < session.expires_at
+        return (session.token, session.expires_at) if session is not None and goes_on else None
 
     async def _kept(self, session_id: str) -> _Session | None:
         kept = await self._store().get(_key(session_id))
@@ -111,6 +114,23 @@ class BrowserSessions:
         if (kept := await self._kept(session_id)) is not None:
             store = scoping(self._store())(BROWSER_LOGINS, user_payer(kept.identity))
             await store.delete(_key(session_id))
+        self._ended(cookie_credential(session_id))
+
+    async def use_state(self, state: str, seconds: float, identity: str) -> None:
+        """Note that a login with this state has succeeded.
+
+        Args:
+            state: The state.
+            seconds: For how long it could be used again.
+            identity: The `Principal.identity` of who has logged in.
+
+        Raises:
+            Refused: One had before.
+            StateLimitReached: There were too many logins.
+        """
+        store = scoping(self._store())(BROWSER_LOGINS, user_payer(identity))
+        if await store.add(f"login-state:{sha256(state.encode()).hexdigest()}", b"1", seconds) is not None:
+            raise Refused("this login has been used before")
 
 
 def _key(session_id: str) -> str:
@@ -139,15 +159,17 @@ class BrowserMethod:
 
     def takes(self, credential: Credential) -> bool:
         """See `Method.takes`."""
-        return credential.scheme == SCHEME
+        return credential.scheme == COOKIE
 
     async def verify(self, credential: Credential) -> Verified:
         """See `Method.verify`."""
-        token = await self._sessions.token(credential.token)
-        if token is None:
+        found = await self._sessions.token(credential.token)
+        if found is None:
             raise Refused("there is no such session")
+        token, end = found
         _, verified = await self._verified(f"Bearer {token}")
-        return verified._replace(seconds=min(verified.seconds, KNOWN_SECONDS))
+        end = min(verified.expires_at, end)
+        return verified._replace(seconds=min(verified.seconds, KNOWN_SECONDS), expires_at=end)
 
     async def open(self) -> None:
         """See `Method.open`."""

@@ -18,6 +18,19 @@ BROWSERS = "api"
 """The channel where a cookie counts. Browsers send it to every port of a host."""
 
 
+COOKIE = "cookie"
+"""The scheme under which the id in a browser's cookie is read as a credential. No caller may write it itself: what
+protects browsers looks for the cookie."""
+
+_NO_COOKIE = COOKIE
+"""What stands for a credential that pretends to come from a cookie: a scheme alone, which is always refused."""
+
+
+def cookie_credential(session_id: str) -> str:
+    """Return the credential of who has sent a cookie."""
+    return f"{COOKIE} {session_id}"
+
+
 class Credential(NamedTuple):
     """What a caller sent.
 
@@ -44,14 +57,17 @@ def authorization_of(invocation: Invocation, sessions: BrowserSessions | None = 
         sessions: Knows the cookie of browsers, where they may log in.
     """
     if invocation.credentials is not None:
-        return invocation.credentials.get("authorization")
+        sent = invocation.credentials.get("authorization")
+        if sessions is not None and sent is not None and sent.lstrip()[: len(COOKIE)].lower() == COOKIE:
+            return _NO_COOKIE
+        return sent
     headers = invocation.headers
     if headers is None:
         return None
     if (key := headers.get(b"x-api-key")) is not None:
         return f"ApiKey {key.decode('latin-1')}"
     if sessions is not None and invocation.channel == BROWSERS and (session_id := sessions.id_of(headers)) is not None:
-        return f"Cookie {session_id}"
+        return cookie_credential(session_id)
     return None
 
 

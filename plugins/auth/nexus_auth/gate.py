@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from nexus_auth.build import Builder, issuer_of
 from nexus_auth.challenge import Challenges
 from nexus_auth.credentials import authorization_of, read
-from nexus_auth.known import KnownCredentials, Verified
+from nexus_auth.known import Accepted, KnownCredentials, Verified, key_of
 from nexus_auth.own import GuardedCalls
 from nexus_auth.plan import refuse_gaps
 from nexus_auth.refusal import NOT_ACCEPTED, Refused, Unavailable, nobody_answers
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nexus_auth.settings import AuthSettings
     from nexus_core.app import Nexus
     from nexus_core.channel import Middleware, Route
-    from nexus_core.invocation import Invocation, Principal
+    from nexus_core.invocation import Invocation
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +77,10 @@ class Gate:
         """
         refuse_gaps(self._settings)
         self.known.clear()
+        self._recheck = nexus.credentials.recheck
         self._web = Web(self._settings.auth_timeout)
         calls = GuardedCalls(nexus.threads, self._settings.auth_timeout)
-        builder = Builder(self._settings, self._web, nexus.threads, calls, self.known.clear)
+        builder = Builder(self._settings, self._web, nexus.threads, calls, self._forget)
         self._methods = builder.methods()
         if self._settings.auth_browser_login:
             self._let_browsers_in(nexus)
@@ -92,12 +93,22 @@ class Gate:
             await self.close()
             raise
 
+    def _forget(self) -> None:
+        """Check everything again that was accepted, and what is open: the keys are others than before."""
+        self.known.clear()
+        self._recheck()
+
+    def _ended(self, authorization: str) -> None:
+        """End what is open with a credential that is good no longer."""
+        self.known.forget(authorization)
+        self._recheck(key_of(authorization))
+
     def _let_browsers_in(self, nexus: Nexus) -> None:
         from nexus_auth.browser_sessions import BrowserMethod, BrowserSessions
 
         https = (self._settings.auth_resource_url or "").startswith("https://")
         self.sessions = BrowserSessions(
-            lambda: nexus.store(None, "store"), self._settings.auth_browser_ttl, https=https
+            lambda: nexus.store(None, "store"), self._settings.auth_browser_ttl, self._ended, https=https
         )
         self._methods = [BrowserMethod(self.sessions, self.verified), *self._methods]
         self.stage = Authentication(self.known, self.identify, self.sessions)
@@ -151,7 +162,7 @@ class Gate:
             found.append(lambda app: CsrfProtection(app, sessions, origin))
         return found
 
-    async def identify(self, invocation: Invocation) -> Principal:
+    async def identify(self, invocation: Invocation) -> Accepted:
         """Return who sent an invocation's credential.
 
         Raises:
@@ -174,8 +185,7 @@ class Gate:
         except Unavailable as exc:
             log.debug("A credential can't be checked: %s", exc)
             raise nobody_answers() from None
-        self.known.add(authorization, verified)
-        return verified.principal
+        return self.known.add(authorization, verified)
 
     async def verified(self, authorization: str) -> tuple[str, Verified]:
         """Return who sent a credential, and the name of the method that knows it: the first that accepts.

@@ -77,7 +77,7 @@ class Introspection:
             raise Refused("the issuer says that it is not active")
         check_claims(claims, self._rules_for(claims))
         principal = principal_of_claims(claims, self._rules.names)
-        return Verified(principal, self._seconds, expiry(claims, self._rules.leeway))
+        return Verified(principal, self._seconds, expiry(claims), self._rules.leeway)
 
     def _rules_for(self, claims: dict[str, Any]) -> Rules:
         """Members of the answer are optional (RFC 7662, section 2.2): the issuer has looked at the token itself."""

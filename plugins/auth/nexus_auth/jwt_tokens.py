@@ -156,7 +156,7 @@ class JwtVerifier:
         issuers = self.rules.issuers or (() if ring.issuer is None else (ring.issuer,))
         check_claims(claims, replace(self.rules, issuers=issuers))
         principal = principal_of_claims(claims, self.rules.names)
-        return Verified(principal, self.keys.seconds(), expiry(claims, self.rules.leeway))
+        return Verified(principal, self.keys.seconds(), expiry(claims), self.rules.leeway)
 
 
 def check_claims(claims: dict[str, Any], rules: Rules) -> None:
@@ -185,10 +185,10 @@ def check_claims(claims: dict[str, Any], rules: Rules) -> None:
         raise Refused(f"its claims can't be checked: {type(exc).__name__}") from None
 
 
-def expiry(claims: dict[str, Any], leeway: float) -> float:
+def expiry(claims: dict[str, Any]) -> float:
     """Return when claims that hold now end, in seconds since the epoch."""
     found = claims.get("exp")
-    return inf if found is None or found > _FAR else float(found + leeway)
+    return inf if found is None or found > _FAR else float(found)
 
 
 class JwtMethod:

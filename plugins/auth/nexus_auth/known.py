@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexus_auth.credentials import MAX_BYTES
+from nexus_core.credentials import CHECK_SECONDS, Validity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +23,27 @@ class Verified(NamedTuple):
         principal: Who.
         seconds: For how long that may be taken for granted. 0 for this once.
         expires_at: When the credential itself ends, in seconds since the epoch.
+        leeway: Seconds for which it is accepted after that, because clocks may differ.
     """
 
     principal: Principal
     seconds: float = inf
     expires_at: float = inf
+    leeway: float = 0.0
+
+
+class Accepted(NamedTuple):
+    """What is remembered of a credential.
+
+    Attributes:
+        principal: Who sent it.
+        validity: For how long it is good.
+        until: When it has to be checked again, for each call.
+    """
+
+    principal: Principal
+    validity: Validity
+    until: float
 
 
 class KnownCredentials:
@@ -49,34 +66,44 @@ class KnownCredentials:
         self._limit = limit
         self._clock = clock
         self._now = now
-        self._entries: dict[bytes, tuple[Principal, float, float]] = {}
+        self._entries: dict[bytes, Accepted] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, authorization: str) -> Principal | None:
+    def get(self, authorization: str) -> Accepted | None:
         """Return who is known to have sent this, or None."""
         if len(authorization) > MAX_BYTES:
             return None
-        entry = self._entries.get(_key(authorization))
+        entry = self._entries.get(key_of(authorization))
         # Two clocks: an expiry is a date, which a machine that has slept or set its clock must not miss.
-        return entry[0] if entry is not None and self._clock() < entry[1] and self._now() < entry[2] else None
+        if entry is not None and self._clock() < entry.until and self._now() < entry.validity.refused_at:
+            return entry
+        return None
 
-    def add(self, authorization: str, verified: Verified) -> None:
+    def add(self, authorization: str, verified: Verified) -> Accepted:
         """Remember who sent this, for as long as may be."""
-        principal, seconds, expires_at = verified
-        if seconds <= 0:
-            return
-        key = _key(authorization)
-        self._entries.pop(key, None)  # its place is at the end
-        self._entries[key] = (principal, self._clock() + seconds, expires_at)
-        while len(self._entries) > self._limit:
-            del self._entries[next(iter(self._entries))]
+        principal, seconds, expires_at, leeway = verified
+        key, now = key_of(authorization), self._clock()
+        # What is checked for each call is checked now and then for a stream.
+        check_at = now + (seconds if seconds > 0 else CHECK_SECONDS)
+        accepted = Accepted(principal, Validity(expires_at, expires_at + leeway, check_at, key), now + seconds)
+        if seconds > 0:
+            self._entries.pop(key, None)  # its place is at the end
+            self._entries[key] = accepted
+            while len(self._entries) > self._limit:
+                del self._entries[next(iter(self._entries))]
+        return accepted
+
+    def forget(self, authorization: str) -> None:
+        """Forget who sent this."""
+        self._entries.pop(key_of(authorization), None)
 
     def clear(self) -> None:
         """Forget everybody."""
         self._entries.clear()
 
 
-def _key(authorization: str) -> bytes:
+def key_of(authorization: str) -> bytes:
+    """Return what a credential is known by."""
     return sha256(authorization.encode("utf-8", "surrogatepass")).digest()

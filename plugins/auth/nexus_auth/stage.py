@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from nexus_auth.browser_sessions import BrowserSessions
-    from nexus_auth.known import KnownCredentials
-    from nexus_core.invocation import Invocation, Principal, Result
+    from nexus_auth.known import Accepted, KnownCredentials
+    from nexus_core.invocation import Invocation, Result
     from nexus_core.pipeline import Call
 
 
@@ -33,7 +33,7 @@ class Authentication:
     def __init__(
         self,
         known: KnownCredentials,
-        identify: Callable[[Invocation], Awaitable[Principal]],
+        identify: Callable[[Invocation], Awaitable[Accepted]],
         sessions: BrowserSessions | None = None,
     ) -> None:
         self._known = known
@@ -44,12 +44,12 @@ class Authentication:
         """Pass the invocation on with its principal, or refuse it."""
         if invocation.principal is None:
             authorization = authorization_of(invocation, self._sessions)
-            principal = None if authorization is None else self._known.get(authorization)
-            if principal is None:
+            known = None if authorization is None else self._known.get(authorization)
+            if known is None:
                 return self._identified(invocation, call_next)
-            invocation.principal = principal
+            invocation.principal, invocation.validity, _ = known
         return call_next(invocation)
 
     async def _identified(self, invocation: Invocation, call_next: Call) -> Result:
-        invocation.principal = await self._identify(invocation)
+        invocation.principal, invocation.validity, _ = await self._identify(invocation)
         return await call_next(invocation)

@@ -16,7 +16,7 @@ from nexus_auth.browser_sessions import BrowserSessions, csrf_token
 from nexus_auth.settings import AuthSettings
 from token_issuer import AUDIENCE
 
-from nexus_core import ConfigurationError
+from nexus_core import AuthenticationError, ConfigurationError
 from nexus_core.stores import MemoryStore
 
 OPTIONS = {"auth_browser_login": True, "oauth2_client_id": "pages", "jwt_audience": AUDIENCE}
@@ -114,6 +114,51 @@ async def test_a_link_of_somebody_elses_login_logs_nobody_in(site, browser):
     assert browser.cookies["nexus"] != first
 
 
+async def test_a_login_serves_once(site, browser):
+    begun = await browser.get("/auth/login")
+    login = {"cookie": f"nexus-login={browser.cookies['nexus-login']}"}
+    ways_back = [(await browser.get(begun.headers["location"])).headers["location"] for _ in range(2)]
+    assert ways_back[0] != ways_back[1]  # two codes, both good, and one state
+    async with httpx2.AsyncClient() as other:
+        answers = [await other.get(way, headers=login) for way in ways_back]
+    assert [answer.status_code for answer in answers] == [303, 401]
+    assert "used before" in answers[1].json()["detail"]
+
+
+@pytest.mark.parametrize("following", ["/docs/a.b.html?v=1.2.3#x.y", "/api/v1.0/items", "/a..b"])
+async def test_the_way_back_may_have_dots(site, browser, following):
+    assert (await log_in(browser, following)).headers["location"] == site.url + following
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "203.0.113.7", "127.0.0.1.evil.example"])
+async def test_another_host_is_never_where_the_issuer_sends_people(served, issuer, host):
+    platform = await served(auth_service_url=issuer.url, api_allowed_hosts=["*"], **OPTIONS)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"], headers={"host": host}) as browser:
+        for path in ("/auth/login", "/auth/callback?state=x&code=y"):
+            answer = await browser.get(path)
+            assert answer.status_code in (401, 421), (path, answer.text)
+            assert host not in answer.headers.get("location", "")
+        assert (await browser.get("/auth/login")).json()["code"] == "host_not_allowed"
+
+
+@pytest.mark.parametrize("scheme", ["Cookie", "cookie", "COOKIE"])
+async def test_the_id_of_a_session_is_no_credential_of_its_own(served, issuer, scheme):
+    """What protects browsers looks for the cookie: nothing else may stand for it, on any channel."""
+    platform = await served(channels=("api", "cli", "mcp"), auth_service_url=issuer.url, **OPTIONS)
+    async with httpx2.AsyncClient(base_url=platform.urls["api"]) as browser:
+        await log_in(browser)
+        session_id = browser.cookies["nexus"]
+        assert (await browser.get("/api/workflows")).status_code == 200  # it is known now
+    forged = {"authorization": f"{scheme} {session_id}"}
+    for text in (f"{scheme} {session_id}", f" {scheme} {session_id}", f"\t{scheme}  {session_id}"):
+        assert isinstance(await platform.call("read", authorization=text), AuthenticationError)
+    async with httpx2.AsyncClient(headers=forged) as other:
+        call = await other.post(f"{platform.urls['api']}/api/workflows/read/execute", json={})
+        listed = await other.post(f"{platform.urls['cli']}/cli", json={"command": "list"})
+        asked = await other.post(f"{platform.urls['mcp']}/mcp", json={"method": "tools/list"})
+    assert [call.status_code, listed.status_code, asked.status_code] == [401, 401, 401]
+
+
 async def test_a_session_that_was_put_there_by_somebody_else_is_not_taken_over(site, browser):
     back = await log_in(browser)
     earlier = browser.cookies["nexus"]
@@ -130,7 +175,7 @@ async def test_a_session_that_was_put_there_by_somebody_else_is_not_taken_over(s
 
 
 async def session_of(site, session_id):
-    """What the platform's store keeps under the id of a session."""
+    """What the platform's store keeps under the id of a session: its token, and its end."""
     return await site.nexus.settings(AuthSettings).gate.sessions.token(session_id)
 
 
@@ -302,7 +347,7 @@ async def test_a_session_ends_with_its_token_and_in_time():
     for end, seconds in ((now + 10, 10), (now + 1000, 60), (None, 60), (now - 1, -1)):
         session_id, lasts = await sessions.begin("token", end, "ann")
         assert lasts == pytest.approx(seconds, abs=1)
-        assert (await sessions.token(session_id) == "token") == (seconds > 0)
+        assert (await sessions.token(session_id) is not None) == (seconds > 0)
     await store.set(next(iter(store._entries)), b"of somebody else", 60)
     for other in ("", "x", session_id):
         assert await sessions.token(other) is None

@@ -7,7 +7,7 @@ send ``application/json`` to another site without asking first.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
 
 PATH = "/cli"
+LAST_SECONDS = 5.0
+"""How long a caller who does not read may keep an answer that has ended with an error."""
+
 _NDJSON = (b"content-type", b"application/x-ndjson")
 
 
@@ -41,6 +44,7 @@ class CliChannel(Channel):
 
     def __init__(self, nexus: Nexus, settings: CliSettings) -> None:
         self.port = settings.cli_port
+        self._nexus = nexus
         self._service = Service(nexus)
         self._endless: set[asyncio.Task[None]] = set()
 
@@ -89,10 +93,12 @@ class CliChannel(Channel):
 
     async def _send_lines(self, request: Any, caller: Invocation, out: _Lines) -> None:
         async with aclosing(self._service.answer(request, caller)) as lines:
-            async for line in lines:
-                if not out.has_begun:
-                    await out.begin(200, rate_limit_headers(caller.rate_limit))
-                await out.send(line)
+            with ExitStack() as held:
+                async for line in lines:
+                    if not out.has_begun:
+                        await out.begin(200, rate_limit_headers(caller.rate_limit))
+                        held.enter_context(self._nexus.credentials.lease(caller))  # now it is known who calls
+                    await out.send(line)
         await out.end()
 
 
@@ -119,8 +125,11 @@ class _Lines:
         if not self.has_begun:
             await self.begin(error.status, error_headers(error, self._scope))
         reply = {} if error.reply is None else {"reply": error.reply}
-        await self.send(msgspec.json.encode({"error": error.problem()} | reply))
-        await self.end()
+        line = msgspec.json.encode({"error": error.problem()} | reply)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.send(line)
+                await self.end()
 
 
 def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:

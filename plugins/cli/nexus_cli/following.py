@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.streams import FOLLOWING, HEARTBEAT_SECONDS
-from nexus_core.errors import BackendUnavailable, NexusError, NotFound
+from nexus_core.errors import BackendUnavailable, CredentialEnded, NexusError, NotFound
 
 if TYPE_CHECKING:
     from nexus_cli.backend import Backend, OnEvent
@@ -37,7 +37,7 @@ class Following:
         self._place = place
         self._show = show
         self._retry = retry
-        self._was_connected = False
+        self._was_connected = self._has_come_back = False
         self._gone_since: float | None = None
         self._pause = SHORTEST_PAUSE
 
@@ -56,6 +56,11 @@ class Following:
                     raise
                 exc.message += " It was there before: it has ended meanwhile, or the server has lost it."
                 raise
+            except CredentialEnded:
+                # What `nexus login` has left can be renewed; a server that refuses it says so when it is asked again.
+                if options.token or self._has_come_back:
+                    raise
+                self._has_come_back = True
             except NexusError as exc:
                 if exc.exit_code != BackendUnavailable.exit_code:  # a repeat won't help
                     raise
@@ -70,6 +75,7 @@ class Following:
         elif not self._was_connected:
             self._state.output.note("Following. Ctrl-C ends it.")
         self._was_connected, self._gone_since, self._pause = True, None, SHORTEST_PAUSE
+        self._has_come_back = False
         if place is not None and (event["type"] != FOLLOWING or "after" not in self._request):
             self._request["after"] = place
 

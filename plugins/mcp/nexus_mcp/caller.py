@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PRINCIPAL = "nexus.principal"
 """Where a request's scope has the principal that it was let in for."""
 
+VALIDITY = "nexus.validity"
+"""Where it has how long the credential is good that it was let in with."""
+
 RATE_LIMIT = "nexus.rate_limit"
 """Where it has what is left of the caller's budget, if the request was counted."""
 
@@ -64,7 +67,7 @@ def invocation_of_scope(
 ) -> Invocation:
     """Return the same of an HTTP request that may not have been let in yet."""
     invocation = Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
-    invocation.rate_limit = scope.get(RATE_LIMIT)
+    invocation.rate_limit, invocation.validity = scope.get(RATE_LIMIT), scope.get(VALIDITY)
     return invocation
 
 

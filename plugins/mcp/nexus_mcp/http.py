@@ -10,7 +10,8 @@ from nexus_core import MalformedRequest, NexusError, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
-from nexus_mcp.caller import BODY, PRINCIPAL, RATE_LIMIT, caller_key, invocation_of_scope
+from nexus_mcp.bound_stream import BoundStream
+from nexus_mcp.caller import BODY, PRINCIPAL, RATE_LIMIT, VALIDITY, caller_key, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -66,12 +67,24 @@ class HttpFront:
             caller = invocation_of_scope(scope, headers)
             await self._nexus.authenticate(caller)
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
+            scope[VALIDITY] = caller.validity
             if scope["method"] == "POST":
                 receive = await _checked_body(scope, receive)
         except NexusError as exc:
             await _refuse(scope, send, exc)
             return
         transport = await self._transport()
+        if scope["method"] == "GET":
+            stream = BoundStream(scope, send)
+            answer = self._pass_on(caller, transport, scope, receive, stream.send)
+            await stream.serve(self._nexus.credentials.lease(caller), answer)
+        else:
+            await self._pass_on(caller, transport, scope, receive, send)
+
+    async def _pass_on(
+        self, caller: Invocation, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = headers_of(scope)
         if _is_sessionless(headers):
             await transport.handle(scope, receive, send)
         elif (session_id := headers.get(b"mcp-session-id")) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ from nexus_mcp.protocol_sessions import ProtocolSessions
 from nexus_mcp.tools import Catalogue, page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from mcp.server import ServerRequestContext
     from mcp.server.caching import CacheableMethod
@@ -280,7 +282,8 @@ class McpServer(Server[Any]):
     async def _guard(self, ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
         """Keep the text of unforeseen exceptions from the caller, and note sessions that want to hear of changes."""
         try:
-            result = await call_next(ctx)
+            with self._lease(ctx):
+                result = await call_next(ctx)
         except (MCPError, ValidationError):
             raise
         except NexusError as exc:
@@ -294,6 +297,13 @@ class McpServer(Server[Any]):
         if ctx.method == "notifications/initialized":
             self.announcements.connect(connection_of(ctx))
         return result
+
+    def _lease(self, ctx: ServerRequestContext[Any]) -> AbstractContextManager[object]:
+        """Return what ends a request that streams to its caller when the caller's credential ends; others are short."""
+        meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
+        if ctx.method != "subscriptions/listen" and "progressToken" not in meta:
+            return nullcontext()
+        return self.nexus.credentials.lease(invocation_of(ctx.request))
 
     def _heard(self, event: ChannelEvent) -> None:
         if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
