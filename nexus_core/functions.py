@@ -11,7 +11,8 @@ import msgspec
 from pydantic import ValidationError as PydanticError
 
 from nexus_core.errors import ValidationError
-from nexus_core.schema.report import pointer, printable, summary
+from nexus_core.schema.conversion import conversion_errors
+from nexus_core.schema.report import summary
 from nexus_core.schema.validation import MAX_ERRORS
 from nexus_core.signatures import Signature
 from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
@@ -78,7 +79,7 @@ class FunctionWorkflow(Workflow):
                 try:
                     prepared[name] = convert(prepared[name])
                 except (PydanticError, msgspec.ValidationError, OverflowError) as exc:
-                    errors += _conversion_errors(name, exc)
+                    errors += conversion_errors(name, params[name], exc)
                 except (*ENDS_PROCESS, asyncio.CancelledError) as exc:
                     raise RuntimeError(f"the check of {name} raised {exc!r}") from exc
         if errors:
@@ -156,13 +157,3 @@ def _drain(
         if hasattr(stream, "close"):
             stream.close()  # now and here: an exception would keep it from ending
     return None
-
-
-def _conversion_errors(name: str, exc: Exception) -> list[dict[str, Any]]:
-    """Report what only the conversion can find: a user's own validator, a date that does not exist."""
-    if isinstance(exc, PydanticError):
-        return [
-            {"pointer": pointer([name, *each["loc"]]), "message": printable(each["msg"], 300)}
-            for each in exc.errors(include_input=False, include_url=False)[:MAX_ERRORS]
-        ]
-    return [{"pointer": pointer([name]), "message": printable(str(exc), 300)}]

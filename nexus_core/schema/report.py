@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_core.jsontext import type_name
+from nexus_core.schema.alternatives import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,19 +59,28 @@ def entries(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any]) -> 
 def _alternatives(
     error: jsonschema_rs.ValidationError, path: list[Any], schema: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Report on a choice: the kinds it takes, or what is wrong inside the one alternative whose type fits."""
-    kind: Any = error.kind
-    branches: Sequence[Sequence[Any]] = kind.context
-    deeper = [branch for branch in branches if any(len(e.instance_path) > len(path) for e in branch)]
-    if len(deeper) == 1:
-        for inner in deeper[0]:
+    """Report on a union: what is wrong with the value as the alternative that was meant, or what there is to choose."""
+    choice = Choice(error, schema)
+    if choice.tag is not None:
+        members: Any = error.instance
+        value = members.get(choice.tag)
+        near = nearest(value, [tag for tag in choice.tags if isinstance(tag, str)]) if isinstance(value, str) else None
+        options = f"one of {_options(choice.tags)}"
+        message = "" if choice.tag in members else f"missing: expected {options}"
+        yield _entry([*path, choice.tag], message, expected=options, nearest=near)
+    elif len(choice.meant) == 1:
+        for inner in choice.meant[0]:
             yield from entries(inner, schema)
-        return
-    kinds = [kind for branch in branches for e in branch if e.kind.name == "type" for kind in e.kind.types]
-    if len(kinds) == len(branches):
-        yield _entry(path, expected=" or ".join(dict.fromkeys(kinds)), got=type_name(error.instance))
+    elif choice.meant:
+        told = [summary([entry for inner in branch for entry in entries(inner, schema)]) for branch in choice.meant[:3]]
+        yield _entry(path, printable(f"fits none of the alternatives: {'; or '.join(dict.fromkeys(told))}", 500))
     else:
-        yield _entry(path, "fits none of the alternatives")
+        kind: Any = error.kind
+        branches: Sequence[Sequence[Any]] = kind.context
+        found = [entry for branch in branches for inner in branch for entry in entries(inner, schema)]
+        expected = dict.fromkeys(part for entry in found for part in entry.get("expected", "").split(" or ") if part)
+        near = next((entry["nearest"] for entry in found if "nearest" in entry), None)
+        yield _entry(path, expected=" or ".join(expected) or None, got=type_name(error.instance), nearest=near)
 
 
 def summary(errors: list[dict[str, Any]]) -> str:

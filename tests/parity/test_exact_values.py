@@ -69,9 +69,13 @@ def image(price: Price) -> Price:
     return price
 
 
+def maybe(price: Price | None = None) -> Any:
+    return price
+
+
 def build() -> Nexus:
     nexus = Nexus(api_port=0, cli_port=0, mcp_port=0)
-    for function in (pay, order, pack, rest, plain, image):
+    for function in (pay, order, pack, rest, plain, image, maybe):
         nexus.register(function.__name__, function)
     return nexus
 
@@ -120,6 +124,13 @@ async def test_nothing_is_lost(urls: dict[str, str], door: Any, case: str) -> No
     workflow, params, wanted = CASES[case]
     answer = await door(urls).call(workflow, params)
     assert (answer.code, answer.value) == (None, wanted)
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda each: each.name)
+async def test_errors_in_an_optional_type_name_the_field(urls: dict[str, str], door: Any) -> None:
+    answer = await door(urls).call("maybe", '{"price": {"rate": "x"}}')
+    assert answer.code == "validation_error"
+    assert [each["pointer"] for each in answer.errors] == ["/price/amount", "/price/rate"]
 
 
 async def run(*words: str, given: bytes = b"", **environment: str) -> bytes:
