@@ -52,7 +52,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "redis": (
         "redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix",
-        "redis_events_kept",
+        "redis_events_kept", "redis_caller_max_entries", "redis_caller_max_bytes",
     ),
     "logs": (
         "log_format", "log_invocations", "log_redact", "audit_log", "audit_parameters", "audit_required",

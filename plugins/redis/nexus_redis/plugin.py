@@ -63,7 +63,7 @@ def nexus_register_stores(nexus: Nexus) -> list[Store]:
         return []
     from nexus_redis.store import RedisStore
 
-    return [RedisStore(settings.client)]
+    return [RedisStore(settings.client, settings.limits)]
 
 
 @hookimpl

@@ -38,6 +38,72 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
+# What one caller stores. Keys: the value's, when the caller's values expire, and how large they are; the field "" is
+# the sum. Arguments of those that write: milliseconds, entries and bytes that the caller may have, value.
+
+_ACCOUNT = """
+local value, ends, sizes = KEYS[1], KEYS[2], KEYS[3]
+local function release(key)
+  local size = redis.call('HGET', sizes, key)
+  if size then
+    redis.call('ZREM', ends, key)
+    redis.call('HDEL', sizes, key)
+    redis.call('HINCRBY', sizes, '', -size)
+  end
+end
+local function charge()
+  local milliseconds, time = tonumber(ARGV[1]), redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 1000)) do release(key) end
+  local before, size = tonumber(redis.call('HGET', sizes, value) or '0'), #value + #ARGV[4]
+  local sum = tonumber(redis.call('HGET', sizes, '') or '0') - before + size
+  if size > before then
+    if before == 0 and redis.call('ZCARD', ends) >= tonumber(ARGV[2]) then return 'entries' end
+    if sum > tonumber(ARGV[3]) then return 'bytes' end
+  end
+  redis.call('ZADD', ends, string.format('%.0f', now + milliseconds), value)
+  redis.call('HSET', sizes, value, size, '', string.format('%.0f', sum))
+  for _, key in ipairs({ends, sizes}) do
+    if redis.call('PTTL', key) < milliseconds then redis.call('PEXPIRE', key, milliseconds) end
+  end
+  redis.call('SET', value, ARGV[4], 'PX', milliseconds)
+  return 1
+end
+"""
+
+SCOPED_SET = Script(_ACCOUNT + "return charge()", keys=3)
+
+SCOPED_ADD = Script(
+    _ACCOUNT
+    + """
+local there = redis.call('GET', value)
+if there then return {there} end
+return charge()
+""",
+    keys=3,
+)
+
+SCOPED_REPLACE = Script(
+    _ACCOUNT
+    + """
+-- and the old value
+if redis.call('GET', value) ~= ARGV[5] then return 0 end
+return charge()
+""",
+    keys=3,
+)
+
+SCOPED_DELETE = Script(
+    _ACCOUNT
+    + """
+-- the value, if it must be that one
+if ARGV[1] and redis.call('GET', value) ~= ARGV[1] then return 0 end
+release(value)
+return redis.call('DEL', value)
+""",
+    keys=3,
+)
+
 APPEND = Script(
     """
 -- number of the first, entries to keep, milliseconds, entries...

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from nexus_core import PluginSettings
 from nexus_redis.address import Address, parse
+from nexus_redis.scoped import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from nexus_redis.client import RedisClient
@@ -27,6 +28,12 @@ class RedisSettings(PluginSettings):
     redis_pool_max_connections: int = Field(50, ge=1, description="Connections at most.")
     redis_timeout: float = Field(0.3, gt=0, le=60, description="Seconds that Redis gets for each answer.")
     redis_events_kept: int = Field(10_000, ge=1, description="Events that are kept for followers, about.")
+    redis_caller_max_entries: int = Field(
+        DEFAULT_LIMITS.entries, ge=1, description="Values of each kind of state that one caller may have in Redis."
+    )
+    redis_caller_max_bytes: int = Field(
+        DEFAULT_LIMITS.bytes, ge=1, description="Bytes of each kind of state that one caller may have in Redis."
+    )
     redis_key_prefix: str = Field("nexus:", description="What every key in Redis begins with.")
 
     @field_validator("redis_url", mode="before")
@@ -46,6 +53,11 @@ class RedisSettings(PluginSettings):
         """What ``redis_url`` says, where it is set."""
         assert self.redis_url is not None
         return parse(self.redis_url.get_secret_value())
+
+    @property
+    def limits(self) -> Limits:
+        """What one caller may have of each kind of state."""
+        return Limits(self.redis_caller_max_entries, self.redis_caller_max_bytes)
 
     @cached_property
     def client(self) -> RedisClient:

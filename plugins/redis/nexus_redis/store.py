@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import BackendUnavailable
+from nexus_redis.scoped import DEFAULT_LIMITS, Limits, ScopedStore
 from nexus_redis.scripts import DELETE_IF, HITS, REPLACE
 
 if TYPE_CHECKING:
+    from nexus_core.state_limits import Kind
+    from nexus_core.stores import Store
     from nexus_redis.client import RedisClient
 
 
 class RedisStore:
-    """See `nexus_core.stores.Store` and `nexus_core.stores.CountingStore`.
+    """See `nexus_core.stores`: a `Store`, a `CountingStore`, and a `BoundedStore`.
 
     Args:
         client: Sends the commands.
+        limits: What one caller may have of each kind of state.
     """
 
     name = "redis"
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisClient, limits: Limits = DEFAULT_LIMITS) -> None:
         self._client = client
+        self._limits = limits
         self._prefix = client.prefix.encode()
 
     @property
@@ -32,6 +37,10 @@ class RedisStore:
     async def ready(self) -> bool:
         """Whether Redis is available, as far as is known. Costs nothing."""
         return await self._client.ready()
+
+    def scoped(self, kind: Kind, owner: str) -> Store:
+        """See `BoundedStore.scoped`. What is evictable is for Redis' own ``maxmemory`` to bound."""
+        return self if kind.is_evictable else ScopedStore(self._client, self._limits, kind, owner)
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""

@@ -31,7 +31,7 @@ async def connect():
         async def start(url, **options):
             nexus = await stack.enter_async_context(running(url, **{"redis_timeout": 1} | options))
             store = nexus.store("redis", "store")
-            store.client = nexus.settings(RedisSettings).client
+            store.client, store.nexus = nexus.settings(RedisSettings).client, nexus
             return store
 
         yield start
