@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nexus_core import lifecycle
-from nexus_core.access import View
 from nexus_core.alarms import Alarms
 from nexus_core.asgi import Embedded
 from nexus_core.catalog import GUARDS
@@ -23,7 +22,7 @@ from nexus_core.events import (
     EventBus,
     Handler,
 )
-from nexus_core.invocation import Invocation, Result
+from nexus_core.invoking import Invoking
 from nexus_core.observability import Observable
 from nexus_core.option_reader import OptionReader
 from nexus_core.options import OptionSources, PluginSettings, is_on
@@ -38,10 +37,9 @@ from nexus_core.threads import DaemonThreads, call_on
 from nexus_core.workflow_metadata import MetadataRules
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from nexus_core.channel import ASGIApp, Channel, Listener
-    from nexus_core.runs import Run
     from nexus_core.sessions import SessionStore
     from nexus_core.workflow import Workflow, WorkflowAdapter
 
@@ -52,7 +50,7 @@ _SERVED = ("nexus_register_channels", "nexus_register_routes")
 Model = TypeVar("Model", bound=PluginSettings)
 
 
-class Nexus(WorkflowDecorator, Observable):
+class Nexus(Invoking, WorkflowDecorator, Observable):
     """Workflows, registered once and reachable through every installed channel.
 
     Several objects live side by side in one process; nothing is shared between them.
@@ -232,72 +230,6 @@ class Nexus(WorkflowDecorator, Observable):
         else:
             self.events.publish(event)
 
-    # Calls
-
-    def invoke(
-        self, workflow: str | Invocation, params: Mapping[str, Any] | None = None
-    ) -> Coroutine[Any, Any, Result]:
-        """Run a workflow in the caller's place: cancelling the call cancels the run, unless it has an idempotency key.
-
-        Args:
-            workflow: A name, or an `Invocation` that a channel has made.
-            params: The parameters, with a name.
-
-        Raises:
-            NexusError: The call was refused or failed; the class says how.
-            ConfigurationError: The platform was not started yet, and can't be.
-        """
-        if isinstance(workflow, str):
-            workflow = Invocation(workflow, dict(params or {}))
-        return self._dispatcher.invoke(workflow)
-
-    def invoke_within(self, invocation: Invocation, seconds: float) -> Coroutine[Any, Any, Result | Run]:
-        """Run a workflow in the caller's place, and return its result, or the run if that goes on after so long.
-
-        Until then, cancelling the call cancels the run, as with `invoke`. A run that has been returned goes on by
-        itself and keeps its result.
-
-        Args:
-            invocation: The call.
-            seconds: How long to wait, to within `nexus_core.alarms.TICK`.
-
-        Raises:
-            NexusError: The call was refused or failed in that time.
-            ConfigurationError: The platform was not started yet, and can't be.
-        """
-        return self._dispatcher.invoke_within(invocation, seconds)
-
-    def submit(self, invocation: Invocation) -> Run:
-        """Start a run that goes on by itself, and return it: to wait for, follow or cancel.
-
-        Whatever is wrong with the invocation ends the run. Call it on the event loop that the platform is started on.
-
-        Raises:
-            ConfigurationError: This is another event loop.
-        """
-        return self._dispatcher.submit(invocation)
-
-    async def authenticate(self, caller: Invocation) -> None:
-        """Find out who a caller is, and set its ``principal``. Does nothing where nobody is asked.
-
-        Raises:
-            AuthenticationError: The credentials are missing or wrong.
-        """
-        await self._dispatcher.authenticate(caller)
-
-    async def view(self, caller: Invocation) -> View:
-        """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
-
-        Args:
-            caller: An `Invocation` with what the channel knows of the caller; its name and parameters do not matter.
-
-        Raises:
-            AuthenticationError: The credentials are missing or wrong.
-            RateLimited: The caller has used up its budget.
-        """
-        authorizers = await self._dispatcher.identify(caller)
-        return View(self, caller, authorizers)
-
     # Lifecycle
 
     def channel(self, name: str) -> Channel | None:
@@ -330,7 +262,7 @@ class Nexus(WorkflowDecorator, Observable):
             )
 
         async def start() -> ASGIApp:
-            return (await self._switch.start()).app
+            return (await self._switch.start_here()).app
 
         return Embedded(start, self._switch.stop)
 
@@ -357,9 +289,10 @@ class Nexus(WorkflowDecorator, Observable):
     def stop(self) -> None:
         """Ask `start` to return, from any thread, or at once if it is only being called.
 
-        Running work gets ``shutdown_grace`` seconds.
+        So is a platform that calls from threads have started. Running work gets ``shutdown_grace`` seconds.
         """
-        self.stop_request.make()
+        if not self._switch.stop_own():
+            self.stop_request.make()
 
     async def session_store(self) -> SessionStore:
         """Return the store of sessions, started with the platform if nobody has started it yet."""

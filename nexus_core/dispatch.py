@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nexus_core.credentials import CredentialWatch
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
+from nexus_core.own_loop import hand_over, wait_for
 from nexus_core.runs import Run
 from nexus_core.state_limits import payer_of
 from nexus_core.threads import ENDS_PROCESS
@@ -54,14 +55,27 @@ class Dispatcher:
 
     async def invoke(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke`."""
-        running = self._switch.running
-        if running is not None and running.loop is not asyncio.get_running_loop() and running.loop.is_running():
-            # The caller is on another event loop than the platform: a sync workflow's own, perhaps.
-            call = asyncio.run_coroutine_threadsafe(self.invoke(invocation), running.loop)
-            return await asyncio.wrap_future(call)
+        if (home := self._elsewhere()) is not None:
+            return await hand_over(home, self.invoke(invocation))
         if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
             return await self.submit(invocation).outcome()
         return await self._process(invocation, Run(invocation, self._events, keeps_result=False))
+
+    def invoke_sync(self, invocation: Invocation) -> Result:
+        """See `Nexus.invoke_sync`."""
+        if asyncio._get_running_loop() is not None:
+            raise ConfigurationError(
+                "invoke_sync() would block the event loop that runs on this thread: use await nexus.invoke()."
+            )
+        return wait_for(self._switch.home(None), self.invoke(invocation))
+
+    def _elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop of the platform, if it is another one than the caller's."""
+        here, running = asyncio.get_running_loop(), self._switch.running
+        if running is not None and running.loop is here:
+            return None
+        home = self._switch.home(here)
+        return None if home is here else home
 
     async def invoke_within(self, invocation: Invocation, seconds: float) -> Result | Run:
         """See `Nexus.invoke_within`."""
@@ -161,10 +175,8 @@ class Dispatcher:
 
     async def authenticate(self, caller: Invocation) -> None:
         """See `Nexus.authenticate`."""
-        running = self._switch.running
-        if running is not None and running.loop is not asyncio.get_running_loop() and running.loop.is_running():
-            call = asyncio.run_coroutine_threadsafe(self.authenticate(caller), running.loop)
-            return await asyncio.wrap_future(call)
+        if (home := self._elsewhere()) is not None:
+            return await hand_over(home, self.authenticate(caller))
         running = await self._switch.start()
         if caller.principal is None and running.asks:
             caller.run = Run(caller, self._events)

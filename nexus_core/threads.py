@@ -89,8 +89,10 @@ class DaemonThreads:
 
     def _take(self) -> _Worker:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                if (worker := self._idle.pop()).is_alive():
+                    return worker
+                self.count -= 1  # its thread is in the process that this one was forked from
             self.count += 1
             return _Worker(self, self._name)
 
@@ -212,7 +214,9 @@ class _Worker:
         self._pool = pool
         self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.put = self._calls.put
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self.is_alive = thread.is_alive
+        thread.start()
 
     def _work(self) -> None:
         while True:
