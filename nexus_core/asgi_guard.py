@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core.asgi import send_error
 from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, RequestTooLarge
+from nexus_core.rate_limited_log import RateLimitedLog
 from nexus_core.schema.report import printable
 from nexus_core.threads import ENDS_PROCESS
 
@@ -49,6 +50,7 @@ class Guard:
         self._alarms = alarms
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout
+        self._reports = RateLimitedLog(log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -75,11 +77,11 @@ class Guard:
         elif has_body:
             alarm = self._alarms.set(self._body_timeout, exchange.expire)
             try:
-                await exchange.run(self._app)
+                await exchange.run(self._app, self._reports)
             finally:
                 self._alarms.clear(alarm)
         else:
-            await exchange.run(self._app)
+            await exchange.run(self._app, self._reports)
 
 
 async def _unharmed(work: Awaitable[None]) -> None:
@@ -130,17 +132,18 @@ class _Exchange:
     def _is_late(self) -> bool:
         return self._expired
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, app: ASGIApp, reports: RateLimitedLog) -> None:
         try:
             await app(self._scope, self.receive, self.send)
         except (Exception, *ENDS_PROCESS) as exc:
             if self._refused:
                 return
-            log.exception("A channel's application raised on %s", printable(self._scope["path"], 200))
             if self._started and isinstance(exc, Exception):
-                raise
+                raise  # the server breaks the answer off, and says so in its log
             if self._started:
                 raise RuntimeError(f"the application raised {exc!r}") from exc
+            path = printable(self._scope["path"], 200)
+            reports.failure("application", exc, "A channel's application raised on %s", path)
             await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
 
     def receive(self) -> Awaitable[Message]:

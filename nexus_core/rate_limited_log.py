@@ -82,12 +82,12 @@ class RateLimitedLog:
         """Log an exception as an error in one line, or count it; a traceback follows where DEBUG is on.
 
         Args:
-            key: What failed. Exceptions of other classes count on their own.
+            key: What failed. Exceptions of other classes, and from other places, count on their own.
             exc: The exception.
             message: What failed, in ``%`` style; the exception follows it.
             args: Its arguments.
         """
-        if self.log(logging.ERROR, (key, type(exc)), f"{message}: %s", *args, in_one_line(exc)):
+        if self.log(logging.ERROR, (key, type(exc), _place(exc)), f"{message}: %s", *args, in_one_line(exc)):
             self._log.debug("The traceback:", exc_info=exc)
 
     def _write(self, level: int, message: str, args: tuple[object, ...], count: int, seconds: float) -> None:
@@ -117,10 +117,15 @@ def in_one_line(exc: BaseException) -> str:
     """Return an exception's class, message and place: ``ValueError: no such table (audit.py:12 in record)``."""
     text = printable(str(exc), TEXT_LIMIT)
     found = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    place = _place(exc)
+    return f"{found} ({place})" if place else found
+
+
+def _place(exc: BaseException) -> str:
     step = exc.__traceback__
     if step is None:
-        return found
+        return ""
     while step.tb_next is not None:
         step = step.tb_next
     code = step.tb_frame.f_code
-    return f"{found} ({code.co_filename.rpartition('/')[2]}:{step.tb_lineno} in {code.co_name})"
+    return f"{code.co_filename.rpartition('/')[2]}:{step.tb_lineno} in {code.co_name}"

@@ -186,6 +186,19 @@ async def test_a_crash_is_an_answer_without_its_text() -> None:
         assert b"secret" not in body
 
 
+async def test_a_crash_costs_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def crash(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("out of order")
+
+    guard = Guard(crash, Alarms(), 10, 30)
+    for _ in range(100):
+        await ask(guard, scope_of(headers=[]))
+    (record,) = caplog.records
+    assert "raised on /" in record.getMessage()
+    assert "ValueError: out of order (test_asgi.py:" in record.getMessage()
+    assert record.exc_info is None
+
+
 class Door(Channel):
     name, paths = "door", ("/door",)
 

@@ -31,6 +31,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.utils import parse_socket_addr
 
+from nexus_core.schema.report import printable
 from nexus_hypercorn.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Tasks(TaskGroup):
         try:
             await app(scope, receive, send)
         except Exception as exc:
-            self._reports.failure("application", exc, "An answer was broken off")
+            self._reports.failure("application", exc, "An answer on %s was broken off", printable(scope["path"], 200))
         finally:
             await send(None)
 
@@ -126,6 +127,9 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Do what the protocol asks for."""
         if isinstance(event, RawData):
+            if self.writer.is_closing():  # asyncio would log each write after a connection was lost
+                await asyncio.sleep(0)
+                return
             async with self.send_lock:
                 try:
                     self.writer.write(event.data)

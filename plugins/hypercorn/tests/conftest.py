@@ -45,6 +45,12 @@ class Small(Channel):
             elif scope["path"] == "/deaf":
                 await eventually(receive.__self__._receive.__self__.full)  # hypercorn's queue, behind the guard
                 await self._send(scope, send, b"deaf")
+            elif scope["path"] == "/streamed":
+                await self._stream(send)
+            elif scope["path"] == "/breaks":
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+                await send({"type": "http.response.body", "body": b"half", "more_body": True})
+                raise ValueError("out of paper")
             elif scope["path"] == "/large":
                 await self._send(scope, send, b"x" * 50_000_000)
             else:
@@ -56,6 +62,11 @@ class Small(Channel):
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(50_000):
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
 
     async def _reflect(self, scope, receive, send):
         body = b""

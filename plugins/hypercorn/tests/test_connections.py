@@ -302,3 +302,23 @@ async def test_out_of_file_descriptors(raw):
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def test_writing_on_when_the_other_side_has_gone_is_not_logged(serve, raw, small, no_connection_left, caplog):
+    """asyncio logs a warning for each write on a connection that was lost."""
+    connection = raw(await serve(send_timeout=0.5), SO_RCVBUF=4096)
+    await connection.send(GET % b"streamed")
+    await no_connection_left()
+    assert len(caplog.records) == 0
+
+
+async def test_an_answer_that_breaks_off_costs_a_line(serve, raw, no_connection_left, caplog):
+    url = await serve()
+    for _ in range(20):
+        connection = raw(url)
+        assert b" 200 " in await connection.ask(GET % b"breaks", seconds=5)  # to its end: it is cut
+        connection.close()
+    await no_connection_left()
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.getMessage().startswith("An answer on /breaks was broken off: ValueError: out of paper (conftest.py:")
+    assert record.exc_info is None

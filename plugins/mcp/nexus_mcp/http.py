@@ -69,7 +69,10 @@ class HttpFront:
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             scope[VALIDITY] = caller.validity
             if scope["method"] == "POST":
-                receive = await _checked_body(scope, receive)
+                checked = await _checked_body(scope, receive)
+                if checked is None:
+                    return
+                receive = checked
         except NexusError as exc:
             await _refuse(scope, send, exc)
             return
@@ -111,15 +114,17 @@ def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
     return version is not None and version not in _HANDSHAKE_VERSIONS
 
 
-async def _checked_body(scope: Scope, receive: Receive) -> Receive:
+async def _checked_body(scope: Scope, receive: Receive) -> Receive | None:
     """Read a body, hold it against the rules for JSON, and return a ``receive`` that gives it again.
+
+    None when the caller has left: the SDK would log a traceback.
 
     Raises:
         MalformedRequest: It breaks them.
     """
     body = await read_body(receive)
     if body is None:
-        return _replay({"type": "http.disconnect"}, receive)
+        return None
     jsontext.parse(body)
     scope[BODY] = body
     return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
