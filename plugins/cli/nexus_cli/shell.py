@@ -100,9 +100,19 @@ def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
                     yield Completion(word, -len(words[-1]), display_meta=help_text[:60])
 
     class WithoutSecrets(FileHistory):
+        is_stored = True
+
         def store_string(self, string: str) -> None:
-            if _SECRET not in string:
+            if _SECRET in string:
+                return
+            try:
                 super().store_string(string)
+            except OSError as exc:  # a full disk, perhaps: the shell works without
+                if self.is_stored:
+                    state.output.note(f"The history can't be stored: {exc.strerror}.")
+                self.is_stored = False
+            else:
+                self.is_stored = True
 
     path = history_file(wanted.history_size) if wanted.enable_history else None
     history: History = WithoutSecrets(str(path)) if path else InMemoryHistory()

@@ -148,6 +148,22 @@ def test_the_shell_completes_runs_and_remembers(terminal, clean_env):
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_the_shell_works_on_a_full_disk(terminal, tmp_path):
+    folder = tmp_path / "nexus"
+    shell = terminal("shell", env={"XDG_STATE_HOME": str(tmp_path)})
+    shell.expect("nexus>")
+    folder.joinpath("history").unlink()
+    folder.joinpath("history").symlink_to("/dev/full")
+    for number in ("4", "7"):
+        shell.send(f"execute add --a {number}\r")
+        shell.expect(rf"\n\r?{int(number) + 1}")
+        shell.expect("nexus>")
+    shell.send("\x04")
+    assert shell.end() == 0
+    assert shell.text.count("The history can't be stored: No space left on device.") == 1
+
+
 def test_the_shell_ends_with_ctrl_d(terminal):
     shell = terminal("shell")
     shell.expect("nexus>")
