@@ -12,11 +12,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from nexus_core.errors import AuthenticationError, ConfigurationError, NotFound, Overloaded, RateLimited
+from nexus_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    HostNotAllowed,
+    NotFound,
+    Overloaded,
+    RateLimited,
+)
 from nexus_core.invocation import RateLimit
+from nexus_core.listeners import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.errors import NexusError
@@ -68,6 +76,25 @@ def can_be_rebound(name: str) -> bool:
     except ValueError:
         return name != "localhost" and not name.endswith(".localhost")
     return False
+
+
+def refuse_rebound(scope: Scope, headers: Mapping[bytes, bytes], host: str) -> None:
+    """Answer on this machine's own addresses only to its own names: a page may let its name mean this machine.
+
+    Args:
+        scope: The request's scope.
+        headers: Its headers.
+        host: The option ``host``.
+
+    Raises:
+        HostNotAllowed: The Host header names another machine.
+    """
+    server = scope.get("server")
+    if not is_loopback(host) or not (server and is_loopback(server[0])):
+        return  # others reach it, by names that nobody here knows
+    name = host_name(headers.get(b"host", b"").decode("latin-1"))
+    if name and can_be_rebound(name) and name != host.lower():
+        raise HostNotAllowed("The Host header names a host that is not answered here: use localhost, or an address.")
 
 
 class Embedded:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,6 +31,8 @@ from nexus_core.schema.report import nearest, printable
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+log = logging.getLogger(__name__)
+
 ENV_PREFIX = "NEXUS_"
 _SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)$")
 RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT"})
@@ -43,8 +46,21 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 """The type of an option that is a time limit."""
 
 
+def _is_secret(field: FieldInfo) -> bool:
+    """Whether an option holds a secret."""
+    return "Secret" in str(field.annotation)
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a value is a text, or a secret, with nothing in it."""
+    text = value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value
+    return isinstance(text, str | bytes) and not text.strip()
+
+
 class PluginSettings(BaseSettings):
     """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
+
+    A secret (``SecretStr``) that is empty counts as not set, or is refused where the default is another than None.
 
     ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
     ``NEXUS_`` and its own name does not: for names that many platforms set.
@@ -67,6 +83,16 @@ class PluginSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing here: `OptionSources` merges the sources, so that it can name them in errors."""
         return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty_secret(cls, value: Any, info: Any) -> Any:
+        field = cls.model_fields[info.field_name]
+        if not (_is_secret(field) and _is_blank(value)):
+            return value
+        if field.default is None:
+            return None
+        raise ValueError("it is empty, and an empty secret protects nothing: set it, or leave it out")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -181,7 +207,7 @@ class OptionSources:
         wrong: dict[str, str] = {}
         for name, field in model.model_fields.items():
             try:
-                found = self._find(name, _other_variable(name, field))
+                found = self._find(name, field)
             except ConfigurationError as exc:  # it is set to two things
                 wrong[name] = str(exc)
             else:
@@ -225,9 +251,16 @@ class OptionSources:
         found = self._find(name)
         return None if found is None else found[0]
 
-    def _find(self, name: str, others: Iterable[Layer] = ()) -> tuple[Any, str] | None:
-        layers = (self._arguments, self._environment, *others, *self._below)
-        return next((found for layer in layers if (found := layer.find(name)) is not None), None)
+    def _find(self, name: str, field: FieldInfo | None = None) -> tuple[Any, str] | None:
+        others = () if field is None else _other_variable(name, field)
+        for layer in (self._arguments, self._environment, *others, *self._below):
+            found: tuple[Any, str] | None = layer.find(name)
+            if found is None:
+                continue
+            if field is None or field.default is not None or not (_is_secret(field) and _is_blank(found[0])):
+                return found
+            log.warning("%s is empty: it counts as not set", found[1])  # and hides no secret that another source has
+        return None
 
 
 def _other_variable(name: str, field: FieldInfo) -> list[Layer]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core.asgi import can_be_rebound, host_name, local_path, rate_limit_headers, send_error
+from nexus_core.asgi import local_path, rate_limit_headers, refuse_rebound, send_error
 from nexus_core.caller import caller_of, headers_of
-from nexus_core.errors import HostNotAllowed, MethodNotAllowed, NexusError, NotFound
+from nexus_core.errors import MethodNotAllowed, NexusError, NotFound
 from nexus_core.invocation import Invocation
-from nexus_core.listeners import is_loopback
 from nexus_core.pipeline import Stage
 
 if TYPE_CHECKING:
@@ -91,13 +90,8 @@ class HealthRoutes:
 
     def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
-        server, host = scope.get("server"), self._nexus.options.host
-        is_asked = Stage.AUTHENTICATE in self._nexus.stages
-        if is_asked or scope.get("root_path") or not is_loopback(host) or not (server and is_loopback(server[0])):
-            return  # as where the API answers any host
-        name = host_name(headers.get(b"host", b"").decode("latin-1"))
-        if name and can_be_rebound(name) and name != host.lower():
-            raise HostNotAllowed("The Host header names a host that is not answered here without authentication.")
+        if Stage.AUTHENTICATE not in self._nexus.stages and not scope.get("root_path"):
+            refuse_rebound(scope, headers, self._nexus.options.host)
 
 
 async def _reply(

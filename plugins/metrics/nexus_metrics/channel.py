@@ -8,8 +8,9 @@ import hmac
 import math
 from typing import TYPE_CHECKING
 
-from nexus_core import AuthenticationError, Channel, NotFound
-from nexus_core.asgi import local_path, send_error
+from nexus_core import AuthenticationError, Channel, Invocation, NexusError, NotFound, Stage
+from nexus_core.asgi import local_path, refuse_rebound, send_error
+from nexus_core.caller import caller_of, headers_of
 from nexus_core.errors import MethodNotAllowed
 from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from nexus_metrics.settings import MetricsSettings
 
 PATH = "/metrics"
+PERMISSION = "metrics.read"
+"""What a caller needs who sends no token, where callers are authenticated."""
 
 
 class MetricsChannel(Channel):
@@ -38,7 +41,7 @@ class MetricsChannel(Channel):
         self._nexus = nexus
         self._exporter = exporter
         token = settings.metrics_token
-        self._token = None if token is None else token.get_secret_value().encode()
+        self._token = None if token is None else token.get_secret_value().strip().encode()
         self.unguarded = "metrics_token" if token is None else ""
         self._rendering: dict[tuple[bool, bool], asyncio.Task[bytes]] = {}
 
@@ -47,22 +50,41 @@ class MetricsChannel(Channel):
         return self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope.get("headers", ()))
         if scope["type"] != "http" or local_path(scope) != PATH:
             await send_error(scope, send, NotFound("Metrics are at /metrics."))
         elif scope["method"] not in ("GET", "HEAD"):
             error = MethodNotAllowed("Metrics are read with GET.")
             await send_error(scope, send, error, headers=[(b"allow", b"GET, HEAD")])
-        elif not self._may_read(headers):
-            await send_error(scope, send, AuthenticationError("Metrics are for those who send metrics_token."))
         else:
+            headers = headers_of(scope)
+            try:
+                refuse_rebound(scope, headers, self._nexus.options.host)
+                await self._refuse_strangers(scope, headers)
+            except NexusError as exc:
+                await send_error(scope, send, exc)
+                return
             await self._send_metrics(scope, headers, send)
 
-    def _may_read(self, headers: Mapping[bytes, bytes]) -> bool:
-        if self._token is None:
-            return True
+    async def _refuse_strangers(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Let in who sends the token and, where callers are authenticated, who has the permission.
+
+        Raises:
+            NexusError: The caller may not read metrics.
+        """
+        if self._has_token(headers):
+            return
+        if Stage.AUTHENTICATE in self._nexus.stages:
+            view = await self._nexus.view(Invocation("", None, self.name, **caller_of(scope, headers)))
+            await view.require(PERMISSION)
+        elif self._token is not None:
+            raise AuthenticationError("Metrics are for those who send metrics_token.")
+
+    def _has_token(self, headers: Mapping[bytes, bytes]) -> bool:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+        given = given.strip()
+        if not self._token or not given or scheme.lower() != b"bearer":
+            return False
+        return hmac.compare_digest(given, self._token)
 
     async def _send_metrics(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> None:
         openmetrics = accepts_openmetrics(headers.get(b"accept", b"").decode("latin-1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +93,71 @@ async def test_a_token_may_be_asked_for(serve):
         assert "long token" not in answer.text
         assert answer.headers["www-authenticate"].startswith("Bearer")
     assert (await client.get("/metrics", headers={"authorization": "bearer a long token"})).status_code == 200
+
+
+async def status_line(client, *headers):
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    head = ["GET /metrics HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
+    writer.write("\r\n".join(head).encode())
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+def authentication():
+    """The plugin "auth", under its own name."""
+    from nexus_auth import plugin
+
+    return SimpleNamespace(**{**vars(plugin), "__name__": "auth"})
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+async def test_an_empty_token_lets_nobody_in_and_counts_for_nothing(serve, make, empty):
+    _, client = await serve(
+        authentication(), metrics_token=empty, enable_auth=True, jwt_secret="a secret that is long enough for it"
+    )
+    for given in ("Bearer ", "Bearer", "bearer  ", "Bearer null"):
+        assert b" 401 " in await status_line(client, f"Authorization: {given}"), given  # no HTTP client sends it
+    with pytest.raises(ConfigurationError, match="set metrics_token"):
+        async with make(hypercorn, Asks(), metrics_port=0, host="0.0.0.0", metrics_token=empty).serving():
+            pytest.fail("it has started")
+
+
+async def test_where_callers_are_authenticated_it_is_for_who_may_read_metrics(serve, tmp_path):
+    from nexus_auth.api_keys import new_key
+    from nexus_auth.key_file import KeyFile
+
+    file, keys = KeyFile(tmp_path / "keys.json"), {}
+    for name, permissions in (("prometheus", ["metrics.read"]), ("alice", ["data.read"])):
+        keys[name], kept = new_key(name, permissions)
+        file.add(kept)
+    _, client = await serve(
+        authentication(), enable_auth=True, api_key_file=str(file.path), metrics_token="a long token"
+    )
+
+    async def status(credential=None, **headers):
+        headers |= {} if credential is None else {"authorization": f"Bearer {credential}"}
+        return (await client.get("/metrics", headers=headers)).status_code
+
+    assert await status() == 401
+    assert await status("wrong") == 401
+    assert await status(keys["alice"]) == 403
+    assert await status(keys["prometheus"]) == 200
+    assert await status(**{"x-api-key": keys["prometheus"]}) == 200
+    assert await status("a long token") == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 421), ("evil.example:9090", 421), ("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:9090", 200)],
+)
+async def test_other_names_than_this_machines_are_not_answered(serve, host, status):
+    """A page can let its own name mean this machine (DNS rebinding)."""
+    _, client = await serve()
+    answer = await client.get("/metrics", headers={"host": host})
+    assert answer.status_code == status
+    if status == 421:
+        assert answer.json()["code"] == "host_not_allowed"
 
 
 class Asks:

@@ -34,11 +34,6 @@ class PoolsSettings(PluginSettings):
         15.0, description="Seconds that a request waits for its turn, a connection, and each part of the answer."
     )
 
-    @field_validator("postgres_url", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and not value.strip() else value
-
     @field_validator("postgres_url", mode="after")
     @classmethod
     def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -35,11 +35,6 @@ class RedisSettings(PluginSettings):
         DEFAULT_LIMITS.bytes, ge=1, description="Bytes of each kind of state that one caller may have in Redis."
     )
     redis_key_prefix: str = Field("nexus:", description="What every key in Redis begins with.")
-
-    @field_validator("redis_url", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("redis_url", mode="after")
     @classmethod
