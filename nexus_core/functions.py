@@ -50,6 +50,7 @@ class FunctionWorkflow(Workflow):
         self._names = input_schema["properties"].keys()
         self.reads_decimals = bool(self._decimals) or self._rest_is_decimal
         self._converts = any((self._convert_rest, *self._converters.values()))
+        self._renamed = {} if expected else signature.renamed
         self._fields = signature.fields
         self._defaults = {key: each["default"] for key, each in (expected or {}).items() if "default" in each}
         self._serialize = signature.serialize
@@ -94,6 +95,8 @@ class FunctionWorkflow(Workflow):
     async def run(self, params: dict[str, Any], context: Context) -> Any:
         """Call the function; collect the items of a stream."""
         arguments = dict(params)
+        for public in self._renamed.keys() & params.keys():
+            arguments[self._renamed[public]] = arguments.pop(public)
         for name, default in self._defaults.items():
             if name not in arguments:
                 arguments[name] = deepcopy(default)

@@ -119,6 +119,11 @@ class Registry:
                 return adapter.adapt(name, target, metadata)
         if callable(target):
             return FunctionWorkflow(name, target, metadata, self._threads)
+        if isinstance(target, (classmethod, property)):
+            raise ConfigurationError(
+                f"{name}: a {type(target).__name__} is not callable in the body of its class: "
+                "register it when the class is there, nexus.register(name, Class.method)."
+            )
         known = ", ".join(["functions", *(adapter.name for adapter in adapters)])
         raise ConfigurationError(
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "

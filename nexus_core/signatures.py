@@ -13,6 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from nexus_core import jsontext
+from nexus_core.aliases import alias_of, without_alias
+from nexus_core.callables import check_callable, implementation_of, signature_of, takes_first_by_position
 from nexus_core.context import Context
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.expected import from_expected_parameters
@@ -38,6 +40,7 @@ class Signature:
         streams: Whether it gives its result item by item.
         context_name: The parameter that takes the `Context`, or None.
         positional_only: Name and default of the parameters that take no name, in their order.
+        renamed: The function's own names of parameters that callers know under the alias of a ``Field``.
         fields: What pydantic's ``Field(...)`` says of the parameters to which it gives a default.
         converters: What turns a checked value into the annotated type, by parameter; None where nothing has to.
         convert_rest: The same for the values of ``**rest``.
@@ -52,10 +55,11 @@ class Signature:
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self._name = name
         try:
-            parameters = inspect.signature(function).parameters.values()
+            parameters = list(signature_of(function).parameters.values())
         except (TypeError, ValueError) as exc:
             raise ConfigurationError(f"{name}: {function!r} can't be called as a workflow: {exc}") from None
-        implementation = _implementation(function)
+        check_callable(name, function, parameters)
+        implementation = implementation_of(function)
         hints = self._resolve(implementation)
         hints |= {p.name: p.annotation for p in parameters if p.name not in hints and _is_hint(p.annotation)}
         self.context_name = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
@@ -63,17 +67,22 @@ class Signature:
         if any(p.kind is p.VAR_POSITIONAL for p in inputs):
             raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
         self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
+        self._public = {p.name: alias_of(hints.get(p.name), p.default) or p.name for p in self._named}
+        self._refuse_equal_names()
+        self.renamed = {public: own for own, public in self._public.items() if public != own}
         self._rest = next((p for p in inputs if p.kind is p.VAR_KEYWORD), None)
         self.positional_only = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_ONLY]
+        if self._named and not self.positional_only and takes_first_by_position(function):
+            self.positional_only = [(self._named[0].name, self._named[0].default)]
         self.fields = {p.name: field for p in self._named if (field := _field(hints.get(p.name), p.default))}
         self.description, self._descriptions = _docstring(function, implementation)
         try:
             self._hints = Hints({p.name: _hint(hints.get(p.name, Any), p) for p in inputs})
         except ConfigurationError as exc:
             raise ConfigurationError(f"{name}: {exc}") from None
-        self.converters = {p.name: self._hints.converter(p.name) for p in self._named}
+        self.converters = {self._public[p.name]: self._hints.converter(p.name) for p in self._named}
         self.convert_rest = self._hints.converter(self._rest.name) if self._rest else None
-        self.decimals = frozenset(p.name for p in self._named if self._hints.holds_decimals(p.name))
+        self.decimals = frozenset(self._public[p.name] for p in self._named if self._hints.holds_decimals(p.name))
         self.rest_is_decimal = self._rest is not None and self._hints.holds_decimals(self._rest.name)
         self.streams = _is_stream(function, implementation, hints.get("return"))
         self.input_schema = self._input_schema()
@@ -92,6 +101,12 @@ class Signature:
                 "has at run time: neither below `if TYPE_CHECKING` nor inside a function."
             ) from None
 
+    def _refuse_equal_names(self) -> None:
+        for own, public in self._public.items():
+            others = [name for name, other in self._public.items() if other == public and name != own]
+            if others or public == self.context_name:
+                raise ConfigurationError(f"{self._name}: the alias {public!r} of {own} names another parameter too.")
+
     def _input_schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {}
         required: list[str] = []
@@ -101,13 +116,17 @@ class Signature:
             if text := self._descriptions.get(parameter.name):
                 schema.setdefault("description", text)
             default = self._default(parameter)
+            public = self._public[parameter.name]
             if default is _EMPTY:
-                required.append(parameter.name)
+                required.append(public)
             elif (shown := _json_default(default)) is not ...:
                 schema["default"] = shown
-            properties[parameter.name] = schema
+            properties[public] = schema
         rest = self._hints.schemas[self._rest.name] if self._rest else False
         schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": rest}
+        taken = {*self._public, self.context_name} - {None, *properties}
+        if self._rest and taken:  # names of the function's own parameters are not for **rest
+            schema["propertyNames"] = {"not": {"enum": sorted(taken)}}
         return schema | ({"$defs": self._hints.definitions} if self._hints.definitions else {})
 
     def _default(self, parameter: inspect.Parameter) -> Any:
@@ -158,16 +177,6 @@ class Signature:
         return schema
 
 
-def _implementation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that is behind decorators, partial calls, a class or a callable object."""
-    target = inspect.unwrap(function)
-    while isinstance(target, functools.partial):
-        target = inspect.unwrap(target.func)
-    if inspect.isclass(target):
-        return target.__init__
-    return target if inspect.isroutine(target) else inspect.unwrap(type(target).__call__)
-
-
 def _is_stream(function: Callable[..., Any], implementation: Callable[..., Any], returned: Any) -> bool:
     if inspect.iscoroutinefunction(function):  # it may be a decorator that collects a stream's items
         return False
@@ -181,8 +190,9 @@ def _is_hint(annotation: Any) -> bool:
 
 def _hint(hint: Any, parameter: inspect.Parameter) -> Any:
     """Return the parameter's hint; a default of None makes it optional, as readers of the code expect."""
+    hint = without_alias(hint)
     if isinstance(parameter.default, FieldInfo):
-        return Annotated[hint, parameter.default]
+        return without_alias(Annotated[hint, parameter.default])
     # Not `hint | None`: a hint may be a string, or a type without that operator.
     return Union[hint, None] if parameter.default is None and hint is not Any else hint  # noqa: UP007
 
