@@ -44,6 +44,7 @@ class Addresses:
         self._nodes = {
             node: own for node, own in nodes.items() if own or (node == PARAMETERS and self._envelope.is_open)
         }
+        self._without = nodes.keys() - self._nodes.keys()
         self._context = context
         self._flat = _flat_names(self._nodes, aliases)
         self._published_flat = [name for name in self._flat if name in aliases or self._is_one_schema(name)]
@@ -85,7 +86,7 @@ class Addresses:
                 inputs[key] = value
             elif key in self._nodes:
                 yield from self._place_of_node(key, value, inputs[key])
-            elif key not in self._flat and not self._envelope.is_open:
+            elif key not in self._flat and not self._envelope.is_open and not (key in self._without and value == {}):
                 yield _unknown([key], [*self._flat, *self._nodes])
         for name in self._flat:  # in the author's order: of two names for one parameter, the later counts
             if name in params:

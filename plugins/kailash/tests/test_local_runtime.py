@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kailash.nodes.code.python import PythonCodeNode
 from kailash.runtime.local import LocalRuntime
 from kailash.workflow.builder import WorkflowBuilder
 
@@ -54,6 +56,15 @@ async def test_a_connection_hands_on_the_output_it_names(nexus: Nexus, kind: str
     nodes = [("a", kind, {"code": code}), ("b", PYTHON, {"code": "result = [v]"})]
     alone, value = await both(nexus, built(nodes, f"a.{output}>b.v"), {})
     assert value == alone
+
+
+async def test_code_without_a_result_gives_its_variables_but_not_its_source(nexus: Nexus) -> None:
+    for kind, config in ((PYTHON, {"code": "x = a + k\n_hidden = 1", "k": 7}), (ASYNC, {"code": "x = a + 1"})):
+        alone, value = await both(nexus, built([("n", kind, config)]), {"n": {"a": 1}})
+        left_out = {"name", *inspect.signature(PythonCodeNode).parameters} - {"kwargs"}
+        assert value["n"] == {name: each for name, each in alone["n"].items() if name not in left_out}
+        assert {"a", "x"} <= value["n"].keys()
+        assert not left_out & value["n"].keys()
 
 
 @pytest.mark.parametrize("status", ["ok", "bad"])

@@ -94,7 +94,7 @@ async def test_a_value_goes_to_its_own_node_only(nexus: Nexus) -> None:
     [
         {"values": [1, 2], "factor": 3, "offset": 1},
         {"scale": {"values": [1, 2], "factor": 3}, "total": {"offset": 1}},
-        {"scale": {"values": [1, 2]}, "factor": 3, "offset": 1},
+        {"scale": {"values": [1, 2]}, "factor": 3, "offset": 1, "total": {}},
     ],
 )
 async def test_both_addresses_of_a_parameter_mean_the_same(nexus: Nexus, params: dict[str, Any]) -> None:
