@@ -21,7 +21,9 @@ def test_constraints_are_plain_pins():
 def test_every_requirement_is_pinned(projects):
     pinned = {_normal(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     for project in projects:
-        declared = tomllib.loads((project.folder / "pyproject.toml").read_text())["project"].get("dependencies", [])
+        about = tomllib.loads((project.folder / "pyproject.toml").read_text())["project"]
+        extras = about.get("optional-dependencies", {}).values()
+        declared = [*about.get("dependencies", []), *(each for extra in extras for each in extra)]
         names = {_normal(re.match(r"[A-Za-z0-9._-]+", each)[0]) for each in declared}
         assert not {name for name in names if not name.startswith("nexus-hub")} - pinned, project.distribution
 

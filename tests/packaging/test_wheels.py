@@ -62,7 +62,8 @@ def test_metadata(project, wheels):
         assert not own
         assert "nexus = nexus_core.__main__:main" in entry_points
     elif project.key == "platform":
-        assert own == [f"nexus-hub-{name}<0.2,>=0.1" for name in FIRST_PARTY]
+        extras = {"kailash": "[nodes]"}
+        assert own == [f"nexus-hub-{name}{extras.get(name, '')}<0.2,>=0.1" for name in FIRST_PARTY]
     else:
         assert own == ["nexus-hub-core<0.2,>=0.1"]
     if project.key not in NO_PLUGINS and project.key != "core":

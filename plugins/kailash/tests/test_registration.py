@@ -137,8 +137,56 @@ async def test_a_node_whose_module_cannot_be_imported_says_why(nexus: Nexus, mon
     known = dict(NodeRegistry.list_nodes())
     known.pop("KafkaConsumerNode", None)
     monkeypatch.setattr(NodeRegistry, "_nodes", known)
-    with pytest.raises(ConfigurationError, match=r"KafkaConsumerNode.*kailash\.nodes\.data\.streaming.*import"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"KafkaConsumerNode.*kailash\.nodes\.data\.streaming.*import.*nexus-hub-kailash\[nodes\]",
+    ):
         nexus.register("stream", builder(("KafkaConsumerNode", "read", {})))
+
+
+NODE = """
+from kailash.nodes.base import Node, register_node
+
+@register_node()
+class LLMEchoNode(Node):
+    def get_parameters(self):
+        return {}
+
+    def run(self, **inputs):
+        return {"result": "echo"}
+"""
+
+
+def test_nodes_of_an_installed_companion_are_found_by_name(tmp_path: Path) -> None:
+    nodes = tmp_path / "companion" / "nodes" / "ai.py"
+    nodes.parent.mkdir(parents=True)
+    nodes.write_text(NODE)
+    (tmp_path / "companion" / "__init__.py").write_text("")
+    metadata = tmp_path / "companion-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: companion\nVersion: 1.0\nRequires-Dist: kailash>=2\n"
+    )
+    (metadata / "top_level.txt").write_text("companion\n")
+    code = """
+import asyncio, sys
+from kailash.workflow.builder import WorkflowBuilder
+from nexus_core import Nexus
+builder = WorkflowBuilder()
+builder.add_node("LLMEchoNode", "echo", {})
+nexus = Nexus()
+nexus.register("echo", builder)
+print(asyncio.run(nexus.invoke("echo")).value)
+"""
+    assert python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}") == "{'echo': {'result': 'echo'}}"
+
+
+async def test_a_node_for_ai_that_is_not_installed_names_its_distribution(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kaizen", None)
+    with pytest.raises(ConfigurationError, match=r'no node "LLMAgentNode".*pip install kailash-kaizen'):
+        nexus.register("agent", builder(("LLMAgentNode", "agent", {})))
 
 
 async def test_a_wrong_configuration_names_the_node(nexus: Nexus) -> None:
