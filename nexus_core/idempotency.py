@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,10 +17,11 @@ from nexus_core.errors import (
     ValidationError,
     error_from_problem,
 )
+from nexus_core.heartbeat import Heartbeat
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Stage
 from nexus_core.state_limits import IDEMPOTENCY_KEYS, payer_of
-from nexus_core.stores import scoping
+from nexus_core.stores import MEMORY, scoping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -51,6 +51,11 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     process: str = ""
     is_lost: bool = False
 
+    @property
+    def is_claim(self) -> bool:
+        """Whether it says that the call runs."""
+        return self.problem is None and not self.is_lost and not bytes(self.result)
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Entry).decode
@@ -60,7 +65,8 @@ class Idempotency:
     """Answers repeated calls from what it kept of the first. A call without a key pays nothing.
 
     The key counts for one caller and one workflow. What a call ended with is kept once its workflow has begun, errors
-    too; what the policies refused before is not, and may be tried again with the same key.
+    too; what the policies refused before is not, and may be tried again with the same key. Where processes share the
+    store, the key of a call whose process has died is free for a repeat, which runs, as soon as that is known.
 
     Args:
         store: Where entries are kept.
@@ -72,7 +78,8 @@ class Idempotency:
 
     def __init__(self, store: Store, ttl: float, timeout: float | None) -> None:
         self._scoped = scoping(store)
-        self._process = secrets.token_hex(8)
+        self._heartbeat = Heartbeat(store)
+        self._is_shared = store.name != MEMORY
         self._ttl = ttl
         self._timeout = timeout
 
@@ -84,10 +91,17 @@ class Idempotency:
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, payer_of(invocation))
-        claim = _encode(_Entry(params, invocation.run.id, process=self._process))
+        claim = _encode(_Entry(params, invocation.run.id, process=self._heartbeat.process))
+        if self._is_shared and not self._heartbeat.has_begun:
+            await self._heartbeat.begin()
         there = await store.add(key, claim, self._claim_seconds(invocation))
         if there is not None:
-            return _replay(_decoded(there), params)
+            entry = _decoded(there)
+            if not await self._has_died(entry, params):
+                return _replay(entry, params)
+            if not await store.replace(key, there, claim, self._claim_seconds(invocation)):
+                return _replay(entry, params)  # another repeat was faster
+            log.warning("Run %s has died with its process; run %s takes its place", entry.run_id, invocation.run.id)
         try:
             result = await call_next(invocation)
         except NexusError as exc:
@@ -101,6 +115,16 @@ class Idempotency:
             raise
         await self._keep(store, key, claim, _Entry(params, result.run_id, result.duration, msgspec.Raw(result.json)))
         return result
+
+    async def _has_died(self, entry: _Entry, params: str) -> bool:
+        """Whether an entry is the claim of a call like this one whose process lives no more."""
+        if not self._is_shared or not entry.is_claim or entry.params != params:
+            return False
+        return await self._heartbeat.is_dead(entry.process)
+
+    async def close(self) -> None:
+        """End what it has begun."""
+        await self._heartbeat.close()
 
     def _claim_seconds(self, invocation: Invocation) -> float:
         workflow = invocation.workflow
@@ -155,6 +179,6 @@ def _replay(entry: _Entry, params: str) -> Result:
             "was reached (state_limit_reached). It does not run again under this key.",
             run_id=entry.run_id,
         )
-    if not bytes(entry.result):
+    if entry.is_claim:
         raise Conflict("The first call with this idempotency key is still running.", retry_after=1.0)
     return Result(bytes(entry.result), entry.run_id, entry.duration, replayed=True)

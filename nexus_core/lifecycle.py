@@ -59,6 +59,7 @@ class Running:
     admission: Admission
     sessions: SessionStore
     event_log: EventLog
+    idempotency: Idempotency
     interceptors: Sequence[Interceptor]
     contributions: Contributions
     channels: list[Channel]
@@ -105,12 +106,13 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     execution = Execution(
         nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
     )
+    idempotency = Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout)
     chain: list[Interceptor] = [
         admission,
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
         Resolution(everyone, nexus.threads, execution.limit),
-        Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout),
+        idempotency,
         *(
             item if plugin is None else GuardedInterceptor(item, plugin, nexus.alarms, options.workflow_timeout)
             for plugin, item in contributions.third_party("nexus_register_interceptors")
@@ -134,6 +136,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         admission,
         sessions,
         event_log,
+        idempotency,
         interceptors=chain,
         contributions=contributions,
         channels=contributions.channels,
@@ -209,6 +212,7 @@ async def stop(running: Running) -> None:
     await finish_work(running)
     await running.contributions.stop_channels()
     await running.event_log.close()
+    await running.idempotency.close()
     running.nexus.event_log = running.nexus.own_event_log
     await running.nexus.events.close()  # plugins' handlers may use what their nexus_shutdown closes
     for handler in running.handlers:

@@ -154,7 +154,7 @@ async def test_who_called_what_is_in_the_audit_log(tmp_path: Any) -> None:
             await Caller(urls, secret_token(sub="ada")).call(channel, "greet", {})
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [(line["user_id"], line["channel"], line["workflow"], line["verdict"]) for line in lines] == [
-        ("ada", channel, "greet", "completed") for channel in CHANNELS
+        ("ada", channel, "greet", verdict) for channel in CHANNELS for verdict in ("started", "completed")
     ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nexus_core import ConfigurationError
 from nexus_core.measurements import Measurement
 from nexus_core.redaction import Redactor, option_secrets
-from nexus_logs.calls import CallLog, RefusedLooks
+from nexus_logs.calls import Begun, CallLog, RefusedLooks
 from nexus_logs.formatting import make_formatter
 from nexus_logs.handler import LineHandler
 from nexus_logs.marks import Marks, sensitive_parameters
@@ -68,6 +68,7 @@ def stages(nexus: Nexus, settings: LogSettings) -> list[Interceptor]:
             with_parameters=settings.audit_parameters,
             required=settings.audit_required,
         ),
+        Begun(audit, with_parameters=settings.audit_parameters, required=settings.audit_required),
         RefusedLooks(redactor, marks, audit),
     ]
 

@@ -1,4 +1,4 @@
-"""The stages that write down calls: `CallLog` each of them, `RefusedLooks` who is refused before it has called."""
+"""The stages that write down calls: `CallLog` their ends, `Begun` that they begin, `RefusedLooks` refused reads."""
 
 from __future__ import annotations
 
@@ -93,6 +93,36 @@ class CallLog:
             if self._with_parameters:
                 entry["parameters"] = call.parameters()
             self._audit.tell(entry)
+
+
+class Begun:
+    """Writes down that a call begins to run: of one whose process is killed, there is this line alone.
+
+    Args:
+        audit: Where it is written.
+        with_parameters: Whether with parameters.
+        required: Whether nothing runs before its line is written.
+    """
+
+    stage = Stage.BREAKER + 9  # nothing refuses the call any more, or answers it
+
+    def __init__(self, audit: Audit, *, with_parameters: bool, required: bool) -> None:
+        self._audit = audit
+        self._with_parameters = with_parameters
+        self._required = required
+
+    def __call__(self, invocation: Invocation, call_next: CallNext) -> Awaitable[Result]:
+        """Pass the call on, and write it down before."""
+        if (call := current_call.get()) is not None:
+            entry: dict[str, Any] = {"verdict": "started", **call.ids(), **call.origin()}
+            if self._with_parameters:
+                entry["parameters"] = call.parameters()
+            self._audit.tell(entry)
+        return self._after_writing(invocation, call_next) if self._required else call_next(invocation)
+
+    async def _after_writing(self, invocation: Invocation, call_next: CallNext) -> Result:
+        await self._audit.written()
+        return await call_next(invocation)
 
 
 class CallRecord(logging.LogRecord):

@@ -62,5 +62,10 @@ def lines_fixture(request):
 
 @pytest.fixture(name="entries")
 def entries_fixture():
-    """Return what an audit file has."""
-    return lambda path: [json.loads(line) for line in path.read_text().splitlines()]
+    """Return what an audit file has of how calls ended; with ``begun`` of how they began, too."""
+
+    def read(path, *, begun=False):
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        return [entry for entry in found if begun or entry["verdict"] != "started"]
+
+    return read

@@ -271,7 +271,7 @@ class TestSecrets:
         async with nexus:
             await self.leak(nexus, {"account": SECRET})
         assert SECRET not in lines.text + file.read_text()
-        assert file.read_text().count(HIDDEN) == 1
+        assert file.read_text().count(HIDDEN) == 2
 
     async def test_nor_is_the_callers_token(self, make, lines):
         nexus = make(log_invocations=True)
