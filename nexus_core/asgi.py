@@ -19,6 +19,7 @@ from nexus_core.errors import (
     NotFound,
     Overloaded,
     RateLimited,
+    UnsupportedEncoding,
 )
 from nexus_core.invocation import RateLimit
 from nexus_core.listeners import is_loopback
@@ -206,7 +207,8 @@ async def send_error(
 def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:
     """Return the headers that an error brings along.
 
-    ``Retry-After`` in whole seconds, at least 1; ``WWW-Authenticate`` where a credential is missing or wrong.
+    ``Retry-After`` in whole seconds, at least 1; ``WWW-Authenticate`` where a credential is missing or wrong;
+    ``Accept-Encoding`` where a body is encoded otherwise.
     """
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
@@ -214,6 +216,8 @@ def error_headers(error: NexusError, scope: Scope) -> list[tuple[bytes, bytes]]:
     if isinstance(error, AuthenticationError):
         challenge = error.challenge.replace("{origin}", base_url_of(scope))
         headers.append((b"www-authenticate", challenge.encode("latin-1", "replace")))
+    if isinstance(error, UnsupportedEncoding):
+        headers.append((b"accept-encoding", b"gzip"))  # in an answer: what requests may use (RFC 9110, section 12.5.3)
     if isinstance(error, RateLimited):
         headers += rate_limit_headers(_limit_of(error))
     return headers

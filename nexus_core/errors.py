@@ -121,6 +121,14 @@ class RequestTimeout(ValidationError):
     status = 408
 
 
+class UnsupportedEncoding(ValidationError):
+    """The request's body is encoded in another way than gzip (``Content-Encoding``)."""
+
+    code = "unsupported_encoding"
+    title = "Unsupported content encoding"
+    status = 415
+
+
 class AuthenticationError(NexusError):
     """No credential, or one that is not accepted.
 

@@ -80,7 +80,7 @@ class FunctionWorkflow(Workflow):
                 try:
                     prepared[name] = convert(prepared[name])
                 except (PydanticError, msgspec.ValidationError, OverflowError) as exc:
-                    errors += conversion_errors(name, params[name], exc)
+                    errors += conversion_errors(name, params[name], exc, convert)
                 except (*ENDS_PROCESS, asyncio.CancelledError) as exc:
                     raise RuntimeError(f"the check of {name} raised {exc!r}") from exc
         if errors:

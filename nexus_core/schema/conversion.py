@@ -7,24 +7,45 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError as PydanticError
 
+from nexus_core.schema.excerpts import REPORTED, excerpts
 from nexus_core.schema.report import pointer, printable
 from nexus_core.schema.validation import MAX_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _STRUCTURAL = ("missing", "extra_forbidden", "literal_error", "enum", "is_instance_of")
 """Kinds of errors that tell, as those ending in ``_type`` do, that a value was meant for another alternative."""
 
 
-def conversion_errors(name: str, value: Any, exc: Exception) -> list[dict[str, Any]]:
+def conversion_errors(
+    name: str, value: Any, exc: Exception, convert: Callable[[Any], Any]
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return what is wrong with a parameter whose JSON fits its schema.
 
     Args:
         name: The parameter.
         value: What was given.
         exc: What pydantic or msgspec raised.
+        convert: The conversion, for parts of a large value.
     """
+    if isinstance(exc, PydanticError) and exc.error_count() > REPORTED:
+        return _of_part(name, value, exc, convert)
+    return _entries(name, value, exc)
+
+
+def _of_part(name: str, value: Any, exc: PydanticError, convert: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Return what is wrong in the first part of a large value that does not convert: pydantic tells all or none."""
+    for part in excerpts(value, REPORTED):
+        try:
+            convert(part.value)
+        except PydanticError as error:
+            found = _entries(name, part.value, error)
+            return [entry | {"pointer": part.original(entry["pointer"], 1)} for entry in found]
+    return [{"pointer": pointer([name]), "message": f"{exc.error_count()} members are not valid"}]
+
+
+def _entries(name: str, value: Any, exc: Exception) -> list[dict[str, Any]]:
     if not isinstance(exc, PydanticError):
         return [{"pointer": pointer([name]), "message": printable(str(exc), 300)}]
     branches: dict[Any, _Branch] = {}

@@ -81,12 +81,17 @@ class Excerpt:
         """Whether the array or object at a path lacks members that it has."""
         return tuple(path) in self._cut_at
 
-    def original(self, pointer: str) -> str:
-        """Return the pointer into the whole value that leads to where a pointer into the copy does."""
+    def original(self, pointer: str, outside: int = 0) -> str:
+        """Return the pointer into the whole value that leads to where a pointer into the copy does.
+
+        Args:
+            pointer: The pointer.
+            outside: How many names it begins with that lead to the value.
+        """
         names = pointer.split("/")
-        found = names[:1]
-        for place, name in enumerate(names[1:], start=1):
-            begin = self._begins.get("/".join(names[:place]), 0)
+        found = names[: outside + 1]
+        for place, name in enumerate(names[outside + 1 :], start=outside + 1):
+            begin = self._begins.get("".join(f"/{each}" for each in names[outside + 1 : place]), 0)
             found.append(str(int(name) + begin) if begin and name.isdecimal() else name)
         return "/".join(found)
 

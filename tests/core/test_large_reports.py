@@ -96,3 +96,19 @@ def test_a_part_leads_back_to_the_whole(length: int, seed: int) -> None:
     (error,) = found([[0], value])
     assert error["pointer"] == f"/1/{wrong}"
     assert all(part.size <= CHECKED for part in excerpts([[0], value], CHECKED))
+
+
+def test_what_only_the_conversion_finds_is_reported_as_fast(make: Any) -> None:
+    nexus = make()
+
+    @nexus.workflow
+    def total(x: list[int]) -> int:
+        return sum(x)
+
+    value = {"x": [1] * 3000 + [1e23] * 300_000}
+    begin = time.thread_time()
+    with pytest.raises(ValidationError) as caught:
+        nexus.workflows.get("total").prepare(value)
+    assert time.thread_time() - begin < SECONDS
+    assert len(caught.value.errors) <= MAX_ERRORS
+    assert caught.value.errors[0]["pointer"] == "/x/3000"

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nexus_api.event_stream import send_events
-from nexus_api.translate import CallerLeaves, encode, invocation_of, read_text, seconds_to_wait, send_json
+from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
 from nexus_core import NexusError
 from nexus_core.asgi import rate_limit_headers, send_error
 from nexus_core.caller import headers_of
-from nexus_core.jsontext import parse_object
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
@@ -32,11 +31,10 @@ class Execute:
         """Answer one request."""
         headers = headers_of(scope)
         try:
-            text = await read_text(headers, receive)
-            if text is None:
+            invocation = invocation_of(scope, headers, scope["path_params"]["name"], None)
+            invocation.params = await read_params(self._nexus, invocation, receive)
+            if invocation.params is None:
                 return
-            invocation = invocation_of(scope, headers, scope["path_params"]["name"], parse_object(text))
-            invocation.source = (text, ())
             wait = seconds_to_wait(scope, headers)
             if wait is not None and self._nexus.options.enable_async_execution:
                 await self._detached(invocation, wait, scope, send)

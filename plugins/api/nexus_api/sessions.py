@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus_api.translate import read_params, view_of
+from nexus_api.translate import invocation_of, read_params, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest
 from nexus_core.caller import headers_of
@@ -34,8 +34,9 @@ def routes(nexus: Nexus) -> Sequence[Route]:
         return json_answer((await view.session(request.path_params["session_id"])).to_dict(), view)
 
     async def change(request: Request) -> Response:
-        body = await read_params(headers_of(request.scope), request.receive)
-        view = await view_of(nexus, request.scope)
+        caller = invocation_of(request.scope, headers_of(request.scope), "", None)
+        body = await read_params(nexus, caller, request.receive)
+        view = await nexus.view(caller)
         state, version = _change(body or {})
         session = await view.update_session(request.path_params["session_id"], state, version)
         return json_answer(session.to_dict(), view)

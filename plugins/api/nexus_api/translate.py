@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_core import Invocation, MalformedRequest
-from nexus_core.asgi import read_body
+from nexus_core.bodies import read_parsed
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.jsontext import parse_object
 
@@ -70,29 +70,22 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
     return seconds
 
 
-async def read_params(headers: dict[bytes, bytes], receive: Receive) -> dict[str, Any] | None:
+async def read_params(nexus: Nexus, caller: Invocation, receive: Receive) -> dict[str, Any] | None:
     """Return the parameters in a request's body, or None when the caller has left.
 
     Raises:
         MalformedRequest: It is not a JSON object, or not called one.
+        NexusError: As `read_parsed`.
     """
-    text = await read_text(headers, receive)
-    return None if text is None else parse_object(text)
 
+    def parse(body: bytes) -> dict[str, Any]:
+        kind = (caller.headers or {}).get(b"content-type", b"").split(b";")[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
+            raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
+        caller.source = (body, ())
+        return parse_object(body)
 
-async def read_text(headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-    """Return a request's body, or None when the caller has left.
-
-    Raises:
-        MalformedRequest: It is not called JSON.
-    """
-    body = await read_body(receive)
-    if body is None:
-        return None
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
-        raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
-    return body
+    return await read_parsed(nexus, caller, receive, parse)
 
 
 async def send_json(send: Send, body: bytes, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

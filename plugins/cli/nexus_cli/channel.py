@@ -14,7 +14,8 @@ import msgspec
 
 from nexus_cli.requests import ENDLESS, PARAMS
 from nexus_cli.service import Service
-from nexus_core.asgi import error_headers, local_path, rate_limit_headers, read_body, send_error
+from nexus_core.asgi import error_headers, local_path, rate_limit_headers, send_error
+from nexus_core.bodies import read_parsed
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.channel import Channel
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed, Overloaded
@@ -66,10 +67,10 @@ class CliChannel(Channel):
             headers = headers_of(scope)
             _check(scope, headers)
             caller = Invocation("", None, "cli", **caller_of(scope, headers))
-            body = await read_body(receive)
+            body = await read_parsed(self._nexus, caller, receive, lambda body: (body, parse(body)))
             if body is not None:
-                caller.source = (body, PARAMS)
-                await self._work(parse(body), caller, receive, out)
+                caller.source = (body[0], PARAMS)
+                await self._work(body[1], caller, receive, out)
         except NexusError as exc:
             await out.fail(exc)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from nexus_core import MalformedRequest, NexusError, jsontext
 from nexus_core.asgi import error_headers, local_path, read_body, send_error
+from nexus_core.bodies import decoded
 from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
 from nexus_mcp.bound_stream import BoundStream
@@ -69,10 +70,10 @@ class HttpFront:
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             scope[VALIDITY] = caller.validity
             if scope["method"] == "POST":
-                checked = await _checked_body(scope, receive)
+                checked = await _checked_body(scope, headers, receive, self._nexus.options.max_body_bytes)
                 if checked is None:
                     return
-                receive = checked
+                scope, receive = checked
         except NexusError as exc:
             await _refuse(scope, send, exc)
             return
@@ -114,20 +115,26 @@ def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
     return version is not None and version not in _HANDSHAKE_VERSIONS
 
 
-async def _checked_body(scope: Scope, receive: Receive) -> Receive | None:
-    """Read a body, hold it against the rules for JSON, and return a ``receive`` that gives it again.
+async def _checked_body(
+    scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, limit: int
+) -> tuple[Scope, Receive] | None:
+    """Read a body, hold it against the rules for JSON, and return a scope and ``receive`` that give it decompressed.
 
     None when the caller has left: the SDK would log a traceback.
 
     Raises:
-        MalformedRequest: It breaks them.
+        NexusError: It breaks them, or can't be decompressed.
     """
     body = await read_body(receive)
     if body is None:
         return None
-    jsontext.parse(body)
-    scope[BODY] = body
-    return _replay({"type": "http.request", "body": body, "more_body": False}, receive)
+    plain = decoded(body, headers, limit)
+    jsontext.parse(plain)
+    scope[BODY] = plain
+    if plain is not body:
+        described = (b"content-encoding", b"content-length")
+        scope = {**scope, "headers": [each for each in scope["headers"] if each[0] not in described]}
+    return scope, _replay({"type": "http.request", "body": plain, "more_body": False}, receive)
 
 
 def _replay(message: Message, receive: Receive) -> Receive:
