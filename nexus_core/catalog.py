@@ -76,7 +76,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 METADATA: dict[str, dict[str, str | None]] = {
     "ratelimit": {"rate_limit": "enable_rate_limiting"},
     "breaker": {"circuit_breaker": "enable_circuit_breaker"},
-    "cache": {"cache": "enable_caching", "cache_ttl": "enable_caching"},
+    "cache": {"cache": "enable_caching", "cache_ttl": "enable_caching", "cache_context_safe": "enable_caching"},
     "logs": {"sensitive_parameters": None},
 }
 """The keys of workflows' metadata that each first-party plugin reads, and the option that switches it on."""

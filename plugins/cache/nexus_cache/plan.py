@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 SHARED = "shared"
 """What ``metadata["cache"]`` is for a workflow that gives every caller the same."""
 
+CONTEXT_SAFE = "cache_context_safe"
+"""What metadata say of a shared workflow with a `Context`: nothing of the caller gets into its result."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -131,7 +134,7 @@ def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]
     """Return what a workflow's metadata says: ``cache`` and ``cache_ttl``, None for what it leaves open.
 
     Raises:
-        ConfigurationError: It is neither of what these may be.
+        ConfigurationError: It is neither of what these may be, or shares results that may depend on the caller.
     """
     choice, ttl = workflow.metadata.get("cache"), workflow.metadata.get("cache_ttl")
     if choice is not None and not isinstance(choice, bool) and choice != SHARED:
@@ -139,5 +142,14 @@ def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]
     if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl <= MAX_SECONDS):
         raise ConfigurationError(
             f"{workflow.name}: metadata['cache_ttl'] must be a number of seconds above 0, at most {MAX_SECONDS:.0f}."
+        )
+    safe = workflow.metadata.get(CONTEXT_SAFE, False)
+    if not isinstance(safe, bool):
+        raise ConfigurationError(f"{workflow.name}: metadata[{CONTEXT_SAFE!r}] must be True or False.")
+    if choice == SHARED and workflow.uses_context and not safe:
+        raise ConfigurationError(
+            f"{workflow.name}: metadata['cache'] is {SHARED!r}, and the workflow takes a Context: identity or session"
+            " of one caller could reach all others in the cached result. Set cache=True, which caches for each caller, "
+            f"leave out the Context, or set {CONTEXT_SAFE}=True if the result depends on the parameters alone."
         )
     return choice, ttl
