@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +88,10 @@ def keyring_of_secret(secret: str) -> Keyring:
     """Return the ring of one secret.
 
     Raises:
-        ConfigurationError: It is a public key: everybody could sign with it.
+        ConfigurationError: It is a public key, or may be had from one: everybody could sign with it.
     """
+    if (kind := _kind_of_key(secret.strip().lstrip("\ufeff").strip())) is not None:
+        raise ConfigurationError(f"jwt_secret: this is {kind}, and no secret; public keys belong in jwt_public_key.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SecurityWarning)
@@ -95,6 +99,42 @@ def keyring_of_secret(secret: str) -> Keyring:
     except (ValueError, SecurityWarning):
         raise ConfigurationError("jwt_secret: this is a key for jwt_public_key, and no secret.") from None
     return Keyring([Member(key, None, SYMMETRIC)])
+
+
+def _kind_of_key(text: str) -> str | None:
+    """Return in words what a text is in which keys are published; None for any other."""
+    if text.startswith(("{", "[", '"')):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        found = found[0] if isinstance(found, list) and found else found
+        if isinstance(found, str):  # a JWK that was written as a text of JSON
+            return _kind_of_key(found)
+        is_set = isinstance(found, dict) and isinstance(found.get("keys"), list)
+        return "a JWK set" if is_set else "a JWK" if isinstance(found, dict) and "kty" in found else None
+    if _is_der(text):
+        return "a key without the lines of PEM"
+    try:
+        return "the name of a file" if Path(text).expanduser().is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _is_der(text: str) -> bool:
+    """Whether a text is a public key or a certificate in base64, as some issuers show it."""
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        data = b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return False
+    for load in (load_der_public_key, load_der_x509_certificate):
+        with suppress(Exception):  # it is none, or of a kind that nobody knows
+            load(data)
+            return True
+    return False
 
 
 def keyring_of_public_key(given: str) -> Keyring:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from nexus_auth import AuthProvider, JWTAuthProvider
 from token_issuer import SECRET
@@ -218,3 +220,34 @@ def test_a_platform_without_the_plugin_does_not_start():
 
     with pytest.raises(PluginError, match='"auth" is not installed'):
         isolated_nexus(enable_auth=True)
+
+
+def _forms_of_a_key(keys):
+    """Texts in which keys are published, or that stand for one."""
+    public = keys["RSA"].as_dict(private=False)
+    pem = keys["EC"].as_pem(private=False).decode()
+    yield "JWK", json.dumps(public)
+    yield "private JWK", json.dumps(keys["EC"].as_dict(private=True))
+    yield "secret JWK", json.dumps({"kty": "oct", "k": "c2VjcmV0" * 8})
+    yield "JWK set", json.dumps({"keys": [public]}, indent=2)
+    yield "list of JWKs", json.dumps([public])
+    yield "JWK as text", json.dumps(json.dumps(public))
+    yield "JWK with space around", f"\ufeff\n {json.dumps(public)}\n"
+    yield "PEM without its lines", "".join(pem.splitlines()[1:-1])
+    yield "PEM", pem
+
+
+async def test_no_form_of_a_key_is_a_secret(alone, keys, tmp_path):
+    file = tmp_path / "a-file-that-holds-the-key-of-the-issuer.pem"
+    file.write_bytes(keys["EC"].as_pem(private=False))
+    for form, text in (*_forms_of_a_key(keys), ("file", str(file))):
+        nexus = alone(enable_auth=True, jwt_secret=text)
+        with pytest.raises(ConfigurationError, match=r"jwt_secret: this is .*jwt_public_key"):
+            async with nexus:
+                pytest.fail(f"it has started with a {form}")
+
+
+@pytest.mark.parametrize("secret", ["{" + "a" * 40, "[" * 40, "a" * 44, '{"a": "JSON that is a secret of somebody"}'])
+async def test_a_secret_may_look_a_little_like_a_key(alone, secret):
+    async with alone(enable_auth=True, jwt_secret=secret):
+        pass
