@@ -16,6 +16,7 @@ from nexus_auth.issuer import Issuer
 from nexus_auth.login_receiver import LoginReceiver
 from nexus_auth.oauth_client import OAuthClient, Token, issuer_of
 from nexus_auth.refusal import Refused, Unavailable
+from nexus_auth.trusted_issuers import IssuerTrust
 from nexus_auth.web import Web, check_transport
 from nexus_core.errors import AuthenticationError, BackendUnavailable, ConfigurationError
 from nexus_core.threads import DaemonThreads
@@ -40,12 +41,14 @@ class Client:
         secret: What proves it, where it can keep one.
         scopes: What it asks for.
         allow_http: Whether server and issuer may do without TLS on other machines.
+        trust: Which issuers may get the secret.
     """
 
     id: str
     secret: str | None = None
     scopes: Sequence[str] = ()
     allow_http: bool = False
+    trust: IssuerTrust | None = None
 
 
 async def log_in_person(server: str, client: Client, show: Callable[[str], None], *, browser: bool) -> dict[str, Any]:
@@ -87,7 +90,7 @@ async def renewed(login: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a login in place of one that has expired; None where that can't be had, or is another plugin's."""
     if login.get("by") != BY:
         return None
-    grant, secret = login["grant"], os.environ.get(CREDENTIAL_VARIABLE)
+    grant, secret = login["grant"], _secret_for(login)
     if not (login["refresh_token"] or (grant == "client_credentials" and secret)):
         return None
     web = Web(ANSWER_SECONDS, complains=False)
@@ -115,7 +118,7 @@ async def log_out(login: Mapping[str, Any]) -> bool:
     web = Web(ANSWER_SECONDS, complains=False)
     try:
         issuer = Issuer(login["issuer"], web, allow_http=login["allow_http"])
-        oauth = OAuthClient(issuer, login["client_id"], os.environ.get(CREDENTIAL_VARIABLE), seconds=ANSWER_SECONDS)
+        oauth = OAuthClient(issuer, login["client_id"], _secret_for(login), seconds=ANSWER_SECONDS)
         return await oauth.revoke(login["refresh_token"] or login["access_token"])
     finally:
         await web.close()
@@ -130,7 +133,13 @@ def _login(token: Token, client: Client, oauth: OAuthClient, grant: str) -> dict
         "scopes": list(client.scopes),
         "resource": oauth.resource,
         "allow_http": client.allow_http,
+        "has_secret": client.secret is not None,
     }
+
+
+def _secret_for(login: Mapping[str, Any]) -> str | None:
+    """Return the client's secret, where its issuer has got it at the login: it goes to no other."""
+    return (os.environ.get(CREDENTIAL_VARIABLE) or None) if login.get("has_secret") else None
 
 
 def _members(token: Token) -> dict[str, Any]:
@@ -145,6 +154,8 @@ async def _conversation(server: str, client: Client) -> AsyncIterator[OAuthClien
         base = base_of(check_transport("--connect", server, allow_http=client.allow_http))
         resource = base + RESOURCE_PATHS["cli"]
         issuer_url = issuer_of(await web.get(base + METADATA_PATH + RESOURCE_PATHS["cli"]), resource)
+        if client.secret is not None:  # the server may name anybody
+            (client.trust or IssuerTrust(None, None)).check(server, issuer_url)
         issuer = Issuer(issuer_url, web, allow_http=client.allow_http)
         yield OAuthClient(
             issuer, client.id, client.secret, scopes=client.scopes, resource=resource, seconds=ANSWER_SECONDS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nexus_auth.login import Client, log_in_person, log_in_program, log_out
+from nexus_auth.trusted_issuers import IssuerTrust
 from nexus_core import Command
 from nexus_core.errors import ConfigurationError
 from nexus_core.logins import Logins
@@ -27,6 +29,11 @@ def login_commands(settings: AuthSettings) -> list[Command]:
 _ClientId = Annotated[str, typer.Option("--client-id", help="What the issuer calls this client. [oauth2_client_id]")]
 
 
+_Issuer = Annotated[
+    str, typer.Option("--issuer", help="The issuer that may get the client's secret. [auth_service_url]")
+]
+
+
 class LoginCommands:
     """The commands, with what the environment says of the client."""
 
@@ -37,6 +44,7 @@ class LoginCommands:
         self,
         context: typer.Context,
         client_id: _ClientId = "",
+        issuer: _Issuer = "",
         scope: Annotated[list[str] | None, typer.Option("--scope", help="What to ask for; may be repeated.")] = None,
         client_credentials: Annotated[
             bool, typer.Option("--client-credentials", metavar="", help="Log in as the client itself: for programs.")
@@ -48,10 +56,10 @@ class LoginCommands:
         """Log in to the server that --connect names; calls to it then need no --token.
 
         A person logs in in a browser. With --client-credentials the client does, with its secret (environment
-        NEXUS_OAUTH2_CLIENT_SECRET).
+        NEXUS_OAUTH2_CLIENT_SECRET). The secret goes to the issuer that --issuer names, or that you confirm once.
         """
         server = _server(context)
-        client = self._client(client_id, scope)
+        client = self._client(client_id, scope, issuer)
         if client_credentials:
             if client.secret is None:
                 raise ConfigurationError(
@@ -76,7 +84,7 @@ class LoginCommands:
         _tell(context, f"You are logged out of {server}.", {"server": server, "logged_out": True, "revoked": revoked})
         return 0
 
-    def _client(self, client_id: str, scope: list[str] | None) -> Client:
+    def _client(self, client_id: str, scope: list[str] | None, issuer: str) -> Client:
         settings = self._settings
         chosen = client_id or settings.oauth2_client_id
         if not chosen:
@@ -89,7 +97,17 @@ class LoginCommands:
             None if secret is None else secret.get_secret_value(),
             tuple(settings.oauth2_scopes if scope is None else scope),
             settings.auth_allow_http,
+            IssuerTrust(issuer or settings.auth_service_url, _confirm if _is_on_terminal() else None),
         )
+
+
+def _is_on_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _confirm(question: str) -> bool:
+    return typer.confirm(question, err=True)
 
 
 def _server(context: typer.Context) -> str:

@@ -16,9 +16,10 @@ import pytest
 from nexus_auth.login import Client, log_in_person
 from nexus_auth.oauth_client import Token, issuer_of, token_of
 from nexus_auth.refusal import Unavailable
+from nexus_auth.trusted_issuers import IssuerTrust
 from token_issuer import AUDIENCE
 
-from nexus_core import AuthenticationError
+from nexus_core import AuthenticationError, ConfigurationError
 from nexus_core.logins import Logins
 
 
@@ -151,7 +152,7 @@ async def test_an_expired_login_is_renewed(server, issuer, run, start, tmp_path)
 
 
 async def test_a_program_logs_in(server, issuer, run, tmp_path):
-    login = ["--connect", server.url, "login", "--client-credentials"]
+    login = ["--connect", server.url, "login", "--client-credentials", "--issuer", issuer.url]
     code, _, err = await run(*login, **ROBOT)
     assert code == 0, err
     code, out, _ = await run("--connect", server.url, "execute", "whoami")
@@ -165,6 +166,67 @@ async def test_a_program_logs_in(server, issuer, run, tmp_path):
     assert "wrong" not in out + err
     code, _, err = await run(*login, NEXUS_OAUTH2_CLIENT_ID="robot")
     assert (code, "NEXUS_OAUTH2_CLIENT_SECRET" in err) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["--client-credentials"], ["--no-browser"]], ids=["program", "person"])
+async def test_a_secret_goes_to_no_issuer_that_the_server_has_chosen(server, issuer, run, words):
+    login = ["--connect", server.url, "login", *words]
+    code, _, err = await run(*login, **ROBOT)
+    assert (code, f"--issuer {issuer.url}" in err, err.count("\n")) == (1, True, 1), err
+    code, _, err = await run(*login, "--issuer", "https://login.example.com", **ROBOT)
+    assert (code, "the client secret is not sent" in err) == (1, True), err
+    code, _, err = await run(*login, **ROBOT, NEXUS_AUTH_SERVICE_URL="https://login.example.com")
+    assert (code, "the client secret is not sent" in err) == (1, True), err
+    assert not issuer.asked["/token"]
+    if words == ["--client-credentials"]:
+        code, _, err = await run(*login, **ROBOT, NEXUS_AUTH_SERVICE_URL=f"{issuer.url}/")
+        assert (code, issuer.asked["/token"]) == (0, 1), err
+
+
+async def test_a_secret_that_comes_later_is_not_sent_to_a_persons_issuer(server, issuer, run, start, tmp_path):
+    login = await start("--connect", server.url, "login", "--no-browser", "--client-id", "cli")
+    await visit(await login.address())
+    assert (await login.end())[0] == 0
+    logins = Logins(tmp_path / "nexus" / "logins.json")
+    logins.set(server.url, logins.get(server.url) | {"expires_at": time.time() - 1})
+    assert (await run("--connect", server.url, "execute", "whoami", **ROBOT))[0] == 0
+    assert issuer.last_form["grant_type"] == "refresh_token"
+    assert "authorization" not in {name.lower() for name in issuer.last_headers}
+    assert "client_secret" not in issuer.last_form
+
+
+def test_an_issuer_is_confirmed_once_for_each_server(tmp_path):
+    asked, answers = [], [False, True, True]
+
+    def ask(question):
+        asked.append(question)
+        return answers.pop(0)
+
+    path = tmp_path / "new" / "issuers.json"
+    trust = IssuerTrust(None, ask, path)
+    with pytest.raises(ConfigurationError, match="not sent"):
+        trust.check("http://127.0.0.1:8001", "https://a.example")
+    trust.check("http://127.0.0.1:8001/cli", "https://a.example")
+    for seen in (trust, IssuerTrust(None, None, path)):
+        seen.check("http://127.0.0.1:8001", "https://a.example")
+        assert len(asked) == 2
+    for server, other in (
+        ("http://127.0.0.1:8002", "https://a.example"),
+        ("http://127.0.0.1:8001", "https://b.example"),
+    ):
+        with pytest.raises(ConfigurationError, match="--issuer"):
+            IssuerTrust(None, None, path).check(server, other)
+    trust.check("http://127.0.0.1:8001", "https://b.example")
+    IssuerTrust(None, None, path).check("http://127.0.0.1:8001", "https://a.example")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o666)  # others may have written it
+    with pytest.raises(ConfigurationError, match="--issuer"):
+        IssuerTrust(None, None, path).check("http://127.0.0.1:8001", "https://a.example")
+    for broken in ("", "[]", "nothing", '{"http://127.0.0.1:8001": "https://a.example"}'):
+        path.write_text(broken)
+        path.chmod(0o600)
+        with pytest.raises(ConfigurationError, match="--issuer"):
+            IssuerTrust(None, None, path).check("http://127.0.0.1:8001", "https://a.example")
 
 
 async def test_what_is_missing_is_said(server, run):
