@@ -34,7 +34,9 @@ from nexus_core.standalone import StopRequest, run_process
 from nexus_core.stores import MemoryStore, Store, choose_store
 from nexus_core.switch import Switch
 from nexus_core.threads import DaemonThreads, call_on
+from nexus_core.worker_processes import WorkerProcesses
 from nexus_core.workflow_metadata import MetadataRules
+from nexus_core.workflow_threads import WorkflowThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -92,7 +94,9 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         self._option_reader = OptionReader(OptionSources(options, config, config_file))
         self._settings = self._option_reader.settings
         self.options = self._option_reader.read_core()
-        self.threads = DaemonThreads("nexus-workflow")
+        self.threads = DaemonThreads("nexus-thread")
+        self.workflow_threads = WorkflowThreads("nexus-workflow", self.options.workflow_threads)
+        self.processes = WorkerProcesses(self.threads, self.options.workflow_processes)
         self.alarms = Alarms()
         self.plugins = self._load_plugins(plugins, discover)
         self._option_reader.read_plugins(self.plugins)
@@ -100,7 +104,9 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
-        self.workflows = Registry(self._adapters(), self.threads, self._workflows_changed, MetadataRules(self))
+        self.workflows = Registry(
+            self._adapters(), self.workflow_threads, self.processes, self._workflows_changed, MetadataRules(self)
+        )
         self._resolvers: list[ParameterResolver] = []
         self.session_manager: object = None
         self._switch = Switch(self, self._resolvers)

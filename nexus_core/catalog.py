@@ -65,7 +65,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "enable_tracing", "tracing_endpoint", "tracing_token", "tracing_sample_ratio", "tracing_trust_parent",
         "tracing_push_interval", "tracing_instrument",
     ),
-    "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_non_critical"),
+    "health": ("enable_health_checks", "health_check_interval", "health_check_timeout", "health_port",
+        "health_non_critical"),
     "pools": (
         "postgres_url", "db_pool_size", "db_pool_max_connections", "db_pool_timeout", "http_pool_size",
         "http_pool_max_connections", "http_pool_timeout",

@@ -29,6 +29,7 @@ class Channel:
             the channel with the longest fitting prefix. ``/`` takes the rest.
         is_embedded: Whether `Nexus.asgi_app` has it, too.
         shares_port: Whether several processes may listen on its port at once, each taking a part of the connections.
+        serves_itself: Whether `serve` answers on its port, in place of the platform's server.
         unguarded: What to set so that it asks callers who they are, where it answers without the pipeline and does not:
             such a port is not opened to other machines.
     """
@@ -39,11 +40,15 @@ class Channel:
     paths: Sequence[str] = ("/",)
     is_embedded: bool = True
     shares_port: bool = False
+    serves_itself: bool = False
     unguarded: str = ""
 
     def asgi_app(self) -> ASGIApp | None:
         """Return the ASGI application, called once at start-up, or None if the channel does not listen."""
         return None
+
+    def serve(self, bound: socket.socket) -> None:
+        """Begin to answer on a port, apart from the event loop. Called where `serves_itself`; `stop` ends it."""
 
     async def start(self) -> None:
         """Get ready to answer. Called once, after every plugin has started. If it raises, it leaves nothing open."""

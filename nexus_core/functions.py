@@ -16,12 +16,14 @@ from nexus_core.schema.report import summary
 from nexus_core.schema.validation import MAX_ERRORS
 from nexus_core.signatures import Signature
 from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
+from nexus_core.worker_processes import check as check_for_process
 from nexus_core.workflow import Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nexus_core.context import Context
+    from nexus_core.worker_processes import WorkerProcesses
 
 BREATH = 100
 """Items of a stream after which the event loop gets its turn: a stream that waits for nothing would hold it up, and
@@ -36,13 +38,15 @@ class FunctionWorkflow(Workflow):
     """
 
     def __init__(
-        self, name: str, function: Callable[..., Any], metadata: Mapping[str, Any], threads: DaemonThreads
-    ) -> None:
+        self, name: str, function: Callable[..., Any], metadata: Mapping[str, Any], threads: DaemonThreads,
+        processes: WorkerProcesses | None = None,
+    ) -> None:  # fmt: skip
         signature = Signature(name, function)
         expected = metadata.get("expected_parameters")
         input_schema = signature.expected_schema(expected) if expected else signature.input_schema
         self.function = function
         self._threads = threads
+        self._processes = processes
         self._converters = {} if expected else signature.converters
         self._convert_rest = None if expected else signature.convert_rest
         self._decimals = frozenset() if expected else signature.decimals
@@ -59,6 +63,8 @@ class FunctionWorkflow(Workflow):
         self._is_async = is_async(function)
         self.streams = signature.streams
         self.uses_context = signature.context_name is not None
+        if processes is not None:
+            check_for_process(name, function, streams=self.streams, takes_context=self.uses_context)
         super().__init__(
             name,
             input_schema=input_schema,
@@ -110,6 +116,8 @@ class FunctionWorkflow(Workflow):
             return await self._collect(positional, arguments, context)
         if self._is_async:
             value = await self.function(*positional, **arguments)
+        elif self._processes is not None:
+            value = await self._processes.run(self.function, positional, arguments)
         else:
             value = await self._threads.run(context.run.outlives, self.function, *positional, **arguments)
             if inspect.isawaitable(value):

@@ -265,6 +265,11 @@ async def serving(
         server = _server(running)
         scheme = getattr(server, "scheme", "http")
         bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front, scheme)
+        try:
+            listeners.serve_own(running.channels, nexus.options.host)
+        except BaseException:
+            listeners.close(bound)
+            raise
     except BaseException:
         await stop()
         raise

@@ -55,6 +55,18 @@ def bind(
     return listeners
 
 
+def serve_own(channels: Sequence[Channel], host: str) -> None:
+    """Let the channels that serve themselves do so, each on its port.
+
+    Raises:
+        PortInUse: A port is taken.
+        ConfigurationError: The host or a port can't be bound for another reason.
+    """
+    for channel in channels:
+        if channel.serves_itself and channel.port is not None:
+            channel.serve(_bind(host, channel))
+
+
 def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route], main: str) -> list[tuple[str, ASGIApp]]:
     names = {channel.name for channel, _ in group}
     added = [(route.path, route.app) for route in routes if (main if route.channel is None else route.channel) in names]

@@ -75,7 +75,13 @@ def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
         Measurement.of(
             "nexus_places", "gauge", "Places for calls that there are.", lambda: options.max_concurrent_workflows
         ),
-        Measurement.of("nexus_threads", "gauge", "Threads for sync code.", lambda: nexus.threads.count),
+        Measurement.of(
+            "nexus_threads", "gauge", "Threads for sync code.",
+            lambda: nexus.threads.count + nexus.workflow_threads.count,
+        ),
+        Measurement.of(
+            "nexus_threads_waiting", "gauge", "Calls that wait for a thread.", lambda: nexus.workflow_threads.waiting
+        ),
         Measurement("nexus_runs_kept", "gauge", "Runs that are remembered.", ("status",), runs.counts),
         Measurement.of("nexus_workflows", "gauge", "Registered workflows.", lambda: len(nexus.workflows.names())),
         Measurement(

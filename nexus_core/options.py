@@ -116,6 +116,12 @@ class CoreSettings(PluginSettings):
     )
     server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
     max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
+    workflow_threads: int = Field(
+        40, ge=1, description="Threads in which sync code of workflows runs at once; other calls wait for one."
+    )
+    workflow_processes: int | None = Field(
+        None, ge=1, description="Processes for workflows with `process=True`; none for one for each CPU."
+    )
     enable_async_execution: bool = Field(
         True, description="Let runs go on by themselves where callers do not want to wait for the result."
     )
@@ -148,7 +154,7 @@ class CoreSettings(PluginSettings):
     plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
     log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
 
-    @field_validator("workflow_timeout", mode="before")
+    @field_validator("workflow_timeout", "workflow_processes", mode="before")
     @classmethod
     def _no_limit(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.threads import DaemonThreads
+    from nexus_core.worker_processes import WorkerProcesses
     from nexus_core.workflow_metadata import MetadataRules
 
 
@@ -26,16 +27,18 @@ class Registry:
     Args:
         adapters: Returns who is asked in turn what an object is; plain callables come last.
         threads: Where sync functions run.
+        processes: Where those run whose metadata say ``process``.
         changed: Called with the name and whether it is there now, after each change.
         rules: What workflows' metadata may say.
     """
 
     def __init__(
         self, adapters: Callable[[], Sequence[WorkflowAdapter]], threads: DaemonThreads,
-        changed: Callable[[str, bool], None], rules: MetadataRules,
+        processes: WorkerProcesses, changed: Callable[[str, bool], None], rules: MetadataRules,
     ) -> None:  # fmt: skip
         self._adapters = adapters
         self._threads = threads
+        self._processes = processes
         self._changed = changed
         self._rules = rules
         self._workflows: dict[str, Workflow] = {}
@@ -111,14 +114,17 @@ class Registry:
             if "expected_parameters" in metadata:
                 raise ConfigurationError(f"{name}: a Workflow has its input_schema; expected_parameters is for others.")
             self._rules.checked(name, target.metadata)
+            _refuse_process(name, metadata)
             target.add_metadata(metadata)
             return target
         adapters = self._adapters()
         for adapter in adapters:
             if _adapts(adapter, target):
+                _refuse_process(name, metadata)
                 return adapter.adapt(name, target, metadata)
         if callable(target):
-            return FunctionWorkflow(name, target, metadata, self._threads)
+            processes = self._processes if metadata.get("process") else None
+            return FunctionWorkflow(name, target, metadata, self._threads, processes)
         if isinstance(target, (classmethod, property)):
             raise ConfigurationError(
                 f"{name}: a {type(target).__name__} is not callable in the body of its class: "
@@ -129,6 +135,11 @@ class Registry:
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
             f"installed plugins know {known}."
         )
+
+
+def _refuse_process(name: str, metadata: Mapping[str, Any]) -> None:
+    if metadata.get("process"):
+        raise ConfigurationError(f"{name}: metadata['process'] is for functions alone.")
 
 
 def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:

@@ -13,6 +13,7 @@ from nexus_core import process
 from nexus_core.errors import ConfigurationError
 from nexus_core.threads import call_on
 from nexus_core.watchdog import Watchdog
+from nexus_core.worker_processes import is_loading_main
 
 if TYPE_CHECKING:
     from nexus_core.app import Nexus
@@ -53,6 +54,8 @@ class StopRequest:
 
 def run_process(nexus: Nexus) -> None:
     """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
+    if is_loading_main():
+        return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
     try:
         _show_logs(nexus)
         with Watchdog(nexus.stop_request.make, nexus.options.shutdown_grace) as watchdog:

@@ -178,6 +178,8 @@ class Switch:
                 await lifecycle.stop(running)  # what still runs may call workflows meanwhile
             finally:
                 self.running = None
+                self._nexus.processes.close()
+                self._nexus.workflow_threads.rest()
                 self._nexus.threads.rest()
 
     def _lock(self) -> asyncio.Lock:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 KEYS = (
     "description", "version", "category", "tags", "title", "timeout", "required_permissions", "expected_parameters",
+    "process",
 )  # fmt: skip
 """The keys that the core knows. Those of plugins are in `PluginSettings.workflow_metadata`."""
 
@@ -64,6 +65,8 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
         is_collection = isinstance(value, Collection) and not isinstance(value, (str, Mapping))
         if not is_collection or not all(isinstance(each, str) for each in value):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
+    if not isinstance(metadata.get("process", False), bool):
+        raise ConfigurationError(f"{name}: metadata['process'] must be True or False.")
     for key in ("description", "category"):
         if not isinstance(metadata.get(key), str | None):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nexus_core import hookimpl
 
 if TYPE_CHECKING:
-    from nexus_core import Command, Nexus, Route
+    from nexus_core import Channel, Command, Nexus, Route
     from nexus_core.measurements import Measurement
     from nexus_health.monitor import Monitor
 
@@ -49,6 +49,20 @@ def nexus_register_routes(nexus: Nexus) -> list[Route]:
 
     routes = HealthRoutes(nexus, monitor)
     return [Route(PATH, routes, None), Route(PATH, routes, "cli")]
+
+
+@hookimpl
+def nexus_register_channels(nexus: Nexus) -> list[Channel]:
+    """Give the port that answers probes apart from the event loop, if there is to be one."""
+    from nexus_health.settings import HealthSettings
+
+    settings = nexus.settings(HealthSettings)
+    monitor = settings.started.monitor
+    if monitor is None or settings.health_port is None:
+        return []
+    from nexus_health.port import HealthChannel
+
+    return [HealthChannel(nexus, settings.health_port, monitor)]
 
 
 @hookimpl

@@ -20,7 +20,9 @@ PAGE = (FOLDER.parents[1] / "docs" / "operations" / "health.md").read_text(encod
 def test_every_option_is_described_with_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", README, re.MULTILINE))
     fields = HealthSettings.model_fields
-    assert rows == {name: "none" if field.default == [] else str(field.default) for name, field in fields.items()}
+    assert rows == {
+        name: "none" if field.default in ([], None) else str(field.default) for name, field in fields.items()
+    }
 
 
 def test_the_example_prints_what_has_changed(tmp_path):

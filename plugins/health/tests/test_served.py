@@ -207,3 +207,48 @@ async def test_a_mounted_platform_answers_below_its_path():
             await asyncio.sleep(0.02)
         assert (await client.get("/shop/health")).json()["ready"]
     await nexus.__aexit__()
+
+
+COMPUTES = """
+import pathlib, threading, time
+from nexus_core import Nexus
+nexus = Nexus(workflow_threads=95, shutdown_grace=0)
+
+@nexus.workflow
+def burn():
+    pathlib.Path("burns").touch()
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        pass
+
+@nexus.workflow
+async def block():
+    pathlib.Path("blocks").touch()
+    time.sleep(300)
+"""
+
+
+async def test_a_port_of_its_own_answers_while_the_event_loop_cannot(serve, tmp_path):
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = serve(COMPUTES, health_port=port, **FAST)
+    url = f"http://127.0.0.1:{port}/health"
+
+    def asked(path):
+        return httpx2.get(url + path, timeout=10)
+
+    await comes(lambda: is_ready(served))
+    assert asked("/ready").status_code == 200
+    assert asked("/live").json() == {"status": "alive"}
+    assert asked("").status_code == 404
+    assert httpx2.head(f"{url}/live", timeout=10).content == b""
+    assert httpx2.post(f"{url}/live", timeout=10).status_code == 501
+    for _ in range(40):  # clients that send nothing take no thread for ever, and others are answered
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    with pytest.raises(httpx2.TimeoutException):
+        httpx2.post(f"{served.url}/api/workflows/block/execute", json={}, timeout=2)
+    assert asked("/live").json() == {"status": "alive"}
+    assert asked("/ready").status_code == 200

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @hookimpl
 def nexus_register_workflow_adapters(nexus: Nexus) -> list[KailashAdapter]:
     """Give the adapter for ``WorkflowBuilder`` and ``Workflow``."""
-    return [KailashAdapter(nexus.threads)]
+    return [KailashAdapter(nexus.workflow_threads)]
 
 
 @hookimpl
