@@ -100,18 +100,7 @@ class FunctionWorkflow(Workflow):
 
     async def run(self, params: dict[str, Any], context: Context) -> Any:
         """Call the function; collect the items of a stream."""
-        arguments = dict(params)
-        for public in self._renamed.keys() & params.keys():
-            arguments[self._renamed[public]] = arguments.pop(public)
-        for name, default in self._defaults.items():
-            if name not in arguments:
-                arguments[name] = deepcopy(default)
-        for name, field in self._fields.items():
-            if name not in arguments:
-                arguments[name] = field.get_default(call_default_factory=True, validated_data=params)
-        if self._context_name is not None:
-            arguments[self._context_name] = context
-        positional = [arguments.pop(name, default) for name, default in self._positional]
+        positional, arguments = self._arguments(params, context)
         if self.streams:
             return await self._collect(positional, arguments, context)
         if self._is_async:
@@ -123,6 +112,21 @@ class FunctionWorkflow(Workflow):
             if inspect.isawaitable(value):
                 value = await value
         return value if self._serialize is None else self._serialize(value)
+
+    def _arguments(self, params: dict[str, Any], context: Context) -> tuple[list[Any], dict[str, Any]]:
+        """Return what the function is called with."""
+        arguments = dict(params)
+        for public in self._renamed.keys() & params.keys():
+            arguments[self._renamed[public]] = arguments.pop(public)
+        for name, default in self._defaults.items():
+            if name not in arguments:
+                arguments[name] = deepcopy(default)
+        for name, field in self._fields.items():
+            if name not in arguments:
+                arguments[name] = field.get_default(call_default_factory=True, validated_data=params)
+        if self._context_name is not None:
+            arguments[self._context_name] = context
+        return [arguments.pop(name, default) for name, default in self._positional], arguments
 
     async def _collect(self, positional: list[Any], arguments: dict[str, Any], context: Context) -> msgspec.Raw:
         """Publish each item as it comes and return them all as one JSON array."""
