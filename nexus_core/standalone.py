@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from nexus_core import process
+from nexus_core import allocator, process
 from nexus_core.errors import ConfigurationError
 from nexus_core.threads import call_on
 from nexus_core.watchdog import Watchdog
@@ -58,6 +58,7 @@ def run_process(nexus: Nexus) -> None:
         return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
     try:
         _show_logs(nexus)
+        allocator.limit_kept_memory()
         with Watchdog(nexus.stop_request.make, nexus.options.shutdown_grace) as watchdog:
             process.run(_serve_until_stopped(nexus, watchdog), owns_signals=True)
     except ConfigurationError as exc:
