@@ -7,6 +7,7 @@ It belongs to the core so that a broken plugin can't take away the tool that rem
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ The other commands need the plugin "cli": pip install nexus-hub-cli
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
+    _accept_any_text()
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["plugins"]:
         from nexus_core.plugins import commands
@@ -53,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("nexus: `nexus plugins list` and `nexus plugins disable` still work.", file=sys.stderr)
         return 1
     return int(command_line(given))
+
+
+def _accept_any_text() -> None:
+    """Let no character fail where the terminal's encoding, or the locale's, does not have it: it is escaped."""
+    for stream, errors in (
+        (sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")
+    ):  # fmt: skip
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _owner(distribution: Distribution) -> str:

@@ -111,6 +111,11 @@ class Workflow(ABC):
         self.input_validator.check(params)
         return params
 
+    def takes(self, name: str) -> bool:
+        """Whether callers may give something under a name: one of the schema's, or one that its schema leaves open."""
+        schema = self.input_schema
+        return name in schema.get("properties", {}) or schema.get("additionalProperties", True) is not False
+
     def with_decimals(self, params: dict[str, Any], exact: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters with those exact numbers that it takes. Called where `reads_decimals` is true.
 

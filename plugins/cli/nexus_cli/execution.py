@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 import sys
@@ -157,13 +158,23 @@ def describe(state: State, name: str) -> dict[str, Any]:
 def read_data(text: str) -> bytes:
     """Return the JSON text that ``--data`` means: ``-`` is stdin, ``@name`` a file."""
     if text == "-":
-        return sys.stdin.buffer.read()
+        return _without_mark(sys.stdin.buffer.read())
     if text.startswith("@"):
         try:
-            return Path(text[1:]).read_bytes()
+            return _without_mark(Path(text[1:]).read_bytes())
         except OSError as exc:
             raise UsageError(f"--data: {printable(text[1:], 200)} can't be read: {exc.strerror}.") from None
     return text.encode("utf-8", "surrogateescape")
+
+
+def _without_mark(text: bytes) -> bytes:
+    """Return a text without the byte order mark that some programs put in front; one in UTF-16 as UTF-8."""
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return text.decode("utf-16").encode()
+        except UnicodeError:
+            return text
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def follow(state: State, run_id: str, retry: float) -> None:

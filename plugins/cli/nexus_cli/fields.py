@@ -7,6 +7,7 @@ wrong with it, in the same words as on every other channel.
 from __future__ import annotations
 
 import itertools
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,11 @@ class Fields:
         self._schema = schema
         properties = schema.get("properties")
         self.properties: dict[str, Any] = properties if isinstance(properties, dict) else {}
+
+    def schema_of(self, name: str) -> Any:
+        """Return the schema of a field: that of the further names where it has none of its own."""
+        found = self.properties.get(name)
+        return self._schema.get("additionalProperties") if found is None else found
 
     def resolve(self, schema: Any) -> dict[str, Any]:
         """Return a subschema with the definition that its ``$ref`` names merged in."""
@@ -74,11 +80,11 @@ class Fields:
 
     def is_flag(self, name: str) -> bool:
         """Whether a field is a truth value, so that ``--name`` alone means true."""
-        return "boolean" in (types := self.types(self.properties.get(name))) and set(types) <= {"boolean", "null"}
+        return "boolean" in (types := self.types(self.schema_of(name))) and set(types) <= {"boolean", "null"}
 
     def is_list(self, name: str) -> bool:
         """Whether a field's option may be repeated."""
-        types = self.types(self.properties.get(name))
+        types = self.types(self.schema_of(name))
         return "array" in types and set(types) <= {"array", "null"}
 
     def find(self, word: str) -> str:
@@ -102,8 +108,8 @@ class Fields:
             elif self.is_list(name):
                 texts.setdefault(name, []).append(text)
             else:
-                params[name] = self.value(text, self.properties.get(name))
-        return params | {name: self._array(each, self.properties[name]) for name, each in texts.items()}
+                params[name] = self.value(text, self.schema_of(name))
+        return params | {name: self._array(each, self.schema_of(name)) for name, each in texts.items()}
 
     def _pairs(self, words: list[str]) -> Iterator[tuple[str, str | bool]]:
         queue = list(words)
@@ -134,6 +140,8 @@ class Fields:
         """Return a word as its field's type, or as it is."""
         types = self.types(schema)
         parsed = _json(text)
+        if parsed is _NOTHING and _NUMBERS.intersection(types) and "string" not in types:
+            parsed = _json(_json_number(text))
         if parsed is _NOTHING:
             return text
         if not types:
@@ -162,6 +170,17 @@ class Fields:
 
 
 _NOTHING = object()
+_NUMBERS = frozenset({"integer", "number"})
+_NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def _json_number(text: str) -> str:
+    """Return a number as JSON writes it: ``.5``, ``+1`` and ``5.`` are none there."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return text
+    sign, whole, fraction, exponent = found.groups("")
+    return f"{sign.strip('+')}{whole.lstrip('0') or '0'}{fraction.rstrip('.')}{exponent}"
 
 
 def _json(text: str) -> Any:

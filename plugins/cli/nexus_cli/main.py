@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli import preferences
-from nexus_cli.options import Options, UsageError, from_environment, take
+from nexus_cli.options import Options, UsageError, as_utf8, from_environment, take
 from nexus_core.errors import ConfigurationError, NexusError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     from nexus_cli.output import standard_output
     from nexus_cli.state import State
 
-    return run(State(Options(), standard_output(as_json="--json" in arguments)), arguments, from_environment())
+    words = [as_utf8(word) for word in arguments]
+    return run(State(Options(), standard_output(as_json="--json" in words)), words, from_environment())
 
 
 def run(state: State, arguments: list[str], base: Options) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,3 +126,16 @@ def seconds(option: str, text: str, low: float, high: float) -> float:
     if not low <= number <= high:  # nor is NaN
         raise UsageError(f"Option {option} needs a number of seconds from {low:g} to {high:.0f}.")
     return number
+
+
+def as_utf8(text: str) -> str:
+    """Return text that was read in another encoding as the UTF-8 it is, if it is some.
+
+    Where the locale is not UTF-8, Python leaves the bytes that the locale does not have as they are.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        with suppress(UnicodeError):
+            return os.fsencode(text).decode()
+    return text

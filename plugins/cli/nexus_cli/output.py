@@ -81,7 +81,7 @@ class Output:
     def json(self, text: bytes) -> None:
         """Write one JSON text and a newline, as it is; only what a terminal would obey is escaped, on a terminal."""
         if self.on_terminal:
-            text = escaped(text.decode()).encode()
+            text = self._shown(escaped(text.decode()))
         self._write(text + b"\n")
 
     def value(self, value: Any, *, indent: int | None = 2) -> None:
@@ -105,7 +105,15 @@ class Output:
 
     def line(self, text: str) -> None:
         """Write a line of text to stdout."""
-        self._write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self._write(self._shown(text) + b"\n")
+
+    def _shown(self, text: str) -> bytes:
+        """Return text in UTF-8, or in the encoding of a terminal that has another, with JSON escapes for the rest."""
+        encoding = (self.stdout.encoding or "utf-8") if self.on_terminal else "utf-8"
+        try:
+            return text.encode(encoding)
+        except UnicodeEncodeError:
+            return "".join(each if _fits(each, encoding) else json_escape(each) for each in text).encode(encoding)
 
     def _write(self, text: bytes) -> None:
         try:
@@ -189,6 +197,20 @@ class Output:
 def _when(error: NexusError) -> str:
     """Return when a repeat may succeed, where that is known."""
     return "" if error.retry_after is None else f" Try again in {max(1, math.ceil(error.retry_after))} s."
+
+
+def _fits(char: str, encoding: str) -> bool:
+    try:
+        char.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def json_escape(char: str) -> str:
+    r"""Return a character as JSON escapes it: ``\u00e9``, and in two parts beyond U+FFFF."""
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 def escaped(text: str, keep: str = "") -> str:

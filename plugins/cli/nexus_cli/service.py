@@ -73,9 +73,9 @@ class Service:
         It is the parameter's where the workflow has one, and the JSON object names no parameter at all.
         """
         workflow = self._nexus.workflows.find(name)
-        known = workflow.input_schema.get("properties", {}) if workflow is not None else {}
-        is_value = "data" in known and isinstance(data, dict) and data and not known.keys() & data.keys()
-        return {"data": data} if is_value else data
+        if workflow is None or not isinstance(data, dict) or not data or not workflow.takes("data"):
+            return data
+        return data if any(map(workflow.takes, data)) else {"data": data}
 
     async def _called(self, invocation: Invocation) -> bytes:
         return (await self._nexus.invoke(invocation)).reply()

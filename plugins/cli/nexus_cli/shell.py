@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.options import UsageError, take
+from nexus_cli.options import UsageError, as_utf8, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +67,8 @@ def _command(state: State, base: Any, words: list[str]) -> int:
 def _lines(state: State) -> Iterator[str]:
     """Yield lines: from a prompt with history and completion on a terminal, else from stdin as they are."""
     if not sys.stdin.isatty():
-        yield from sys.stdin
+        for number, line in enumerate(sys.stdin):
+            yield as_utf8(line if number else line.removeprefix("\ufeff").removeprefix("\udcef\udcbb\udcbf"))
         return
     wanted = state.preferences()
     session = _prompt(state, wanted)

@@ -79,6 +79,11 @@ class Addresses:
             inputs.setdefault(node, {})[PARAMETERS] = dict(sent)
         return inputs
 
+    def takes(self, name: str) -> bool:
+        """Whether callers may give something under a name: a parameter's, a node's, or any where that is open."""
+        is_context = name == WORKFLOW_CONTEXT and self._context is not None
+        return is_context or name in self._nodes or name in self._flat or self._envelope.is_open
+
     def _place(self, params: Mapping[str, Any], inputs: Inputs) -> Iterator[dict[str, Any]]:
         """Put each value where it belongs; yield an error for what has no place."""
         for key, value in params.items():

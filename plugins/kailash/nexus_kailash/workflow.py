@@ -66,6 +66,10 @@ class KailashWorkflow(Workflow):
         """Check parameters and sort them by node."""
         return self._addresses.inputs(params)
 
+    def takes(self, name: str) -> bool:
+        """Whether callers may give something under a name: nodes have names too."""
+        return self._addresses.takes(name)
+
     async def run(self, params: dict[str, Any], context: Context) -> dict[str, Any]:
         """Run the nodes and return the leaves' results.
 
