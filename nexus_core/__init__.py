@@ -177,7 +177,14 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of these
         module = _HOME_OF.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{module}"), name)
+        try:
+            value = getattr(import_module(f"{__name__}.{module}"), name)
+        except Exception as exc:
+            from nexus_core.plugins.shadows import hidden_libraries
+
+            if hidden := hidden_libraries():
+                raise ImportError(" ".join(hidden)) from exc
+            raise
         globals()[name] = value
         return value
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nexus_core import lifecycle
 from nexus_core.alarms import Alarms
+from nexus_core.applications import leave_start_to_loader
 from nexus_core.asgi import Embedded
 from nexus_core.catalog import GUARDS
 from nexus_core.decorator import WorkflowDecorator
@@ -282,6 +283,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         Raises:
             ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
         """
+        leave_start_to_loader(self)
         async with lifecycle.serving(self, self._switch.enter, self._switch.stop) as listeners:
             yield listeners
 

@@ -6,10 +6,12 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.plugins.shadows import hidden_libraries, name_clash
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -17,6 +19,30 @@ if TYPE_CHECKING:
     from nexus_core.app import Nexus
 
 DEFAULT_ATTRIBUTES = ("nexus", "app")
+
+_loading: ContextVar[bool] = ContextVar("nexus_application_loading", default=False)
+
+
+class StartedWhileLoading(BaseException):
+    """Ends the import of an application at its own `Nexus.start`: whoever imports it decides what becomes of it.
+
+    Attributes:
+        nexus: What was started.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        super().__init__("an application was started while it was being loaded")
+        self.nexus = nexus
+
+
+def leave_start_to_loader(nexus: Nexus) -> None:
+    """Return, unless an application is being loaded: its own start would serve, and never come back.
+
+    Raises:
+        StartedWhileLoading: One is being loaded.
+    """
+    if _loading.get():
+        raise StartedWhileLoading(nexus)
 
 
 def configured_app() -> str | None:
@@ -45,18 +71,26 @@ def configured_app() -> str | None:
 def load(target: str) -> Nexus:
     """Return the application called ``module:attribute`` or ``path/to/file.py:attribute``.
 
-    Without an attribute it is ``nexus``, or else ``app``.
+    Without an attribute it is ``nexus``, or else ``app``. Of a file that calls `Nexus.start`, or `Nexus.serving`, when
+    it is imported, it is the one that is started: that is not served here, and what follows the call does not run.
 
     Raises:
         ConfigurationError: There is no such module, file or attribute, importing it failed, or it is something else.
     """
     place, attribute = split(target)
-    module = _from_file(Path(place), target) if is_file(place) else _from_path(place, target)
+    is_loading = _loading.set(True)
+    try:
+        module = _from_file(Path(place), target) if is_file(place) else _from_path(place, target)
+    except StartedWhileLoading as exc:
+        return exc.nexus
+    finally:
+        _loading.reset(is_loading)
     found = _attribute(module, attribute, target)
     from nexus_core.app import Nexus
 
     if not isinstance(found, Nexus):
-        raise ConfigurationError(f"{target} is a {type(found).__name__}, not a Nexus.")
+        clash = name_clash() if type(found).__module__.partition(".")[0] == "nexus" else None
+        raise ConfigurationError(f"{target} is a {type(found).__name__}, not a Nexus. {clash or ''}".rstrip())
     return found
 
 
@@ -99,8 +133,12 @@ def _from_path(name: str, target: str) -> ModuleType:
 
 
 def _import_from(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+    if str(folder) in sys.path:
+        return
+    sys.path.insert(0, str(folder))
+    if hidden := hidden_libraries():
+        sys.path.remove(str(folder))  # what reports this needs some of them
+        raise ConfigurationError(" ".join(hidden))
 
 
 def _run(action: Any, target: str) -> None:
@@ -108,7 +146,7 @@ def _run(action: Any, target: str) -> None:
         action()
     except ConfigurationError as exc:
         raise ConfigurationError(f"{target}: {exc}") from exc
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StartedWhileLoading):
         raise
     except BaseException as exc:  # a script that calls sys.exit is not an application either
         reason = " ".join(str(exc).split())

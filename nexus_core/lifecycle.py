@@ -18,6 +18,7 @@ from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
+from nexus_core.plugins.shadows import hidden_libraries
 from nexus_core.resolvers import ParameterResolver
 from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
@@ -78,6 +79,8 @@ async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running
     Raises:
         ConfigurationError: A required plugin failed, or the operator has to act. Nothing is left started.
     """
+    if hidden := hidden_libraries(nexus.plugins.records):
+        raise ConfigurationError(" ".join(hidden))
     contributions = Contributions(nexus)
     await contributions.start()
     try:

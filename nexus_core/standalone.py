@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from nexus_core import allocator, process
+from nexus_core.applications import leave_start_to_loader
 from nexus_core.errors import ConfigurationError
 from nexus_core.threads import call_on
 from nexus_core.watchdog import Watchdog
@@ -56,6 +57,7 @@ def run_process(nexus: Nexus) -> None:
     """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
     if is_loading_main():
         return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
+    leave_start_to_loader(nexus)
     try:
         _show_logs(nexus)
         allocator.limit_kept_memory()

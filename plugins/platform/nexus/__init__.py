@@ -5,6 +5,7 @@ Nothing is imported before it is used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import nexus_core
@@ -159,6 +160,23 @@ if TYPE_CHECKING:
     )
 
 __all__ = nexus_core.__all__
+
+
+def _refuse_name_clash() -> None:
+    """Say it when ``kailash-nexus``, whose package has the same name, is installed into this folder.
+
+    Raises:
+        ImportError: It is: of some modules there are its files, of others there are these.
+    """
+    folder = os.path.dirname(os.path.abspath(__file__))
+    if any(entry.startswith("kailash_nexus-") for entry in os.listdir(os.path.dirname(folder))):
+        from nexus_core.plugins.shadows import name_clash
+
+        if (clash := name_clash(folder)) is not None:
+            raise ImportError(clash)
+
+
+_refuse_name_clash()
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of these

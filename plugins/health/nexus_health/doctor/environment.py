@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core.plugins.discovery import CORE
 from nexus_core.plugins.requirements import unmet_requirement
+from nexus_core.plugins.shadows import name_clash
 from nexus_health.doctor.findings import Finding, problem, warning
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def packages(installed: dict[str, Distribution]) -> Iterator[Finding]:
             )  # fmt: skip
         else:
             yield Finding("packages", name, distribution.version)
+    if (clash := name_clash()) is not None:
+        yield problem("packages", "nexus", clash, "do what it says")
     seen: set[str] = set()
     for name, distribution in own.items():
         for line in distribution.requires or ():
