@@ -12,6 +12,7 @@ from nexus_core import jsontext
 from nexus_core.errors import (
     BackendUnavailable,
     Conflict,
+    MalformedRequest,
     NexusError,
     StateLimitReached,
     ValidationError,
@@ -88,6 +89,8 @@ class Idempotency:
         return call_next(invocation) if invocation.idempotency_key is None else self._once(invocation, call_next)
 
     async def _once(self, invocation: Invocation, call_next: Call) -> Result:
+        if not (invocation.idempotency_key or "").strip():  # an unset variable, perhaps: all such calls would be one
+            raise MalformedRequest("The idempotency key is empty. Send a key of your own for each call, or none.")
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, payer_of(invocation))

@@ -12,6 +12,7 @@ from nexus_core import (
     Conflict,
     Context,
     Invocation,
+    MalformedRequest,
     Principal,
     Stage,
     ValidationError,
@@ -50,6 +51,14 @@ async def test_a_repeat_is_answered_as_the_first_and_does_not_run(nexus: Any) ->
     assert (again.value, again.replayed, again.run_id) == (1, True, first.run_id)
     assert again.reply() == first.reply()[:-1] + b',"replayed":true}'
     assert nexus.ran == [1]
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t"])
+async def test_an_empty_key_is_refused(nexus: Any, key: str) -> None:
+    for _ in range(2):
+        with pytest.raises(MalformedRequest, match="idempotency key is empty"):
+            await nexus.invoke(call(key=key))
+    assert nexus.ran == []
 
 
 async def test_a_key_counts_for_one_caller_and_one_workflow(nexus: Any) -> None:

@@ -14,7 +14,7 @@ from nexus_core.testing import eventually, isolated_nexus
 
 USERS = st.sampled_from([None, "ann", "bob"])
 NAMES = st.sampled_from(["one", "two"])
-KEYS = st.sampled_from(["k", "l", ""])
+KEYS = st.sampled_from(["k", "l", "k l"])
 PARAMS = st.integers(0, 1)
 FAILS = st.booleans()
 

@@ -176,3 +176,25 @@ async def test_a_hold_that_is_never_entered_ends_by_itself(platform: Platform) -
         assert platform.is_right(run.result.value if run.result else None)
         del hold
         assert (run.followers, run.result) == (0, None)
+
+
+async def test_an_empty_idempotency_key_is_refused_on_every_channel(platform: Platform) -> None:
+    platform.all_there.set()
+    answers: dict[str, Any] = {}
+    async with platform.nexus.serving() as listeners, httpx2.AsyncClient(timeout=60) as client:
+        urls = {channel: listener.url for listener in listeners for channel in listener.channels}
+        empty = {"idempotency-key": ""}
+        answers["api"] = (
+            await client.post(f"{urls['api']}/api/workflows/large/execute", json={}, headers=empty)
+        ).json()
+        command = {"command": "execute", "workflow": "large"}
+        answers["cli"] = (await client.post(f"{urls['cli']}/cli", json=command, headers=empty)).json()
+        async with websockets.connect(urls["api"].replace("http", "ws", 1) + "/api/ws") as socket:
+            await socket.send(json.dumps({"type": "execute", "id": 1, "workflow": "large", "idempotency_key": ""}))
+            answers["websocket"] = json.loads(await asyncio.wait_for(socket.recv(), 60))["error"]
+        async with Client(streamable_http_client(f"{urls['mcp']}/mcp", http_client=client)) as mcp:
+            called = await mcp.call_tool("large", {}, meta={"nexus/idempotency-key": ""})
+            answers["mcp"] = (called.meta or {})["nexus/error"]
+    details = {channel: (each.get("error") or each)["detail"] for channel, each in answers.items()}
+    assert set(details.values()) == {"The idempotency key is empty. Send a key of your own for each call, or none."}
+    assert platform.under_way == 0

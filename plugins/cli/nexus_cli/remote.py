@@ -63,7 +63,7 @@ class RemoteBackend:
         headers |= trace_of_environment()
         if options.session:
             headers["X-Nexus-Session"] = options.session
-        if options.idempotency_key:
+        if options.idempotency_key is not None:
             headers["Idempotency-Key"] = options.idempotency_key
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():

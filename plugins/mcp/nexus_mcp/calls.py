@@ -148,7 +148,8 @@ class Calls:
         if "traceparent" in meta:
             invocation.trace = {key: value for key in _TRACE if isinstance(value := meta.get(key), str)}
         invocation.session_id = session_id or invocation.session_id
-        invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY) or invocation.idempotency_key
+        if meta.get(IDEMPOTENCY_KEY) is not None:
+            invocation.idempotency_key = _short(meta, IDEMPOTENCY_KEY)
         return invocation
 
 
