@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nexus_core.asgi import send_error
 from nexus_core.errors import MalformedRequest, NexusError, RequestTimeout, RequestTooLarge
 from nexus_core.rate_limited_log import RateLimitedLog
+from nexus_core.redaction import shown_path
 from nexus_core.schema.report import printable
 from nexus_core.threads import ENDS_PROCESS
 
@@ -142,7 +143,7 @@ class _Exchange:
                 raise  # the server breaks the answer off, and says so in its log
             if self._started:
                 raise RuntimeError(f"the application raised {exc!r}") from exc
-            path = printable(self._scope["path"], 200)
+            path = printable(shown_path(self._scope["path"]), 200)
             reports.failure("application", exc, "A channel's application raised on %s", path)
             await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
 

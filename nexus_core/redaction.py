@@ -55,12 +55,28 @@ _LOOKS_SECRET = re.compile(
     r"(?P<scheme>\b(?:bearer|basic|digest)\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
     r"|\bnxk_\w+"
+    r"|(?<![0-9a-f])[0-9a-f]{48}(?![0-9a-f])"  # a session's id, see `nexus_core.stored_sessions`
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+_SESSION_IN_PATH = re.compile(r"(/sessions/)[^/]+")
 _ASSIGNMENT = re.compile(
     r"""(?<![\w.-])(?P<name>[\w.-]{2,200})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)"""
 )
+
+
+SHOWN_OF_ID = 8
+"""Characters of a session's id that logs and traces show: enough to tell it from others, too few to use it."""
+
+
+def short_id(session_id: str) -> str:
+    """Return what logs and traces show of a session's id: without authentication, whoever has it has the session."""
+    return f"{session_id[: min(SHOWN_OF_ID, len(session_id) // 4)]}..."
+
+
+def shown_path(path: str) -> str:
+    """Return what logs show of a request's path: not the id of a session in it."""
+    return _SESSION_IN_PATH.sub(r"\1...", path)
 
 
 class _Budget:

@@ -121,7 +121,7 @@ class KeyCommands:
     def _file(self) -> KeyFile:
         if self._settings.api_key_file is None:
             raise ConfigurationError("api_key_file (NEXUS_API_KEY_FILE): set it to the file to keep API keys in.")
-        return KeyFile(self._settings.api_key_file)
+        return KeyFile(self._settings.api_key_file, administers=True)
 
 
 class WhyCommand:

@@ -28,10 +28,13 @@ class KeyFile:
 
     Args:
         path: The file. It need not exist.
+        administers: Whether it is read to be changed: root may do that for another user, whose it stays. To let callers
+            in by it is another thing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, administers: bool = False) -> None:
         self.path = path.expanduser()
+        self._administers = administers and os.geteuid() == 0
 
     def signature(self) -> tuple[int, ...]:
         """Return what changes whenever the file does; nothing where it can't be seen."""
@@ -68,9 +71,10 @@ class KeyFile:
         """Whoever can write to the file can let in anybody."""
         if found.st_mode & stat.S_IWOTH:
             raise ConfigurationError(f"api_key_file: everybody may write to {self.path}: chmod 600 it.")
-        if os.geteuid() not in (0, found.st_uid) and found.st_uid != 0:
+        if found.st_uid not in (0, os.geteuid()) and not self._administers:
             raise ConfigurationError(
-                f"api_key_file: {self.path} belongs to another user (uid {found.st_uid}): chown it."
+                f"api_key_file: {self.path} belongs to another user (uid {found.st_uid}), not to uid {os.geteuid()} "
+                "that runs this: chown it."
             )
 
     def add(self, key: ApiKey) -> None:

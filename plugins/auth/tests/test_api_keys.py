@@ -245,6 +245,24 @@ except Exception as exc:
     assert as_somebody() == "1"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_root_lets_nobody_in_by_a_file_that_another_user_may_write(started, file):
+    token = add(file)
+    running = await started()
+    assert await running.user(token) == "alice"
+    os.chown(file.path, 54321, -1)
+
+    async def fails():
+        return isinstance(await running.call("whoami", token), BackendUnavailable)
+
+    await within(SOON, fails)
+    with pytest.raises(ConfigurationError, match=r"belongs to another user \(uid 54321\), not to uid 0"):
+        await started()
+    administered = KeyFile(file.path, administers=True)  # nexus keys, of root
+    assert administered.revoke(administered.read()[0].id) is not None
+    assert file.path.stat().st_uid == 54321
+
+
 def test_the_file_is_private_holds_no_secret_and_keeps_its_mode(file):
     token = add(file)
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
@@ -259,7 +277,7 @@ def test_the_file_is_private_holds_no_secret_and_keeps_its_mode(file):
 def test_the_file_keeps_its_owner(file):
     add(file)
     os.chown(file.path, 54321, 54321)
-    add(file)
+    add(KeyFile(file.path, administers=True))
     assert (file.path.stat().st_uid, file.path.stat().st_gid) == (54321, 54321)
 
 

@@ -31,6 +31,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.utils import parse_socket_addr
 
+from nexus_core.redaction import shown_path
 from nexus_core.schema.report import printable
 from nexus_hypercorn.websocket import WebSocket
 
@@ -73,7 +74,8 @@ class Tasks(TaskGroup):
         try:
             await app(scope, receive, send)
         except Exception as exc:
-            self._reports.failure("application", exc, "An answer on %s was broken off", printable(scope["path"], 200))
+            path = printable(shown_path(scope["path"]), 200)
+            self._reports.failure("application", exc, "An answer on %s was broken off", path)
         finally:
             await send(None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.redaction import LONGEST, Redactor
+from nexus_core.redaction import LONGEST, Redactor, short_id
 from nexus_core.schema.report import printable
 from nexus_core.tracing import current_trace, parse_traceparent
 
@@ -43,7 +43,7 @@ class Call:
         if invocation.run is not None:
             ids["run_id"] = invocation.run.id
         if invocation.session_id is not None:
-            ids["session_id"] = _short(invocation.session_id)
+            ids["session_id"] = _short(short_id(invocation.session_id))
         if (principal := invocation.principal) is not None:
             ids["user_id"] = _short(principal.user_id)
             if principal.tenant_id is not None:
@@ -85,6 +85,8 @@ class Call:
         found = self._redactor.secrets_in(self._params, marked) | self._redactor.secrets_in(invocation.given, marked)
         for credential in (invocation.credentials or {}).values():
             found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
+        if invocation.session_id is not None and len(invocation.session_id) >= SHORTEST_TOKEN:
+            found.add(invocation.session_id)
         return found
 
 

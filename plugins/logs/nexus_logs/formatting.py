@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.context import current_run
+from nexus_core.redaction import short_id
 from nexus_core.schema.report import printable
 from nexus_core.tracing import current_trace
 from nexus_logs.call import current_call
@@ -107,8 +108,8 @@ def _ids() -> dict[str, Any]:
     ids = call.ids() if call is not None else {}
     if run is not None and call is None:
         known = {
-            "workflow": run.workflow, "channel": run.channel, "run_id": run.id, "session_id": run.session_id,
-            "user_id": run.user_id,
+            "workflow": run.workflow, "channel": run.channel, "run_id": run.id,
+            "session_id": None if run.session_id is None else short_id(run.session_id), "user_id": run.user_id,
         }  # fmt: skip
         ids = {name: value for name, value in known.items() if value is not None}
     if trace is not None:

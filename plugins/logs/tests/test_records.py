@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 
 import pytest
 from pydantic import SecretStr
 
-from nexus_core import Context, Invocation, NexusError, Principal, Stage, hookimpl
+from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowFailed, hookimpl
 from nexus_core.redaction import HIDDEN
 from nexus_core.tracing import current_trace
 
@@ -66,13 +67,35 @@ async def test_records_of_a_call_have_its_ids(make, lines):
             call = Invocation(name, {}, "api", session_id=session.id, trace={"traceparent": TRACEPARENT})
             run_id = (await nexus.invoke(call)).value
             ids = {
-                "workflow": name, "channel": "api", "run_id": run_id, "session_id": session.id, "user_id": "ann",
-                "tenant_id": "acme", "trace_id": TRACEPARENT[3:35],
+                "workflow": name, "channel": "api", "run_id": run_id, "session_id": f"{session.id[:8]}...",
+                "user_id": "ann", "tenant_id": "acme", "trace_id": TRACEPARENT[3:35],
             }  # fmt: skip
             found = [line for line in lines.all if line.get("run_id") == run_id]
             assert [line["message"] for line in found[:2]] == ["first", "second"]
             assert all(line.items() >= ids.items() for line in found)
     assert [line["rows"] for line in lines.of("nexus.workflow")] == [3]
+
+
+async def test_no_line_has_the_whole_id_of_a_session(make, lines):
+    """Where nobody is asked, whoever has it has the session."""
+    nexus = make()
+
+    @nexus.workflow
+    async def tells(context: Context) -> None:
+        log.warning("the session is %s", context.session.id, extra={"session": context.session.id})
+        raise ValueError(f"it was {context.session.id}")
+
+    async with nexus:
+        session = await (await nexus.view(Invocation("", None))).create_session("api")
+        with pytest.raises(WorkflowFailed):
+            await nexus.invoke(Invocation("tells", {}, "api", session_id=session.id))
+        with pytest.raises(NexusError):
+            await nexus.invoke(Invocation("tells", {}, "api", session_id="c" * 48))
+        log.warning("outside of any call: %s", session.id)
+    assert sum("the session is" in line["message"] for line in lines.all) == 1
+    for line in lines.all:
+        assert session.id not in json.dumps(line)
+        assert "c" * 48 not in json.dumps(line)
 
 
 async def test_records_elsewhere_have_none(make, lines):

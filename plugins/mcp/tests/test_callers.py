@@ -96,7 +96,7 @@ async def test_a_stream_of_changes_tells_only_of_what_its_caller_sees(platform, 
             assert (told.get("resourceSubscriptions") or None) == honored
 
 
-async def test_a_session_is_not_there_for_another(platform, kit):
+async def test_a_session_is_not_there_for_another(platform, kit, caplog):
     async with httpx2.AsyncClient() as http:
         opened = await http.post(platform.address, json=kit.initialize(), headers={**kit.accept, **as_("alice")})
         session = {"mcp-session-id": opened.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
@@ -110,6 +110,8 @@ async def test_a_session_is_not_there_for_another(platform, kit):
         }  # fmt: skip
         ended = await http.delete(platform.address, headers={**kit.accept, **session, **as_("bob")})
         assert ended.status_code == 404
+    assert "credential does not match" in caplog.text
+    assert session["mcp-session-id"] not in caplog.text
 
 
 async def test_a_caller_is_asked_once_for_each_message(platform, kit):

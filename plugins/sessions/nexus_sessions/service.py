@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import BackendUnavailable, ConfigurationError, NexusError, SessionNotFound, jsontext
 from nexus_core.context import current_run
 from nexus_core.events import SESSION_UPDATED, ChannelEvent
+from nexus_core.redaction import short_id
 from nexus_core.threads import is_on
 from nexus_sessions.overrides import failure
 from nexus_sessions.unit import Unit, current_unit, given_up
@@ -176,7 +177,7 @@ class SessionService:
             except BackendUnavailable:
                 raise  # the next one would have to wait as long
             except NexusError as exc:
-                log.warning("The session %s could not be cleaned up: %s", session.id[:8], exc)
+                log.warning("The session %s could not be cleaned up: %s", short_id(session.id), exc)
 
     async def remove(self, unit: Unit, session_id: str) -> None:
         """See `SessionManager.remove_session`."""

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NexusError, Stage
+from nexus_core.redaction import short_id
 from nexus_core.schema.report import printable
 from nexus_core.tracing import TraceParent, current_trace, parse_traceparent
 from nexus_tracing.traces import LONGEST_TRACESTATE, KeptTrace, PassedTrace, clean, failed, remote
@@ -136,7 +137,7 @@ def _attributes(invocation: Invocation) -> dict[str, str | bool | int | float]:
         "nexus.workflow": invocation.name,
         "nexus.channel": invocation.channel,
         "nexus.run_id": invocation.run.id,
-        "session.id": invocation.session_id,
+        "session.id": None if invocation.session_id is None else short_id(invocation.session_id),
         "user.id": None if principal is None else principal.user_id,
         "nexus.tenant_id": None if principal is None else principal.tenant_id,
         "client.address": invocation.client_address,
