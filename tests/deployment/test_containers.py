@@ -100,7 +100,7 @@ def deployed(folder: Path, redis_url: str, postgres_url: str) -> tuple[Path, dic
     Authority(_made(folder / "tls")).issue()
     for name in ("config", "app"):
         for file, content in kubernetes_object("ConfigMap", f"nexus-{name}")["data"].items():
-            (_made(folder / name) / file).write_text(content.replace("/etc/ssl/certs/", f"{folder}/tls/"))
+            (_made(folder / name) / file).write_text(content.replace("/etc/nexus/tls/", f"{folder}/tls/"))
     secrets = {"postgres-url": postgres_url, "jwt-secret": SECRET, "metrics-token": METRICS_TOKEN}
     environment = pod_environment(secrets) | {"REDIS_URL": redis_url}
     environment["NEXUS_CONFIG_FILE"] = str(folder) + environment["NEXUS_CONFIG_FILE"]

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,13 +90,39 @@ def health_command() -> list[str]:
 
 
 def kubernetes() -> list[dict[str, Any]]:
-    """Return the objects for Kubernetes."""
+    """Return the objects of the base for Kubernetes, with the ConfigMaps that kustomize makes of files."""
     return copy.deepcopy(_kubernetes())
 
 
 @functools.cache
 def _kubernetes() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((OPERATIONS / "kubernetes.yaml").read_text()))
+    base = OPERATIONS / "kubernetes" / "base"
+    asked = yaml.safe_load((base / "kustomization.yaml").read_text())
+    config_maps = [
+        {
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": each["name"]},
+            "data": {file: (base / file).read_text() for file in each["files"]},
+        }
+        for each in asked["configMapGenerator"]
+    ]  # fmt: skip
+    return config_maps + [each for file in asked["resources"] for each in yaml.safe_load_all((base / file).read_text())]
+
+
+def rendered(overlay: str, folder: Path, secrets: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the objects of an overlay, as ``kubectl kustomize`` makes them.
+
+    Args:
+        overlay: Its name.
+        folder: Where a copy of the files is made.
+        secrets: What its secrets.env has.
+    """
+    shutil.copytree(OPERATIONS / "kubernetes", folder, dirs_exist_ok=True)
+    lines = "".join(f"{name}={value}\n" for name, value in secrets.items())
+    (folder / "overlays" / overlay / "secrets.env").write_text(lines)
+    command = ["kubectl", "kustomize", str(folder / "overlays" / overlay)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
 
 
 def kubernetes_object(kind: str, name: str = "nexus-platform") -> dict[str, Any]:
