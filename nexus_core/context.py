@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import logging
 import math
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core import jsontext
 from nexus_core.errors import WorkflowError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from nexus_core.sessions import Session
 
 log = logging.getLogger("nexus.workflow")
+
+Value = TypeVar("Value")
 
 MESSAGE_CHARACTERS = 500
 EVENT_BYTES = 64 * 1024
@@ -105,6 +109,25 @@ class Context:
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records carry ``run_id`` and ``workflow``."""
         return _RunLogger(log, {"run_id": self.run.id, "workflow": self.run.workflow})
+
+    def bind(self, function: Callable[..., Value]) -> Callable[..., Value]:
+        """Return a function that belongs to this run wherever it is called: in threads and executors of your own.
+
+        Its log records have the run's id, its spans are part of the call's trace.
+
+        Example:
+            ```python
+            with ThreadPoolExecutor() as pool:
+                return list(pool.map(context.bind(load), rows))
+            ```
+        """
+        own = contextvars.copy_context()
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Value:
+            return own.copy().run(function, *args, **kwargs)
+
+        return call
 
     def span(self, name: str, **attributes: Any) -> AbstractContextManager[Any]:
         """Return a context manager that makes a span of what runs inside it, where calls are traced."""

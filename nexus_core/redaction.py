@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from itertools import islice, pairwise
+from math import isfinite
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
-from pydantic import SecretStr
+import msgspec
+from pydantic import SecretBytes, SecretStr
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
     from nexus_core.options import PluginSettings
 
 HIDDEN = "***"
@@ -61,8 +68,9 @@ _LOOKS_SECRET = re.compile(
 )
 _SESSION_IN_PATH = re.compile(r"(/sessions/)[^/]+")
 _ASSIGNMENT = re.compile(
-    r"""(?<![\w.-])(?P<name>[\w.-]{2,200})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?P<value>[^\s,;&"'})\]]+)"""
+    r"""(?<![\w.-])(?P<name>[\w.-]{2,200})(?P<sign>["']?\s*[=:]\s*)(?P<quote>["']?)(?=[^\s,;&"'})\]])"""
 )
+_ASSIGNED = re.compile(r"""[^\s,;&"'})\]]+""")
 
 
 SHOWN_OF_ID = 8
@@ -139,13 +147,18 @@ class Redactor:
             text = _ADDRESS.sub(_without_user, text)
         text = _LOOKS_SECRET.sub(_without_secret, text)
         if "=" in text or ":" in text:
-            text = _ASSIGNMENT.sub(self._assignment, text)
+            text = self._without_assigned(text)
         return text
 
-    def _assignment(self, found: re.Match[str]) -> str:
-        if not self.is_secret(found["name"]):
-            return found[0]
-        return f"{found['name']}{found['sign']}{found['quote']}{HIDDEN}"
+    def _without_assigned(self, text: str) -> str:
+        """Hide what is assigned to secret names. What stands behind another name may be an assignment again."""
+        parts, kept = [], 0
+        for found in _ASSIGNMENT.finditer(text):
+            if found.start() >= kept and self.is_secret(found["name"]):
+                value = _ASSIGNED.match(text, found.end())
+                parts += [text[kept : found.end()], HIDDEN]
+                kept = found.end() if value is None else value.end()
+        return "".join((*parts, text[kept:])) if parts else text
 
     def is_plain(self, value: Any, marked: Collection[str] = ()) -> bool:
         """Whether a JSON value is a small object of numbers, none of them secret: most parameters are."""
@@ -173,7 +186,7 @@ class Redactor:
         if isinstance(value, str):
             return self._shown_text(value, secrets, budget)
         if value is None or isinstance(value, (bool, int, float)):
-            return value
+            return value if _has_json_form(value) else self._shown_text(_text(value), secrets, budget)
         if isinstance(value, dict):
             shown = {}
             for name, each in value.items():
@@ -185,7 +198,10 @@ class Redactor:
             return shown
         if isinstance(value, (list, tuple)):
             return [self._value(each, secrets, marked, depth - 1, budget) for each in value[: max(budget.items, 0)]]
-        return f"<{type(value).__name__}>"
+        plain = _plain(value)
+        if plain is None:
+            return f"<{type(value).__name__}>"
+        return self._value(plain, secrets, marked, depth - 1, budget)
 
     def _shown_text(self, text: str, secrets: Collection[str], budget: _Budget) -> str:
         limit = min(LONGEST, max(budget.characters, 0))
@@ -220,6 +236,42 @@ class Redactor:
                 text = str(each)[:LONGEST]
                 if len(text) >= SHORTEST:
                     found.add(text)
+
+
+def _has_json_form(number: float | None) -> bool:
+    return number is None or (-(2**63) <= number < 2**64 if isinstance(number, int) else isfinite(number))
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"<{type(value).__name__}>"
+
+
+def _plain(value: object) -> Any:
+    """Return what stands for a value of a common class in JSON; None for what may hold anything."""
+    if isinstance(value, SecretStr | SecretBytes):
+        return HIDDEN
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime | date | time | timedelta):
+        return msgspec.to_builtins(value)
+    if isinstance(value, UUID | PurePath | Decimal):
+        return str(value)
+    if isinstance(value, Set):
+        return sorted(islice(value, ITEMS), key=_order)
+    if isinstance(value, Mapping):
+        return dict(islice(value.items(), ITEMS))
+    if isinstance(value, deque):
+        return [*islice(value, ITEMS)]
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    return None
+
+
+def _order(value: object) -> tuple[str, str]:
+    return type(value).__name__, str(value) if isinstance(value, str | int | float | UUID | PurePath) else ""
 
 
 def option_secrets(settings: Iterable[PluginSettings]) -> list[str]:

@@ -11,6 +11,7 @@ from nexus_core.redaction import short_id
 from nexus_core.schema.report import printable
 from nexus_core.tracing import current_trace
 from nexus_logs.call import current_call
+from nexus_logs.calls import CallRecord
 from nexus_logs.lines import json_line, shown, timestamp
 
 if TYPE_CHECKING:
@@ -35,21 +36,16 @@ def json_formatter(redactor: Redactor) -> logging.Formatter:
 
     Its members: ``timestamp``, ``level``, ``logger``, ``message``; ``run_id``, ``workflow``, ``channel``,
     ``session_id``, ``user_id``, ``tenant_id``, ``trace_id``, ``span_id`` where they are known; whatever was given as
-    ``extra``; ``exception`` with the traceback.
+    ``extra``, below a member ``extra`` where the line has one of the same name; ``exception`` with the traceback.
     """
     import structlog
 
     shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        _add_time,
+        _take_extra,
         structlog.processors.format_exc_info,
         structlog.processors.StackInfoRenderer(),
     ]
     cleaned: list[Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.EventRenamer("message"),
         _Cleaning(redactor),
         structlog.processors.JSONRenderer(serializer=_serialized),
     ]
@@ -58,8 +54,7 @@ def json_formatter(redactor: Redactor) -> logging.Formatter:
         """Takes the short way with what `CallLog` tells: that is clean, and comes often."""
 
         def format(self, record: logging.LogRecord) -> str:
-            call = getattr(record, "call", None)
-            return super().format(record) if call is None else _call_line(record, call)
+            return _call_line(record, record.call) if isinstance(record, CallRecord) else super().format(record)
 
     return JsonFormatter(foreign_pre_chain=shared, processors=cleaned)
 
@@ -72,9 +67,9 @@ def _call_line(record: logging.LogRecord, call: dict[str, Any]) -> str:
     return json_line(members).decode()
 
 
-def _add_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    record = event.get("_record")
-    event["timestamp"] = timestamp(time.time() if record is None else record.created)
+def _take_extra(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Put what was given with a record apart: its names are not the line's."""
+    event[_GIVEN] = {name: value for name, value in vars(event["_record"]).items() if name not in _STANDARD}
     return event
 
 
@@ -91,15 +86,29 @@ class _Cleaning:
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         """Return the members of the line, in their order."""
         secrets = _secrets()
-        message = self._redactor.text(shown(event.pop("message", ""))[:MESSAGE_CHARACTERS], secrets)
-        line: dict[str, Any] = {name: event.pop(name, None) for name in ("timestamp", "level", "logger")}
-        line["message"] = message
+        record: logging.LogRecord | None = event.pop("_record", None)
+        event.pop("_from_structlog", None)
+        own = {name: event.pop(name, None) for name in _OWN} | _of_record(record)
+        given = {**event.pop(_GIVEN, {}), **event}
+        line: dict[str, Any] = {name: own[name] for name in ("timestamp", "level", "logger")}
+        line["message"] = self._redactor.text(shown(own["event"])[:MESSAGE_CHARACTERS], secrets)
         line |= _ids()
-        exception = event.pop("exception", None)
-        line |= self._redactor.value(event, secrets)
-        if exception:
-            line["exception"] = self._redactor.text(exception[-TRACEBACK_CHARACTERS:], secrets)
+        for name, value in self._redactor.value(given, secrets).items():
+            if name == "event" or name not in (*line, *_OWN):
+                line[name] = value
+            elif line.get(name) != value:
+                line.setdefault("extra", {})[name] = value
+        for name in ("stack", "exception"):
+            if own[name]:
+                line[name] = self._redactor.text(shown(own[name])[-TRACEBACK_CHARACTERS:], secrets)
         return line
+
+
+def _of_record(record: logging.LogRecord | None) -> dict[str, Any]:
+    """Return what a record is known by, whatever was given with it."""
+    if record is None:
+        return {"timestamp": timestamp(time.time())}
+    return {"timestamp": timestamp(record.created), "level": record.levelname.lower(), "logger": record.name}
 
 
 def _ids() -> dict[str, Any]:
@@ -122,7 +131,11 @@ def _secrets() -> tuple[str, ...]:
     return () if call is None else call.secrets()
 
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "call"}
+_GIVEN = "_given"
+_OWN = ("timestamp", "level", "logger", "event", "stack", "exception", "extra")
+"""What a record itself brings into the line; ``extra`` holds what has the name of a member of the line."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has."""
 
 
@@ -138,8 +151,7 @@ class TextFormatter(logging.Formatter):
         secrets = _secrets()
         message = printable(self._redactor.text(record.getMessage(), secrets), MESSAGE_CHARACTERS)
         text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}{self._extra(record, secrets)}"
-        call = getattr(record, "call", None)
-        ids = _ids() if call is None else call
+        ids = record.call if isinstance(record, CallRecord) else _ids()
         told = [f"{name.removesuffix('_id')} {ids[name]}" for name in ("run_id", "trace_id") if name in ids]
         if told:
             text += f" [{', '.join(told)}]"
@@ -156,5 +168,7 @@ class TextFormatter(logging.Formatter):
             for name, value in vars(record).items()
             if name not in _STANDARD and name not in ("run_id", "workflow")
         }
+        if isinstance(record, CallRecord):
+            del given["call"]
         clean = self._redactor.value(given, secrets) if given else {}
         return "".join(f" {printable(name)}={printable(shown(value), 500)}" for name, value in clean.items())

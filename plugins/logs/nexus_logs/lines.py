@@ -23,10 +23,20 @@ def json_line(members: Mapping[str, Any]) -> bytes:
     try:
         line = _encode(members)
     except Exception:  # a value of somebody's whose very repr raises, or a number beyond 64 bits
-        line = _encode({str(name): shown(value) for name, value in members.items()})
+        line = _encode(_safe(dict(members)))
     if line.isascii() and b"\x7f" not in line:
         return line
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
+
+
+def _safe(value: Any) -> Any:
+    """Return a value with texts that can be encoded in the place of what can't."""
+    if isinstance(value, dict):
+        return {shown(name): _safe(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_safe(each) for each in value]
+    is_small = type(value) is int and -(2**63) <= value < 2**64
+    return value if value is None or is_small or type(value) in (bool, float) else shown(value)
 
 
 def shown(value: Any) -> str:
