@@ -22,6 +22,7 @@ from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
 from nexus_mcp.caller import StdioMessage, caller_key, invocation_of
 from nexus_mcp.calls import Calls, failure, protocol_error
 from nexus_mcp.following import CallersEvents, Changes
+from nexus_mcp.library_log import LibraryLog
 from nexus_mcp.platform_tools import PlatformTools, answered
 from nexus_mcp.protocol_sessions import ProtocolSessions
 from nexus_mcp.tools import Catalogue, page
@@ -100,6 +101,8 @@ class McpServer(Server[Any]):
         # In place of the SDK's own spans: the pipeline's observers see each call, on every channel.
         self.middleware = [self._guard]
         self._unlisten = nexus.events.listen(self._heard)
+        self._library_log = LibraryLog()
+        self._library_log.attach()
 
     def _add_handlers(self) -> None:
         """Add handlers that return plain objects: the SDK's models would be made only to be written out again."""
@@ -323,6 +326,7 @@ class McpServer(Server[Any]):
 
     async def close(self) -> None:
         """Let go of the platform."""
+        self._library_log.detach()
         self._unlisten()
         self.end_listening()
         await self._changes.close()
