@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nexus_core.escapes import escaped
 from nexus_core.jsontext import type_name
 from nexus_core.schema.alternatives import Choice
 
@@ -97,10 +98,10 @@ def pointer(path: Sequence[Any]) -> str:
 
 
 def printable(text: str, limit: int = 100) -> str:
-    """Return a caller's text for use in a message: one line, no control characters, of bounded length."""
+    """Return a caller's text for use in a message: one line, of bounded length, escaped as `escaped` does it."""
     if len(text) <= limit and text.isprintable():
         return text
-    shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: limit + 1])
+    shown = escaped(text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -89,7 +89,7 @@ def test_two_plugins_with_one_name(make: Any) -> None:
         ("db_pool", 'needs the plugin "pools": pip install nexus-hub-pools, and set postgres_url.'),
         ("http_pool", 'needs the plugin "pools": pip install nexus-hub-pools.'),
         ("redis_pool", 'needs the plugin "redis": pip install nexus-hub-redis, and set redis_url.'),
-        ("a\nb", "There is no service 'a\\\\x0ab'"),
+        ("a\nb", "There is no service 'a\\\\u000ab'"),
         ("", "There is no service ''."),
     ],
 )

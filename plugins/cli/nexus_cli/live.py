@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.output import escaped
+from nexus_core.escapes import escaped
 from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 
 if TYPE_CHECKING:

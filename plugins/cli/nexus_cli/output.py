@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
+
+from nexus_core.escapes import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 _LONGEST_MESSAGE = 2000
 """Characters of an error that are shown on one line."""
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Control characters, C1 ones among them, and those that reorder or hide text."""
 
 
 def printable(text: str, limit: int) -> str:
@@ -211,11 +209,6 @@ def json_escape(char: str) -> str:
     r"""Return a character as JSON escapes it: ``\u00e9``, and in two parts beyond U+FFFF."""
     units = char.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
-
-
-def escaped(text: str, keep: str = "") -> str:
-    """Return text with everything that a terminal would obey as JSON escapes: a JSON text stays the same value."""
-    return _UNSAFE.sub(lambda match: match[0] if match[0] in keep else f"\\u{ord(match[0]):04x}", text)
 
 
 def standard_output(*, as_json: bool = False) -> Output:

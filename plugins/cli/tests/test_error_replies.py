@@ -34,7 +34,7 @@ def test_an_event_handler_rewords_errors(nexus, where, tmp_path, serve_app):
         told = nexus.forked(*where, "shell", stdin="".join(f"execute {line}\n" for line in lines), app=False)
         assert told.out == ""
         assert [line.partition(" (run")[0] for line in told.err.splitlines()[:8]] == [
-            "nexus: no luck\\x1b[31m\\x0d\\x0atoday",
+            "nexus: no luck\\u001b[31m\\u000d\\u000atoday",
             '{"error":"re\\u001bworded"}',
             "300",
             'nexus: There is no workflow "evil_error".',

@@ -206,7 +206,7 @@ def test_checks_are_run_once_whether_they_are_on_or_not(doctor, app):
     assert found["checks", "hanging"]["text"].startswith("unhealthy: it did not answer within 0.3 s")
     assert found["checks", "hanging"]["level"] == found["checks", "exit"]["level"] == "problem"
     assert found["checks", "suppliers.ink"]["level"] == "warning"
-    assert found["checks", "suppliers.ink"]["text"] == r"unhealthy: postgres://***@db/shop \x1b[2J"
+    assert found["checks", "suppliers.ink"]["text"] == r"unhealthy: postgres://***@db/shop \u001b[2J"
 
 
 def test_where_this_plugin_is_switched_off_for_the_application(doctor, app):

@@ -56,7 +56,7 @@ CYCLE["itself"] = CYCLE
         ({"healthy": True}, "without a status; expected"),
         ({"mail": {"status": "healthy"}, "ink": 1}, "without a status"),
         ({"status": "weird"}, "the status 'weird'; expected"),
-        ({"status": "Healthy\x1b[31m"}, r"the status 'Healthy\x1b[31m'; expected"),
+        ({"status": "Healthy\x1b[31m"}, r"the status 'Healthy\u001b[31m'; expected"),
         ({"status": "x" * 1000}, "…'; expected"),
         ({"status": True}, "no text as status; expected"),
         ({"status": None}, "no text as status; expected"),
@@ -97,7 +97,7 @@ class Unreadable(Exception):
 
 
 def test_exceptions():
-    assert of_exception(ConnectionError("no\nroute\x1b[2J"), HIDES).error == r"ConnectionError: no route\x1b[2J"
+    assert of_exception(ConnectionError("no\nroute\x1b[2J"), HIDES).error == r"ConnectionError: no route\u001b[2J"
     assert of_exception(RuntimeError("the disk is full"), HIDES).error == "the disk is full"
     assert of_exception(SystemExit(3), HIDES).error == "SystemExit: 3"
     assert of_exception(Unreadable(), HIDES).error == "Unreadable: its text can't be read"

@@ -176,7 +176,7 @@ async def test_labels_values_are_anything(make, scraped):
     async with nexus:
         found = await scraped(nexus)
     values = {dict(labels)["value"] for labels in found.series("odd_total")}
-    assert {'a"b\\c', "line\\x0abreak", "7", "None", "3.5"} < values
+    assert {'a"b\\c', "line\\u000abreak", "7", "None", "3.5"} < values
     assert max(map(len, values)) == 100
 
 
