@@ -135,7 +135,6 @@ class Builder:
         return JwtVerifier(self._remote_keys(), rules_of(self._settings, algorithms))
 
     def _remote_keys(self) -> RemoteKeys:
-        from nexus_auth.issuer import Issuer
         from nexus_auth.remote_keys import RemoteKeys
         from nexus_auth.web import check_transport
 
@@ -144,8 +143,7 @@ class Builder:
         if url is not None:
             check_transport("jwt_jwks_url", url, allow_http=allow_http)
         else:
-            assert settings.auth_service_url is not None  # `plan` has made sure
-            self.issuer = Issuer(settings.auth_service_url, self._web, allow_http=allow_http)
+            self.issuer = _issuer(settings, self._web)
         ttl, cooldown = settings.jwt_keys_ttl, settings.jwt_keys_cooldown
         self.keys = RemoteKeys(self._web, url, self.issuer, self._forget, ttl=ttl, cooldown=cooldown)
         return self.keys
@@ -204,14 +202,20 @@ def _issuers(settings: AuthSettings) -> tuple[str, ...]:
     return ()
 
 
+def _issuer(settings: AuthSettings, web: Web) -> Issuer:
+    """Return the issuer at ``auth_service_url``. ``jwt_issuer`` is its own name, where that is another."""
+    from nexus_auth.issuer import Issuer
+
+    assert settings.auth_service_url is not None  # `plan` has made sure
+    return Issuer(settings.auth_service_url, web, allow_http=settings.auth_allow_http, own_name=settings.jwt_issuer)
+
+
 def oauth_client(settings: AuthSettings, web: Web) -> OAuthClient:
     """Return the client that gets tokens for browsers."""
-    from nexus_auth.issuer import Issuer
     from nexus_auth.oauth_client import OAuthClient
 
-    assert settings.auth_service_url is not None  # `plan` has made sure of both
     assert settings.oauth2_client_id is not None
-    issuer = Issuer(settings.auth_service_url, web, allow_http=settings.auth_allow_http)
+    issuer = _issuer(settings, web)
     secret = settings.oauth2_client_secret
     return OAuthClient(
         issuer, settings.oauth2_client_id, None if secret is None else secret.get_secret_value(),

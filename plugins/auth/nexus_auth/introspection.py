@@ -76,6 +76,8 @@ class Introspection:
         if not isinstance(claims, dict) or claims.get("active") is not True:
             raise Refused("the issuer says that it is not active")
         check_claims(claims, self._rules_for(claims))
+        if self._rules.names.user == "sub" and "sub" not in claims and "client_id" in claims:
+            claims = {**claims, "sub": claims["client_id"]}  # a token of the client itself: nobody else is its subject
         principal = principal_of_claims(claims, self._rules.names)
         return Verified(principal, self._seconds, expiry(claims), self._rules.leeway)
 

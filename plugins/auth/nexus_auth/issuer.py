@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nexus_auth.refusal import Unavailable
-from nexus_auth.web import check_transport
+from nexus_auth.web import COMPLAINT_SECONDS, check_transport
 from nexus_core.errors import ConfigurationError
+from nexus_core.rate_limited_log import RateLimitedLog
+from nexus_core.schema.report import printable
 
 if TYPE_CHECKING:
     from nexus_auth.web import Web
+
+log = logging.getLogger(__name__)
+
+_TENANT = "{tenantid}"
+"""What Entra's metadata for all tenants have in the place of one."""
 
 RECENT_SECONDS = 300.0
 """For how long the metadata serve for logins. Anybody may begin one: the issuer is not to be asked each time."""
@@ -25,13 +33,17 @@ class Issuer:
         url: The issuer.
         web: Who asks.
         allow_http: Whether its addresses may do without TLS.
+        own_name: What it calls itself, where that is another than its address: ``iss`` of its tokens.
 
     Attributes:
         name: What it calls itself, as far as that is known: clients compare it letter by letter.
     """
 
-    def __init__(self, url: str, web: Web, *, allow_http: bool = False) -> None:
-        self.name = self.url = check_transport("auth_service_url", url, allow_http=allow_http)
+    def __init__(self, url: str, web: Web, *, allow_http: bool = False, own_name: str | None = None) -> None:
+        self.url = check_transport("auth_service_url", url, allow_http=allow_http)
+        self.name = own_name or url
+        self._own_name = own_name
+        self._reports = RateLimitedLog(log, COMPLAINT_SECONDS)
         self._web = web
         self._allow_http = allow_http
         self._recent: dict[str, Any] = {}
@@ -85,10 +97,34 @@ class Issuer:
 
     def _checked(self, found: Any, url: str) -> dict[str, Any]:
         name = found.get("issuer") if isinstance(found, dict) else None
-        if not isinstance(name, str) or name.rstrip("/") != self.url.rstrip("/"):
-            raise Unavailable(f"{url} is about another issuer than {self.url}")
+        if not isinstance(name, str):
+            raise Unavailable(f"{url} does not say whose metadata it has", answered=True)
+        if self._own_name is not None and _fits(name, self._own_name):
+            return found | {"issuer": self._own_name}  # type: ignore[no-any-return]
+        if name.rstrip("/") != self.url.rstrip("/"):
+            raise self._is_called_otherwise(name)
         self.name = name
         return found  # type: ignore[no-any-return]
+
+    def _is_called_otherwise(self, name: str) -> Unavailable:
+        """Return the error of an issuer that answers and has another name: in a container, or for many tenants."""
+        expected = "" if self._own_name is None else f", and jwt_issuer is {printable(self._own_name, 80)}"
+        text = (
+            f"the issuer at {printable(self.url, 80)} calls itself {printable(name, 80)}{expected}: set jwt_issuer to "
+            "what iss is in its tokens, or auth_service_url to its own name"
+        )
+        self._reports.log(logging.WARNING, name, "auth_service_url: %s. Its tokens are not accepted.", text)
+        return Unavailable(text, answered=True)
+
+
+def _fits(name: str, own_name: str) -> bool:
+    """Whether metadata are those of an issuer. Where it has many tenants they may have ``{tenantid}`` for one."""
+    begin, placeholder, end = name.rstrip("/").partition(_TENANT)
+    own = own_name.rstrip("/")
+    if not placeholder:
+        return begin == own
+    tenant = own.removeprefix(begin).removesuffix(end) if own.startswith(begin) and own.endswith(end) else ""
+    return bool(tenant) and "/" not in tenant and len(own) == len(begin) + len(tenant) + len(end)
 
 
 def _addresses(issuer: str) -> list[str]:

@@ -26,4 +26,4 @@ class Unavailable(Exception):
 
 def nobody_answers() -> BackendUnavailable:
     """Return what callers are told when something is `Unavailable`."""
-    return BackendUnavailable("Who has to check the credential does not answer.", retry_after=1.0)
+    return BackendUnavailable("The identity provider is unavailable.", retry_after=1.0)

@@ -72,7 +72,7 @@ class RemoteKeys:
         now = self._clock()
         if self._ring is None:
             if self._asking is None and self._failed_at is not None and now - self._failed_at < PAUSE_SECONDS:
-                raise Unavailable("the keys could not be had a moment ago")
+                raise Unavailable(f"the keys could not be had a moment ago: {self._trouble}")
             return await asyncio.shield(self._ask())
         if now >= self._due_at:
             self._due_at = now + self._ttl  # whatever comes of it, the next ask is due one ttl later

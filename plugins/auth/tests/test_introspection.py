@@ -60,6 +60,21 @@ async def test_a_token_that_is_not_active_is_refused(asking, issuer):
     assert await started.user(issuer.introspected("unknown")) == "alice"
 
 
+async def test_a_token_without_a_subject_is_its_clients(asking, issuer):
+    """RFC 7662, section 2.2: both are optional. A client that acts for itself may have no subject."""
+    started = await asking()
+    assert await started.user(issuer.introspected("own", sub=None, client_id="nightly")) == "nightly"
+    assert await started.user(issuer.introspected("for alice", client_id="nightly")) == "alice"
+    for odd in ("", 7, None, ["nightly"]):
+        assert await started.user(issuer.introspected(f"odd {odd}", sub=None, client_id=odd)) is None
+    assert await started.user(issuer.introspected("odd subject", sub=7, client_id="nightly")) is None
+
+
+async def test_a_claim_that_is_asked_for_has_no_stand_in(asking, issuer):
+    started = await asking(jwt_user_claim="username")
+    assert await started.user(issuer.introspected("x", username=None, client_id="nightly")) is None
+
+
 ANSWERS = {
     "active as text": {"active": "true"},
     "active as number": {"active": 1},

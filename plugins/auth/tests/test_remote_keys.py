@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
+import sys
 import time
 import warnings
 
+import httpx2
 import pytest
 from joserfc.jwk import OctKey, RSAKey
+from nexus_auth.api_keys import new_key
+from nexus_auth.key_file import KeyFile
 from token_issuer import AUDIENCE, SECRET, Issuer, b64, claims, secret_token, sign
 
 from nexus_core import AuthenticationError, BackendUnavailable, ConfigurationError, Invocation
@@ -392,6 +397,73 @@ async def test_a_start_that_fails_leaves_nothing_open(alone, issuer, tmp_path):
     async with nexus:
         pass
     assert asyncio.all_tasks() == before
+
+
+# An issuer whose own name is not its address: in a container, or for many tenants
+
+PUBLIC = "https://auth.example.com/realms/shop"
+TENANTS = "https://login.example.com/{tenantid}/v2.0"
+TENANT = "https://login.example.com/3f1c2a90-0000-4000-8000-1234567890ab/v2.0"
+
+
+@pytest.mark.parametrize("name", [PUBLIC, TENANTS])
+async def test_an_issuer_that_calls_itself_otherwise_is_told_from_one_that_is_away(trusting, issuer, name, caplog):
+    issuer.name = name
+    started = await trusting()
+    for _ in range(20):
+        assert type(await started.call("whoami", issuer.token(iss=name))) is BackendUnavailable
+    (check,) = started.nexus.health_checks()
+    said = await complaint(check)
+    [warned] = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    for text in (said, warned):
+        assert f"the issuer at {issuer.url} calls itself {name}" in text
+        assert "set jwt_issuer" in text
+
+
+async def test_health_and_doctor_name_it_both_ways(served, issuer, tmp_path):
+    issuer.name = PUBLIC
+    options = {"auth_service_url": issuer.url, "jwt_audience": AUDIENCE}
+    file = KeyFile(tmp_path / "keys.json")
+    key, kept = new_key("operator", ["health.read"])
+    file.add(kept)
+    platform = await served(
+        beside=("health",), auth_providers=["oauth2", "api_key"], api_key_file=str(file.path), **options
+    )
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}) as http:
+        checks = (await http.get(f"{platform.urls['api']}/health")).json()["checks"]
+    (tmp_path / "app.py").write_text(f"from nexus_core import Nexus\nnexus = Nexus(enable_auth=True, **{options!r})\n")
+    doctor = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "nexus_core", "--app", "app.py", "doctor", cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        said, _ = await doctor.communicate()
+    for text in (json.dumps(checks["auth_keys"]), " ".join(said.decode().split())):
+        assert f"the issuer at {issuer.url} calls itself {PUBLIC}" in text, text
+
+
+@pytest.mark.parametrize(("name", "own"), [(PUBLIC, PUBLIC), (PUBLIC, f"{PUBLIC}/"), (TENANTS, TENANT)])
+async def test_its_own_name_is_what_its_tokens_must_have(trusting, issuer, name, own):
+    issuer.name = name
+    started = await trusting(jwt_issuer=own)
+    assert await started.user(issuer.token(iss=own)) == "alice"
+    for other in (issuer.url, TENANTS, f"{TENANT}/x", "https://evil.example", None):
+        if other != own:
+            assert await started.user(issuer.token(iss=other)) is None, other
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [(PUBLIC, TENANT), ("https://evil.example", PUBLIC), (TENANTS, "https://login.example.com/a/b/v2.0"),
+     (TENANTS, "https://login.example.com//v2.0"), (TENANTS, "https://login.example.com/v2.0"),
+     ("{tenantid}", PUBLIC)],
+)  # fmt: skip
+async def test_another_name_than_the_configured_one_is_no_excuse(trusting, issuer, name, own):
+    issuer.name = name
+    started = await trusting(jwt_issuer=own)
+    assert type(await started.call("whoami", issuer.token(iss=own))) is BackendUnavailable
+    (check,) = started.nexus.health_checks()
+    assert f"calls itself {name}, and jwt_issuer is {own}" in await complaint(check)
 
 
 # Whether they can be had

@@ -24,7 +24,7 @@ ADVICE = {
     "store": "start what `store` names, or set its address (redis_url, sqlite_path)",
     "redis": "start Redis, or set redis_url (NEXUS_REDIS_URL, REDIS_URL) to where it is",
     "sqlite": "make room and give this user the file, or set sqlite_path (NEXUS_SQLITE_PATH) to another one",
-    "auth_keys": "make the issuer reachable, or mend auth_service_url and jwt_jwks_url",
+    "auth_keys": "make the issuer reachable, or mend auth_service_url, jwt_issuer and jwt_jwks_url",
     "event_loop": "make async workflows and checks that compute or block sync ones: those run in threads",
     "places": "raise max_concurrent_workflows, start more processes, or find what holds the places: nexus runs list",
     "plugins": "nexus plugins check",
