@@ -51,7 +51,7 @@ class CycleRunner:
             Exception: A node failed.
         """
         nodes = _Nodes(run, self._kept, asyncio.get_running_loop(), self._resources)
-        executor = cyclic_runner.CyclicWorkflowExecutor()
+        executor = _Executor()
         try:
             results: dict[str, Any]
             results, _ = await self._threads.run(
@@ -60,6 +60,44 @@ class CycleRunner:
         finally:
             nodes.stop()
         return results
+
+
+class _Executor(cyclic_runner.CyclicWorkflowExecutor):  # type: ignore[misc]
+    """Kailash's executor, with stages in an order that has all of them.
+
+    Kailash 2.65 silently leaves out a cycle behind a node that follows another cycle, and runs what follows such a node
+    before it.
+    """
+
+    def _create_execution_plan(
+        self, workflow: Workflow, dag_edges: list[Any], cycle_groups: dict[str, list[Any]]
+    ) -> Any:
+        plan = super()._create_execution_plan(workflow, dag_edges, cycle_groups)
+        plan.stages = _stages(workflow, list(plan.cycle_groups.values())) or plan.stages
+        return plan
+
+
+def _stages(workflow: Workflow, groups: list[Any]) -> list[Any]:
+    """Return the stages in an order in which each has what it needs; none where cycles depend on each other."""
+    group_of: dict[str, Any] = {}
+    for group in groups:
+        if not group.nodes & group_of.keys():  # a nested one runs with the one around it
+            group_of |= dict.fromkeys(group.nodes, group)
+    needs: dict[str, set[str]] = {node: set() for node in workflow.nodes}
+    for source, target, _ in workflow.separate_dag_and_cycle_edges()[0]:
+        if group_of.get(source) is not group_of.get(target) or source not in group_of:
+            for node in group_of[target].nodes if target in group_of else (target,):
+                needs[node].add(source)
+    stages: list[Any] = []
+    waiting = list(workflow.get_execution_order())
+    while waiting:
+        node = next((node for node in waiting if not needs[node] & set(waiting)), None)
+        if node is None:
+            return []
+        group = group_of.get(node)
+        stages.append(cyclic_runner.ExecutionStage(bool(group), [] if group else [node], group))
+        waiting = [each for each in waiting if each not in (group.nodes if group else {node})]
+    return stages
 
 
 class _Nodes:
@@ -128,9 +166,7 @@ def last_nodes(workflow: Workflow) -> list[str]:
 
 def _late(workflow: Workflow) -> Iterator[tuple[str, str]]:
     edges, cycles = workflow.separate_dag_and_cycle_edges()
-    plan = cyclic_runner.CyclicWorkflowExecutor()._create_execution_plan(
-        workflow, list(edges), workflow.get_cycle_groups()
-    )
+    plan = _Executor()._create_execution_plan(workflow, list(edges), workflow.get_cycle_groups())
     orders = [group.get_execution_order(workflow.graph) for group in plan.cycle_groups.values()]
     for source, target, _ in cycles:
         order = next((each for each in orders if source in each and target in each), None)

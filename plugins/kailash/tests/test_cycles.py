@@ -101,6 +101,26 @@ async def test_a_cycle_gives_what_it_gives_under_the_local_runtime(
     assert value == alone == expected
 
 
+async def test_what_follows_a_cycle_runs_after_it_a_second_cycle_included(nexus: Nexus) -> None:
+    nodes = [
+        ("a", PYTHON, {"code": "result = {'n': n + 1}"}),
+        ("between", PYTHON, {"code": "result = {'m': n}"}),
+        ("b", PYTHON, {"code": "result = {'m': m * 2}"}),
+        ("then", PYTHON, {"code": "result = {'m': m}"}),
+        ("end", PYTHON, {"code": "result = [m, k]"}),
+        ("side", PYTHON, {"code": "result = 'side'"}),
+    ]
+    connections = ("a.result.n>between.n", "between.result.m>b.m", "b.result.m>then.m", "then.result.m>end.m",
+                   "side.result>end.k")  # fmt: skip
+    workflow = closed(built(nodes, *connections), "a", "a", {"result.n": "n"}, 3)
+    nexus.register("chain", closed(workflow, "b", "b", {"result.m": "m"}, 2))
+    run = nexus.submit(Invocation("chain", {"n": 0}))
+    assert await run.wait(30)
+    assert run.result.value == {"end": {"result": [12, "side"]}}
+    told = [event.data["message"] for event in run.events if event.type == "workflow.progress"]
+    assert [each for each in told if each != "side"] == ["a", "a", "a", "between", "b", "b", "then", "end"]
+
+
 async def test_callers_give_the_first_value_of_what_the_next_rounds_feed(nexus: Nexus) -> None:
     schema = nexus.register("count", counter(COUNT)).input_schema
     assert set(schema["required"]) == {"count", "step"}
