@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_core.errors import MalformedRequest
@@ -44,6 +45,7 @@ class EventLog:
         self._followers: set[Follower] = set()
         self._is_listening = False
         self._began_after = 0
+        self._ids = OpaqueNumbers()
         self.epoch = f"{int(time.time()):x}{secrets.token_hex(2)}"
 
     @property
@@ -71,32 +73,61 @@ class EventLog:
         self._followers.add(follower)
         return follower
 
-    def _id(self, number: int) -> str:
-        return f"{self.epoch}-{number}"
+    def _id(self, place: int) -> str:
+        return f"{self.epoch}-{self._ids.written(place)}"
 
     def _catch_up(self, follower: Follower, after: str) -> None:
         """Give a follower what came after the last event that it has seen, and tell it if that is not everything."""
         epoch, number = parse_id(after)
-        oldest = self._kept[0].number - 1 if len(self._kept) == KEPT else self._began_after
-        if epoch != self.epoch or number < oldest or number > self._bus.latest:
+        place = self._ids.read(number)
+        oldest = self._kept[0].order - 1 if len(self._kept) == KEPT else self._began_after
+        if epoch != self.epoch or not oldest <= place <= self._bus.latest:
             follower.miss(0)
-            number = oldest
-        follower.position = self._id(number)
+            place, after = oldest, self._id(oldest)
+        follower.position = after
         for event in self._kept:
-            if event.number > number:
+            if event.order > place:
                 follower.put(event)
 
     def _heard(self, event: ChannelEvent) -> None:
         if event.type == WORKFLOW_OUTPUT:  # as large as results: who wants it follows the run
             return
         light = event if event.result is None else event.without_result()
-        light.id = self._id(event.number)
+        light.id = self._id(event.order)
         self._kept.append(light)
         for follower in self._followers:
             follower.put(light)
 
     async def close(self) -> None:
         """End what it has begun. A log of one process goes on: who follows it may come back after the next start."""
+
+
+class OpaqueNumbers:
+    """Writes numbers so that nobody else can tell them apart by size: followers must not count others' events.
+
+    A number of 48 bits and 16 random ones go through a Feistel network of four rounds with a key of this object's own.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(16)
+
+    def written(self, number: int) -> int:
+        """Return one of the ways to write a number."""
+        left, right = (number >> 16) & 0xFFFFFFFF, (number & 0xFFFF) << 16 | secrets.randbits(16)
+        for round_number in range(4):
+            left, right = right, left ^ self._mixed(right, round_number)
+        return left << 32 | right
+
+    def read(self, written: int) -> int:
+        """Return the number that was written; any number for what was not."""
+        left, right = (written >> 32) & 0xFFFFFFFF, written & 0xFFFFFFFF
+        for round_number in reversed(range(4)):
+            left, right = right ^ self._mixed(left, round_number), left
+        return left << 16 | right >> 16
+
+    def _mixed(self, half: int, round_number: int) -> int:
+        block = half.to_bytes(4, "big") + bytes((round_number,))
+        return int.from_bytes(blake2b(block, digest_size=4, key=self._key).digest(), "big")
 
 
 def parse_id(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Events: what happens to runs, workflows and plugins, numbered in the order it happened.
+"""Events: what happens to runs, workflows and plugins, in the order it happened.
 
 `EventBus.publish` costs its caller one append. Handlers run apart from it, each in a task of its own that takes the
 events in order: a slow or raising handler delays and breaks nothing but itself.
@@ -70,7 +70,9 @@ class ChannelEvent:
         result: The result, on ``workflow.completed``.
         error: The error, on ``workflow.failed`` and ``workflow.cancelled``.
         duration: Seconds the run took, on a terminal event.
-        number: Its place among all events of this process, from 1. Set when published.
+        number: Its place among the events of its run, from 1; 0 where it is of none. Set by the run.
+        order: Its place among all events of this process, from 1. Set when published. Never sent to callers, whom it
+            would tell how busy others are.
         time: Seconds since the epoch.
         owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent to callers.
         is_public: Whether every caller may see it, whoever it concerns.
@@ -93,6 +95,7 @@ class ChannelEvent:
     owner: str | None = None
     is_public: bool = False
     id: str = ""
+    order: int = 0
     replies: list[asyncio.Future[Any]] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -105,12 +108,13 @@ class ChannelEvent:
         return ChannelEvent(
             self.type, self.workflow_name, self.channel, self.run_id, self.session_id, self.user_id, self.data, None,
             self.error, self.duration, self.number, self.time, self.owner, self.is_public,
-            self.id,
+            self.id, self.order,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the event as channels send it: without empty members, the result as a JSON value."""
-        members: dict[str, Any] = {"number": self.number, "type": self.type, "time": self.time}
+        members: dict[str, Any] = {"number": self.number} if self.number else {}
+        members |= {"type": self.type, "time": self.time}
         for name in ("run_id", "channel", "session_id"):
             if value := getattr(self, name):
                 members[name] = value
@@ -138,7 +142,7 @@ class EventBus:
     """Numbers events and hands them to handlers (ordered, apart) and listeners (at once, must not block).
 
     Attributes:
-        latest: The number of the latest event.
+        latest: The order of the latest event.
     """
 
     def __init__(self, threads: DaemonThreads) -> None:
@@ -150,7 +154,7 @@ class EventBus:
 
     def publish(self, event: ChannelEvent) -> None:
         """Number an event and pass it on. Call it on the event loop's thread; it never blocks and never raises."""
-        event.number = self.latest = self.latest + 1
+        event.order = self.latest = self.latest + 1
         for delivery in self._deliveries:
             delivery.put(event)
         for listener in self._listeners:

@@ -85,10 +85,10 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_give_up", "_is_closed", "_is_forgotten", "_replies", "_steps", "_task", "_told",
-        "_waiters", "_work", "cancel_requested", "channel", "error", "finished_at", "followers", "has_key", "id",
-        "keeps_result", "output_bytes", "owner", "payer", "result", "session_id", "started_at", "status", "user_id",
-        "workflow",
+        "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_replies", "_steps", "_task",
+        "_told", "_waiters", "_work", "cancel_requested", "channel", "error", "finished_at", "followers", "has_key",
+        "id", "keeps_result", "output_bytes", "owner", "payer", "result", "session_id", "started_at", "status",
+        "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
@@ -106,7 +106,7 @@ class Run:
         self.finished_at: float | None = None
         self.result: Result | None = None
         self.error: NexusError | None = None
-        self.output_bytes = self.followers = 0
+        self.output_bytes = self.followers = self._count = 0
         self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
         self._task: asyncio.Future[Any] | None = None
@@ -142,8 +142,9 @@ class Run:
         error = None if error is None else error.copy()
         event = ChannelEvent(
             type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration,
-            owner=self.owner,
+            owner=self.owner, number=self._count + 1,
         )  # fmt: skip
+        self._count += 1
         if type in TERMINAL:
             self.status, self.finished_at = _STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result or self.followers else None, error

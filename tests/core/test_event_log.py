@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ async def test_events_come_in_order_and_without_results(nexus: Any) -> None:
     assert [event.type for event in events] == [
         "workflow.started", "workflow.event", "workflow.event", "workflow.completed",
     ]  # fmt: skip
-    assert [event.number for event in events] == sorted(event.number for event in events)
+    assert [event.number for event in events] == [1, 2, 3, 4]
     assert {event.run_id for event in events} == {result.run_id}
     assert events[-1].result is None
     assert await follower.next(0.01) is None
@@ -51,7 +52,7 @@ async def test_a_follower_goes_on_after_an_event(nexus: Any) -> None:
     (await nexus.me.events()).close()  # from the first follower on, events are kept
     before = nexus.events.latest
     await nexus.invoke("work", {"events": 3})
-    follower = await nexus.me.events(f"{nexus.event_log.epoch}-{before}")
+    follower = await nexus.me.events(nexus.event_log._id(before))
     events = await taken(follower, 5)
     for index, event in enumerate(events):
         again = await nexus.me.events(event.id)
@@ -64,7 +65,9 @@ async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
     (await nexus.me.events()).close()
     await nexus.invoke("work")
     epoch, latest = nexus.event_log.epoch, nexus.events.latest
-    for after in (f"{epoch}-{latest + 1}", f"{epoch}-1", f"another-{latest}", f"{epoch}x-{latest}", "-0"):
+    later, first, here = (nexus.event_log._id(place) for place in (latest + 1, 1, latest))
+    number = here.removeprefix(f"{epoch}-")
+    for after in (later, first, f"another-{number}", f"{epoch}x-{number}", f"{epoch}-{latest}", "-0"):
         missed, *rest = await taken(await nexus.me.events(after), 3)
         assert (missed.type, missed.data) == ("events.missed", {"count": None}), after
         assert [event.type for event in rest] == ["workflow.started", "workflow.completed"]
@@ -72,9 +75,9 @@ async def test_who_may_have_missed_something_is_told(nexus: Any) -> None:
 
 async def test_who_leaves_before_it_has_caught_up_comes_back_with_its_position(nexus: Any) -> None:
     (await nexus.me.events()).close()
-    epoch, before = nexus.event_log.epoch, nexus.events.latest
+    before = nexus.events.latest
     await nexus.invoke("work")
-    for after, count in ((f"{epoch}-{before}", 2), (f"{epoch}-{before + 1}", 1), ("another-5", 2)):
+    for after, count in ((nexus.event_log._id(before), 2), (nexus.event_log._id(before + 1), 1), ("another-5", 2)):
         follower = await nexus.me.events(after)
         again = await nexus.me.events(follower.position)
         events = await taken(again, count)
@@ -97,10 +100,31 @@ async def test_a_follower_who_does_not_read_is_bounded_and_told(nexus: Any) -> N
     assert (missed.type, missed.data) == ("events.missed", {"count": BACKLOG})
     assert len(slow._waiting) == BACKLOG - 1
     assert oldest.type == "workflow.started"
-    back = await nexus.me.events(f"{nexus.event_log.epoch}-0")
+    back = await nexus.me.events(nexus.event_log._id(0))
     missed, oldest = await taken(back, 2)
     assert missed.data == {"count": None}
-    assert oldest.number == nexus.events.latest - KEPT + 1
+    assert oldest.order == nexus.events.latest - KEPT + 1
+
+
+async def test_what_a_follower_gets_does_not_tell_how_busy_others_are(nexus: Any) -> None:
+    async def heard(others: int) -> list[dict[str, Any]]:
+        follower = await nexus.me.events()
+        for _ in range(others):
+            await nexus.invoke(Invocation("work", {"events": 10}, principal=Principal("another")))
+        await nexus.invoke("work", {"events": 1})
+        events = [event.to_dict() | {"id": event.id} for event in await taken(follower, 3)]
+        follower.close()
+        return events
+
+    alone, among_others = await heard(0), await heard(50)
+    for events in (alone, among_others):
+        assert [event["number"] for event in events] == [1, 2, 3]
+        assert not {"order", "owner"} & events[0].keys()
+        places = [int(event["id"].rpartition("-")[2]) for event in events]
+        assert all(abs(one - other) > 1000 for one, other in pairwise(places))
+    assert nexus.event_log._id(7) != nexus.event_log._id(7)  # that nothing has happened is not told either
+    for place in (0, 1, 7, 2**48 - 1):
+        assert nexus.event_log._ids.read(nexus.event_log._ids.written(place)) == place
 
 
 class Names:

@@ -19,13 +19,13 @@ async def test_handlers_get_events_in_order_apart_from_the_call(make: Any) -> No
 
     def slow_handler(event: ChannelEvent) -> None:
         gate.wait(10)
-        slow.append(event.number)
+        slow.append(event.order)
 
     def raising_handler(event: ChannelEvent) -> None:
         raise RuntimeError("broken")
 
     async def quick_handler(event: ChannelEvent) -> None:
-        quick.append((event.number, event.type, event.workflow_name, event.result and event.result.value))
+        quick.append((event.order, event.type, event.workflow_name, event.result and event.result.value))
         if event.type == "workflow.completed":
             done.set()
 
