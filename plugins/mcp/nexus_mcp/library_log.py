@@ -1,4 +1,4 @@
-"""`LibraryLog`: what the MCP library logs, one line each, with a count, and without the ids of sessions."""
+"""`LibraryLog`: what the MCP library logs of clients: one line each, with a count, without ids of sessions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 
 from nexus_core.rate_limited_log import RateLimitedLog
+from nexus_core.redaction import short_id
 from nexus_core.schema.report import printable
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,13 @@ class LibraryLog(logging.Filter):
             logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Log a record in the library's place; leave what is less than a warning as it is."""
-        if record.levelno < logging.WARNING:
-            return True
+        """Log a record in the library's place; leave what is less than a warning to it, without ids."""
         key = (record.name, _SESSION_ID.sub("", str(record.msg)))
-        text = printable(_SESSION_ID.sub("...", record.getMessage()), LONGEST)
+        text = _SESSION_ID.sub(lambda found: short_id(found[0]), record.getMessage())
+        if record.levelno < logging.WARNING:
+            record.msg, record.args = text, ()
+            return True
+        text = printable(text, LONGEST)
         exc = record.exc_info[1] if record.exc_info else None
         if exc is None:
             self._reports.log(record.levelno, key, "The MCP library: %s", text)

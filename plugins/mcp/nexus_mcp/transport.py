@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
@@ -13,7 +12,6 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
-from nexus_core.redaction import short_id
 from nexus_mcp.caller import PRINCIPAL
 
 if TYPE_CHECKING:
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
     from nexus_mcp.server import McpServer
 
 STOP_SECONDS = 3.0
-
-
-_LOGS_IDS = ("mcp.server.streamable_http", "mcp.server.streamable_http_manager")
-_ID = re.compile(r"\b[0-9a-f]{32}\b")
-
-
-def _hide_ids(record: logging.LogRecord) -> bool:
-    """Take the ids of sessions out of a record. Returns that it is to be logged."""
-    record.msg, record.args = _ID.sub(lambda found: short_id(found[0]), record.getMessage()), ()
-    return True
 
 
 class HttpTransport:
@@ -56,9 +44,6 @@ class HttpTransport:
     ) -> None:
         self.server = server
         self._open = open_sessions
-        # The SDK logs the ids of sessions; whoever has one can use the session.
-        for name in _LOGS_IDS:
-            logging.getLogger(name).addFilter(_hide_ids)  # once, however often it is added
         if (log := logging.getLogger("mcp")).level == logging.NOTSET:
             log.setLevel(logging.WARNING)
         self._manager = StreamableHTTPSessionManager(

@@ -16,10 +16,11 @@ from nexus_core.invocation import RateLimit
 
 @pytest.fixture
 async def platform(build, kit):
-    nexus = build(callers.Callers())
+    plugin = callers.Callers()
+    nexus = build(plugin)
     callers.register(nexus)
     async with kit.serving(nexus) as address:
-        nexus.address = address
+        nexus.address, nexus.callers = address, plugin
         yield nexus
 
 
@@ -115,7 +116,7 @@ async def test_a_session_is_not_there_for_another(platform, kit, caplog):
 
 
 async def test_a_caller_is_asked_once_for_each_message(platform, kit):
-    plugin = next(each for each in platform._switch.running.interceptors if isinstance(each, callers.Callers))
+    plugin = platform.callers
     async with httpx2.AsyncClient() as http:
         assert not plugin.asked
         headers = {**kit.accept, **kit.modern("read_data"), **as_("alice"), "x-forwarded-for": "1.2.3.4"}

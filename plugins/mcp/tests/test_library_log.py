@@ -102,13 +102,13 @@ def test_less_than_a_warning_is_left_alone_and_all_of_it_is_when_it_is_detached(
     ours = LibraryLog()
     ours.attach()
     with caplog.at_level(logging.INFO, library.name):
-        library.info("told")
+        library.info("told of %s", "0123456789abcdef" * 2)
         library.warning("Session %s is odd", "0123456789abcdef" * 2)
         ours.detach()
         library.warning("told as well")
     assert [(record.name, record.getMessage()) for record in caplog.records] == [
-        (library.name, "told"),
-        ("nexus_mcp.library_log", "The MCP library: Session ... is odd"),
+        (library.name, "told of 01234567..."),
+        ("nexus_mcp.library_log", "The MCP library: Session 01234567... is odd"),
         (library.name, "told as well"),
     ]
 
