@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import threading
 import urllib.error
@@ -22,6 +23,7 @@ from deployment_manifests import (
     kubernetes_object,
     pod,
     pod_environment,
+    rendered,
     seconds,
 )
 from token_issuer import secret_token
@@ -164,6 +166,31 @@ def test_what_is_not_set_is_said_at_once(run, tmp_path, without: str, said: str)
     done = run(app, environment | {without: ""}).run("nexus", "serve")
     assert done.returncode != 0
     assert said in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_trial_runs(run, tmp_path, redis_server, postgres_server) -> None:
+    secrets = {"postgres-url": postgres_server.url, "jwt-secret": SECRET, "metrics-token": METRICS_TOKEN}
+    objects = rendered("trial", _made(tmp_path / "manifests"), secrets)
+    for each in objects:
+        for file, content in each["data"].items() if each["kind"] == "ConfigMap" else ():
+            (_made(tmp_path / ("app" if file == "app.py" else "config")) / file).write_text(content)
+    (deployment,) = (
+        each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Deployment", "nexus-platform")
+    )
+    (only,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {
+        each["name"]: each["value"] if "value" in each else secrets[each["valueFrom"]["secretKeyRef"]["key"]]
+        for each in only["env"]
+    }
+    places = {"REDIS_URL": redis_server.url, "NEXUS_CONFIG_FILE": str(tmp_path / "config" / "nexus.yaml")}
+    running = run(tmp_path / "app", environment | places)
+    running.start()
+    client = Client(running, "http")
+    running.until(lambda: client.ask("api", only["readinessProbe"]["httpGet"]["path"])[0] == 200)
+    assert client.greet()[0] == 401
+    assert client.greet(**token())[0] == 200
+    assert running.stop(deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) == 0
 
 
 def test_compose_runs(run, redis_server, postgres_server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -244,6 +245,20 @@ def test_the_trial_has_all_that_it_needs(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("NEXUS_HOST", image_environment()["NEXUS_HOST"])
     sources = Nexus().option_sources()
     assert sources["enable_https"] == "environment variable NEXUS_ENABLE_HTTPS"
+
+
+def test_the_commands_of_the_page_make_the_secrets_of_the_trial(tmp_path: Path) -> None:
+    page = text("docs", "operations", "deployment.md")
+    (block,) = re.findall(r"^    password=.*?^    END$", page, re.DOTALL | re.MULTILINE)
+    folder = tmp_path / "docs" / "operations" / "kubernetes"
+    shutil.copytree(OPERATIONS / "kubernetes", folder)
+    script = "\n".join(line.removeprefix("    ") for line in block.splitlines())
+    subprocess.run(["bash", "-euc", script], cwd=tmp_path, timeout=60, check=True)
+    secret = one(_kustomized(folder / "overlays" / "trial"), "Secret", "nexus-secrets")["data"]
+    values = {name: base64.b64decode(value).decode() for name, value in secret.items()}
+    assert values.keys() == SECRETS.keys()
+    assert f":{values['postgres-password']}@" in values["postgres-url"]
+    assert min(map(len, values.values())) >= 32
 
 
 def test_nothing_secret_is_in_the_files() -> None:
