@@ -48,7 +48,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "sessions": (
         "enable_sessions", "session_backend", "session_ttl", "session_cleanup_interval", "session_max_bytes",
-        "session_manager_timeout", "sqlite_path",
+        "session_manager_timeout", "sqlite_path", "sqlite_caller_max_entries", "sqlite_caller_max_bytes",
     ),
     "redis": (
         "redis_url", "redis_pool_size", "redis_pool_max_connections", "redis_timeout", "redis_key_prefix",

@@ -57,7 +57,7 @@ class Started:
         Raises:
             ConfigurationError: It was asked for, and the file can't be used.
         """
-        self._sqlite = SqliteStore(settings.sqlite_file)
+        self._sqlite = SqliteStore(settings.sqlite_file, limits=settings.sqlite_limits)
         if _uses_sqlite(nexus, settings):
             self._sqlite.check()
         return self._sqlite

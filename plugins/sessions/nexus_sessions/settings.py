@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from nexus_core.options import PluginSettings, Seconds
+from nexus_sessions.sqlite_scoped import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from nexus_sessions.build import Started
@@ -30,10 +31,22 @@ class SessionSettings(PluginSettings):
         None, description="The file of the store `sqlite`; none for nexus/state.db in the user's directory for state."
     )
 
+    sqlite_caller_max_entries: int = Field(
+        DEFAULT_LIMITS.entries, ge=1, description="Values of each kind of state that one caller may have in that file."
+    )
+    sqlite_caller_max_bytes: int = Field(
+        DEFAULT_LIMITS.bytes, ge=1, description="Bytes of each kind of state that one caller may have in that file."
+    )
+
     @field_validator("session_backend", "sqlite_path", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
+
+    @property
+    def sqlite_limits(self) -> Limits:
+        """What one caller may have of each kind of state in the store ``sqlite``."""
+        return Limits(self.sqlite_caller_max_entries, self.sqlite_caller_max_bytes)
 
     @property
     def sqlite_file(self) -> Path:

@@ -7,6 +7,8 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from nexus_sessions.sqlite_scoped import TABLES as ACCOUNTS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,6 +22,7 @@ TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, ends REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS entries_by_end ON entries (ends);
+{ACCOUNTS}
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 COMMIT;
@@ -78,8 +81,9 @@ def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
         raise sqlite3.NotSupportedError("its file system does not let processes share it")
     connection.execute("PRAGMA synchronous = NORMAL")  # what was committed survives the process, not a power failure
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-    if _number(connection, "PRAGMA application_id") != APPLICATION:
-        connection.executescript(TABLES)
+    is_new = _number(connection, "PRAGMA application_id") != APPLICATION
+    if is_new or not _number(connection, "SELECT count(*) FROM sqlite_master WHERE name = 'entry_removed'"):
+        connection.executescript(TABLES)  # one that was made before callers had limits gets what is missing
 
 
 def _check(connection: sqlite3.Connection) -> None:

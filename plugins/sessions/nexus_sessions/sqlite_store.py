@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from nexus_core.errors import BackendUnavailable, ConfigurationError
 from nexus_sessions.sqlite_line import Line
+from nexus_sessions.sqlite_scoped import DEFAULT_LIMITS, Limits, ScopedSqliteStore
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from pathlib import Path
+
+    from nexus_core.state_limits import Kind
+    from nexus_core.stores import Store
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +63,18 @@ class SqliteStore:
         path: The file.
         lock_seconds: How long a step waits for locks of other processes.
         clock: Returns the seconds since the epoch.
+        limits: What one caller may have of each kind of state.
     """
 
     name = "sqlite"
 
-    def __init__(self, path: Path, lock_seconds: float = LOCK_SECONDS, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, lock_seconds: float = LOCK_SECONDS, clock: Callable[[], float] = time.time,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:  # fmt: skip
         self._path = path
         self._clock = clock
+        self._limits = limits
         self._lock_seconds = lock_seconds
         self._step_seconds = lock_seconds + STEP_SECONDS - LOCK_SECONDS
         self._reads = Line(self._connect, "nexus-sqlite-read")  # which never wait for writers
@@ -113,6 +122,12 @@ class SqliteStore:
         for line in (self._reads, self._writes):
             with suppress(TimeoutError):
                 await line.close(self._step_seconds)
+
+    def scoped(self, kind: Kind, owner: str) -> Store:
+        """See `nexus_core.stores.BoundedStore.scoped`. What is evictable has no limit here but its time."""
+        if kind.is_evictable:
+            return self
+        return ScopedSqliteStore(self, self._change, self._limits, kind, owner)
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
