@@ -130,15 +130,20 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         return dict(self._option_reader.sources.sources)
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
-        self.guards = {plugin for option, plugin in GUARDS.items() if is_on(self._option_reader.sources.value(option))}
+        def is_set(option: str) -> bool:
+            return is_on(self._option_reader.sources.value(option))
+
+        self.guards = {plugin for option, plugin in GUARDS.items() if is_set(option)}
         manager = PluginManager(
             self.threads,
             required={*self.options.required_plugins, *self.guards},
             disabled=self.options.disabled_plugins,
             timeout=self.options.plugin_timeout,
+            is_on=is_set,
         )
         if discover:
             manager.load_installed()
+            self.guards |= manager.guards
         for plugin in given:
             manager.add(plugin)
         manager.check_required()

@@ -13,6 +13,7 @@ from nexus_core.access import Authorization, Authorizer
 from nexus_core.admission import Admission
 from nexus_core.asgi import PathRouter
 from nexus_core.asgi_guard import Guard
+from nexus_core.catalog import GUARDS
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.idempotency import Idempotency
 from nexus_core.invocation import Invocation, Result
@@ -121,8 +122,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
             for plugin, item in contributions.third_party("nexus_register_interceptors")
         ),
     ]
-    if nexus.guards and not (_authenticates(chain) and authorizers):
-        raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(nexus.guards)} does it.")
+    _refuse_idle_guards(nexus, contributions, authenticates=_authenticates(chain) and bool(authorizers))
     report(nexus, nexus.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(nexus, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
@@ -175,6 +175,19 @@ def _authenticates(chain: Sequence[Interceptor]) -> bool:
     return any(each.stage == Stage.AUTHENTICATE for each in chain)
 
 
+def _refuse_idle_guards(nexus: Nexus, contributions: Contributions, *, authenticates: bool) -> None:
+    """Make sure that the plugins that guard access do so."""
+    own = nexus.guards & {*GUARDS.values()}
+    if own and not authenticates:
+        raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(own)} does it.")
+    hooks = ("nexus_register_interceptors", "nexus_register_authorizers")
+    idle = nexus.guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
+    if idle:
+        raise PluginError(
+            f"The plugin {_quoted(idle)} guards access, but has neither an interceptor nor an authorizer."
+        )
+
+
 def _quoted(names: Iterable[str]) -> str:
     return " and ".join(f'"{name}"' for name in sorted(names))
 
@@ -224,7 +237,10 @@ async def stop(running: Running) -> None:
 
 
 async def finish_work(running: Running) -> None:
-    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it. Done once."""
+    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it, and end streams.
+
+    Done once, while connections are still open.
+    """
     if running.work_is_finished:
         return
     admission = running.admission
@@ -242,6 +258,7 @@ async def finish_work(running: Running) -> None:
     if left_behind := admission.lingering():
         log.info("Leaving %d runs behind that go on although they were told to stop", len(left_behind))
     running.work_is_finished = True
+    await _drain(running.channels)
 
 
 async def _within(seconds: float, work: Awaitable[object]) -> bool:
@@ -287,7 +304,6 @@ async def serving(
             raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
         yield bound
         await finish_work(running)
-        await _drain(running.channels)
     finally:
         waiting.cancel()
         ending.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -20,13 +21,14 @@ from nexus_core.plugins.discovery import (
     PluginStatus,
     core_version,
     disabled_file,
+    disabled_here,
     discover,
     set_disabled,
 )
 from nexus_core.plugins.new import NewPluginError, kinds, write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 CHECK_SECONDS = 30.0
 """How long one plugin may take to load when it is checked, a fresh interpreter's start included."""
@@ -77,9 +79,24 @@ def _check(options: argparse.Namespace) -> int:
     chosen = [record for record in records if not options.names or record.name in options.names]
     with ThreadPoolExecutor(max_workers=4) as pool:
         checked = list(pool.map(_load_apart, chosen))
+    if any(record.status is PluginStatus.ACTIVE for record in checked):
+        _start_together(checked)
     _show(checked, options.json, ("name", "version", "status", "import_ms", "hooks", "reason"))
     fine = (PluginStatus.ACTIVE, PluginStatus.DISABLED)
     return 0 if all(record.status in fine for record in checked) else 1
+
+
+def _start_together(checked: list[PluginRecord]) -> None:
+    """Note which plugins fail when a platform starts with all of them, as its health would show it."""
+    broken = {record.name for record in checked if record.status is not PluginStatus.ACTIVE}
+    with TemporaryDirectory() as folder:
+        found = _check_in(Path(folder), disabled=broken | disabled_here())
+    for each in found.get("records", ()):
+        for record in checked:
+            if record.name == each["name"] and (record.status, each["status"]) == (PluginStatus.ACTIVE, "failed"):
+                record.status, record.reason = PluginStatus.FAILED, each["reason"]
+    if complaint := found.get("complaint") or ("records" not in found and found["reason"]):
+        print(f"nexus plugins: a platform with these plugins and options does not start: {complaint}", file=sys.stderr)
 
 
 def _load_apart(record: PluginRecord) -> PluginRecord:
@@ -89,18 +106,22 @@ def _load_apart(record: PluginRecord) -> PluginRecord:
     with TemporaryDirectory() as folder:  # files, not pipes: whatever the plugin has started may keep those open
         found = _check_in(Path(folder), record.name)
     record.status, record.reason = PluginStatus(found["status"]), found["reason"]
+    record.warnings = found.get("warnings", [])
+    if record.warnings and not record.reason:
+        record.reason = "; ".join(record.warnings)
     record.hooks, record.import_ms = found.get("hooks", []), found.get("import_ms")
     return record
 
 
-def _check_in(folder: Path, name: str) -> dict[str, Any]:
+def _check_in(folder: Path, *name: str, disabled: Collection[str] = ()) -> dict[str, Any]:
     written, errors = folder / "record.json", folder / "errors.txt"
-    command = [sys.executable, "-m", "nexus_core.plugins.check", name, str(written)]
+    command = [sys.executable, "-m", "nexus_core.plugins.check", str(written), *name]
+    environment = os.environ | ({"NEXUS_DISABLED_PLUGINS": ",".join(sorted(disabled))} if disabled else {})
     try:
         with errors.open("wb") as stderr:
             code = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-                timeout=CHECK_SECONDS, check=False,
+                timeout=CHECK_SECONDS, check=False, env=environment,
             ).returncode  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"status": "failed", "reason": f"loading it did not end within {CHECK_SECONDS:g} s"}

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUP = "nexus.plugins"
+GUARDS = "nexus.guards"
+"""The group of entry points ``option = plugin``: where the option is on, nothing starts without the plugin."""
+
 CORE = "nexus-hub-core"
 
 
@@ -45,6 +48,8 @@ class PluginRecord:
         target: The module or object that is loaded.
         status: See `PluginStatus`.
         reason: Why it is not active, in a sentence.
+        guards: The options that let it guard access, as its metadata declare under `GUARDS`.
+        warnings: What is wrong with it all the same, once loaded.
         hooks: The hooks it implements, once loaded.
         import_ms: Milliseconds its import took, once loaded.
     """
@@ -55,6 +60,8 @@ class PluginRecord:
     target: str
     status: PluginStatus = PluginStatus.AVAILABLE
     reason: str = ""
+    guards: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
     import_ms: float | None = None
 
@@ -150,6 +157,9 @@ def _place(of: Distribution) -> str:
 def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:
     version, name = _header(distribution, "Version"), _header(distribution, "Name")
     record = PluginRecord(entry_point.name, version, name, entry_point.value)
+    record.guards = [
+        each.name for each in distribution.entry_points if (each.group, each.value) == (GUARDS, entry_point.name)
+    ]
     if entry_point.name in off:
         record.status, record.reason = PluginStatus.DISABLED, "disabled by configuration"
     elif unmet := unmet_requirement(_headers(distribution, "Requires-Dist"), CORE, core):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -25,6 +27,8 @@ MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
 
 
+_HOOKS = [name for name in vars(hookspecs) if name.startswith("nexus_")]
+
 MAX_ITEMS = 10_000
 """How much one plugin may give to one hook: a generator that never ends would take all memory."""
 
@@ -37,16 +41,22 @@ class PluginManager:
         disabled: Names of plugins that are not to be loaded.
         threads: Where sync hooks that may block are called.
         timeout: Seconds one plugin gets for its import, and for each of its start and stop.
+        is_on: Whether an option is set and on: plugins may declare that one lets them guard access.
+
+    Attributes:
+        guards: The plugins that guard access, as they declare.
     """
 
     def __init__(
         self, threads: DaemonThreads, *, required: Collection[str] = (), disabled: Collection[str] = (),
-        timeout: float = 10.0,
+        timeout: float = 10.0, is_on: Callable[[str], bool] = lambda option: False,
     ) -> None:  # fmt: skip
         self._threads = threads
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._required = set(required)
+        self._is_on = is_on
+        self.guards: set[str] = set()
         self._disabled = set(disabled)
         self.timeout = timeout
         self.records: list[PluginRecord] = []
@@ -58,7 +68,10 @@ class PluginManager:
         Raises:
             PluginError: A required plugin does not load.
         """
-        for record in reversed(discover(self._disabled)):  # pluggy calls the last registered first
+        found = discover(self._disabled)
+        self.guards = {record.name for record in found if any(map(self._is_on, record.guards))}
+        self._required |= self.guards
+        for record in reversed(found):  # pluggy calls the last registered first
             self.records.insert(0, record)
             self._by_name[record.name] = record
             if record.status is PluginStatus.AVAILABLE:
@@ -118,6 +131,9 @@ class PluginManager:
             return
         record.hooks = sorted(caller.name for caller in callers)
         record.status = PluginStatus.ACTIVE
+        record.warnings = [*_unmarked_hooks(plugin)]
+        for warning in record.warnings:
+            log.warning('The plugin "%s": %s', record.name, warning)
 
     def fail(self, name: str, reason: str, exc: BaseException | None = None) -> None:
         """Take a plugin out whole and note why.
@@ -206,6 +222,20 @@ def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> N
             raise pluggy.PluginValidationError(
                 plugin, f"{caller.name} can't be async; what it returns may have async methods"
             )
+
+
+def _unmarked_hooks(plugin: object) -> Iterator[str]:
+    """Yield what is wrong with functions that are called like a hook, and that pluggy does not know as one."""
+    for name, member in inspect.getmembers_static(plugin):
+        if not name.startswith("nexus_") or not inspect.isroutine(member):
+            continue
+        function = getattr(member, "__func__", member)
+        is_marked = hasattr(function, f"{PROJECT}_impl") or hasattr(function, f"{PROJECT}_spec")
+        is_its_own = not inspect.ismodule(plugin) or getattr(member, "__module__", "") == plugin.__name__
+        near = get_close_matches(name, _HOOKS, 1, 0.9)
+        if near and is_its_own and not is_marked:
+            meant = "" if near[0] == name else f" (did you mean {near[0]}?)"
+            yield f"{name}{meant} is not marked with @hookimpl: it is never called"
 
 
 def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:

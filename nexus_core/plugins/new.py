@@ -129,7 +129,8 @@ def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
     distribution = package.replace("_", "-")
     hook = next(iter(re.findall(r"def (nexus_\w+)", found.files["plugin.py"])[::-1]))
     low, high = _versions(version)
-    names = {"__PACKAGE__": package, "__NAME__": name, "__UPPER__": name.upper()}
+    of_class = "".join(word.capitalize() for word in name.split("_"))
+    names = {"__PACKAGE__": package, "__NAME__": name, "__CLASS__": of_class, "__UPPER__": name.upper()}
     modules = {f"{package}/{path}": text for path, text in found.files.items() if path != "tests"}
     docstring = f'"""The plugin {name}: {kind}."""\n\nfrom __future__ import annotations\n\n'
     texts = {

@@ -27,7 +27,7 @@ class Site:
         self.folder = folder
         folder.mkdir()
 
-    def add(self, name: str, code: str = "", *, distribution: str = "", requires: str = CORE) -> str:
+    def add(self, name: str, code: str = "", *, distribution: str = "", requires: str = CORE, guard: str = "") -> str:
         """Install a distribution with one plugin and return the name of its module."""
         distribution = distribution or f"nexus-{name}"
         package = f"{distribution.replace('-', '_')}_{next(NUMBERS)}"  # a module that hangs keeps its lock
@@ -39,7 +39,8 @@ class Site:
         files[f"{info}/METADATA"] = (
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nRequires-Dist: {requires}\n"
         )
-        files[f"{info}/entry_points.txt"] = f"[nexus.plugins]\n{name} = {package}.plugin\n"
+        guards = f"[nexus.guards]\n{guard} = {name}\n" if guard else ""
+        files[f"{info}/entry_points.txt"] = f"[nexus.plugins]\n{name} = {package}.plugin\n{guards}"
         files[f"{info}/RECORD"] = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
         for path, content in files.items():
             target = self.folder / path

@@ -36,3 +36,41 @@ def test_each_is_judged_by_its_hooks_and_nothing_is_waited_for(site: Any, instal
     for name, (_, reason) in FAILED.items():
         assert records[name]["status"] == "failed"
         assert reason in records[name]["reason"]
+
+
+def test_it_agrees_with_a_platform_that_starts(site: Any) -> None:
+    site.add("startless", "@hookimpl\nasync def nexus_startup(nexus): raise ValueError('no database')\n")
+    site.add("flawed", "@hookimpl\ndef nexus_register_interceptors(nexus): return [object()]\n")
+    site.add("exiting", "import os\nos._exit(7)")
+    site.add("fine", GOOD)
+    done = site.python("-m", "nexus_core", "plugins", "check", "--json", "startless", "flawed", "exiting", "fine")
+    records = {record["name"]: (record["status"], record["reason"]) for record in json.loads(done.stdout)}
+    assert records.pop("exiting")[0] == "failed"
+    assert records == {
+        "startless": ("failed", "nexus_startup failed: ValueError: no database"),
+        "flawed": ("failed", "nexus_register_interceptors gave a object without 'stage'"),
+        "fine": ("active", ""),
+    }
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_platform_that_does_not_start_is_told_of(site: Any) -> None:
+    site.add("fine", GOOD)
+    done = site.python("-m", "nexus_core", "plugins", "check", "--json", "fine", NEXUS_MAX_CONCURRENT_WORKFLOWS="0")
+    assert "does not start: environment variable NEXUS_MAX_CONCURRENT_WORKFLOWS: " in done.stderr
+
+
+def test_functions_that_are_called_like_hooks_are_reported(site: Any) -> None:
+    site.add(
+        "forgetful",
+        GOOD + "def nexus_startup(nexus): ...\ndef nexus_register_interceptor(nexus): ...\ndef nexus_helper(): ...\n",
+    )
+    done = site.python("-m", "nexus_core", "plugins", "check", "--json", "forgetful")
+    (record,) = json.loads(done.stdout)
+    assert (record["status"], done.returncode) == ("active", 0)
+    assert record["warnings"] == [
+        "nexus_register_interceptor (did you mean nexus_register_interceptors?) is not marked with @hookimpl: it is "
+        "never called",
+        "nexus_startup is not marked with @hookimpl: it is never called",
+    ]
+    assert record["reason"] == "; ".join(record["warnings"])

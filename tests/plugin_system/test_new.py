@@ -89,6 +89,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     text = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
     assert "__PACKAGE__" not in text
     assert "__NAME__" not in text
+    assert "class ShopPricesResolver(ParameterResolver)" in text
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["nexus.plugins"] == {"shop_prices": "nexus_plugin_shop_prices.plugin"}
     assert unmet_requirement(project["dependencies"], "nexus-hub-core", core_version()) is None

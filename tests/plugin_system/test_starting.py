@@ -442,3 +442,68 @@ async def test_stop_is_called_in_the_reverse_order_of_start(make: Any) -> None:
         started = list(log)
     assert started == ["startup a", "startup b", "start a-channel", "start b-channel"]
     assert log[4:] == ["stop b-channel", "stop a-channel", "shutdown b", "shutdown a"]
+
+
+async def test_streams_are_ended_wherever_the_platform_stops(make: Any) -> None:
+    said: list[str] = []
+
+    class Streaming(LoggingChannel):
+        async def drain(self) -> None:
+            said.append("drained")
+
+        async def stop(self) -> None:
+            said.append("stopped")
+
+    class Streams:
+        @hookimpl
+        def nexus_register_channels(self) -> list[Channel]:
+            return [Streaming("streaming", [])]
+
+    async with make(Streams()):
+        pass
+    assert said == ["drained", "stopped"]
+
+
+GUARD = """
+from nexus_core import PluginSettings, Stage
+
+class Settings(PluginSettings):
+    corp_access: bool = False
+
+@hookimpl
+def nexus_register_settings():
+    return Settings
+"""
+ASKS = """
+class Asks:
+    stage = Stage.AUTHENTICATE
+    async def __call__(self, invocation, call_next):
+        return await call_next(invocation)
+
+@hookimpl
+def nexus_register_interceptors(nexus):
+    return [Asks()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("raise ValueError('broken')", "its import failed: ValueError: broken"),
+        (GUARD, 'The plugin "corp" guards access, but has neither an interceptor nor an authorizer'),
+        (GUARD + ASKS, ""),
+    ],
+)
+async def test_a_plugin_may_declare_that_it_guards_access(site: Any, platform: Any, code: str, complaint: str) -> None:
+    site.add("corp", code, guard="corp_access")
+    if not complaint:
+        async with platform(corp_access=True) as nexus:
+            assert nexus.guards == {"corp"}
+        async with platform() as nexus:
+            assert nexus.guards == set()
+        with pytest.raises(PluginError, match='"corp" is not active: disabled'):
+            platform(corp_access=True, disabled=("corp",))
+        return
+    with pytest.raises(PluginError, match=complaint):
+        async with platform(corp_access=True):
+            raise AssertionError("it has started")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, disabled_here
-from nexus_health.doctor.findings import Finding, problem
+from nexus_health.doctor.findings import Finding, problem, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +21,9 @@ def plugins(records: Iterable[PluginRecord]) -> Iterator[Finding]:
         there = True
         shown = " ".join(text for text in (str(record.status), record.version, record.distribution) if text)
         match record.status:
+            case PluginStatus.ACTIVE if record.warnings:
+                advice = "put @hookimpl above it, or give it a name that is no hook's"
+                yield warning("plugins", record.name, f"{shown}: {'; '.join(record.warnings)}", advice)
             case PluginStatus.ACTIVE | PluginStatus.AVAILABLE:
                 yield Finding("plugins", record.name, shown)
             case PluginStatus.DISABLED:
