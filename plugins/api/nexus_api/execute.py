@@ -50,7 +50,9 @@ class Execute:
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
         with self._nexus.submit(invocation).hold() as run:
             await run.settled()  # what the policies refuse is refused at once
-            if await run.wait(wait):
+            with self._nexus.credentials.lease(invocation):
+                has_ended = await run.wait(wait)
+            if has_ended:
                 result = await run.outcome()
                 applied = (b"preference-applied", f"wait={wait:g}".encode())
                 await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])

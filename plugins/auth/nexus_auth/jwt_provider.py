@@ -86,8 +86,11 @@ def _driven(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
 
 def _read(options: dict[str, Any]) -> AuthSettings:
     try:
-        return AuthSettings(enable_auth=True, **{f"jwt_{name}": options[name] for name in options})
+        settings = AuthSettings(enable_auth=True, **{f"jwt_{name}": options[name] for name in options})
     except ValidationError as exc:
         (first, *_) = exc.errors(include_input=False, include_url=False)
         where = str(first["loc"][0]).removeprefix("jwt_") if first["loc"] else "options"
         raise ConfigurationError(f"JWTAuthProvider: {where}: {first['msg']}") from None
+    if settings.jwt_secret is None and settings.jwt_public_key is None:
+        raise ConfigurationError("JWTAuthProvider: secret or public_key is empty, and protects nothing.")
+    return settings

@@ -53,6 +53,7 @@ async def site(served, file, key, other):
         auth_providers=["jwt", "api_key"],
         jwt_secret=SECRET,
         api_key_file=str(file.path),
+        shutdown_grace=0,
     )
     platform.ended = asyncio.Event()
 
@@ -206,9 +207,47 @@ async def mcp_call(site, http):
         yield stream
 
 
+@asynccontextmanager
+async def waited_for(site, http):
+    """Not a stream, but as long: what waits for a run in the background."""
+    url = f"{site.urls['api']}/api/workflows/endless/execute?wait=60"
+    async with waiting(http.post(url, json={}), site) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def waited_for_on_command_line(site, http):
+    body = {"command": "execute", "workflow": "endless", "wait": 60}
+    async with waiting(http.post(f"{site.urls['cli']}/cli", json=body), site) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def waited_for_by_a_model(site, http):
+    arguments = {"action": "wait", "run_id": await background_run(http, site), "wait": 60}
+    params = {"name": "nexus_runs", "arguments": arguments}
+    body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+    session = await mcp_session(site, http)
+    async with waiting(http.post(f"{site.urls['mcp']}/mcp", json=body, headers=session), site) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def waiting(request, site):
+    task = asyncio.create_task(request)
+    async with asyncio.timeout(PATIENCE):
+        while not len(site.nexus.credentials):
+            await asyncio.sleep(0.01)
+
+    async def answer():
+        yield (await task).text
+
+    yield Stream(answer())
+
+
 STREAMS = [
     followed_events, followed_run, streamed_call, websocket, followed_on_command_line, run_on_command_line,
-    call_on_command_line, mcp_get, mcp_listen, mcp_call,
+    call_on_command_line, mcp_get, mcp_listen, mcp_call, waited_for, waited_for_on_command_line, waited_for_by_a_model,
 ]  # fmt: skip
 names = lambda each: each.__name__  # noqa: E731
 

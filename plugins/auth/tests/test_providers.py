@@ -488,6 +488,9 @@ def test_a_provider_with_arguments_that_do_not_fit():
         JWTAuthProvider(audience="x")
     with pytest.raises(ConfigurationError, match="too short"):
         JWTAuthProvider(secret="short")
+    for empty in ({"secret": ""}, {"secret": "  "}, {"public_key": ""}, {"secret": None}):
+        with pytest.raises(ConfigurationError, match="secret or public_key is empty"):
+            JWTAuthProvider(**empty)
     with pytest.raises(ConfigurationError, match=r"JWTAuthProvider: leeway: .*600"):
         JWTAuthProvider(secret=SECRET, leeway=7200)
 

@@ -83,7 +83,9 @@ class Service:
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         with self._nexus.submit(invocation).hold() as run:
             await run.settled()  # what the policies refuse is refused at once
-            if await run.wait(wait):
+            with self._nexus.credentials.lease(invocation):
+                has_ended = await run.wait(wait)
+            if has_ended:
                 return (await run.outcome()).reply()
             return _encode(run.to_dict())
 

@@ -61,7 +61,8 @@ class _Platform:
     async def _wait_for(self, run: Run, seconds: float) -> None:
         if not 0 <= seconds <= LONGEST_WAIT:
             raise MalformedRequest(f"/wait: expected a number of seconds from 0 to {LONGEST_WAIT:g}.")
-        await run.wait(seconds)
+        with self._view.lease():
+            await run.wait(seconds)
 
     async def nexus_sessions(
         self,

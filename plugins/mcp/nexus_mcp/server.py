@@ -28,7 +28,7 @@ from nexus_mcp.protocol_sessions import ProtocolSessions
 from nexus_mcp.tools import Catalogue, page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from mcp.server import ServerRequestContext
@@ -303,8 +303,9 @@ class McpServer(Server[Any]):
 
     def _lease(self, ctx: ServerRequestContext[Any]) -> AbstractContextManager[object]:
         """Return what ends a request that streams to its caller when the caller's credential ends; others are short."""
-        meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
-        if ctx.method != "subscriptions/listen" and "progressToken" not in meta:
+        meta = (ctx.params or {}).get("_meta")
+        reports = isinstance(meta, dict) and "progressToken" in meta
+        if ctx.method != "subscriptions/listen" and not reports:
             return nullcontext()
         return self.nexus.credentials.lease(invocation_of(ctx.request))
 
