@@ -17,6 +17,7 @@ from nexus_auth.settings import AuthSettings
 from token_issuer import AUDIENCE
 
 from nexus_core import AuthenticationError, ConfigurationError
+from nexus_core.errors import StateLimitReached
 from nexus_core.stores import MemoryStore
 
 OPTIONS = {"auth_browser_login": True, "oauth2_client_id": "pages", "jwt_audience": AUDIENCE}
@@ -351,6 +352,23 @@ async def test_a_session_ends_with_its_token_and_in_time():
     await store.set(next(iter(store._entries)), b"of somebody else", 60)
     for other in ("", "x", session_id):
         assert await sessions.token(other) is None
+
+
+async def test_logins_of_one_person_end_nobody_elses():
+    store = MemoryStore(max_bytes=20_000)
+    sessions = BrowserSessions(lambda: store, 60, https=True)
+    others, _ = await sessions.begin("token of bob", None, "bob")
+    begun = []
+
+    async def log_in_often():
+        for _ in range(100):
+            begun.append((await sessions.begin("t" * 1000, None, "ann"))[0])
+
+    with pytest.raises(StateLimitReached, match="browser logins"):
+        await log_in_often()
+    assert (await sessions.token(others))[0] == "token of bob"
+    await sessions.end(begun[0])
+    await sessions.begin("t" * 1000, None, "ann")
 
 
 @pytest.mark.parametrize("missing", ["auth_service_url", "oauth2_client_id"])
