@@ -45,9 +45,11 @@ class Addresses:
             node: own for node, own in nodes.items() if own or (node == PARAMETERS and self._envelope.is_open)
         }
         self._without = nodes.keys() - self._nodes.keys()
-        self._context = context
         self._flat = _flat_names(self._nodes, aliases)
-        self._published_flat = [name for name in self._flat if name in aliases or self._is_one_schema(name)]
+        self._context = None if WORKFLOW_CONTEXT in self._flat else context
+        self._published_flat = self._without_nodes(
+            [name for name in self._flat if name in aliases or self._is_one_schema(name)]
+        )
         self._defaults = [
             (node, name, parameter.schema["default"])
             for node, name, parameter in each_parameter(self._nodes)
@@ -55,7 +57,7 @@ class Addresses:
         ]
         self.schema = self._published()
         own = {node: self._of_node(node, parameters) for node, parameters in self._nodes.items()}
-        self._validator = Validator(_object(own | ({WORKFLOW_CONTEXT: context} if context is not None else {})))
+        self._validator = Validator(_object(own | ({} if self._context is None else {WORKFLOW_CONTEXT: self._context})))
 
     def inputs(self, params: Mapping[str, Any]) -> Inputs:
         """Return the checked parameters of each node, and those of ``workflow_context`` under that name.
@@ -89,21 +91,21 @@ class Addresses:
         for key, value in params.items():
             if key == WORKFLOW_CONTEXT and self._context is not None:
                 inputs[key] = value
-            elif key in self._nodes:
+            elif self._is_node(key, value):
                 yield from self._place_of_node(key, value, inputs[key])
             elif key not in self._flat and not self._envelope.is_open and not (key in self._without and value == {}):
                 yield _unknown([key], [*self._flat, *self._nodes])
         for name in self._flat:  # in the author's order: of two names for one parameter, the later counts
-            if name in params:
+            if name in params and not self._is_node(name, params[name]):
                 yield from self._place_flat(name, params, inputs)
         if self._envelope.is_open:
-            rest = {key: value for key, value in params.items() if key not in self._nodes and key != WORKFLOW_CONTEXT}
+            rest = {k: value for k, value in params.items() if not self._is_node(k, value) and k != WORKFLOW_CONTEXT}
             inputs[PARAMETERS] = rest | inputs[PARAMETERS]
 
     def _place_flat(self, flat: str, params: Mapping[str, Any], inputs: Inputs) -> Iterator[dict[str, Any]]:
         targets = self._flat[flat]
         for node, name in targets:
-            if not _is_nested(params, node, name):
+            if not self._is_nested(params, node, name):
                 inputs[node][name] = params[flat]
             elif len(targets) == 1:
                 first, second = sorted(([flat], [node, name]), key=lambda path: list(params).index(path[0]))
@@ -127,9 +129,34 @@ class Addresses:
         for flat in names:
             for node, name in self._flat[flat]:
                 nested = pointer([node, name])
-                if not _is_nested(params, node, name) and (found == nested or found.startswith(f"{nested}/")):
+                if not self._is_nested(params, node, name) and (found == nested or found.startswith(f"{nested}/")):
                     return pointer([flat]) + found.removeprefix(nested)
         return found
+
+    def _without_nodes(self, flat: list[str]) -> list[str]:
+        """Leave out names that are those of nodes with further parameters: one property can't stand for both."""
+        while True:
+            covered = {target for name in flat for target in self._flat[name]}
+            kept = [
+                name
+                for name in flat
+                if all((name, each) in covered for each in self._nodes.get(name, ())) and not self._is_open(name)
+            ]
+            if kept == flat:
+                return kept
+            flat = kept
+
+    def _is_node(self, key: str, value: Any) -> bool:
+        """Whether a key stands for a node. The author's name for a parameter may be a node's name as well."""
+        if key not in self._nodes:
+            return False
+        return key not in self._flat or (
+            isinstance(value, dict) and bool(value) and value.keys() <= self._nodes[key].keys()
+        )
+
+    def _is_nested(self, params: Mapping[str, Any], node: str, name: str) -> bool:
+        given = params.get(node)
+        return isinstance(given, dict) and name in given and self._is_node(node, given)
 
     def _is_open(self, node: str) -> bool:
         return node == PARAMETERS and self._envelope.is_open
@@ -164,6 +191,8 @@ class Addresses:
             if rest or self._is_open(node):
                 properties[node] = self._of_node(node, rest)
                 required += [node] if any(parameter.required for parameter in rest.values()) else []
+            elif self._envelope.is_open and node not in properties:  # it is a node's name, whatever others may be
+                properties[node] = _object({name: parameter.schema for name, parameter in own.items()})
         if self._context is not None:
             properties[WORKFLOW_CONTEXT] = self._context
         return _object(properties, required, self._envelope.is_open)
@@ -185,17 +214,15 @@ def _flat_names(nodes: Nodes, aliases: Aliases) -> Aliases:
     return flat | shared
 
 
-def _is_nested(params: Mapping[str, Any], node: str, name: str) -> bool:
-    given = params.get(node)
-    return isinstance(given, dict) and name in given
-
-
 def _without_notes(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in ("description", "default", "title")}
 
 
 def _merged(parameters: list[Parameter]) -> dict[str, Any]:
     """Return the schema of one name for several parameters; a default only if all have the same."""
+    kinds = [kind for each in parameters if (kind := _without_notes(each.schema))]
+    if any(kind != kinds[0] for kind in kinds):
+        return {"allOf": kinds}
     merged = next((each.schema for each in parameters if _without_notes(each.schema)), parameters[0].schema)
     same = all(each.schema.get("default") == merged.get("default") for each in parameters)
     return merged if same else {key: value for key, value in merged.items() if key != "default"}

@@ -43,9 +43,9 @@ def take_envelope(workflow: Workflow, nodes: Nodes) -> Envelope:
         nodes: The parameters of each node; the names are put there under ``parameters``.
     """
     found = Envelope()
-    if PARAMETERS in workflow.nodes:
-        return found
     named = workflow.metadata.get("_workflow_inputs", {})
+    if PARAMETERS in workflow.nodes or any(PARAMETERS in mapping for mapping in named.values()):
+        return found
     names: dict[str, Parameter] = {}
     for node_id, own in nodes.items():
         node: Any = workflow.get_node(node_id)

@@ -1,0 +1,73 @@
+"""What the published schema takes is taken, whatever nodes, names and envelopes a workflow has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nexus_kailash.addresses import Addresses
+from nexus_kailash.envelope import PARAMETERS, Envelope
+from nexus_kailash.parameters import Nodes, Parameter
+
+from nexus_core import ValidationError
+from nexus_core.schema.validation import Validator
+
+NAMES = st.sampled_from(["a", "b", "c", "x", "y", "parameters", "workflow_context"])
+SCHEMAS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {}, {"type": "integer"}, {"type": "integer", "default": 3}, {"type": "string"}, {"type": "object"}]
+)
+PARAMETERS_OF_A_NODE = st.dictionaries(NAMES, st.builds(Parameter, SCHEMAS, st.booleans()), max_size=3)
+NODES = st.dictionaries(NAMES, PARAMETERS_OF_A_NODE, min_size=1, max_size=3)
+VALUES = st.sampled_from([1, "text", {}, {"x": 1}, {"a": {"x": 2}}, [], None])
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> Addresses:
+    nodes: Nodes = draw(NODES)
+    targets = [(node, name) for node, own in nodes.items() for name in own]
+    aliases: dict[str, list[tuple[str, str]]] = {}
+    if targets:
+        aliases = draw(
+            st.dictionaries(NAMES, st.lists(st.sampled_from(targets), min_size=1, max_size=2, unique=True), max_size=2)
+        )
+    envelope = Envelope()
+    if PARAMETERS not in nodes and PARAMETERS not in aliases and draw(st.booleans()):
+        taker = draw(st.sampled_from(sorted(nodes)))
+        nodes[taker].pop(PARAMETERS, None)
+        aliases = {
+            name: kept
+            for name, each in aliases.items()
+            if (kept := [target for target in each if target != (taker, PARAMETERS)])
+        }
+        envelope = Envelope([taker], draw(st.booleans()))
+        nodes[PARAMETERS] = draw(PARAMETERS_OF_A_NODE)
+    context = draw(st.sampled_from([None, {"type": "object"}])) if "workflow_context" not in nodes else None
+    return Addresses(nodes, aliases, envelope, context)
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_what_the_schema_takes_is_taken(data: st.DataObject) -> None:
+    addresses = data.draw(workflows())
+    validator = Validator(addresses.schema)
+    given_ = data.draw(st.dictionaries(NAMES, VALUES, max_size=5))
+    choices = {"integer": 1, "string": "text", "object": {}}
+    for name in addresses.schema["required"]:
+        wanted = addresses.schema["properties"][name]
+        if "properties" in wanted:
+            given_[name] = {each: choices.get(wanted["properties"][each].get("type"), 1) for each in wanted["required"]}
+        else:
+            given_.setdefault(name, choices.get(wanted.get("type"), 1))
+    try:
+        inputs = addresses.inputs(given_)
+    except ValidationError as exc:
+        told = {error["pointer"] for error in exc.errors}
+        published = addresses.schema["properties"].items()
+        several = [name for name, each in published if "names" in each.get("description", "")]
+        assert validator.errors(given_) or several, (given_, addresses.schema, told)
+    else:
+        for node, own in addresses._nodes.items():
+            if node in inputs:
+                missing = {name for name, each in own.items() if each.required} - inputs[node].keys()
+                assert not missing, (given_, addresses.schema, inputs)
