@@ -8,6 +8,7 @@ import callers
 import httpx2
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from nexus_core import Invocation, RateLimited, Stage, hookimpl
 from nexus_core.invocation import RateLimit
@@ -97,10 +98,10 @@ async def test_a_websocket_follows_its_callers_runs_only(client):
 
 async def test_on_a_websocket_nobody_gets_anything(client):
     url = str(client.base_url).replace("http", "ws") + "/api/ws"
-    async with connect(url) as socket:
-        for message in ({"type": "execute", "workflow": "open_to_all"}, {"type": "follow", "run_id": "x"}):
-            await socket.send(json.dumps(message | {"id": 1}))
-            assert json.loads(await socket.recv())["error"]["code"] == "authentication_failed"
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(url)
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body)["code"] == "authentication_failed"
 
 
 class Budget:

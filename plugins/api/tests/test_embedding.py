@@ -103,7 +103,7 @@ async def test_mounted_and_not_able_to_start(make_nexus):
             assert answer.json()["code"] == "overloaded"
         with pytest.raises(websockets.InvalidStatus) as refused:
             await websockets.connect(str(client.base_url.join("/nexus/api/ws").copy_with(scheme="ws")))
-        assert refused.value.response.status_code == 403
+        assert refused.value.response.status_code == 503
         assert (await client.get("/")).text == "home"
 
 

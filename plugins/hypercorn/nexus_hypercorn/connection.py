@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from nexus_core.channel import ASGIApp, Message, Scope
     from nexus_core.rate_limited_log import RateLimitedLog
 
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 5.0
 """How long what still comes is taken and thrown away after the last byte has been sent."""
+
+QUIET_SECONDS = 1.0
+"""How long nothing may come meanwhile."""
 
 READ_AHEAD_BYTES = 64 * 1024
 """What is read of the next requests while one is being answered."""
@@ -104,6 +107,7 @@ class Connection(TCPServer):
         super().__init__(app, asyncio.get_running_loop(), config, context, {}, reader, writer)  # type: ignore[arg-type]
         self._reports = reports
         self._timer: asyncio.TimerHandle | None = None
+        self._linger_until: float | None = None
         self._is_idle = self._is_ending = False
 
     async def run(self) -> None:
@@ -146,6 +150,9 @@ class Connection(TCPServer):
     async def _read_data(self) -> None:
         protocol: Http11 = self.protocol  # type: ignore[assignment]
         while data := await self._receive():
+            if self._is_ending:
+                self._linger()
+                continue
             await protocol.handle(RawData(data))
             while protocol.is_paused:
                 if not await self._read_ahead(protocol):
@@ -206,7 +213,7 @@ class Connection(TCPServer):
             self._timer = None
 
     async def _end(self) -> None:
-        """Send what is left, then nothing more; close when the other side has, or after `LINGER_SECONDS`."""
+        """Send what is left, then nothing more; close when the other side has, or has had its time."""
         if self._is_ending:
             return
         self._is_ending = True
@@ -218,8 +225,14 @@ class Connection(TCPServer):
             transport.set_write_buffer_limits(0)
             await self.writer.drain()
             transport.write_eof()
+        self._linger_until = self.loop.time() + LINGER_SECONDS
+        self._linger()
+
+    def _linger(self) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(LINGER_SECONDS, transport.abort)
+        if self._linger_until is not None:
+            seconds = min(QUIET_SECONDS, self._linger_until - self.loop.time())
+            self._timer = self.loop.call_later(seconds, self.abort)
 
     def close_if_idle(self) -> None:
         """Close it if no request is under way."""
