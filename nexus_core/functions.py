@@ -54,7 +54,7 @@ class FunctionWorkflow(Workflow):
         self._names = input_schema["properties"].keys()
         self.reads_decimals = bool(self._decimals) or self._rest_is_decimal
         self._converts = any((self._convert_rest, *self._converters.values()))
-        self._renamed = {} if expected else signature.renamed
+        self._renamed = () if expected else tuple(signature.renamed.items())
         self._fields = signature.fields
         self._defaults = {key: each["default"] for key, each in (expected or {}).items() if "default" in each}
         self._serialize = signature.serialize
@@ -116,8 +116,9 @@ class FunctionWorkflow(Workflow):
     def _arguments(self, params: dict[str, Any], context: Context) -> tuple[list[Any], dict[str, Any]]:
         """Return what the function is called with."""
         arguments = dict(params)
-        for public in self._renamed.keys() & params.keys():
-            arguments[self._renamed[public]] = arguments.pop(public)
+        for public, own in self._renamed:
+            if public in arguments:
+                arguments[own] = arguments.pop(public)
         for name, default in self._defaults.items():
             if name not in arguments:
                 arguments[name] = deepcopy(default)
