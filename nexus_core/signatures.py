@@ -22,6 +22,7 @@ from nexus_core.schema.hints import Convert, Hints
 
 _STREAMS = (AsyncIterator, AsyncGenerator, AsyncIterable, Iterator, Generator)
 _EMPTY = inspect.Parameter.empty
+_QUALIFIERS: tuple[Any, ...] = (typing.Required, typing.NotRequired)
 
 _TYPING_ONLY = {"Context": Context} | {each.__name__: each for each in _STREAMS}
 """Names that code formatters move below ``if TYPE_CHECKING``, where nothing can be looked up at run time."""
@@ -63,6 +64,7 @@ class Signature:
         hints = self._resolve(implementation)
         hints |= {p.name: p.annotation for p in parameters if p.name not in hints and _is_hint(p.annotation)}
         self.context_name = next((p.name for p in parameters if _is_context(hints.get(p.name))), None)
+        parameters = _unpacked(parameters, hints)
         inputs = [p for p in parameters if p.name != self.context_name]
         if any(p.kind is p.VAR_POSITIONAL for p in inputs):
             raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
@@ -182,6 +184,25 @@ def _is_stream(function: Callable[..., Any], implementation: Callable[..., Any],
         return False
     is_generator = inspect.isasyncgenfunction(implementation) or inspect.isgeneratorfunction(implementation)
     return is_generator or (get_origin(returned) or returned) in _STREAMS
+
+
+def _unpacked(parameters: list[inspect.Parameter], hints: dict[str, Any]) -> list[inspect.Parameter]:
+    """Return parameters with the members of a typed dictionary in place of ``**rest: Unpack[...]``; add their hints.
+
+    A member that may be left out has the default `...`, which no schema shows.
+    """
+    last = parameters[-1] if parameters else None
+    hint = hints.get(last.name) if last is not None and last.kind is last.VAR_KEYWORD else None
+    if last is None or getattr(get_origin(hint), "_name", "") != "Unpack":  # there are two, before Python 3.12
+        return parameters
+    (members,) = get_args(hints.pop(last.name))
+    named = []
+    for name, each in typing.get_type_hints(members, include_extras=True).items():
+        said = get_origin(each)  # strings are not evaluated for __required_keys__
+        is_required = said is typing.Required or (said is not typing.NotRequired and name in members.__required_keys__)
+        hints[name] = get_args(each)[0] if said in _QUALIFIERS else each
+        named.append(inspect.Parameter(name, last.KEYWORD_ONLY, default=_EMPTY if is_required else ...))
+    return [*parameters[:-1], *named]
 
 
 def _is_hint(annotation: Any) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import lru_cache
+from enum import Enum
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from pydantic_core import CoreConfig, PydanticKnownError, SchemaSerializer, Sche
 from nexus_core import jsontext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 _CONFIG = CoreConfig(ser_json_inf_nan="constants")
@@ -106,6 +107,9 @@ class _Copy:
             self.found = True
             return _base64(node)
         copy = {key: self._member(key, each, config) for key, each in node.items()}
+        if kind in ("enum", "literal") and (forms := _forms(node.get("members") or node.get("expected") or ())):
+            self.found = True
+            return _before(partial(_restored, forms), copy)
         if kind == "any" and "serialization" not in node:
             self.found = True
             copy["serialization"] = _ANY
@@ -133,13 +137,37 @@ def is_encoded(node: Any) -> bool:
 
 
 def _base64(node: Mapping[str, Any]) -> dict[str, Any]:
-    outer = {
-        "type": "function-before",
-        "function": {"type": "no-info", "function": _decoded},
-        "schema": {key: each for key, each in node.items() if key not in ("ref", "serialization")},
-        "serialization": node.get("serialization", _BYTES),
-    }
-    return outer | ({"ref": node["ref"]} if "ref" in node else {})
+    return _before(_decoded, {**node, "serialization": node.get("serialization", _BYTES)})
+
+
+def _before(function: Callable[[Any], Any], node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema that gives its input to a function first."""
+    outer = {key: node[key] for key in ("ref", "serialization") if key in node}
+    inner = {key: each for key, each in node.items() if key not in outer}
+    return {"type": "function-before", "function": {"type": "no-info", "function": function}, "schema": inner, **outer}
+
+
+def json_form(value: Any) -> Any:
+    """Return a value, or that of a member of an enumeration, as JSON has it."""
+    return jsontext.parse_trusted(jsontext.encode(value.value if isinstance(value, Enum) else value))
+
+
+def _forms(values: Iterable[Any]) -> dict[bytes, Any]:
+    """Return the allowed values by their JSON text; nothing where each is its own JSON form already."""
+    plain = [each.value if isinstance(each, Enum) else each for each in values]
+    if all(each is None or isinstance(each, (str, int, float)) for each in plain):
+        return {}
+    try:
+        return {jsontext.canonical(json_form(each)): each for each in values}
+    except (TypeError, ValueError):
+        return {}
+
+
+def _restored(forms: Mapping[bytes, Any], value: Any) -> Any:
+    try:
+        return forms.get(jsontext.canonical(value), value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _decoded(value: Any) -> Any:

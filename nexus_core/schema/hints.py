@@ -22,11 +22,11 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.codecs import Codec, is_encoded, is_own_form
+from nexus_core.schema.codecs import Codec, is_encoded, is_own_form, json_form
 from nexus_core.schema.parts import ignored_by_msgspec, is_written_by_pydantic, needs_msgspec, parts
 
 if TYPE_CHECKING:
-    from pydantic_core.core_schema import AfterValidatorFunctionSchema, BytesSchema
+    from pydantic_core.core_schema import AfterValidatorFunctionSchema, BytesSchema, EnumSchema, LiteralSchema
 
 Convert = Callable[[Any], Any]
 _REF = "#/$defs/{model}"
@@ -181,6 +181,16 @@ class _JsonSchema(GenerateJsonSchema):
         if "max_length" in schema:
             described["maxLength"] = ceil(schema["max_length"] / 3) * 4
         return described
+
+    def enum_schema(self, schema: EnumSchema) -> JsonSchemaValue:
+        if not any(isinstance(each.value, bytes) for each in schema["members"]):
+            return super().enum_schema(schema)
+        return {"title": schema["cls"].__name__, "enum": [json_form(each) for each in schema["members"]]}
+
+    def literal_schema(self, schema: LiteralSchema) -> JsonSchemaValue:
+        if not any(isinstance(each, bytes) for each in schema["expected"]):
+            return super().literal_schema(schema)
+        return {"enum": [json_form(each) for each in schema["expected"]]}
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, (bytes, bytearray, list, tuple, set, frozenset, dict)) and not self._has_own_form():

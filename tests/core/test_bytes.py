@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import typing
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import jsonschema
 import msgspec
@@ -76,6 +77,11 @@ class BytesStruct(msgspec.Struct):
     typed: BytesTyped
 
 
+class BytesEnum(enum.Enum):
+    ONE = b"\xff\xfe"
+    TWO = b"hi"
+
+
 RAW = "//4="
 IN_MODEL = {"data": RAW}
 BYTES: list[tuple[Any, Any]] = [
@@ -85,7 +91,7 @@ BYTES: list[tuple[Any, Any]] = [
     (BytesBeside, {"data": RAW, "model": IN_MODEL}), (BytesTyped, {"data": RAW, "model": IN_MODEL}),
     (BytesNamed, [RAW]), (Labelled, {"firstName": "a", "data": RAW}), (Box[bytes], {"item": RAW}),
     (Box[list[BytesInside]], {"item": [IN_MODEL]}), (BytesHex, {"data": "fffe", "inside": IN_MODEL}),
-    (BytesEncoded, {"own": RAW, "both": [RAW, "__4="]}),
+    (list[BytesEnum], [RAW]), (Literal[b"\xff\xfe"], RAW), (BytesEncoded, {"own": RAW, "both": [RAW, "__4="]}),
     (BytesTree, {"raw": RAW, "leaves": [{"raw": RAW, "leaves": [], "by_key": {}}], "by_key": {RAW: [RAW, None]}}),
     (BytesStruct, {"data": RAW, "model": IN_MODEL, "typed": {"data": RAW, "model": None}}),
 ]  # fmt: skip
@@ -93,8 +99,8 @@ BYTES: list[tuple[Any, Any]] = [
 
 def bytes_in(value: Any) -> set[bytes]:
     """Return the bytes that are anywhere in a value."""
-    if isinstance(value, bytes):
-        return {value}
+    if isinstance(value, (bytes, BytesEnum)):
+        return {value.value if isinstance(value, BytesEnum) else value}
     if isinstance(value, dict):
         value = [*value, *value.values()]
     elif isinstance(value, pydantic.BaseModel):

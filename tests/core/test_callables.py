@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 import warnings
 from typing import Annotated, Any
 
@@ -226,6 +227,24 @@ def test_an_alias_is_one_name_of_one_parameter(make: Any) -> None:
     for function in (equal, context):
         with pytest.raises(ConfigurationError, match="names another parameter too"):
             make().register("work", function)
+
+
+class Options(typing.TypedDict, total=False):
+    size: typing.Required[int]
+    note: Annotated[str, pydantic.Field(min_length=2)]
+
+
+async def test_members_of_an_unpacked_dictionary_are_parameters(make: Any) -> None:
+    def work(a: int, **options: typing.Unpack[Options]) -> dict[str, Any]:
+        return {"a": a, **options}
+
+    nexus = make()
+    schema = nexus.register("work", work).input_schema
+    assert (list(schema["properties"]), schema["required"]) == (["a", "size", "note"], ["a", "size"])
+    assert schema["properties"]["note"] == {"type": "string", "minLength": 2}
+    assert (await nexus.invoke("work", {"a": 1, "size": 2})).value == {"a": 1, "size": 2}
+    with pytest.raises(ValidationError):
+        await nexus.invoke("work", {"a": 1, "size": 2, "other": 3})
 
 
 async def test_names_of_hidden_parameters_are_not_for_the_rest(make: Any) -> None:

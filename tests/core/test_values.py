@@ -108,6 +108,14 @@ class Box(pydantic.BaseModel, Generic[Item]):
     item: Item
 
 
+class Price(enum.Enum):
+    LOW = decimal.Decimal("1.50")
+
+
+class Day(enum.Enum):
+    FIRST = datetime.date(2026, 1, 2)
+
+
 DAY = datetime.date(2026, 1, 2)
 ID = "12345678-1234-5678-1234-567812345678"
 
@@ -125,7 +133,7 @@ BOTH_WAYS: list[tuple[Any, Any]] = [
     (dict[int, str], {"1": "a"}), (dict[uuid.UUID, int], {ID: 1}), (dict[datetime.date, int], {"2026-01-02": 1}),
     (ipaddress.IPv4Address, "1.2.3.4"), (collections.deque[int], [1, 2]), (pydantic.HttpUrl, "http://a.example/"),
     (fractions.Fraction, "1/2"), (decimal.Decimal, "1.50"), (int, 10**30), (float, 1e308),
-    (Literal[1, "a", None], None),
+    (Literal[1, "a", None], None), (Price, "1.50"), (list[Day], ["2026-01-02"]),
     (Upload, {"name": "ab", "data": "aGk="}), (list[Upload], [{"name": "ab", "data": "aA=="}]), (BlobName, "aGk="),
     (bytes | str, "aGk="), (bytearray, "aGk="), (pydantic.Base64Bytes, "aGk="), (dict[int, bytes], {"1": "aGk="}),
     (dict[int, Tree], {"1": {"inner": {"x": 1}, "leaves": []}}),
