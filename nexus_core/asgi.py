@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
-import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import msgspec
 
 from nexus_core.errors import (
     AuthenticationError,
     ConfigurationError,
-    HostNotAllowed,
     NotFound,
     Overloaded,
     RateLimited,
     UnsupportedEncoding,
 )
 from nexus_core.invocation import RateLimit
-from nexus_core.listeners import is_loopback
+from nexus_core.public_address import base_url_of as base_url_of
+from nexus_core.public_address import local_path as local_path
+from nexus_core.public_address import origin_of as origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
 
     from nexus_core.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.errors import NexusError
 
 log = logging.getLogger(__name__)
-
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 RETRY_SECONDS = 1.0
 """How long requests are refused after a start that has failed, before one of them tries again."""
@@ -56,46 +52,6 @@ class PathRouter:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("/", ""):
                 return app(scope, receive, send)
         return send_error(scope, send, NotFound("Nothing answers at this address."))
-
-
-def local_path(scope: Scope) -> str:
-    """Return a request's path below the one that the application is mounted at."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def host_name(host: str) -> str:
-    """Return the name in a Host header, in small letters and without the port."""
-    host = host.lower()
-    return host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]  # the former is an IPv6 address
-
-
-def can_be_rebound(name: str) -> bool:
-    """Whether whoever owns a host's name can let it mean this machine (DNS rebinding): not for addresses, localhost."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name != "localhost" and not name.endswith(".localhost")
-    return False
-
-
-def refuse_rebound(scope: Scope, headers: Mapping[bytes, bytes], host: str) -> None:
-    """Answer on this machine's own addresses only to its own names: a page may let its name mean this machine.
-
-    Args:
-        scope: The request's scope.
-        headers: Its headers.
-        host: The option ``host``.
-
-    Raises:
-        HostNotAllowed: The Host header names another machine.
-    """
-    server = scope.get("server")
-    if not is_loopback(host) or not (server and is_loopback(server[0])):
-        return  # others reach it, by names that nobody here knows
-    name = host_name(headers.get(b"host", b"").decode("latin-1"))
-    if name and can_be_rebound(name) and name != host.lower():
-        raise HostNotAllowed("The Host header names a host that is not answered here: use localhost, or an address.")
 
 
 class Embedded:
@@ -235,22 +191,3 @@ def rate_limit_headers(limit: RateLimit | None) -> list[tuple[bytes, bytes]]:
 def _limit_of(error: RateLimited) -> RateLimit | None:
     members = {name: error.details.get(name) for name in RateLimit.__dataclass_fields__}
     return None if None in members.values() else RateLimit(**members)  # type: ignore[arg-type]
-
-
-def base_url_of(scope: Scope) -> str:
-    """Return the address that the platform has for a caller: the origin, and the path that it is mounted at."""
-    return origin_of(scope) + quote(scope.get("root_path", "").rstrip("/"))
-
-
-def origin_of(scope: Scope) -> str:
-    """Return the scheme and host that a caller has used, such as ``https://api.example.com``.
-
-    A Host header that is none is not repeated: the server's own address stands in its place.
-    """
-    scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    if not _HOST.fullmatch(host):
-        name, port = scope.get("server") or ("localhost", None)
-        name = f"[{name}]" if ":" in name else name
-        host = name if port is None else f"{name}:{port}"
-    return f"{scheme}://{host}"

@@ -7,7 +7,7 @@ DISTRIBUTION_PREFIX = "nexus-hub-"
 OPTIONS: dict[str, tuple[str, ...]] = {
     "api": (
         "api_port", "api_name", "api_middleware",
-        "cors_origins", "api_allowed_hosts", "compression_level", "event_heartbeat", "websocket_calls",
+        "cors_origins", "compression_level", "event_heartbeat", "websocket_calls",
         "websocket_handshakes",
     ),
     "cli": (
@@ -17,8 +17,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "mcp": (
         "mcp_port", "mcp_name", "enable_tool_discovery", "enable_resource_discovery", "enable_streaming",
         "tool_timeout", "mcp_wait", "mcp_platform_tools",
-        "max_concurrent_sessions", "mcp_max_sessions_per_caller", "mcp_allowed_hosts",
-        "mcp_allowed_origins", "mcp_session_idle_timeout",
+        "max_concurrent_sessions", "mcp_max_sessions_per_caller", "mcp_allowed_origins", "mcp_session_idle_timeout",
     ),
     "hypercorn": (
         "enable_https", "ssl_cert_path", "ssl_key_path", "ssl_key_password", "keep_alive_timeout", "send_timeout",
@@ -36,7 +35,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "ratelimit": (
         "enable_rate_limiting", "rate_limit_per_minute", "rate_limit_strategy", "rate_limit_before_auth",
         "rate_limit_backend",
-        "rate_limit_max_keys", "auth_failures_per_minute", "trusted_proxies",
+        "rate_limit_max_keys", "auth_failures_per_minute",
     ),
     "breaker": (
         "enable_circuit_breaker", "circuit_breaker_failure_threshold", "circuit_breaker_reset_timeout",

@@ -20,6 +20,8 @@ from nexus_core.invocation import Invocation, Result
 from nexus_core.pipeline import Call, Interceptor, Stage, compose
 from nexus_core.plugins.contributions import Contributions
 from nexus_core.plugins.shadows import hidden_libraries
+from nexus_core.proxies import TrustedProxies
+from nexus_core.public_address import PublicAddress
 from nexus_core.resolvers import ParameterResolver
 from nexus_core.shared_events import SharedEventLog
 from nexus_core.stages import Execution, Resolution, SessionLookup
@@ -111,8 +113,10 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
     )
     idempotency = Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout)
+    proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
         admission,
+        *([proxies] if proxies is not None else []),
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
         Resolution(everyone, nexus.threads, execution.limit),
@@ -126,7 +130,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     report(nexus, nexus.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(nexus, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
-    front = _Front(nexus, contributions.of("nexus_register_middleware"))
+    front = _Front(nexus, contributions.of("nexus_register_middleware"), proxies)
     return Running(
         nexus,
         asyncio.get_running_loop(),
@@ -154,8 +158,9 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
 class _Front:
     """Makes one application of those under several paths, with all that stands in front of them."""
 
-    def __init__(self, nexus: Nexus, middleware: Sequence[Middleware]) -> None:
+    def __init__(self, nexus: Nexus, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
         self._nexus = nexus
+        self._proxies = proxies
         self._middleware = middleware
 
     def __call__(self, apps: Iterable[tuple[str, ASGIApp]]) -> ASGIApp:
@@ -163,7 +168,8 @@ class _Front:
         for wrap in reversed(self._middleware):
             app = wrap(app)
         options = self._nexus.options
-        return Guard(app, self._nexus.alarms, options.max_body_bytes, options.body_timeout)
+        guarded = Guard(app, self._nexus.alarms, options.max_body_bytes, options.body_timeout)
+        return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
 
 
 async def _known(invocation: Invocation) -> Result:

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from nexus_core import catalog
+from nexus_core.addresses import check_hosts, check_networks, check_public_url
 from nexus_core.channel_config import Layer, attributes
 from nexus_core.channel_config import is_on as is_on
 from nexus_core.errors import ConfigurationError
@@ -110,6 +111,15 @@ class CoreSettings(PluginSettings):
     """The core's own options."""
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
+    public_url: Annotated[str | None, AfterValidator(check_public_url)] = Field(
+        None, description="The address under which callers reach the platform, such as https://example.com/nexus."
+    )
+    allowed_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
+        [], description="Names in the Host header that are answered beside this machine's own; * for all."
+    )
+    trusted_proxies: Annotated[list[str], AfterValidator(check_networks)] = Field(
+        [], description="Addresses and networks of proxies whose X-Forwarded headers are honoured."
+    )
     insecure: bool = Field(
         False,
         description="Allow listening beyond this machine without authentication, and unenforced required_permissions.",

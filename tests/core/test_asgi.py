@@ -67,7 +67,7 @@ async def answer_to(router: PathRouter, path: str, root: str = "") -> str | None
         ("/cli", "", "/cli/", "/cli/"),
         ("/", "", None, "/"), ("", "", None, "/"), ("*", "", None, None), ("/x/../mcp", "", None, "/"),
         ("/base/mcp", "/base", "/mcp", "/mcp"), ("/base/mcpx", "/base", None, "/"), ("/base", "/base", None, "/"),
-        ("/mcp/mcp", "/mcp", "/mcp", "/mcp"), ("/basement/mcp", "/base", None, None),
+        ("/mcp/mcp", "/mcp", "/mcp", "/mcp"), ("/basement/mcp", "/base", None, "/"),
     ],
 )  # fmt: skip
 async def test_the_longest_prefix_of_whole_segments_answers(

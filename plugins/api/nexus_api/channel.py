@@ -50,6 +50,7 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api.middleware import in_front_of
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
+    from nexus_core.hosts import HostOriginGuard
 
     execute = Execute(nexus, settings.event_heartbeat)
     routes = _Routes(
@@ -63,10 +64,8 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
             *documentation.routes(nexus, settings.api_name),
         ]
     )
-    checked = OriginCheck(
-        _CallsFirst(execute, routes), settings.cors_origins, nexus.options.host, settings.api_allowed_hosts
-    )
-    return in_front_of(checked, settings)
+    guard = HostOriginGuard(nexus.options, settings.cors_origins, origins_option="cors_origins")
+    return in_front_of(OriginCheck(_CallsFirst(execute, routes), guard), settings, guard)
 
 
 class _CallsFirst:
@@ -103,12 +102,26 @@ class _Routes:
         from starlette.routing import Router
 
         # Redirecting would build the address from the Host header.
-        router = Router(routes, redirect_slashes=False)
-        self._app = ExceptionMiddleware(router, {HTTPException: _http_error, NexusError: _nexus_error})
+        self._router = Router(routes, redirect_slashes=False)
+        handlers = {HTTPException: self._http_error, NexusError: _nexus_error}
+        self._app = ExceptionMiddleware(self._router, handlers)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["app"] = self  # only inside an application does the router raise what it can't route
         return self._app(scope, receive, send)
+
+    async def _http_error(self, request: Request, exc: Any) -> Any:
+        if exc.status_code != 405:
+            return _Answer(NotFound("Nothing answers at this address."))
+        allowed = ", ".join(sorted(self._methods(request.scope)))
+        return _Answer(MethodNotAllowed(f"Allowed here: {allowed}."), (b"allow", allowed.encode()))
+
+    def _methods(self, scope: Scope) -> set[str]:
+        """Return the methods of all routes of an address: a router knows those of the first one only."""
+        from starlette.routing import Match, Route
+
+        fitting = (each for each in self._router.routes if isinstance(each, Route))
+        return {method for each in fitting if each.matches(scope)[0] is not Match.NONE for method in each.methods or ()}
 
 
 class _Answer:
@@ -120,13 +133,6 @@ class _Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_error(scope, send, self._error, headers=self._headers)
-
-
-async def _http_error(_: Request, exc: Any) -> Any:
-    if exc.status_code == 405:
-        allowed = exc.headers.get("Allow", "")
-        return _Answer(MethodNotAllowed(f"Allowed here: {allowed}."), (b"allow", allowed.encode()))
-    return _Answer(NotFound("Nothing answers at this address."))
 
 
 async def _nexus_error(_: Request, exc: Any) -> Any:

@@ -10,6 +10,7 @@ from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params
 from nexus_core import NexusError
 from nexus_core.asgi import rate_limit_headers, send_error
 from nexus_core.caller import headers_of
+from nexus_core.public_address import root_path
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
@@ -57,7 +58,7 @@ class Execute:
                 applied = (b"preference-applied", f"wait={wait:g}".encode())
                 await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])
                 return
-        location = (b"location", f"{quote(scope.get('root_path', ''))}/api/runs/{run.id}".encode())
+        location = (b"location", f"{quote(root_path(scope))}/api/runs/{run.id}".encode())
         left = rate_limit_headers(invocation.rate_limit)
         await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from nexus_api.settings import ApiSettings
     from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
+    from nexus_core.hosts import HostOriginGuard
 
 ACCESS_LOGGER = "nexus.access"
 _SESSION = re.compile(r"(/sessions/)[^/]+")
@@ -22,32 +23,25 @@ LONGEST_PATH = 300
 """Characters of a path that are logged."""
 
 
-def in_front_of(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+def in_front_of(app: ASGIApp, settings: ApiSettings, guard: HostOriginGuard) -> ASGIApp:
     """Return an application with everything in front that the options ask for; the first is the outermost."""
     for entry in reversed(settings.api_middleware):
         if callable(entry):
             app = entry(app)
         elif entry in _MAKERS:
-            app = _MAKERS[entry](app, settings)
+            app = _MAKERS[entry](app, settings, guard)
     return app
 
 
-def _cors(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+def _cors(app: ASGIApp, settings: ApiSettings, guard: HostOriginGuard) -> ASGIApp:
     if not settings.cors_origins:
         return app
-    from starlette.middleware.cors import CORSMiddleware
+    from nexus_core.cors import Cors
 
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Nexus-Session",
-                       "traceparent", "tracestate"],
-        expose_headers=["Retry-After", "Preference-Applied", "Location"],
-    )  # fmt: skip
+    return Cors(app, guard, b"GET, POST, PATCH, DELETE")
 
 
-def _compression(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
+def _compression(app: ASGIApp, settings: ApiSettings, _: HostOriginGuard) -> ASGIApp:
     if not settings.compression_level:
         return app
     from nexus_api.compression import compressed
@@ -55,11 +49,11 @@ def _compression(app: ASGIApp, settings: ApiSettings) -> ASGIApp:
     return compressed(app, settings.compression_level)
 
 
-def _logging(app: ASGIApp, _: ApiSettings) -> ASGIApp:
+def _logging(app: ASGIApp, _: ApiSettings, __: HostOriginGuard) -> ASGIApp:
     return AccessLog(app)
 
 
-_MAKERS: Mapping[str, Callable[[ASGIApp, ApiSettings], ASGIApp]] = {
+_MAKERS: Mapping[str, Callable[[ASGIApp, ApiSettings, HostOriginGuard], ASGIApp]] = {
     "cors": _cors,
     "compression": _compression,
     "logging": _logging,

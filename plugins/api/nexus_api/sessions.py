@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +13,7 @@ from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest
 from nexus_core.caller import headers_of
 from nexus_core.jsontext import type_name
+from nexus_core.public_address import root_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +64,7 @@ def routes(nexus: Nexus) -> Sequence[Route]:
 def _made(request: Request, view: View, session: Session) -> Response:
     """Return the answer that shows a session which has just got its id."""
     response = json_answer(session.to_dict(), view, 201)
-    response.headers["location"] = f"{request.scope.get('root_path', '')}/api/sessions/{session.id}"
+    response.headers["location"] = f"{quote(root_path(request.scope))}/api/sessions/{session.id}"
     return response
 
 

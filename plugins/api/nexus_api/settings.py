@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003  (pydantic reads it)
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from nexus_core.addresses import check_origins
 from nexus_core.options import PluginSettings, Seconds
 from nexus_core.schema.report import nearest, printable
 
@@ -24,13 +25,8 @@ class ApiSettings(PluginSettings):
         description="What stands in front of the API, the first outermost: cors, compression, logging, functions that "
         "take an ASGI application and return one; auth and rate_limit switch those policies on, for every channel.",
     )
-    cors_origins: list[str] = Field(
+    cors_origins: Annotated[list[str], AfterValidator(check_origins)] = Field(
         [], description="Origins whose pages may call the API, such as https://app.example.com; * for all."
-    )
-    api_allowed_hosts: list[str] = Field(
-        [],
-        description="Names in the Host header that are answered beside this machine's own where only this machine is "
-        "listened on, such as api.example.com from a proxy; * for all.",
     )
     compression_level: int = Field(
         4, ge=0, le=9, description="How hard answers of 1 KiB and more are compressed; 0 for not at all."

@@ -29,7 +29,7 @@ def preflight(origin):
 
 async def test_an_allowed_origin(browser):
     answer = await browser.options(EXECUTE, headers=preflight(FRIEND))
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, FRIEND)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, FRIEND)
     called = await browser.post(EXECUTE, json={"a": 1}, headers={"origin": FRIEND})
     assert (called.status_code, called.headers["access-control-allow-origin"]) == (200, FRIEND)
     assert "access-control-allow-credentials" not in called.headers
@@ -69,7 +69,7 @@ async def test_the_same_origin_may_call(client):
 async def test_every_origin_never_with_credentials(make_nexus, serve, client):
     url = await serve(make_nexus(cors_origins=["*"]))
     answer = await client.post(url + EXECUTE, json={"a": 1}, headers={"origin": EVIL[0]})
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, EVIL[0])
     assert "access-control-allow-credentials" not in answer.headers
 
 
@@ -80,9 +80,10 @@ async def test_a_name_that_was_rebound_to_this_machine_is_not_answered(client):
             method, path, headers={"host": "evil.example:8000", "origin": "http://evil.example:8000"}
         )
         assert answer.status_code == 421
-        assert "api_allowed_hosts" in answer.json()["detail"]
+        assert "allowed_hosts" in answer.json()["detail"]
     for host in ("localhost.evil.example", "127.0.0.1.evil.example", "evil.example#localhost", "0x7f.1", "xlocalhost"):
-        assert (await client.get("/api/workflows", headers={"host": host})).status_code == 421
+        refused = 400 if "#" in host else 421
+        assert (await client.get("/api/workflows", headers={"host": host})).status_code == refused
 
 
 @pytest.mark.parametrize(
@@ -94,10 +95,10 @@ async def test_names_that_cannot_be_rebound(client, host):
 
 
 async def test_allowed_hosts(make_nexus, serve, client):
-    url = await serve(make_nexus(api_allowed_hosts=["api.example.com"]))
+    url = await serve(make_nexus(allowed_hosts=["api.example.com"]))
     for host, status in (("api.example.com", 200), ("API.example.com:443", 200), ("api.example.com.evil", 421)):
         assert (await client.get(url + "/api/workflows", headers={"host": host})).status_code == status
-    anyone = await serve(make_nexus(api_allowed_hosts=["*"]))
+    anyone = await serve(make_nexus(allowed_hosts=["*"]))
     assert (await client.get(anyone + "/api/workflows", headers={"host": "x.example"})).status_code == 200
 
 

@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote
 from nexus_auth.browser_sessions import csrf_token
 from nexus_auth.oauth_client import code_in
 from nexus_auth.refusal import Refused, Unavailable
-from nexus_core.asgi import base_url_of, host_name, local_path, send_error
+from nexus_core.addresses import parse_origin
+from nexus_core.asgi import base_url_of, local_path, origin_of, send_error
 from nexus_core.caller import headers_of
 from nexus_core.errors import (
     AuthenticationError,
@@ -102,15 +103,16 @@ class BrowserLogin:
         """
         if self._base_url is None and not self._is_ours(request.scope):
             raise HostNotAllowed(
-                "The Host header names a host that nobody may log in at; auth_resource_url (NEXUS_AUTH_RESOURCE_URL) "
-                "is the address under which browsers reach this platform."
+                "The Host header names a host that nobody may log in at; public_url (NEXUS_PUBLIC_URL), or "
+                "auth_resource_url, is the address under which browsers reach this platform."
             )
         return self._base_url or base_url_of(request.scope)
 
     def _is_ours(self, scope: Scope) -> bool:
-        name = host_name(headers_of(scope).get(b"host", b"").decode("latin-1"))
+        origin, options = parse_origin(origin_of(scope)), self._nexus.options
         server = scope.get("server")
-        return is_loopback(name) or name in (self._nexus.options.host.lower(), str(server[0]).lower() if server else "")
+        ours = {options.host.lower(), *options.allowed_hosts, str(server[0]).lower() if server else ""}
+        return origin is not None and (is_loopback(origin.host.name) or origin.host.name in ours)
 
     def _redirect_uri(self, request: Request) -> str:
         return f"{self._base(request)}{PREFIX}/callback"

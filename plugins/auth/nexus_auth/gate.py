@@ -106,7 +106,7 @@ class Gate:
     def _let_browsers_in(self, nexus: Nexus) -> None:
         from nexus_auth.browser_sessions import BrowserMethod, BrowserSessions
 
-        https = (self._settings.auth_resource_url or "").startswith("https://")
+        https = (self._public_url(nexus) or "").startswith("https://")
         self.sessions = BrowserSessions(
             lambda: nexus.store(None, "store"), self._settings.auth_browser_ttl, self._ended, https=https
         )
@@ -128,7 +128,7 @@ class Gate:
         from nexus_auth.metadata import metadata_routes
 
         asked = self._issuer
-        found = metadata_routes(lambda: configured if asked is None else asked.name, self._settings.auth_resource_url)
+        found = metadata_routes(lambda: configured if asked is None else asked.name, self._public_url(nexus))
         return [*found, *self._browser_routes(nexus)]
 
     def _browser_routes(self, nexus: Nexus) -> list[Route]:
@@ -140,14 +140,17 @@ class Gate:
 
         assert self._web is not None  # it is open
         client = oauth_client(self._settings, self._web)
-        app = BrowserLogin(nexus, client, self.sessions, self.verified, self._settings.auth_resource_url)
+        app = BrowserLogin(nexus, client, self.sessions, self.verified, self._public_url(nexus))
         return [Route(PREFIX, app)]
 
     def health_checks(self) -> list[HealthCheck]:
         """Return whether the issuer's keys can be had. Not critical: those from before are used while it is away."""
         return [] if self._keys is None else [HealthCheck("auth_keys", self._keys.check, is_critical=False)]
 
-    def middleware(self) -> list[Middleware]:
+    def _public_url(self, nexus: Nexus) -> str | None:
+        return self._settings.auth_resource_url or nexus.options.public_url
+
+    def middleware(self, nexus: Nexus) -> list[Middleware]:
         """Return what stands in front of every channel that listens."""
         found: list[Middleware] = []
         if self._settings.enable_security_headers:
@@ -157,7 +160,7 @@ class Gate:
         if (sessions := self.sessions) is not None and self._settings.enable_csrf_protection:
             from nexus_auth.csrf import CsrfProtection
 
-            public = urlsplit((self._settings.auth_resource_url or "").lower())
+            public = urlsplit((self._public_url(nexus) or "").lower())
             origin = f"{public.scheme}://{public.netloc}" if public.netloc else None
             found.append(lambda app: CsrfProtection(app, sessions, origin))
         return found

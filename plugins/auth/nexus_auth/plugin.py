@@ -61,7 +61,7 @@ def nexus_register_routes(nexus: Nexus) -> list[Route]:
 def nexus_register_middleware(nexus: Nexus) -> list[Middleware]:
     """Give what protects browsers."""
     gate = _gate(nexus)
-    return gate.middleware() if gate is not None else []
+    return gate.middleware(nexus) if gate is not None else []
 
 
 @hookimpl

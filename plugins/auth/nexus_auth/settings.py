@@ -37,7 +37,8 @@ class AuthSettings(PluginSettings):
     auth_provider: Any = Field(None, description="An `AuthProvider` of your own.")
     auth_service_url: str | None = Field(None, description="The issuer of tokens, an OpenID Connect or OAuth2 server.")
     auth_resource_url: str | None = Field(
-        None, description="The address under which callers reach this platform; none for the one they used."
+        None,
+        description="The address under which callers reach this platform; none for `public_url`, or the one they used.",
     )
     auth_timeout: Seconds = Field(5.0, description="Seconds that the issuer, or your own provider, gets for an answer.")
     auth_cache_ttl: float = Field(

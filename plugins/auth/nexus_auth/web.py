@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nexus_auth.refusal import Unavailable
-from nexus_core.asgi import can_be_rebound
+from nexus_core.addresses import can_be_rebound
 from nexus_core.errors import ConfigurationError
 from nexus_core.listeners import is_loopback
 from nexus_core.schema.report import printable

@@ -133,7 +133,7 @@ async def test_the_way_back_may_have_dots(site, browser, following):
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "203.0.113.7", "127.0.0.1.evil.example"])
 async def test_another_host_is_never_where_the_issuer_sends_people(served, issuer, host):
-    platform = await served(auth_service_url=issuer.url, api_allowed_hosts=["*"], **OPTIONS)
+    platform = await served(auth_service_url=issuer.url, allowed_hosts=["*"], **OPTIONS)
     async with httpx2.AsyncClient(base_url=platform.urls["api"], headers={"host": host}) as browser:
         for path in ("/auth/login", "/auth/callback?state=x&code=y"):
             answer = await browser.get(path)

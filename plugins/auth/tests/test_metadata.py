@@ -66,7 +66,7 @@ async def test_the_issuer_is_called_what_it_calls_itself(served, issuer, client)
 
 async def test_the_address_that_callers_use(served, issuer, client):
     options = {"auth_service_url": issuer.url, "jwt_audience": AUDIENCE}
-    started = await served(**options, api_allowed_hosts=["api.example.com"])
+    started = await served(**options, allowed_hosts=["api.example.com"])
     url = started.urls["api"] + PATH
     assert (await client.get(url, headers={"host": "api.example.com"})).json()["resource"] == "http://api.example.com"
     for host in ('a", "x": "', "a b", ""):

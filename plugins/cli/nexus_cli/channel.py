@@ -19,6 +19,7 @@ from nexus_core.bodies import read_parsed
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.channel import Channel
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed, Overloaded
+from nexus_core.hosts import HostOriginGuard
 from nexus_core.invocation import Invocation
 from nexus_core.jsontext import parse
 
@@ -47,6 +48,7 @@ class CliChannel(Channel):
         self.port = settings.cli_port
         self._nexus = nexus
         self._service = Service(nexus)
+        self._guard = HostOriginGuard(nexus.options)
         self._endless: set[asyncio.Task[None]] = set()
 
     def asgi_app(self) -> ASGIApp:
@@ -65,6 +67,7 @@ class CliChannel(Channel):
         out = _Lines(scope, send)
         try:
             headers = headers_of(scope)
+            self._guard.check_host(scope, headers.get(b"host"))
             _check(scope, headers)
             caller = Invocation("", None, "cli", **caller_of(scope, headers))
             body = await read_parsed(self._nexus, caller, receive, lambda body: (body, parse(body)))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nexus_core.asgi import local_path, rate_limit_headers, refuse_rebound, send_error
+from nexus_core.asgi import local_path, rate_limit_headers, send_error
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.errors import MethodNotAllowed, NexusError, NotFound
+from nexus_core.hosts import HostOriginGuard
 from nexus_core.invocation import Invocation
 from nexus_core.pipeline import Stage
 
@@ -41,6 +42,7 @@ class HealthRoutes:
     def __init__(self, nexus: Nexus, monitor: Monitor) -> None:
         self._nexus = nexus
         self._monitor = monitor
+        self._guard = HostOriginGuard(nexus.options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -90,8 +92,8 @@ class HealthRoutes:
 
     def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
-        if Stage.AUTHENTICATE not in self._nexus.stages and not scope.get("root_path"):
-            refuse_rebound(scope, headers, self._nexus.options.host)
+        if Stage.AUTHENTICATE not in self._nexus.stages:
+            self._guard.check_host(scope, headers.get(b"host"))
 
 
 async def _reply(

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nexus_core import Channel
-from nexus_mcp.gate import Gate
+from nexus_core.cors import Cors
+from nexus_core.hosts import HostOriginGuard
 from nexus_mcp.http import PATH, HttpFront
 from nexus_mcp.open_sessions import OpenSessions
 from nexus_mcp.stdio import redirected
@@ -40,14 +41,16 @@ class McpChannel(Channel):
         self.port = settings.mcp_port
         self._loading: asyncio.Task[HttpTransport] | None = None
         self._preload: asyncio.TimerHandle | None = None
-        gate = Gate(nexus.options.host, settings.mcp_allowed_hosts, settings.mcp_allowed_origins)
+        origins = settings.mcp_allowed_origins
+        guard = HostOriginGuard(nexus.options, origins, origins_option="mcp_allowed_origins", is_strict=True)
         self._open = OpenSessions(settings.max_concurrent_sessions, settings.sessions_per_caller)
-        self._front = HttpFront(gate, nexus, self._transport)
+        self._front = HttpFront(guard, nexus, self._transport)
         self._front.streams = settings.enable_streaming
+        self._app = Cors(self._front, guard, b"GET, POST, DELETE")
 
     def asgi_app(self) -> ASGIApp:
         """Return the application. It sees whole paths, also under a ``root_path``."""
-        return self._front
+        return self._app
 
     async def check_sessions(self) -> dict[str, int]:
         """Return how many sessions there are.

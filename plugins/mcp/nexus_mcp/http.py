@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexus_core import Invocation, Nexus
     from nexus_core.channel import Message, Receive, Scope, Send
-    from nexus_mcp.gate import Gate
+    from nexus_core.hosts import HostOriginGuard
     from nexus_mcp.transport import HttpTransport
 
 PATH = "/mcp"
@@ -33,7 +33,7 @@ class HttpFront:
     """The channel's ASGI application.
 
     Args:
-        gate: Knows who is let in.
+        guard: Knows which hosts and origins are let in.
         nexus: Finds out who a caller is, and counts new sessions where calls are limited.
         transport: Returns the transport, once it is loaded.
 
@@ -45,11 +45,11 @@ class HttpFront:
 
     def __init__(
         self,
-        gate: Gate,
+        guard: HostOriginGuard,
         nexus: Nexus,
         transport: Callable[[], Awaitable[HttpTransport]],
     ) -> None:
-        self._gate = gate
+        self._guard = guard
         self._nexus = nexus
         self._transport = transport
 
@@ -62,7 +62,9 @@ class HttpFront:
             return
         headers = headers_of(scope)
         try:
-            self._gate.check(scope, headers)
+            self._guard.check_host(scope, headers.get(b"host"))
+            if b"origin" in headers:
+                self._guard.check_origin(scope, headers[b"origin"], headers.get(b"host"))
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from nexus_core.addresses import check_origins
 from nexus_core.options import PluginSettings, Seconds
 
 
@@ -46,12 +47,7 @@ class McpSettings(PluginSettings):
         description="Open sessions of one caller at once (a network address, where authentication is off), and its "
         "subscriptions/listen streams. Default: half of max_concurrent_sessions.",
     )
-    mcp_allowed_hosts: list[str] = Field(
-        [],
-        description="Names in the Host header that are answered beside this machine's own, such as mcp.example.com "
-        "or mcp.example.com:8443; * for all.",
-    )
-    mcp_allowed_origins: list[str] = Field(
+    mcp_allowed_origins: Annotated[list[str], AfterValidator(check_origins)] = Field(
         [], description="Origins whose pages may call, such as https://app.example.com; * for all."
     )
     mcp_session_idle_timeout: Seconds = Field(

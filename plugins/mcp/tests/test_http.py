@@ -88,8 +88,8 @@ async def test_a_rebound_name_is_refused(raw, kit, version):
     refused = await raw.post(kit.initialize(), host="evil.example", **headers)
     assert refused.status_code == 421
     error = refused.json()["error"]
-    assert "mcp_allowed_hosts" in error["message"]
-    assert "NEXUS_MCP_ALLOWED_HOSTS" in error["message"]
+    assert "allowed_hosts" in error["message"]
+    assert "NEXUS_ALLOWED_HOSTS" in error["message"]
     refused = await raw.post(kit.initialize(), origin="http://evil.example", **headers)
     assert refused.status_code == 403
     assert "NEXUS_MCP_ALLOWED_ORIGINS" in refused.json()["error"]["message"]
@@ -123,7 +123,7 @@ async def test_odd_origins_are_refused(raw, kit, origin):
 
 
 async def test_hosts_and_origins_can_be_allowed(build, kit):
-    options = {"mcp_allowed_hosts": ["mcp.example.com"], "mcp_allowed_origins": ["https://app.example.com"]}
+    options = {"allowed_hosts": ["mcp.example.com"], "mcp_allowed_origins": ["https://app.example.com"]}
     async with kit.serving(build(**options)) as address, httpx2.AsyncClient(headers=kit.accept) as http:
         for headers, status in (
             ({"host": "mcp.example.com"}, 200),
@@ -136,7 +136,7 @@ async def test_hosts_and_origins_can_be_allowed(build, kit):
 
 
 async def test_any_host_is_not_any_origin(build, kit):
-    async with kit.serving(build(mcp_allowed_hosts=["*"])) as address, httpx2.AsyncClient(headers=kit.accept) as http:
+    async with kit.serving(build(allowed_hosts=["*"])) as address, httpx2.AsyncClient(headers=kit.accept) as http:
         for host, origin, status in (
             ("mcp.example.com", None, 200),
             ("mcp.example.com", "https://mcp.example.com", 200),

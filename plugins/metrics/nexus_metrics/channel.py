@@ -9,9 +9,10 @@ import math
 from typing import TYPE_CHECKING
 
 from nexus_core import AuthenticationError, Channel, Invocation, NexusError, NotFound, Stage
-from nexus_core.asgi import local_path, refuse_rebound, send_error
+from nexus_core.asgi import local_path, send_error
 from nexus_core.caller import caller_of, headers_of
 from nexus_core.errors import MethodNotAllowed
+from nexus_core.hosts import HostOriginGuard
 from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class MetricsChannel(Channel):
         self.port = settings.metrics_port
         self.shares_port = settings.metrics_multiprocess_dir is not None
         self._nexus = nexus
+        self._guard = HostOriginGuard(nexus.options)
         self._exporter = exporter
         token = settings.metrics_token
         self._token = None if token is None else token.get_secret_value().strip().encode()
@@ -58,7 +60,7 @@ class MetricsChannel(Channel):
         else:
             headers = headers_of(scope)
             try:
-                refuse_rebound(scope, headers, self._nexus.options.host)
+                self._guard.check_host(scope, headers.get(b"host"))
                 await self._refuse_strangers(scope, headers)
             except NexusError as exc:
                 await send_error(scope, send, exc)

@@ -11,7 +11,6 @@ from nexus_ratelimit.callers import Callers
 from nexus_ratelimit.counters import LocalCounters
 from nexus_ratelimit.limiter import RateLimiter
 from nexus_ratelimit.limits import MINUTE, Limit, limit_of
-from nexus_ratelimit.proxies import TrustedProxies
 from nexus_ratelimit.shared import Outage, SharedCounters, Spent
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ def stages(nexus: Nexus, settings: RateLimitSettings) -> list[Interceptor]:
         ConfigurationError: There is no such store, it can't count, or a workflow's metadata is wrong.
     """
     found: list[Interceptor] = []
-    if settings.trusted_proxies:
-        found.append(TrustedProxies(settings.trusted_proxies))
     if settings.enable_rate_limiting:
         for name in nexus.list_workflows():
             limit_of(nexus.workflows.get(name))

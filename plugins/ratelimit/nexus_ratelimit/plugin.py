@@ -33,7 +33,7 @@ def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
     from nexus_ratelimit.settings import RateLimitSettings
 
     settings = nexus.settings(RateLimitSettings)
-    if not (settings.enable_rate_limiting or settings.trusted_proxies):
+    if not settings.enable_rate_limiting:
         return []
     from nexus_ratelimit.build import stages
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from nexus_core import PluginSettings
 from nexus_ratelimit.limits import MAX_CALLS
-from nexus_ratelimit.proxies import parse_network
 
 if TYPE_CHECKING:
     from nexus_ratelimit.budgets import Budgets
@@ -40,16 +39,6 @@ class RateLimitSettings(PluginSettings):
     auth_failures_per_minute: int = Field(
         30, ge=1, le=MAX_CALLS, description="Credentials from one address that may be wrong in a minute."
     )
-    trusted_proxies: list[str] = Field(
-        [], description="Addresses and networks of proxies whose word on the caller's address counts."
-    )
-
-    @field_validator("trusted_proxies", mode="after")
-    @classmethod
-    def _are_networks(cls, value: list[str]) -> list[str]:
-        for text in value:
-            parse_network(text)
-        return value
 
     @cached_property
     def budgets(self) -> Budgets:

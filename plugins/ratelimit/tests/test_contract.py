@@ -11,4 +11,4 @@ class TestContract(PluginContract):
 
 class TestContractWhereItIsOn(PluginContract):
     plugin = "ratelimit"
-    options: ClassVar[dict[str, Any]] = {"enable_rate_limiting": True, "trusted_proxies": ["10.0.0.0/8"]}
+    options: ClassVar[dict[str, Any]] = {"enable_rate_limiting": True}

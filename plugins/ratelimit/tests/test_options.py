@@ -40,10 +40,8 @@ def test_wrong_options_are_refused(name, value, complaint):
 def test_options_of_the_environment(monkeypatch):
     monkeypatch.setenv("NEXUS_ENABLE_RATE_LIMITING", "true")
     monkeypatch.setenv("NEXUS_RATE_LIMIT_PER_MINUTE", "1000")
-    monkeypatch.setenv("NEXUS_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
     found = settings()
     assert (found.enable_rate_limiting, found.rate_limit_per_minute) == (True, 1000)
-    assert found.trusted_proxies == ["10.0.0.0/8", "::1"]
     assert (found.rate_limit_strategy, found.rate_limit_backend) == ("sliding_window", None)
 
 
@@ -51,12 +49,7 @@ def test_nothing_is_in_the_chain_unless_it_is_switched_on():
     stages = nexus_ratelimit.plugin.nexus_register_interceptors
     for options, expected in (
         ({}, []),
-        ({"trusted_proxies": ["::1"]}, ["TrustedProxies"]),
         ({"enable_rate_limiting": True}, ["FailedAttempts", "RateLimiter"]),
-        (
-            {"enable_rate_limiting": True, "trusted_proxies": ["::1"]},
-            ["TrustedProxies", "FailedAttempts", "RateLimiter"],
-        ),
     ):
         nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], **options)
         assert [type(stage).__name__ for stage in stages(nexus)] == expected

@@ -7,17 +7,19 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexus_core import Stage
-from nexus_ratelimit.callers import KNOWN_ADDRESSES
+from nexus_core.addresses import parse_network
+from nexus_core.pipeline import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping
 
-    from nexus_core import Invocation, Result
+    from nexus_core.invocation import Invocation, Result
     from nexus_core.pipeline import Call
 
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+KNOWN_ADDRESSES = 10_000
+"""Addresses of which it is remembered whether they are a proxy's."""
 
 MAX_HOST = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535")
 MAX_HOPS = 20
@@ -64,6 +66,11 @@ class TrustedProxies:
             invocation.client_address = self.client(invocation.client_address, invocation.headers)
         return call_next(invocation)
 
+    def trusts(self, peer: str) -> bool:
+        """Whether an address is one of a proxy that is named."""
+        nearest = self._known(peer.partition("%")[0])
+        return nearest is not None and nearest.is_trusted
+
     def client(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """Return the address of who is behind the address that a request comes from.
 
@@ -97,21 +104,6 @@ class TrustedProxies:
         if address is None:
             return None
         return Hop(str(address), any(address in network for network in self._networks))
-
-
-def parse_network(text: str) -> Network:
-    """Return the network that an option names.
-
-    Raises:
-        ValueError: It names none, or everybody.
-    """
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as exc:
-        raise ValueError(f"{text!r} is no address and no network such as 10.0.0.0/8 ({exc})") from None
-    if network.prefixlen == 0:
-        raise ValueError(f"{text!r} is everybody: whoever calls could claim any address")
-    return network
 
 
 def _x_forwarded_for(text: str) -> Iterator[str]:
