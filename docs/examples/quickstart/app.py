@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import airportsdata
 from kailash.workflow.builder import WorkflowBuilder
+from pydantic import AfterValidator, Field
 
-from nexus_core import Context, Nexus, WorkflowError
+from nexus_core import Context, Nexus
 
 # Kailash reads files below the working directory and the temporary one only, so the package's file goes there.
 temporary = tempfile.TemporaryDirectory()
@@ -82,7 +84,12 @@ class Nearby:
 
 
 @nexus.workflow(tags=["airports"])
-async def nearest_airports(latitude: float, longitude: float, context: Context, limit: int = 5) -> list[Nearby]:
+async def nearest_airports(
+    latitude: Annotated[float, Field(ge=-90, le=90)],
+    longitude: Annotated[float, Field(ge=-180, le=180)],
+    context: Context,
+    limit: Annotated[int, Field(ge=1, le=1000)] = 5,
+) -> list[Nearby]:
     """Find the airports nearest to a place.
 
     Args:
@@ -101,7 +108,14 @@ async def nearest_airports(latitude: float, longitude: float, context: Context, 
     return sorted(found, key=lambda near: near.km)[:limit]
 
 
-# 3. A stream: callers get each item as soon as it is known.
+# 3. A stream: callers get each item as soon as it is known. What is wrong with a parameter is told before it begins.
+
+
+def known(code: str) -> str:
+    """Check that there is an airport."""
+    if code not in airports:
+        raise ValueError(f'there is no airport with the code "{code}"')
+    return code
 
 
 @dataclass
@@ -115,7 +129,7 @@ class Leg:
 
 
 @nexus.workflow(tags=["airports"])
-async def journey(codes: list[str]) -> AsyncIterator[Leg]:
+async def journey(codes: list[Annotated[str, AfterValidator(known)]]) -> AsyncIterator[Leg]:
     """Follow a journey from airport to airport, leg by leg.
 
     Args:
@@ -130,8 +144,6 @@ async def journey(codes: list[str]) -> AsyncIterator[Leg]:
 
 def position(code: str) -> tuple[float, float]:
     """Return an airport's latitude and longitude."""
-    if code not in airports:
-        raise WorkflowError(f'There is no airport with the code "{code}".')
     return airports[code]["lat"], airports[code]["lon"]
 
 
@@ -142,7 +154,7 @@ def distance_km(lat1: float, lon1: float, lat2: float, lon2: float) -> float:
         math.sin((phi2 - phi1) / 2) ** 2
         + math.cos(phi1) * math.cos(phi2) * math.sin(math.radians(lon2 - lon1) / 2) ** 2
     )
-    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(a))
+    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(a)))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from nexus_api.openapi import OpenAPI
 from nexus_api.translate import view_of
+from nexus_core.public_address import root_path, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from nexus_core import Nexus
 
 STATIC = Path(__file__).parent / "static"
-FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "start.js", "favicon-32x32.png")
+FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "start.js", "theme.js", "favicon-32x32.png")
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'",
@@ -33,13 +36,26 @@ def routes(nexus: Nexus, title: str) -> Sequence[Route]:
 
     async def openapi(request: Request) -> Response:
         view = await view_of(nexus, request.scope)
-        text = document.text(await view.workflows(), request.scope.get("root_path", ""))
+        text = await document.text(await view.workflows(), server_url(request.scope))
         return Response(text, media_type="application/json")
+
+    page = (STATIC / "index.html").read_text().replace("{title}", escape(title))
+
+    async def show(_: Request) -> Response:
+        return HTMLResponse(page, headers=_HEADERS)
+
+    async def lead(request: Request) -> Response:
+        return RedirectResponse(f"{quote(root_path(request.scope))}/docs")
 
     def file(name: str) -> Route:
         async def send_file(_: Request) -> Response:
             return FileResponse(STATIC / name, headers=_HEADERS)
 
-        return Route("/docs" if name == "index.html" else f"/docs/{name}", send_file)
+        return Route(f"/docs/{name}", send_file)
 
-    return [Route("/openapi.json", openapi), *(file(name) for name in ("index.html", *FILES))]
+    return [
+        Route("/", lead),
+        Route("/docs", show),
+        Route("/openapi.json", openapi),
+        *(file(name) for name in FILES),
+    ]

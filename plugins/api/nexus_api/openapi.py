@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from nexus_api.translate import encode
 from nexus_core.errors import (
     AuthenticationError,
     Conflict,
+    HostNotAllowed,
     MalformedRequest,
+    NexusError,
+    NotFound,
     Overloaded,
     PermissionDenied,
     RateLimited,
+    RequestTimeout,
     RequestTooLarge,
+    UnsupportedEncoding,
     ValidationError,
     WorkflowFailed,
-    WorkflowNotFound,
     WorkflowTimeout,
 )
 from nexus_core.plugins.discovery import core_version
@@ -95,26 +100,46 @@ _CHANGE = {
     "required": ["state"],
     "additionalProperties": False,
 }
-_REFUSALS = (
-    MalformedRequest, AuthenticationError, PermissionDenied, RequestTooLarge, ValidationError, RateLimited,
-    WorkflowFailed, Overloaded, WorkflowTimeout,
+_EVERYWHERE: tuple[type[NexusError], ...] = (
+    MalformedRequest, AuthenticationError, PermissionDenied, HostNotAllowed, RateLimited, Overloaded,
 )  # fmt: skip
+_OF_BODIES: tuple[type[NexusError], ...] = (RequestTimeout, RequestTooLarge, UnsupportedEncoding, ValidationError)
+_OF_CALLS: tuple[type[NexusError], ...] = (NotFound, Conflict, *_OF_BODIES, WorkflowFailed, WorkflowTimeout)
 
+_WAIT = {
+    "name": "wait",
+    "in": "query",
+    "description": "Seconds to wait for the result.",
+    "schema": {"type": "number", "minimum": 0, "maximum": 3600},
+}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
-KEPT = 8
-"""Documents that are kept: they differ by what their readers may run, and by where the application is mounted."""
+KEPT = 2
+"""Documents that are kept: they differ by what their readers may run, and by where the platform is for them."""
+
+BREATH = 20
+"""Workflows after which the event loop takes care of others while a document is made."""
+
+_TAGS = [
+    {"name": "Catalog", "description": "Which workflows there are."},
+    {"name": "Runs", "description": "Runs that go on, and those that have ended."},
+    {"name": "Sessions", "description": "State that calls share."},
+    {"name": "Events", "description": "What happens, as it happens."},
+]
+"""Of the platform's own operations; workflows have theirs."""
 
 
 class OpenAPI:
-    """The document of one `Nexus`, made anew after workflows have changed."""
+    """The document of one `Nexus`. What it says of a workflow is written once; a document puts such parts together."""
 
     def __init__(self, nexus: Nexus, title: str = "Nexus") -> None:
         self._nexus = nexus
         self._title = title
+        self._parts: WeakKeyDictionary[Workflow, _Part] = WeakKeyDictionary()
         self._texts: dict[tuple[str, ...], bytes] = {}
         nexus.events.listen(self._forget)
 
@@ -122,35 +147,74 @@ class OpenAPI:
         if event.type in ("workflow.registered", "workflow.unregistered"):
             self._texts.clear()
 
-    def text(self, workflows: Sequence[Workflow], root_path: str = "") -> bytes:
+    async def text(self, workflows: Sequence[Workflow], server: str = "/") -> bytes:
         """Return the document as JSON text.
 
         Args:
             workflows: What its reader may run.
-            root_path: Where the application is mounted.
+            server: Where the platform is for its reader, as a URL or a path.
         """
-        key = (root_path, *(workflow.name for workflow in workflows))
+        key = (server, *(workflow.name for workflow in workflows))
         text = self._texts.get(key)
         if text is None:
+            parts = await self._parts_of(workflows)
             if len(self._texts) >= KEPT:
                 self._texts.clear()
-            text = self._texts[key] = encode(self._document(workflows, root_path))
+            text = self._texts[key] = self._document(parts, server)
         return text
 
-    def _document(self, workflows: Sequence[Workflow], root_path: str) -> dict[str, Any]:
-        schemas: dict[str, Any] = {"Problem": _PROBLEM, "Run": _RUN, "Session": _SESSION}
-        paths: dict[str, Any] = {}
-        for workflow in workflows:
-            paths[f"/api/workflows/{workflow.name}/execute"] = {"post": _operation(workflow, schemas)}
+    async def _parts_of(self, workflows: Sequence[Workflow]) -> list[_Part]:
+        found = []
+        for number, workflow in enumerate(workflows, start=1):
+            part = self._parts.get(workflow)
+            if part is None:
+                part = self._parts[workflow] = _part(workflow)
+                if number % BREATH == 0:
+                    await asyncio.sleep(0)
+            found.append(part)
+        return found
+
+    def _document(self, parts: Sequence[_Part], server: str) -> bytes:
         guarded: dict[str, Any] = {"security": [{name: []} for name in _SCHEMES]} if self._nexus.guards else {}
-        return guarded | {
+        head = guarded | {
             "openapi": "3.1.0",
             "info": {"title": self._title, "version": core_version()},
-            "servers": [{"url": quote(root_path) or "/"}],
-            "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-            "paths": paths | _general_paths(),
-            "components": {"schemas": schemas} | ({"securitySchemes": _SCHEMES} if guarded else {}),
+            "servers": [{"url": server}],
+            "tags": [*_tags_of(parts), *_TAGS],
         }
+        schemas = _members({"Problem": _PROBLEM, "Run": _RUN, "Session": _SESSION})
+        components = b'"schemas":{%b}' % b",".join([schemas, *(part.schemas for part in parts)])
+        problems = {error.code: _problem(error.title) for error in (*_EVERYWHERE, *_OF_CALLS)}
+        components += b',"responses":%b' % encode(problems)
+        if guarded:
+            components += b',"securitySchemes":%b' % encode(_SCHEMES)
+        paths = b",".join([*(part.path for part in parts), _members(_general_paths())])
+        return b'{%b,"paths":{%b},"components":{%b}}' % (_members(head), paths, components)
+
+
+class _Part(NamedTuple):
+    """What a document says of one workflow: members of its paths and of its schemas, and the tags of the operation."""
+
+    path: bytes
+    schemas: bytes
+    tags: tuple[str, ...]
+
+
+def _part(workflow: Workflow) -> _Part:
+    schemas: dict[str, Any] = {}
+    operation = _operation(workflow, schemas)
+    path = _members({f"/api/workflows/{workflow.name}/execute": {"post": operation}})
+    return _Part(path, _members(schemas), tuple(operation["tags"]))
+
+
+def _members(value: dict[str, Any]) -> bytes:
+    """Return the text of an object without its braces."""
+    return encode(value)[1:-1]
+
+
+def _tags_of(parts: Sequence[_Part]) -> list[dict[str, str]]:
+    own = {tag["name"] for tag in _TAGS}
+    return [{"name": tag} for tag in dict.fromkeys(tag for part in parts for tag in part.tags) if tag not in own]
 
 
 def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -173,29 +237,30 @@ def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
             _header("X-Nexus-Session", "The session that the call belongs to."),
             _header("Idempotency-Key", "Makes repeats safe."),
             _header("Prefer", "`wait=N`: answer 202 with the run's handle after N seconds."),
+            _WAIT,
         ],
         "requestBody": {
             "required": bool(workflow.input_schema.get("required")),
             "content": {"application/json": {"schema": body}},
         },
-        "responses": answers | {str(error.status): _problem(error.title) for error in _REFUSALS},
+        "responses": answers | _problems(*_EVERYWHERE, *_OF_CALLS),
     }
 
 
 def _general_paths() -> dict[str, Any]:
-    run = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    workflow = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    not_found = {"404": _problem(WorkflowNotFound.title)}
-    wrong = {"400": _problem(MalformedRequest.title)}
-    conflict = {"409": _problem(Conflict.title), "422": _problem(ValidationError.title)}
-    session = {"name": "session_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    wait = {"name": "wait", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 3600}}
+    run, workflow, session = (
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("run_id", "name", "session_id")
+    )
+    not_found = _problems(NotFound)
     some_object = {"type": "object"}
+    change = {"requestBody": {"required": True, "content": {"application/json": {"schema": _CHANGE}}}}
     return {
-        "/api/workflows": {"get": _get("List the workflows.", some_object)},
-        "/api/workflows/{name}": {"get": _get("Describe a workflow.", some_object, [workflow], not_found)},
+        "/api/workflows": {"get": _get("Catalog", "List the workflows.", some_object)},
+        "/api/workflows/{name}": {"get": _get("Catalog", "Describe a workflow.", some_object, [workflow], not_found)},
         "/api/runs": {
             "get": _get(
+                "Runs",
                 "List runs, newest first.",
                 some_object,
                 [
@@ -203,69 +268,90 @@ def _general_paths() -> dict[str, Any]:
                     {"name": "status", "in": "query", "schema": _RUN["properties"]["status"]},  # type: ignore[index]
                     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
                 ],
-                wrong,
             )
         },
-        "/api/runs/{run_id}": {"get": _get("Show a run.", _ref("Run"), [run, wait], not_found | wrong)},
+        "/api/runs/{run_id}": {"get": _get("Runs", "Show a run.", _ref("Run"), [run, _WAIT], not_found)},
         "/api/runs/{run_id}/cancel": {
-            "post": _get("Cancel a run.", _ref("Run"), [run], not_found | {"202": _json("Asked to stop.", _ref("Run"))})
+            "post": _get(
+                "Runs", "Cancel a run.", _ref("Run"), [run], not_found | {"202": _json("Asked to stop.", _ref("Run"))}
+            )
         },
         "/api/runs/{run_id}/events": {
-            "get": {
-                "summary": "Follow a run (server-sent events).",
-                "parameters": [run, _header("Last-Event-ID", "The number of the last event received.")],
-                "responses": {
-                    "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-                }
-                | not_found
-                | wrong,
-            }
+            "get": _stream(
+                "Runs",
+                "Follow a run (server-sent events).",
+                [run, *_after("The number of the last event received.", _NUMBER)],
+            )
         },
         "/api/sessions": {
-            "post": _get("Begin a session.", _ref("Session"), more={"201": _json("It is there.", _ref("Session"))})
+            "post": _get(
+                "Sessions",
+                "Begin a session.",
+                _ref("Session"),
+                more=not_found | {"201": _json("It is there.", _ref("Session"))},
+            )
         },
         "/api/sessions/{session_id}": {
-            "get": _get("Show a session.", _ref("Session"), [session], not_found),
-            "patch": _get("Change a session's state.", _ref("Session"), [session], not_found | wrong | conflict)
-            | {"requestBody": {"required": True, "content": {"application/json": {"schema": _CHANGE}}}},
+            "get": _get("Sessions", "Show a session.", _ref("Session"), [session], not_found),
+            "patch": _get(
+                "Sessions",
+                "Change a session's state.",
+                _ref("Session"),
+                [session],
+                not_found | _problems(Conflict, *_OF_BODIES),
+            )
+            | change,
             "delete": {
+                "tags": ["Sessions"],
                 "summary": "End a session.",
                 "parameters": [session],
-                "responses": {"204": {"description": "It is gone."}} | not_found,
+                "responses": {"204": {"description": "It is gone."}} | not_found | _problems(*_EVERYWHERE),
             },
         },
         "/api/sessions/{session_id}/renew": {
             "post": _get(
+                "Sessions",
                 "Give a session another id, after a login.",
                 _ref("Session"),
                 [session],
-                not_found | {"201": _json("Its new id.", _ref("Session"))},
+                not_found | _problems(Conflict) | {"201": _json("Its new id.", _ref("Session"))},
             )
         },
         "/api/events": {
-            "get": {
-                "summary": "Follow what happens to your runs and sessions (server-sent events).",
-                "parameters": [
-                    _header("Last-Event-ID", "The id of the last event received."),
+            "get": _stream(
+                "Events",
+                "Follow what happens to your runs and sessions (server-sent events).",
+                [
+                    *_after("The id of the last event received.", {"type": "string"}),
                     {"name": "session", "in": "query", "schema": {"type": "string"}},
                 ],
-                "responses": {
-                    "200": {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-                }
-                | not_found
-                | wrong,
-            }
+            )
         },
     }
 
 
+def _after(description: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": "Last-Event-ID", "in": "header", "description": description, "schema": schema},
+        {"name": "after", "in": "query", "description": f"{description} The header counts first.", "schema": schema},
+    ]
+
+
+def _stream(tag: str, summary: str, parameters: list[Any]) -> dict[str, Any]:
+    events = {"description": "Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    responses = {"200": events} | _problems(NotFound, *_EVERYWHERE)
+    return {"tags": [tag], "summary": summary, "parameters": parameters, "responses": responses}
+
+
 def _get(
-    summary: str, schema: dict[str, Any], parameters: list[Any] | None = None, more: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    tag: str, summary: str, schema: dict[str, Any], parameters: list[Any] | None = None,
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     return {
+        "tags": [tag],
         "summary": summary,
         "parameters": parameters or [],
-        "responses": {"200": _json("Found.", schema)} | (more or {}),
+        "responses": {"200": _json("Found.", schema)} | _problems(*_EVERYWHERE) | (more or {}),
     }
 
 
@@ -283,6 +369,10 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+
+
+def _problems(*errors: type[NexusError]) -> dict[str, Any]:
+    return {str(error.status): {"$ref": f"#/components/responses/{error.code}"} for error in errors}
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from nexus_core.channel import Receive, Scope, Send
 
 _JSON = (b"content-type", b"application/json")
-_SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?")
+"""A JSON number: what `wait` is in the OpenAPI document."""
 _LONGEST_WAIT = 3600
 
 encode = msgspec.json.Encoder().encode
@@ -59,13 +61,13 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
     for part in preferences.split(b",") if preferences else ():
         name, _, value = part.partition(b";")[0].partition(b"=")
         if name.strip().lower() == b"wait":
-            text = value.strip().strip(b'"')
+            text = value.strip().strip(b'"').decode("latin-1")
     for part in query.split(b"&"):
         if part.startswith(b"wait="):
-            text = part[5:]
+            text = unquote(part[5:].decode("latin-1"))
     if text is None:
         return None
-    if not _SECONDS.fullmatch(text) or (seconds := float(text)) > _LONGEST_WAIT:
+    if not _SECONDS.fullmatch(text) or not 0 <= (seconds := float(text)) <= _LONGEST_WAIT:
         raise MalformedRequest(f"wait must be a number of seconds from 0 to {_LONGEST_WAIT}.")
     return seconds
 

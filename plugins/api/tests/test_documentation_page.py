@@ -65,3 +65,24 @@ async def test_the_page_asks_for_a_token_where_callers_are_asked_who_they_are(ma
         await page.screenshot(path=path)
     assert len(page.problems) == 2  # the document was refused, and nobody can log in here
     assert ["401" in problem or "404" in problem for problem in page.problems] == [True, True]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_has_the_apis_name_and_the_readers_colours(make_nexus, serve, page, scheme):
+    await page.emulate_media(color_scheme=scheme)
+    await page.goto(await serve(make_nexus(api_name="Shop & <Co>")) + "/")
+    await page.locator("#operations-workflows-execute_add").wait_for(timeout=30_000)
+    assert page.url.endswith("/docs")
+    assert await page.title() == "Shop & <Co>"
+    assert await page.locator(".errors-wrapper").count() == 0
+    background = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    channels = [int(each) for each in background[background.index("(") + 1 : -1].split(",")[:3]]
+    is_dark = background != "rgba(0, 0, 0, 0)" and sum(channels) < 3 * 128
+    assert is_dark == (scheme == "dark")
+    for tag in ("Catalog", "Runs", "Sessions", "Events"):
+        assert await page.locator(f"#operations-tag-{tag}").count() == 1
+    assert await page.locator("#operations-tag-default").count() == 0
+    if path := os.environ.get("SCREENSHOT"):
+        await page.screenshot(path=path.replace(".png", f"-{scheme}.png"))
+    assert page.problems == []

@@ -117,6 +117,8 @@ def schema_in(document, name, status=None):
     """The schema of a workflow's parameters, or of an answer, that can be used by itself."""
     operation = document["paths"][f"/api/workflows/{name}/execute"]["post"]
     described = operation["responses"][status] if status else operation["requestBody"]
+    if "$ref" in described:
+        described = document["components"]["responses"][described["$ref"].rpartition("/")[2]]
     kind = "application/json" if status in (None, "200", "202") else "application/problem+json"
     return {"components": document["components"], **described["content"][kind]["schema"]}
 
@@ -254,3 +256,75 @@ async def test_a_workflow_without_a_description_is_described_all_the_same(client
     operation = (await client.get("/openapi.json")).json()["paths"]["/api/workflows/reports.monthly/execute"]["post"]
     assert operation["summary"] == "Run reports.monthly."
     assert operation["description"].endswith("Its parameters: year.")
+
+
+async def test_the_document_needs_no_dialect_and_names_the_platforms_operations_apart(document):
+    assert "jsonSchemaDialect" not in document
+    operations = {path: operation for path, each in document["paths"].items() for operation in each.values()}
+    assert {tag for path, each in operations.items() if "/execute" not in path for tag in each["tags"]} == {
+        "Catalog", "Runs", "Sessions", "Events"
+    }  # fmt: skip
+    assert [tag["name"] for tag in document["tags"]][-4:] == ["Catalog", "Runs", "Sessions", "Events"]
+
+
+async def test_refusals_are_in_the_document_where_they_happen(document):
+    everywhere = {"400", "401", "403", "421", "429", "503"}
+    for path, each in document["paths"].items():
+        for operation in each.values():
+            assert everywhere <= operation["responses"].keys(), path
+    execute = document["paths"]["/api/workflows/add/execute"]["post"]["responses"]
+    assert {"404", "408", "409", "413", "415", "422", "500", "504"} <= execute.keys()
+    change = document["paths"]["/api/sessions/{session_id}"]["patch"]["responses"]
+    assert {"404", "408", "409", "413", "415", "422"} <= change.keys()
+
+
+@pytest.mark.parametrize("wait", ["0", "-0", "0.0", "1e-3", "1E-3", "0.0000000001", "%30", "1e0"])
+async def test_every_number_of_seconds_that_the_document_allows_is_taken(client, wait):
+    answer = await client.post(f"/api/workflows/add/execute?wait={wait}", json={"a": 1})
+    assert answer.status_code in (200, 202), answer.text
+
+
+@pytest.mark.parametrize("wait", ["-1", "3601", "1e9", "nan", "inf", "", "1_0", "0x1", "+1", "1e", "\uff11"])
+async def test_other_waits_are_refused(client, wait):
+    assert (await client.post("/api/workflows/add/execute", params={"wait": wait}, json={"a": 1})).status_code == 400
+
+
+async def test_a_run_is_followed_from_a_number(client, document):
+    parameters = document["paths"]["/api/runs/{run_id}/events"]["get"]["parameters"]
+    (header,) = (each for each in parameters if each["name"] == "Last-Event-ID")
+    assert header["schema"]["type"] == "integer"
+    run = (await client.post("/api/workflows/add/execute", json={"a": 1})).json()["run_id"]
+    for last, status in (("0", 200), ("999999999999999999", 200), ("1.5", 400), ("x", 400), ("-1", 400)):
+        answer = await client.get(f"/api/runs/{run}/events", headers={"last-event-id": last})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/api/sessions/x", "DELETE, GET, HEAD, PATCH"), ("/api/sessions", "POST"), ("/api/runs/x/cancel", "POST")],
+)
+async def test_all_methods_of_an_address_are_named(client, path, allowed):
+    answer = await client.put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert allowed in answer.json()["detail"]
+
+
+async def test_the_root_leads_to_the_documentation(client):
+    answer = await client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert (await client.get("/", follow_redirects=True)).status_code == 200
+
+
+async def test_what_is_said_of_a_workflow_is_written_once(make_nexus, monkeypatch):
+    from nexus_api import openapi
+
+    nexus, written = make_nexus(), []
+    part = openapi._part
+    monkeypatch.setattr(openapi, "_part", lambda workflow: written.append(workflow.name) or part(workflow))
+    document = openapi.OpenAPI(nexus)
+    every = [nexus.workflows.get(name) for name in nexus.list_workflows()]
+    for server in ("/", "/a", "/b", "/"):
+        for workflows in (every, every[:3]):
+            text = json.loads(await document.text(workflows, server))
+            assert len([path for path in text["paths"] if path.endswith("/execute")]) == len(workflows)
+    assert sorted(written) == sorted(workflow.name for workflow in every)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import runpy
 import subprocess
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import ValidationError, WorkflowError
+from nexus_core import ValidationError
 from nexus_core.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -87,5 +86,28 @@ async def test_a_journey_is_streamed_leg_by_leg(quickstart: Nexus) -> None:
     assert [(leg["start"], leg["end"]) for leg in legs] == [("ZRH", "KEF"), ("KEF", "JFK")]
     assert legs == run.result.value
     assert 6_700 < legs[-1]["km_so_far"] < 6_900
-    with pytest.raises(WorkflowError, match=r'no airport with the code "QQQ"'):
-        await asyncio.wait_for(quickstart.invoke("journey", {"codes": ["ZRH", "QQQ"]}), 30)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "params", "complaint"),
+    [
+        ("journey", {"codes": ["ZRH", "QQQ"]}, r'/codes/1: .*no airport with the code "QQQ"'),
+        ("journey", {"codes": "ZRH"}, "/codes: expected array"),
+        ("nearest_airports", {"latitude": 91, "longitude": 0}, "/latitude: expected at most 90"),
+        ("nearest_airports", {"latitude": 0, "longitude": -1e308}, "/longitude: expected at least -180"),
+        ("nearest_airports", {"latitude": 0, "longitude": 0, "limit": -1}, "/limit: expected at least 1"),
+    ],
+)
+async def test_mistakes_are_the_callers(
+    quickstart: Nexus, workflow: str, params: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        await quickstart.invoke(workflow, params)
+
+
+async def test_the_other_end_of_the_world_has_a_distance_too(quickstart: Nexus) -> None:
+    for code in ("BRN", "SCL", "SYD"):
+        found = (await quickstart.invoke("journey", {"codes": [code, code]})).value
+        assert found[0]["km"] == 0
+    corner = {"latitude": -90, "longitude": 180, "limit": 1}
+    assert (await quickstart.invoke("nearest_airports", corner)).value
