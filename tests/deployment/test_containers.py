@@ -200,7 +200,7 @@ def test_compose_runs(run, redis_server, postgres_server) -> None:
     running = run(ROOT / "docs" / "examples" / "deployment", service["environment"] | real)
     running.start()
     client = Client(running, "http")
-    running.until(lambda: client.ask("api", "/health/ready") == (200, {"status": "ready"}))
+    running.until(lambda: client.ask("api", "/health/ready")[0] == 200)
     address = running.variables["HEALTH_URL"].replace("8000", str(running.ports["api"]))
     assert running.run(*health_command(), HEALTH_URL=address).returncode == 0
     assert client.greet()[0] == 401

@@ -89,6 +89,13 @@ class Monitor:
         """The critical checks that are unhealthy, or have not answered yet."""
         return [each.name for each in tuple(self._watched.values()) if each.holds_up]
 
+    def readiness(self) -> dict[str, Any]:
+        """Return what is told to anybody who asks whether callers should be sent here: names of checks, no details."""
+        if not self.is_ready:
+            return {"status": "not ready", "not_ready": self.not_ready}
+        unhealthy = [each.name for each in self.outcomes if not each.verdict.is_healthy]
+        return {"status": "ready"} | ({"degraded": unhealthy} if unhealthy else {})
+
     @property
     def is_ready(self) -> bool:
         """Whether callers should be sent here."""

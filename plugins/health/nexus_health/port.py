@@ -83,9 +83,8 @@ class HealthChannel(Channel):
             return 404, {"status": "not found", "there_are": [f"{PATH}/live", f"{PATH}/ready"]}
         if late >= STALLED_SECONDS:
             return 503, {"status": "not ready", "not_ready": ["event loop"]}
-        if self._monitor.is_ready:
-            return 200, {"status": "ready"}
-        return 503, {"status": "not ready", "not_ready": list(self._monitor.not_ready)}
+        readiness = self._monitor.readiness()
+        return 200 if readiness["status"] == "ready" else 503, readiness
 
     def _seconds_without_turn(self) -> float:
         """Ask the event loop for a sign of life, and return for how long it has owed the last one."""

@@ -67,12 +67,11 @@ class HealthRoutes:
             await self._report(scope, send)
 
     async def _ready(self, scope: Scope, send: Send) -> None:
-        monitor = self._monitor
-        if monitor.is_ready:
-            await _reply(scope, send, 200, b'{"status":"ready"}')
-            return
-        body = msgspec.json.encode({"status": "not ready", "not_ready": monitor.not_ready})
-        await _reply(scope, send, 503, body, self._retry())
+        readiness = self._monitor.readiness()
+        if readiness["status"] == "ready":
+            await _reply(scope, send, 200, msgspec.json.encode(readiness))
+        else:
+            await _reply(scope, send, 503, msgspec.json.encode(readiness), self._retry())
 
     async def _report(self, scope: Scope, send: Send) -> None:
         headers = headers_of(scope)

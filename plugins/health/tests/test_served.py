@@ -52,7 +52,7 @@ async def test_what_each_address_answers(serve):
     await comes(lambda: is_ready(served))
     live, ready, full = (get(served, path) for path in ("/health/live", "/health/ready", "/health"))
     assert (live.status_code, live.json()) == (200, {"status": "alive"})
-    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     report = full.json()
     assert full.status_code == 200
     assert (report["status"], report["ready"], report["failed_plugins"]) == ("healthy", True, {})
@@ -105,6 +105,7 @@ async def test_probes_are_answered_while_every_place_is_taken_and_while_it_stops
         while (await client.get("/health")).json()["checks"]["places"]["status"] == "healthy":
             await asyncio.sleep(0.02)
         assert (await client.post("/api/workflows/wait/execute", json={})).status_code == 503
+        assert "places" in (await client.get("/health/ready")).json()["degraded"]
         for path in ("/health/live", "/health/ready", "/health"):
             assert (await client.get(path)).status_code == 200
         served.terminate()
