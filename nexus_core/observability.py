@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.access import missing_permissions
 from nexus_core.measurements import own_measurements
+from nexus_core.plugins.discovery import PluginStatus
 from nexus_core.services import Services
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from nexus_core.measurements import Collector, Measurement
     from nexus_core.options import PluginSettings
     from nexus_core.plugins.manager import PluginManager
+    from nexus_core.registry import Registry
     from nexus_core.switch import Switch
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Observable:
     """
 
     plugins: PluginManager
+    workflows: Registry
     _switch: Switch
     _settings: dict[type[PluginSettings], PluginSettings]
 
@@ -42,6 +45,19 @@ class Observable:
         self.health_checkers: list[object] = []
         self._default_collectors: list[Collector] | None = None
         self._services = Services(self)  # type: ignore[arg-type]  # it is the base of Nexus alone
+
+    def __repr__(self) -> str:
+        if "workflows" not in vars(self):
+            return "<Nexus, not made yet>"
+        records = self.plugins.records
+        failed = [each.name for each in records if each.status is PluginStatus.FAILED]
+        parts = [f"{len(self.workflows.names())} workflows", f"{len(self.plugins.active())} plugins"]
+        if failed:
+            parts.append(f"failed: {', '.join(failed)}")
+        running = self._switch.running
+        channels = ", ".join(each.name for each in self.channels) or "no channel"
+        state = "not started" if running is None else f"{'serving' if running.is_served else 'started'}: {channels}"
+        return f"<Nexus: {'; '.join([*parts, state])}>"
 
     def register_metrics_collector(self, collector: Collector) -> None:
         """Let a collector count what happens: a ``MetricsCollector`` of the plugin "metrics". Takes effect at once."""

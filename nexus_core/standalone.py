@@ -55,6 +55,7 @@ class StopRequest:
 
 def run_process(nexus: Nexus) -> None:
     """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
+    _refuse_running_loop()
     if is_loading_main():
         return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
     leave_start_to_loader(nexus)
@@ -66,6 +67,18 @@ def run_process(nexus: Nexus) -> None:
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _refuse_running_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ConfigurationError(
+        "nexus.start() needs a thread without a running event loop, and here one runs, as in notebooks and async code: "
+        "serve with `async with nexus.serving(): ...`, or in a thread: `threading.Thread(target=nexus.start).start()`, "
+        "which nexus.stop() ends."
+    )
 
 
 def _show_logs(nexus: Nexus) -> None:

@@ -390,3 +390,16 @@ async def test_a_plugin_whose_measurements_are_none_is_taken_out(make: Any, capl
         async with nexus:
             assert nexus.plugins.active() == []
     assert "nexus_register_measurements gave a str without 'name'" in caplog.text
+
+
+async def test_its_text_says_how_it_is(make: Any) -> None:
+    class Broken:
+        @hookimpl
+        async def nexus_startup(self) -> None:
+            raise ValueError("no")
+
+    nexus = make(Broken())
+    nexus.register("w", lambda: 1)
+    assert repr(nexus) == "<Nexus: 1 workflows; 1 plugins; not started>"
+    async with nexus:
+        assert repr(nexus) == "<Nexus: 1 workflows; 0 plugins; failed: Broken; started: no channel>"

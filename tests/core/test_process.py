@@ -232,3 +232,29 @@ def test_nothing_on_the_event_loop_but_a_signal_ends_the_process(run: Any) -> No
     out, err = process.communicate(timeout=30)
     assert (out.split(), process.returncode) == (["ready", "left"], 0), err
     assert err.count("which ends no more than itself") == 3
+
+
+def test_a_start_where_an_event_loop_runs_says_what_to_do(run: Any) -> None:
+    process = run(
+        """
+        from nexus_core import ConfigurationError
+        nexus = make()
+        async def cell():
+            try:
+                nexus.start()
+            except ConfigurationError as exc:
+                print(exc)
+            thread = threading.Thread(target=nexus.start)
+            thread.start()
+            while "serving" not in repr(nexus):
+                await asyncio.sleep(0.01)
+            nexus.stop()
+            thread.join()
+        asyncio.run(cell())
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert "here one runs, as in notebooks and async code: serve with `async with nexus.serving(): ...`" in out
+    assert "threading.Thread(target=nexus.start).start()" in out
+    assert "Traceback" not in err
+    assert "Warning" not in err
