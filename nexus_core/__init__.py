@@ -173,12 +173,18 @@ __all__ = sorted(_HOME_OF)
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of these
 
+    def _imported(module: str) -> Any:
+        try:
+            return import_module(module)
+        except UnicodeDecodeError:  # pydantic looks for plugins in all metadata, and only once: see `read_models`
+            return import_module(module)
+
     def __getattr__(name: str) -> Any:
         module = _HOME_OF.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         try:
-            value = getattr(import_module(f"{__name__}.{module}"), name)
+            value = getattr(_imported(f"{__name__}.{module}"), name)
         except Exception as exc:
             from nexus_core.plugins.shadows import hidden_libraries
 

@@ -11,7 +11,7 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
-from nexus_core.plugins.discovery import installed
+from nexus_core.plugins.discovery import installed, read_models
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -35,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         from nexus_core.plugins import commands
 
         return commands.run(given[1:])
-    found = list(installed(CLI_GROUP))
+    unreadable: list[str] = []
+    found = list(installed(CLI_GROUP, unreadable))
+    if unreadable:
+        read_models()
     if len(found) > 1:
         owners = " and ".join(_owner(distribution) for _, distribution in found)
         print(f"nexus: {owners} both provide the command line.", file=sys.stderr)

@@ -15,9 +15,9 @@ class HealthCheck:
 
     Attributes:
         name: What is checked, such as ``redis``.
-        check: Looks, and raises if it does not work; the text of what it raises is shown to those who may see it. May
-            return a mapping with details, with ``status`` (``healthy`` or ``unhealthy``) in place of raising. May be
-            async; what is sync runs in a thread.
+        check: Looks, and raises if it does not work; the text of what it raises is shown to those who may see it. It
+            returns nothing, True, a text, or a mapping with details, with ``status`` (``healthy`` or ``unhealthy``) in
+            place of raising; anything else counts as unhealthy. May be async; what is sync runs in a thread.
         is_critical: Whether the platform is not ready without it.
         timeout: Seconds that it may take; None for what the health plugin gives every check.
     """

@@ -101,7 +101,19 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     return sorted((r for records in found.values() for r in records), key=lambda r: (r.name, r.distribution))
 
 
-def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
+def read_models() -> None:
+    """Load pydantic where the metadata of some distribution can't be read.
+
+    It looks for plugins of its own in all metadata when the first model is made, gives up at the first that is not
+    UTF-8, and never looks again.
+    """
+    try:
+        import pydantic.root_model
+    except UnicodeDecodeError:
+        import pydantic.root_model  # noqa: F401
+
+
+def installed(group: str, unreadable: list[str] | None = None) -> Iterator[tuple[EntryPoint, Distribution]]:
     """Yield the entry points of a group. Each distribution counts once: the first on the path is the one imported.
 
     `importlib.metadata.entry_points` would raise for all of them when the metadata of one can't be read.
@@ -118,6 +130,8 @@ def installed(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
                 raise ValueError("it has no version")
         except Exception as exc:
             log.warning("The metadata of an installed distribution can't be read (%s): %s", _place(found), exc)
+            if unreadable is not None:
+                unreadable.append(_place(found))
             continue
         if name not in seen:
             seen.add(name)

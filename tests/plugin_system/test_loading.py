@@ -239,3 +239,29 @@ def test_commands_that_need_no_platform_are_found_without_one(site: Any, platfor
     assert both == [("helping", "help"), ("working", "work")]
     assert nexus.plugins.collect("nexus_register_commands") == [("helping", "help")]
     assert nexus.plugins.active() == ["helping", "working"]
+
+
+def test_metadata_that_is_not_utf_8_stops_nothing(site: Any) -> None:
+    site.add("fine", "@hookimpl\ndef nexus_register_commands(nexus): return []\n")
+    info = site.folder / "odd-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: odd\nVersion: 1.0\nAuthor: J\xf6rg\n")
+    (info / "entry_points.txt").write_bytes(b"[nexus.plugins]\nb\xe4d = odd.plugin\n")
+    code = """
+import asyncio
+from nexus_core import Nexus
+nexus = Nexus()
+async def main():
+    async with nexus:
+        nexus.register("w", lambda: 1)
+        print((await nexus.invoke("w")).value, "fine" in nexus.plugins.active())
+asyncio.run(main())
+"""
+    done = site.python("-c", code)
+    assert done.stdout == "1 True\n", done.stderr
+    assert "odd-1.0.dist-info" in done.stderr
+    assert site.records("list")["fine"]["status"] == "available"
+    for words in (["doctor"], ["--help"]):
+        done = site.python("-m", "nexus_core", *words)
+        assert "Traceback" not in done.stderr, words
+        assert "odd-1.0.dist-info" in done.stderr + done.stdout

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from nexus_core.plugins.requirements import unmet_requirement
+from nexus_core.plugins.requirements import holds, unmet_requirement
 
 VERSIONS = ["0.1", "0.1.0", "0.1.5", "0.2", "0.2.0", "0.10", "1", "1.0", "1.0.0", "1.0.1", "1.10.2", "2.0", "v1.0"]
 WANTED = ["0.1", "0.1.0", "0.1.5", "0.2", "0.10.0", "1", "1.0", "1.0.1", "1.10", "2"]
@@ -62,3 +63,26 @@ def test_others_requirements_and_those_of_extras_do_not_count() -> None:
     assert unmet_requirement([*lines, "core>=9"], "core", "1.0") == "core>=9"
     assert unmet_requirement(["Nexus_Hub.Core>=9"], "nexus-hub-core", "1.0") == "Nexus_Hub.Core>=9"
     assert unmet_requirement([], "core", "1.0") is None
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        'python_version >= "3.11"', "python_version<'3.11'", 'python_full_version != "3.11.0"',
+        'sys_platform == "linux"',
+        'os_name=="posix" and sys_platform=="win32"', 'os_name == "nt" or sys_platform == "linux"',
+        '(os_name == "nt" or sys_platform == "linux") and python_version ~= "3.9"',
+        'platform_machine in "x86_64 arm64"',
+        'implementation_name not in "pypy"', '"linux" in sys_platform', 'python_version > "3.9" and extra == "x"',
+        'os_name == "nt" and os_name == "nt" or os_name == "posix"', 'platform_python_implementation == "CPython"',
+    ],
+)  # fmt: skip
+def test_markers(marker: str) -> None:
+    assert holds(marker) is Marker(marker).evaluate({"extra": ""})
+    line = f"core>=9; {marker}"
+    assert (unmet_requirement([line], "core", "1") is not None) is holds(marker)
+
+
+@pytest.mark.parametrize("marker", ["nonsense", 'a == "b"', "(os_name == 'posix'", "os_name ==", "or", 'os_name "x"'])
+def test_a_marker_that_is_none_does_not_hold(marker: str) -> None:
+    assert not holds(marker)

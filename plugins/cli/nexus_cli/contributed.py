@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 PANEL = "Commands of plugins"
+HOOK = "nexus_register_commands"
 
 
-def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -> None:
+def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -> str:
     """Add a command of the application's plugins; without an application, of the installed plugins.
+
+    Returns:
+        The plugin that has it.
 
     Raises:
         UsageError: None of them has it.
@@ -37,22 +41,28 @@ def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -
         plugins, commands = _without_platform()
         if all(command.name != wanted for _, command in commands):
             raise
-    found = {plugins.origin(plugin): command for plugin, command in commands if command.name == wanted}
+    found = {plugins.origin(plugin): (plugin, command) for plugin, command in commands if command.name == wanted}
     if len(found) > 1:
         raise ConfigurationError(f"The command {wanted!r} is given by both {' and '.join(sorted(found))}.")
-    for command in found.values():
+    for plugin, command in found.values():
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name, help=command.help or None)
         else:
             app.command(command.name, help=command.help or None)(_awaited(command.callback, state))
-        return
+        return plugin
     if wanted in catalog.COMMANDS:
         raise ConfigurationError(_needs(wanted, catalog.COMMANDS[wanted], plugins))
     from nexus_core.schema.report import nearest, printable
 
     near = nearest(wanted, [*known, *(command.name for _, command in commands)])
     hint = f" Did you mean {near!r}?" if near else " See nexus --help."
-    raise UsageError(f"There is no command {printable(wanted)!r}.{hint}")
+    raise UsageError(f"There is no command {printable(wanted)!r}.{hint}{_failed(plugins)}")
+
+
+def _failed(plugins: PluginManager) -> str:
+    """Return which plugins have failed to give their commands, if any has."""
+    broken = [each for each in plugins.records if HOOK in each.reason]
+    return "".join(f' The plugin "{each.name}" is not active: {each.reason}.' for each in broken)
 
 
 def list_commands(app: typer.Typer, state: State) -> None:
@@ -88,7 +98,16 @@ def of_application(state: State) -> tuple[PluginManager, list[tuple[str, Command
     from nexus_core.app import Nexus
 
     nexus = state.nexus() if state.app_name() else Nexus()
-    return nexus.plugins, nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK, nexus=nexus))
+
+
+def _commands(plugins: PluginManager, given: list[tuple[str, Any]]) -> list[tuple[str, Command]]:
+    """Return what plugins have given that are commands; a plugin that gives something else fails."""
+    for plugin, item in given:
+        is_command = isinstance(getattr(item, "name", None), str) and callable(getattr(item, "callback", None))
+        if not is_command and plugins.is_active(plugin):
+            plugins.fail(plugin, f"{HOOK} gave a {type(item).__name__} that is no Command")
+    return [(plugin, item) for plugin, item in given if plugins.is_active(plugin)]
 
 
 def _listed() -> None:
@@ -110,7 +129,7 @@ def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
 
     plugins = PluginManager(DaemonThreads("nexus-commands"))
     plugins.load_installed()
-    return plugins, plugins.collect("nexus_register_commands")
+    return plugins, _commands(plugins, plugins.collect(HOOK))
 
 
 def _awaited(callback: Callable[..., Any], state: State) -> Callable[..., Any]:

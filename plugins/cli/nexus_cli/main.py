@@ -62,13 +62,35 @@ def dispatch(state: State, arguments: list[str]) -> int:
     """Run a command and return its exit code. Errors are raised."""
     if arguments in (["--version"], ["-V"]):
         arguments = ["version"]
-    command = _command(state, next((word for word in arguments if not word.startswith("-")), None))
-    returned = command(arguments or ["--help"], prog_name="nexus", standalone_mode=False, obj=state)
+    name = next((word for word in arguments if not word.startswith("-")), None)
+    command, plugin = _command(state, name)
+    try:
+        returned = command(arguments or ["--help"], prog_name="nexus", standalone_mode=False, obj=state)
+    except Exception as exc:
+        if not plugin or _is_for_users(exc):
+            raise
+        from nexus_core.plugins.manager import one_line
+
+        what = f'The command {name!r} of the plugin "{plugin}" failed'
+        raise ConfigurationError(f"{what}: {one_line(exc)}. `nexus --debug {name}` shows where.") from exc
     return returned if isinstance(returned, int) else 0
 
 
-def _command(state: State, name: str | None) -> Any:
-    """Return what reads a command line that begins with a command, or with none: then only its help is shown."""
+def _is_for_users(exc: Exception) -> bool:
+    """Whether an exception is a way to end a command, rather than a mistake in it."""
+    import typer
+
+    from nexus_cli.output import ReaderLeft
+
+    ends = (typer.exceptions.TyperException, typer.Abort, typer.Exit)
+    return isinstance(exc, (NexusError, ConfigurationError, UsageError, ReaderLeft, *ends))
+
+
+def _command(state: State, name: str | None) -> tuple[Any, str]:
+    """Return what reads a command line that begins with a command, or with none: then only its help is shown.
+
+    With it the plugin that has the command, or "".
+    """
     import typer
 
     from nexus_cli.commands import build, own_commands
@@ -76,15 +98,15 @@ def _command(state: State, name: str | None) -> Any:
     markup = "rich" if sys.stdout.isatty() else None
     own = own_commands(markup)
     if name in own.commands:
-        return own
+        return own, ""
     from nexus_cli.contributed import add_command, list_commands
 
-    app = build(markup)
+    app, plugin = build(markup), ""
     if name is None:
         list_commands(app, state)
     else:
-        add_command(app, state, name, list(own.commands))
-    return typer.main.get_command(app)
+        plugin = add_command(app, state, name, list(own.commands))
+    return typer.main.get_command(app), plugin
 
 
 def attempt(state: State, action: Callable[[], Any]) -> int:

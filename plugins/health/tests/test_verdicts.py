@@ -79,6 +79,10 @@ def test_nonsense_is_unhealthy_and_told(nonsense, complaint):
 def test_a_plugins_check_may_return_what_it_likes():
     for returned in (None, True, "PONG", {}, {"keys": 3}, {"status": "healthy"}):
         assert say(returned, strict=False).is_healthy
+    for returned in (42, 0, False, [], object(), b"PONG"):
+        verdict = say(returned, strict=False)
+        assert not verdict.is_healthy
+        assert verdict.error.startswith("it returned a ")
     assert say({"keys": 3}, strict=False).details == {"keys": 3}
     assert not say({"status": "unhealthy"}, strict=False).is_healthy
     assert not say({"status": "weird"}, strict=False).is_healthy

@@ -32,7 +32,15 @@ def environment() -> Iterator[Finding]:
     """Look at it."""
     yield Finding("python", "version", f"{platform.python_version()} ({platform.python_implementation()})")
     yield Finding("python", "executable", f"{sys.executable}, on {platform.platform()}")
-    yield from packages({_normal(each.metadata["Name"] or ""): each for each in reversed([*distributions()])})
+    installed: dict[str, Distribution] = {}
+    for each in reversed([*distributions()]):
+        try:
+            installed[_normal(each.metadata["Name"] or "")] = each
+            each.read_text("entry_points.txt")
+        except UnicodeDecodeError as exc:
+            place = str(getattr(each, "_path", "an unknown place"))
+            yield problem("packages", place, f"its metadata can't be read: {exc}", "remove it, or install it again")
+    yield from packages(installed)
     yield from limits()
     yield clock()
 
