@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "nexus.commands"
+PARSE_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def _summary(entry_point: EntryPoint) -> str:
     """Return the first sentence of a docstring without importing the module; empty where it can't be read."""
     try:
         source = _source(entry_point.module)
-        node: ast.AST | None = ast.parse(source.read_bytes()) if source else None
+        node: ast.AST | None = _parsed(source.read_bytes()) if source else None
         for name in entry_point.attr.split("."):
             node = next((each for each in getattr(node, "body", ()) if getattr(each, "name", "") == name), None)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -64,6 +65,16 @@ def _summary(entry_point: EntryPoint) -> str:
         return line.partition(". ")[0].removesuffix(".") + "." if line else ""
     except (OSError, SyntaxError, ValueError, RecursionError):
         return ""
+
+
+def _parsed(source: bytes) -> ast.AST:
+    """Parse a module. Python 3.11 counts the depth of all threads together, and may complain when several parse."""
+    for _ in range(PARSE_TRIES):
+        try:
+            return ast.parse(source)
+        except SystemError:
+            continue
+    return ast.parse(source)
 
 
 def _source(module: str) -> Path | None:
