@@ -54,7 +54,7 @@ class FunctionWorkflow(Workflow):
         self._names = input_schema["properties"].keys()
         self.reads_decimals = bool(self._decimals) or self._rest_is_decimal
         self._converts = any((self._convert_rest, *self._converters.values()))
-        self._renamed = () if expected else tuple(signature.renamed.items())
+        self._renamed = {} if expected else signature.renamed
         self._fields = signature.fields
         self._defaults = {key: each["default"] for key, each in (expected or {}).items() if "default" in each}
         self._serialize = signature.serialize
@@ -115,16 +115,14 @@ class FunctionWorkflow(Workflow):
 
     def _arguments(self, params: dict[str, Any], context: Context) -> tuple[list[Any], dict[str, Any]]:
         """Return what the function is called with."""
-        arguments = dict(params)
-        for public, own in self._renamed:
-            if public in arguments:
-                arguments[own] = arguments.pop(public)
+        renamed = self._renamed
+        arguments = {renamed.get(name, name): value for name, value in params.items()} if renamed else dict(params)
         for name, default in self._defaults.items():
             if name not in arguments:
                 arguments[name] = deepcopy(default)
         for name, field in self._fields.items():
             if name not in arguments:
-                arguments[name] = field.get_default(call_default_factory=True, validated_data=params)
+                arguments[name] = field.get_default(call_default_factory=True, validated_data=arguments)
         if self._context_name is not None:
             arguments[self._context_name] = context
         return [arguments.pop(name, default) for name, default in self._positional], arguments

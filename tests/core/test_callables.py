@@ -215,6 +215,19 @@ async def test_an_alias_is_the_name_that_callers_use(make: Any) -> None:
     assert caught.value.errors[0]["pointer"] == "/userName"
 
 
+async def test_aliases_may_be_each_others_names(make: Any) -> None:
+    def work(
+        a: Annotated[int, pydantic.Field(alias="b")],
+        b: Annotated[int, pydantic.Field(alias="a")],
+        c: int = pydantic.Field(default_factory=lambda known: known["a"] * 10),
+    ) -> list[int]:
+        return [a, b, c]
+
+    nexus = make()
+    nexus.register("work", work)
+    assert (await nexus.invoke("work", {"a": 1, "b": 2})).value == [2, 1, 20]
+
+
 def test_an_alias_is_one_name_of_one_parameter(make: Any) -> None:
     def path(a: Annotated[int, pydantic.Field(validation_alias=pydantic.AliasPath("b", 0))]) -> None: ...
 
