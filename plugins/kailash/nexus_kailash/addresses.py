@@ -47,9 +47,9 @@ class Addresses:
         self._without = nodes.keys() - self._nodes.keys()
         self._flat = _flat_names(self._nodes, aliases)
         self._context = None if WORKFLOW_CONTEXT in self._flat else context
-        self._published_flat = self._without_nodes(
-            [name for name in self._flat if name in aliases or self._is_one_schema(name)]
-        )
+        self._published_flat = [
+            name for name in self._flat if name not in self._nodes and (name in aliases or self._is_one_schema(name))
+        ]
         self._defaults = [
             (node, name, parameter.schema["default"])
             for node, name, parameter in each_parameter(self._nodes)
@@ -133,26 +133,12 @@ class Addresses:
                     return pointer([flat]) + found.removeprefix(nested)
         return found
 
-    def _without_nodes(self, flat: list[str]) -> list[str]:
-        """Leave out names that are those of nodes with further parameters: one property can't stand for both."""
-        while True:
-            covered = {target for name in flat for target in self._flat[name]}
-            kept = [
-                name
-                for name in flat
-                if all((name, each) in covered for each in self._nodes.get(name, ())) and not self._is_open(name)
-            ]
-            if kept == flat:
-                return kept
-            flat = kept
-
     def _is_node(self, key: str, value: Any) -> bool:
-        """Whether a key stands for a node. The author's name for a parameter may be a node's name as well."""
+        """Whether a key stands for a node. Where a parameter has a node's name, the value decides."""
         if key not in self._nodes:
             return False
-        return key not in self._flat or (
-            isinstance(value, dict) and bool(value) and value.keys() <= self._nodes[key].keys()
-        )
+        own = self._nodes[key].keys()
+        return key not in self._flat or (isinstance(value, dict) and value.keys() <= own)
 
     def _is_nested(self, params: Mapping[str, Any], node: str, name: str) -> bool:
         given = params.get(node)
@@ -209,7 +195,7 @@ def _flat_names(nodes: Nodes, aliases: Aliases) -> Aliases:
     named = {target for targets in flat.values() for target in targets}
     shared: Aliases = {}
     for node, name, _ in each_parameter(nodes):
-        if name not in nodes and name not in flat and (node, name) not in named:
+        if name not in flat and (node, name) not in named:
             shared.setdefault(name, []).append((node, name))
     return flat | shared
 

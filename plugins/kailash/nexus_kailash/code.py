@@ -111,6 +111,16 @@ class _Reader(ast.NodeVisitor):
         self._bound |= {node.name} if node.name else set()
         self.generic_visit(node)
 
+    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
+        self.generic_visit(node)
+        self._bound |= {node.name} if node.name else set()
+
+    visit_MatchStar = visit_MatchAs
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self.generic_visit(node)
+        self._bound |= {node.rest} if node.rest else set()
+
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
         inner = self._inner()
         for generator in node.generators:

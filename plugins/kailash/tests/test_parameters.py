@@ -142,6 +142,17 @@ async def test_what_the_schema_takes_the_workflow_takes(nexus: Nexus) -> None:
             assert fits, params
 
 
+async def test_a_parameter_may_have_the_name_of_its_node(nexus: Nexus) -> None:
+    builder = WorkflowBuilder()
+    builder.add_node("PythonCodeNode", "n", {"code": "result = [n]"})
+    builder.add_node("PythonCodeNode", "m", {"code": "result = [m, k]"})
+    assert set(nexus.register("named", builder).input_schema["required"]) == {"n", "m", "k"}
+    for params in ({"n": 1, "m": 2, "k": 3}, {"n": {"n": 1}, "m": {"m": 2, "k": 3}}, {"n": 1, "m": {"m": 2}, "k": 3}):
+        assert (await nexus.invoke("named", params)).value == {"n": {"result": [1]}, "m": {"result": [2, 3]}}
+    value = (await nexus.invoke("named", {"n": {"x": 1}, "m": 2, "k": 3})).value
+    assert value["n"] == {"result": [{"x": 1}]}
+
+
 async def test_configured_parameters_are_closed_to_callers(nexus: Nexus, csv_file: str) -> None:
     builder = WorkflowBuilder()
     builder.add_node("CSVReaderNode", "read", {"file_path": csv_file})
@@ -278,6 +289,9 @@ async def test_names_that_are_no_text_are_refused(nexus: Nexus, params: Any) -> 
         ("with open(path) as f:\n    result = f.read()", ["path"]),
         ("result = (n := len(rows)) + n", ["rows"]),
         ("result = [y for x in xs for y in x]\nresult2 = x", ["xs", "x"]),
+        ("match v:\n    case {'a': q, **rest}:\n        result = [q, rest, w]", ["v", "w"]),
+        ("match v:\n    case [first, *more]:\n        result = more", ["v"]),
+        ("match v:\n    case int() as n if n > m:\n        result = n", ["v", "m"]),
         ("result = (", []),
     ],
 )
