@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from enum import Enum
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import BaseModel, EncodedBytes, TypeAdapter
 from pydantic import ValidationError as PydanticError
-from pydantic_core import CoreConfig, PydanticKnownError, SchemaSerializer, SchemaValidator
+from pydantic_core import (
+    CoreConfig,
+    PydanticCustomError,
+    PydanticKnownError,
+    SchemaError,
+    SchemaSerializer,
+    SchemaValidator,
+)
 
 from nexus_core import jsontext
 
@@ -110,6 +118,8 @@ class _Copy:
         if kind in ("enum", "literal") and (forms := _forms(node.get("members") or node.get("expected") or ())):
             self.found = True
             return _before(partial(_restored, forms), copy)
+        if kind == "model" and node.get("custom_init") and (readers := _field_readers(node, config)):
+            return _before(partial(_with_fields, readers), copy)
         if kind == "any" and "serialization" not in node:
             self.found = True
             copy["serialization"] = _ANY
@@ -161,6 +171,36 @@ def _forms(values: Iterable[Any]) -> dict[bytes, Any]:
         return {jsontext.canonical(json_form(each)): each for each in values}
     except (TypeError, ValueError):
         return {}
+
+
+def _field_readers(node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+    """Return what reads those members of a model with an ``__init__`` of its own that pydantic reads otherwise.
+
+    Such a model validates what its ``__init__`` hands on by the class's own rules.
+    """
+    inner: Any = node["schema"]
+    while isinstance(inner, dict) and inner.get("type") != "model-fields":
+        inner = inner.get("schema")
+    readers: dict[str, Callable[[Any], Any]] = {}
+    for name, field in (inner or {}).get("fields", {}).items():
+        copied = _Copy()
+        schema = copied.schema(field["schema"], config)
+        if copied.found:
+            with suppress(SchemaError):  # it refers to a definition elsewhere
+                alias = field.get("validation_alias")
+                load = SchemaValidator(schema, _CONFIG, _use_prebuilt=False).validate_python
+                readers[alias if isinstance(alias, str) else name] = load
+    return readers
+
+
+def _with_fields(readers: Mapping[str, Callable[[Any], Any]], value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    try:
+        return value | {name: load(value[name]) for name, load in readers.items() if name in value}
+    except PydanticError as exc:  # its own text repeats the value
+        first = exc.errors(include_input=False, include_url=False)[0]
+        raise PydanticCustomError(first["type"], "{reason}", {"reason": first["msg"]}) from None
 
 
 def _restored(forms: Mapping[bytes, Any], value: Any) -> Any:

@@ -82,6 +82,14 @@ class BytesEnum(enum.Enum):
     TWO = b"hi"
 
 
+class BytesInit(pydantic.BaseModel):
+    data: bytes = pydantic.Field(alias="raw")
+    inside: BytesInside | None = None
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+
+
 RAW = "//4="
 IN_MODEL = {"data": RAW}
 BYTES: list[tuple[Any, Any]] = [
@@ -91,7 +99,8 @@ BYTES: list[tuple[Any, Any]] = [
     (BytesBeside, {"data": RAW, "model": IN_MODEL}), (BytesTyped, {"data": RAW, "model": IN_MODEL}),
     (BytesNamed, [RAW]), (Labelled, {"firstName": "a", "data": RAW}), (Box[bytes], {"item": RAW}),
     (Box[list[BytesInside]], {"item": [IN_MODEL]}), (BytesHex, {"data": "fffe", "inside": IN_MODEL}),
-    (list[BytesEnum], [RAW]), (Literal[b"\xff\xfe"], RAW), (BytesEncoded, {"own": RAW, "both": [RAW, "__4="]}),
+    (list[BytesEnum], [RAW]), (list[BytesInit], [{"raw": RAW, "inside": IN_MODEL}]),
+    (Literal[b"\xff\xfe"], RAW), (BytesEncoded, {"own": RAW, "both": [RAW, "__4="]}),
     (BytesTree, {"raw": RAW, "leaves": [{"raw": RAW, "leaves": [], "by_key": {}}], "by_key": {RAW: [RAW, None]}}),
     (BytesStruct, {"data": RAW, "model": IN_MODEL, "typed": {"data": RAW, "model": None}}),
 ]  # fmt: skip

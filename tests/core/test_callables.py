@@ -215,6 +215,7 @@ async def test_an_alias_is_the_name_that_callers_use(make: Any) -> None:
     assert caught.value.errors[0]["pointer"] == "/userName"
 
 
+@pytest.mark.filterwarnings("ignore:A 'default_factory'")
 async def test_aliases_may_be_each_others_names(make: Any) -> None:
     def work(
         a: Annotated[int, pydantic.Field(alias="b")],
