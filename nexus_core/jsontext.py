@@ -108,16 +108,18 @@ def _decode_large(text: bytes) -> Any:
 
 
 def _is_infinite(value: Any) -> bool:
-    return any(math.inf in level or -math.inf in level for level in _levels(value))
+    return any(float in kinds and (math.inf in level or -math.inf in level) for level, kinds in _levels(value))
 
 
-def _levels(value: Any) -> Iterator[list[Any]]:
-    """Yield all parts of a decoded value, those of one depth at a time."""
+def _levels(value: Any) -> Iterator[tuple[list[Any], set[type]]]:
+    """Yield all parts of a decoded value, those of one depth at a time, and their types: in C, as far as may be."""
     level = [value]
     while level:
-        yield level
-        objects = [each.values() for each in level if type(each) is dict]
-        level = list(chain(*objects, *[each for each in level if type(each) is list]))
+        kinds = set(map(type, level))
+        yield level, kinds
+        objects = [each.values() for each in level if type(each) is dict] if dict in kinds else ()
+        arrays = [each for each in level if type(each) is list] if list in kinds else ()
+        level = list(chain(chain.from_iterable(objects), chain.from_iterable(arrays)))
 
 
 def parse_trusted(text: bytes) -> Any:
@@ -178,7 +180,10 @@ def _too_deep(what: str) -> MalformedRequest:
 
 def _refuse_duplicate_keys(text: bytes, value: Any, what: str) -> None:
     """A lost duplicate shows as a colon, outside of strings, to which no member belongs."""
-    members = sum(len(each) for level in _levels(value) for each in level if type(each) is dict)
+    members = 0
+    for level, kinds in _levels(value):
+        if dict in kinds:
+            members += sum(len(each) for each in level if type(each) is dict)
     if members != members_of(text):
         if len(text) <= _NAMES_IN_ERRORS:
             json.loads(text, object_pairs_hook=partial(_unique, what))
