@@ -1,6 +1,6 @@
-"""Makes sure that hypercorn, h11 and wsproto are built inside as `connection` and `websocket` expect.
+"""Makes sure that hypercorn, h11 and wsproto are built inside as `connection`, `http11` and `websocket` expect.
 
-hypercorn gives no public handle on its connections, so these two modules replace some of its methods. A release that is
+hypercorn gives no public handle on its connections, so these modules replace some of its methods. A release that is
 built otherwise must prevent the start: what is replaced would come back, and with it what is wrong there.
 """
 
