@@ -19,8 +19,11 @@ from token_issuer import AUDIENCE, SECRET, secret_token
 from nexus_core import Context
 from nexus_core.credentials import EXPIRED, REVOKED
 
-PATIENCE = 8.0
+PATIENCE = 30.0
 """Seconds after which a stream that goes on does so for ever."""
+
+LATE = 6.0
+"""Seconds by which an end may be late on a slow machine. It takes half a second at most on a quick one."""
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -243,6 +246,7 @@ async def waiting(request, site):
         yield (await task).text
 
     yield Stream(answer())
+    task.cancel()
 
 
 STREAMS = [
@@ -258,16 +262,27 @@ def client(authorization):
 
 @pytest.mark.parametrize("opened", STREAMS, ids=names)
 async def test_a_stream_ends_when_its_token_does(site, opened):
-    expires_at = time.time() + 1.5
-    async with client(f"Bearer {secret_token(exp=expires_at)}") as http, opened(site, http) as stream:
-        told = await stream.rest()
+    async for expires_at, http in tokens():
+        async with opened(site, http) as stream:
+            if time.time() < expires_at:
+                told = await stream.rest()
+                break
     late = time.time() - expires_at
-    assert 0 <= late < 3, late
+    assert 0 <= late < LATE, late
     assert "credential_ended" in told
     assert EXPIRED in told
     assert len(site.nexus.credentials) == 0
     if opened is websocket:
         assert f"closed 4401 {EXPIRED}" in told
+
+
+async def tokens():
+    """Give clients whose tokens end soon: later and later, for a machine that takes long to open a stream."""
+    for seconds in (1.0, 4.0, 12.0):
+        expires_at = time.time() + seconds
+        async with client(f"Bearer {secret_token(exp=expires_at)}") as http:
+            yield expires_at, http
+    pytest.fail("the machine is too slow to open a stream")
 
 
 @pytest.mark.parametrize("opened", STREAMS, ids=names)
@@ -276,7 +291,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(site, file, key, opened):
         file.revoke(parts_of(key)[0])
         begin = time.monotonic()
         told = await stream.rest()
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < LATE
     assert "credential_ended" in told
     assert REVOKED in told
 
@@ -309,14 +324,16 @@ async def test_streams_of_other_credentials_go_on(site, file, key, other):
 
 
 async def test_a_session_of_mcp_opens_another_stream_with_another_token(site):
-    expires_at = time.time() + 1.5
-    async with client(f"Bearer {secret_token(exp=expires_at)}") as http:
+    address = f"{site.urls['mcp']}/mcp"
+    async for expires_at, http in tokens():
         session = await mcp_session(site, http)
-        async with request(http, "GET", f"{site.urls['mcp']}/mcp", "", headers=session) as stream:
-            await stream.rest()
-        async with client(f"Bearer {secret_token()}") as renewed:
-            async with request(renewed, "GET", f"{site.urls['mcp']}/mcp", "", headers=session):
-                pass
+        async with request(http, "GET", address, "", headers=session) as stream:
+            if time.time() < expires_at:
+                await stream.rest()
+                break
+    async with client(f"Bearer {secret_token()}") as renewed:
+        async with request(renewed, "GET", address, "", headers=session):
+            pass
 
 
 async def test_a_token_that_is_accepted_past_its_end_is_accepted_for_streams(site):
@@ -348,7 +365,7 @@ async def test_a_stream_ends_when_its_person_logs_out(served, issuer, opened):
             begin = time.monotonic()
             assert (await browser.post("/auth/logout", headers=sent)).status_code == 204
             told = await stream.rest()
-            assert time.monotonic() - begin < 3
+            assert time.monotonic() - begin < LATE
     assert REVOKED in told
 
 
