@@ -33,8 +33,11 @@ STOP_SIGNALS: tuple[int, ...] = tuple(each for each in (signal.SIGTERM, signal.S
 EXIT_FORCED = 70
 """The exit code of a process that did not stop in time (``EX_SOFTWARE``). A second signal's is 128 and its number."""
 
-BLOCKED_SECONDS = 2.0
-"""How long an event loop may be without a turn, once the time for running work is over."""
+BLOCKED_SECONDS = 5.0
+"""How long an event loop may be without a turn once the grace is over. Threads that compute delay it."""
+
+NAMED_SECONDS = 2.0
+"""How long it may be while a plugin starts or stops, before the log names what blocks it."""
 
 STOP_SECONDS = 15.0
 """How long streams, channels and plugins may take to end, once the time for running work is over."""
@@ -210,7 +213,7 @@ class LoopWatch:
         is_told = False
         while not self._ended.wait(TICK):
             call_on(self._loop, self._note_turn)
-            if not is_told and time.monotonic() - self._turn > BLOCKED_SECONDS:
+            if not is_told and time.monotonic() - self._turn > NAMED_SECONDS:
                 is_told = True
                 log.error("%s blocks the event loop, in %s", self._what, where(self._carrier))
 

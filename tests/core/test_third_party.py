@@ -282,7 +282,7 @@ async def test_a_handler_that_raises_costs_a_line(make: Any, caplog: Any) -> Non
 
 
 async def test_a_start_that_blocks_the_loop_is_named_and_fails(make: Any, caplog: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("nexus_core.watchdog.BLOCKED_SECONDS", 0.2)
+    monkeypatch.setattr("nexus_core.watchdog.NAMED_SECONDS", 0.2)
 
     class Blocking:
         @hookimpl
