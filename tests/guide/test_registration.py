@@ -103,10 +103,11 @@ async def test_calls_are_limited_to_a_thousand_a_minute(nexus: Nexus, token: str
     assert "1000" in answer.headers["ratelimit-policy"]
 
 
-async def test_metrics_and_traces_are_there(nexus: Nexus, token: str, otlp_receiver: Any) -> None:
+async def test_metrics_and_traces_are_there(nexus: Nexus, with_issuer: Any, token: str, otlp_receiver: Any) -> None:
+    reader = with_issuer.token(permissions=["metrics.read"])
     async with served(nexus) as urls:
         await Caller(urls, token).api("data_processor", PARAMS)
-        text = (await Caller(urls).http("GET", "/metrics", "metrics")).text
+        text = (await Caller(urls, reader).http("GET", "/metrics", "metrics")).text
         assert 'workflow="data_processor"' in text
         await asyncio.to_thread(
             otlp_receiver.wait_for, lambda: any("data_processor" in span.name for span in otlp_receiver.spans())

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import nexus_breaker.plugin
 import nexus_redis.plugin
 import pytest
+from nexus_breaker.settings import BreakerSettings
 
 from nexus_core import CircuitOpen, Nexus, NexusError
 from nexus_core.testing import eventually
@@ -52,7 +53,7 @@ class Shop:
 
     async def look(self, name="order"):
         """Let the platform's copy of a circuit be what the store has."""
-        (breaker,) = [each for each in self.nexus._switch.running.interceptors if type(each).__name__ == "Breaker"]
+        (breaker,) = self.nexus.settings(BreakerSettings).built
         workflow = self.nexus.workflows.get(name)
         if workflow not in breaker._circuits:
             breaker._circuits[workflow] = breaker._make(workflow)

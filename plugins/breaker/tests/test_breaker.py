@@ -8,6 +8,7 @@ import logging
 
 import nexus_breaker.plugin
 import pytest
+from nexus_breaker.settings import BreakerSettings
 
 from nexus_core import (
     CircuitOpen,
@@ -24,7 +25,7 @@ from nexus_core.testing import eventually
 
 async def test_off_it_is_not_there():
     async with Nexus(discover=False, plugins=[nexus_breaker.plugin]) as nexus:
-        assert not [each for each in nexus._switch.running.interceptors if type(each).__name__ == "Breaker"]
+        assert not nexus.settings(BreakerSettings).built
 
 
 async def test_what_fails_again_and_again_is_refused_and_does_not_run(shop, caplog):
@@ -248,7 +249,7 @@ async def test_circuits_of_workflows_that_are_gone_are_gone(shop):
     import gc
 
     await shop.call()
-    (breaker,) = [each for each in shop.nexus._switch.running.interceptors if type(each).__name__ == "Breaker"]
+    (breaker,) = shop.nexus.settings(BreakerSettings).built
     for i in range(20):
         shop.register(f"w{i}")
         await shop.call(f"w{i}")

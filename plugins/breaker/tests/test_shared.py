@@ -10,6 +10,7 @@ import time
 
 import nexus_redis.plugin
 import pytest
+from nexus_breaker.settings import BreakerSettings
 
 from nexus_core import CircuitOpen, WorkflowFailed
 from nexus_core.testing import eventually
@@ -19,8 +20,6 @@ KEY = "nexus:breaker:order"
 
 async def settled(*shops):
     """Let what goes on beside calls come to its end."""
-    from nexus_breaker.settings import BreakerSettings
-
     for shop in shops:
         await shop.nexus.settings(BreakerSettings).tasks.settle()
 
@@ -162,6 +161,7 @@ async def test_a_probe_goes_on_for_as_long_as_it_takes(open_shared, monkeypatch)
 DIES = """
 import asyncio, sys
 import nexus_breaker.plugin, nexus_breaker.shared, nexus_redis.plugin
+from nexus_breaker.settings import BreakerSettings
 from nexus_core import CircuitOpen, Nexus
 
 nexus_breaker.shared.LEASE_SECONDS, nexus_breaker.shared.RENEW_SECONDS = 1.0, 0.3
@@ -175,7 +175,7 @@ async def order(n: int = 0) -> str:
 
 async def main():
     async with nexus:
-        (breaker,) = [each for each in nexus._switch.running.interceptors if type(each).__name__ == "Breaker"]
+        (breaker,) = nexus.settings(BreakerSettings).built
         workflow = nexus.workflows.get("order")
         circuit = breaker._circuits[workflow] = breaker._make(workflow)
         await circuit.look()
