@@ -77,6 +77,8 @@ async def test_permissions_that_nothing_checks_stop_the_start(make: Callable[...
     with pytest.raises(ConfigurationError, match="are not enforced"):
         async with nexus:
             pass
+    mounted = make(pytest.importorskip("nexus_api.plugin"))
+    mounted.register("guarded", work, {"required_permissions": ["a"]})
     messages: list[Any] = []
 
     async def receive() -> Any:
@@ -85,7 +87,7 @@ async def test_permissions_that_nothing_checks_stop_the_start(make: Callable[...
     async def send(message: Any) -> None:
         messages.append(message)
 
-    await nexus.asgi_app()({"type": "lifespan"}, receive, send)
+    await mounted.asgi_app()({"type": "lifespan"}, receive, send)
     assert messages[0]["type"] == "lifespan.startup.failed"
     assert "are not enforced" in messages[0]["message"]
 

@@ -15,7 +15,9 @@ from nexus_core.options import PluginSettings, Seconds
 class CacheSettings(PluginSettings):
     """Whether and where results are kept, and for how long."""
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = {"cache": "enable_caching", "cache_ttl": "enable_caching"}
+    workflow_metadata: ClassVar[dict[str, str | None]] = dict.fromkeys(
+        ("cache", "cache_ttl", "cache_context_safe"), "enable_caching"
+    )
 
     enable_caching: bool = Field(False, description="Keep results and answer equal calls with them.")
     cache_ttl: Seconds = Field(300.0, description="Seconds for which a result is kept.")
