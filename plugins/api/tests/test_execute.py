@@ -210,7 +210,7 @@ async def test_unknown_workflows(client):
     assert answer.json()["code"] == "workflow_not_found"
 
 
-@pytest.mark.parametrize("path", ["/", "/x", "/api", "/api/", "/api/workflows/", "/apix", "//api/workflows", "/API"])
+@pytest.mark.parametrize("path", ["/x", "/api", "/api/", "/api/workflows/", "/apix", "//api/workflows", "/API"])
 async def test_unknown_paths(client, raw, path):
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
     answer = await raw(client.base_url).ask(request)
