@@ -15,7 +15,7 @@ NAVIGATION = {
     "Guide": [
         "docs/workflows", "docs/parameters", "docs/sessions", "docs/state", "docs/events", "docs/authentication",
         "docs/rate-limits", "docs/options",
-        "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/testing",
+        "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/cpu-bound", "docs/testing",
         "docs/examples/quickstart/README", "docs/guide-coverage",
     ],
     "Operations": [
