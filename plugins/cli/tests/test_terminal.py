@@ -153,6 +153,9 @@ def test_the_shell_works_on_a_full_disk(terminal, tmp_path):
     folder = tmp_path / "nexus"
     shell = terminal("shell", env={"XDG_STATE_HOME": str(tmp_path)})
     shell.expect("nexus>")
+    shell.send("execute add --a 1\r")  # by its end, the history has been read
+    shell.expect(r"\n\r?2")
+    shell.expect("nexus>")
     folder.joinpath("history").unlink()
     folder.joinpath("history").symlink_to("/dev/full")
     for number in ("4", "7"):
