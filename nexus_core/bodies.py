@@ -9,7 +9,7 @@ from nexus_core.asgi import read_body
 from nexus_core.errors import MalformedRequest, RequestTooLarge, UnsupportedEncoding, ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nexus_core.app import Nexus
     from nexus_core.channel import Receive
@@ -21,6 +21,12 @@ SMALL = 16 * 1024
 _GZIP = (b"gzip", b"x-gzip")
 _WINDOW = 31
 """zlib's name for: a gzip header and the largest window."""
+
+MAX_MEMBERS = 1000
+"""Members that a gzip body may have one after the other: an empty one has 20 bytes, and costs as much as a call."""
+
+_PIECE = 64 * 1024
+"""Compressed bytes that are read at once: zlib copies what it has been given of the next member."""
 
 Parsed = TypeVar("Parsed")
 
@@ -86,19 +92,29 @@ def decoded(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
         return body
     if coding not in _GZIP:
         raise UnsupportedEncoding("Bodies are read as they are, or with Content-Encoding: gzip.")
-    parts: list[bytes] = []
-    left = limit
-    while body:
-        inflate = zlib.decompressobj(_WINDOW)
-        try:
-            part = inflate.decompress(body, left + 1)
-        except zlib.error:
-            raise MalformedRequest("The body is not gzip, although Content-Encoding says so.") from None
-        left -= len(part)
-        if left < 0:
-            raise RequestTooLarge(f"The body is larger than max_body_bytes ({limit}) when decompressed.")
-        if not inflate.eof:
-            raise MalformedRequest("The body is cut short: its gzip data has no end.")
-        parts.append(part)
-        body = inflate.unused_data
-    return b"".join(parts)
+    return b"".join(_inflated(memoryview(body), limit))
+
+
+def _inflated(body: memoryview, limit: int) -> Iterator[bytes]:
+    """Yield what is in a body of gzip members, in pieces."""
+    left, members, inflate = limit, 0, None
+    for start in range(0, len(body), _PIECE):
+        piece: bytes | memoryview = body[start : start + _PIECE]
+        while piece:
+            if inflate is None:
+                members, inflate = members + 1, zlib.decompressobj(_WINDOW)
+            if members > MAX_MEMBERS:
+                raise MalformedRequest(f"The body has more than {MAX_MEMBERS} gzip members.")
+            try:
+                part = inflate.decompress(piece, left + 1)
+            except zlib.error:
+                raise MalformedRequest("The body is not gzip, although Content-Encoding says so.") from None
+            left -= len(part)
+            if left < 0:
+                raise RequestTooLarge(f"The body is larger than max_body_bytes ({limit}) when decompressed.")
+            yield part
+            piece = inflate.unused_data
+            if inflate.eof:
+                inflate = None
+    if inflate is not None:
+        raise MalformedRequest("The body is cut short: its gzip data has no end.")

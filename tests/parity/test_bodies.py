@@ -141,6 +141,7 @@ async def test_compressed_bodies_are_bounded(serve: Any, channel: str) -> None:
     for body, status in (
         (bomb, 413), (gzip.compress(b" " * (LIMIT + 1)), 413),
         (packed[:-3], 400), (b"{}", 400), (packed + b"rest", 400),
+        (packed + gzip.compress(b"") * 2000, 400),
     ):  # fmt: skip
         assert (await served.post(channel, body, content_encoding="gzip")).status_code == status
         assert (await served.post(channel, body, WRONG, content_encoding="gzip")).status_code == 401

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from socket import SHUT_RDWR
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ REQUEST_SECONDS = 5.0
 """How long a request may take to arrive, and its answer to be taken."""
 
 MAX_CONNECTIONS = 32
-"""How many are answered at once; more are closed."""
+"""How many are open at once. The oldest makes room: a probe is answered at once, and who is slow keeps none out."""
 
 
 class HealthChannel(Channel):
@@ -105,25 +107,41 @@ class _ProbeServer(ThreadingMixIn, TCPServer):
 
     def __init__(self, bound: socket.socket, answer: Any) -> None:
         self.answer = answer
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._open: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
         super().__init__(bound.getsockname()[:2], _Probe, bind_and_activate=False)
         self.socket.close()
         bound.setblocking(True)
         self.socket = bound
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if not too many do so already."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Answer in a thread."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                self._break_off(next(iter(self._open)))
+            self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, and make room for the next."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            with self._lock:
+                self._open.pop(request, None)
+
+    def service_actions(self) -> None:
+        """Break off, every half second, what has taken too long: a timeout of the socket begins anew with each byte."""
+        latest = time.monotonic() - REQUEST_SECONDS
+        with self._lock:
+            for request in [request for request, begun in self._open.items() if begun < latest]:
+                self._break_off(request)
+
+    def _break_off(self, request: socket.socket) -> None:
+        """End a connection; its thread closes it."""
+        del self._open[request]
+        with suppress(OSError):  # it has ended by itself
+            request.shutdown(SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that break off."""

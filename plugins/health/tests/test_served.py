@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 
 import pytest
 from health_helpers import comes
+from nexus_health.port import MAX_CONNECTIONS
 
 httpx2 = pytest.importorskip("httpx2")
 for needed in ("nexus_api", "nexus_hypercorn", "nexus_cli"):
@@ -229,9 +231,18 @@ async def block():
 """
 
 
-async def test_a_port_of_its_own_answers_while_the_event_loop_cannot(serve, tmp_path):
-    import socket
+def sends(connection):
+    """Send a byte; returns whether the other side has not ended the connection yet."""
+    try:
+        connection.sendall(b"x")
+        return connection.recv(1, socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
+
+async def test_a_port_of_its_own_answers_while_the_event_loop_cannot(serve, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -249,6 +260,15 @@ async def test_a_port_of_its_own_answers_while_the_event_loop_cannot(serve, tmp_
     assert httpx2.post(f"{url}/live", timeout=10).status_code == 501
     for _ in range(40):  # clients that send nothing take no thread for ever, and others are answered
         socket.create_connection(("127.0.0.1", port), 5).close()
+    slow = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(MAX_CONNECTIONS)]
+    for each in slow:
+        each.sendall(b"GET /health/live HTTP/1.1\r\nx-more: ")
+    for _ in range(3):  # who keeps connections open keeps no probe out
+        assert asked("/live").status_code == 200
+    for each in slow:  # each is broken off in the end, however often it sends a byte
+        while sends(each):
+            time.sleep(0.1)
+        each.close()
     with pytest.raises(httpx2.TimeoutException):
         httpx2.post(f"{served.url}/api/workflows/block/execute", json={}, timeout=2)
     assert asked("/live").json() == {"status": "alive"}

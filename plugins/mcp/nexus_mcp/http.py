@@ -65,6 +65,7 @@ class HttpFront:
             self._guard.check_host(scope, headers.get(b"host"))
             if b"origin" in headers:
                 self._guard.check_origin(scope, headers[b"origin"], headers.get(b"host"))
+            _refuse_repeated(scope)
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)
@@ -110,6 +111,17 @@ class HttpFront:
 
 def _path(scope: Scope) -> str:
     return local_path(scope).rstrip("/")
+
+
+def _refuse_repeated(scope: Scope) -> None:
+    """Refuse headers of the protocol that come twice: the SDK would read the first, and this module both.
+
+    Raises:
+        MalformedRequest: One does.
+    """
+    names = [name for name, _ in scope["headers"] if name.startswith(b"mcp-")]
+    if len(names) > len(set(names)):
+        raise MalformedRequest("A header of the protocol (Mcp-...) is there more than once.")
 
 
 def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:

@@ -70,6 +70,18 @@ def served(build, kit):
     return serve
 
 
+@pytest.mark.parametrize("name", ["mcp-protocol-version", "mcp-session-id"])
+async def test_a_header_that_comes_twice_opens_no_session(served, kit, name):
+    async with served(max_concurrent_sessions=4, mcp_max_sessions_per_caller=2) as client:
+        one = client("caller0")
+        twice = [*one.credential.items(), (name, "2025-06-18"), (name, "2025-06-18")]
+        for _ in range(3):
+            answer = await one.http.post(one.address, json=kit.initialize(), headers=twice)
+            assert answer.status_code == 400
+            assert "more than once" in answer.json()["error"]["message"]
+            assert "mcp-session-id" not in answer.headers
+
+
 async def test_a_callers_longest_idle_session_makes_room_for_its_next(served):
     async with served(max_concurrent_sessions=10, mcp_max_sessions_per_caller=2) as client:
         one, other = client("caller0"), client("caller1")
