@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 ENV_PREFIX = "NEXUS_"
 _SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)$")
-RESERVED = frozenset({"NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT"})
+RESERVED = frozenset({
+    "NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT", "NEXUS_COMPLETION_TIMEOUT",
+})  # fmt: skip
 """``NEXUS_`` variables that are no options: they speak to the command line."""
 
 

@@ -2,7 +2,7 @@
 
 A shell calls ``nexus __complete WORDS...``, where the last word is the one to complete; bash, which splits words at
 ``:`` and ``=``, calls ``nexus __complete-line LINE``. It must never print an error
-and never take long: after `LIMIT_SECONDS` it has nothing to say.
+and never take long: after `LIMIT_SECONDS`, or what ``NEXUS_COMPLETION_TIMEOUT`` says, it has nothing to say.
 """
 
 from __future__ import annotations
@@ -194,11 +194,18 @@ def answer(words: list[str]) -> int:
     found: list[Candidate] = []
     worker = threading.Thread(target=_collect, args=(words or [""], found), daemon=True)
     worker.start()
-    worker.join(LIMIT_SECONDS)
+    worker.join(_limit())
     lines = [f"{word}\t{' '.join(text.split())}" for word, text in [*found] if word.isprintable()]
     with contextlib.suppress(OSError):
         os.write(stdout, "".join(f"{line}\n" for line in lines).encode())
     os._exit(0)  # an application that still loads, or never stops, is left behind
+
+
+def _limit() -> float:
+    try:
+        return min(max(0.0, float(os.environ["NEXUS_COMPLETION_TIMEOUT"])), threading.TIMEOUT_MAX)
+    except (KeyError, ValueError):
+        return LIMIT_SECONDS
 
 
 def words_of(line: str) -> list[str]:

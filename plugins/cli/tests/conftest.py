@@ -236,7 +236,7 @@ class Terminal:
 def clean_env(tmp_path_factory):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NEXUS_") and name != "NO_COLOR"}
     places = {name: str(tmp_path_factory.mktemp("home")) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
-    return kept | places | {"PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
+    return kept | places | {"PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8", "NEXUS_COMPLETION_TIMEOUT": "30"}
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_completion_knows_commands_workflows_fields_and_choices(nexus):
     assert candidates("execute", "ad", app=False) == []
     assert candidates("--app", "missing.py", "execute", "", app=False) == []
     (nexus.cwd / "slow.py").write_text("import time; time.sleep(100)")
-    assert candidates("--app", "slow.py", "execute", "", app=False) == []
+    assert candidates("--app", "slow.py", "execute", "", app=False, env={"NEXUS_COMPLETION_TIMEOUT": "1"}) == []
 
 
 def test_completion_knows_commands_of_plugins(nexus):
