@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nexus_core.addresses import PublicUrl, parse_host, parse_prefix, parse_public_url
+from nexus_core.caller import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -29,6 +30,9 @@ _PLATFORM = re.compile(r"/(api|docs|openapi\.json|mcp|cli|health|auth|\.well-kno
 
 class PublicAddress:
     """Middleware: what is behind sees the address that the caller has used, as ASGI's ``root_path`` and ``scheme``.
+
+    It sees the caller's own address as well, as ASGI's ``client``: what counts by address, and needs no invocation for
+    that, must not take all callers behind one proxy for one.
 
     Args:
         app: What is behind.
@@ -53,10 +57,13 @@ class PublicAddress:
         return self._app(scope, receive, send)
 
     def _public_scope(self, scope: Scope) -> Scope:
+        peer = scope.get("client")
+        is_trusted = peer is not None and self._proxies is not None and self._proxies.trusts(peer[0])
+        if peer is not None and self._proxies is not None and is_trusted:
+            scope = {**scope, "client": (self._proxies.client(peer[0], headers_of(scope)), 0)}
         if self._public is not None:
             return _placed(scope, self._public.path, self._public.origin) | {_PUBLIC: self._public}
-        client = scope.get("client")
-        if client is None or self._proxies is None or not self._proxies.trusts(client[0]):
+        if not is_trusted:
             return scope
         said = {name: _last(value) for name, value in scope["headers"] if name.startswith(b"x-forwarded-")}
         scheme = said.get(b"x-forwarded-proto", "").lower()

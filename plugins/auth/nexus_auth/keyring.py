@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from base64 import b64decode
 from contextlib import suppress
@@ -18,7 +19,7 @@ from nexus_auth.algorithms import CURVES, EDWARDS, RSA, RSA_BITS, SYMMETRIC
 from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -101,35 +102,51 @@ def keyring_of_secret(secret: str) -> Keyring:
     return Keyring([Member(key, None, SYMMETRIC)])
 
 
+_FILE = "the name of a file"
+
+_MEMBERS = re.compile(r"""["'](keys|kty|n|x)["']\s*:""")
+"""Members that a published key has, in JSON or nearly so."""
+
+
 def _kind_of_key(text: str) -> str | None:
     """Return in words what a text is in which keys are published; None for any other."""
-    if text.startswith(("{", "[", '"')):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        found = found[0] if isinstance(found, list) and found else found
-        if isinstance(found, str):  # a JWK that was written as a text of JSON
-            return _kind_of_key(found)
-        is_set = isinstance(found, dict) and isinstance(found.get("keys"), list)
-        return "a JWK set" if is_set else "a JWK" if isinstance(found, dict) and "kty" in found else None
-    if _is_der(text):
-        return "a key without the lines of PEM"
+    if text.startswith('"'):  # a JWK that was written as a text of JSON
+        with suppress(ValueError, RecursionError):
+            return _kind_of_key(str(json.loads(text)))
+    if text.startswith(("{", "[")):
+        members = set(_MEMBERS.findall(text))
+        return "a JWK set" if "keys" in members else "a JWK" if members else None
+    if text.startswith(("http://", "https://")):
+        return "an address"
+    if "-----BEGIN " in text:
+        return "a key in PEM"
+    for data in _decoded(text):
+        if _is_der(data):
+            return "a key without the lines of PEM"
+        with suppress(ValueError):
+            if text != (inner := data.decode()) and (kind := _kind_of_key(inner.strip())) not in (None, _FILE):
+                return kind if kind.endswith(", encoded") else f"{kind}, encoded"
     try:
-        return "the name of a file" if Path(text).expanduser().is_file() else None
+        return _FILE if Path(text).expanduser().is_file() else None
     except (OSError, ValueError, RuntimeError):
         return None
 
 
-def _is_der(text: str) -> bool:
-    """Whether a text is a public key or a certificate in base64, as some issuers show it."""
+def _decoded(text: str) -> Iterator[bytes]:
+    """Yield what a text may stand for: hexadecimal digits, or base64 in either alphabet, with or without its end."""
+    digits = "".join(text.split())
+    with suppress(ValueError):
+        yield bytes.fromhex(digits)
+    with suppress(ValueError):
+        standard = digits.rstrip("=").replace("-", "+").replace("_", "/")
+        yield b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+
+
+def _is_der(data: bytes) -> bool:
+    """Whether this is a public key or a certificate, as some issuers show it in base64."""
     from cryptography.hazmat.primitives.serialization import load_der_public_key
     from cryptography.x509 import load_der_x509_certificate
 
-    try:
-        data = b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        return False
     for load in (load_der_public_key, load_der_x509_certificate):
         with suppress(Exception):  # it is none, or of a kind that nobody knows
             load(data)

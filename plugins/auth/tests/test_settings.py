@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode, urlsafe_b64encode
 
 import pytest
 from nexus_auth import AuthProvider, JWTAuthProvider
@@ -235,6 +236,14 @@ def _forms_of_a_key(keys):
     yield "JWK with space around", f"\ufeff\n {json.dumps(public)}\n"
     yield "PEM without its lines", "".join(pem.splitlines()[1:-1])
     yield "PEM", pem
+    der = b64decode("".join(pem.splitlines()[1:-1]))
+    yield "base64 of URLs", urlsafe_b64encode(der).decode().rstrip("=")
+    yield "hexadecimal digits", der.hex()
+    yield "PEM in base64", b64encode(pem.encode()).decode()
+    yield "JWK in base64 of URLs", urlsafe_b64encode(json.dumps(public).encode()).decode().rstrip("=")
+    yield "JWK that Python has written", str(public)
+    yield "JWK and more", json.dumps(public) + ","
+    yield "address of keys", "https://auth.example.com/.well-known/jwks.json"
 
 
 async def test_no_form_of_a_key_is_a_secret(alone, keys, tmp_path):

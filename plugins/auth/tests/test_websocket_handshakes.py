@@ -123,3 +123,21 @@ async def test_handshakes_that_wait_are_bounded_for_each_address(served, raw, ev
         assert b" 101 " in await connection.read(b"\r\n\r\n")
     last = raw(url)
     assert b" 101 " in await last.ask(HANDSHAKE + b"Authorization: Own 1\r\n\r\n", b"\r\n\r\n")
+
+
+async def test_callers_behind_one_proxy_do_not_share_their_handshakes(served, raw, eventually):
+    provider = Slow()
+    platform = await served(
+        auth_provider=provider, websocket_handshakes=2, auth_timeout=60.0, trusted_proxies=["127.0.0.1"]
+    )
+    url = platform.urls["api"]
+    behind = HANDSHAKE + b"X-Forwarded-For: 192.0.2.%d\r\nAuthorization: Own %d\r\n\r\n"
+    for number in range(2):
+        await raw(url).send(behind % (1, number))
+    await eventually(lambda: provider.asked == 2)
+    assert (await raw(url).ask(behind % (1, 2), b"}")).startswith(b"HTTP/1.1 503 ")
+    other = raw(url)
+    await other.send(behind % (2, 3))
+    await eventually(lambda: provider.asked == 3)
+    provider.decided.set()
+    assert b" 101 " in await other.read(b"\r\n\r\n")
