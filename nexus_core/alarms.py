@@ -28,28 +28,31 @@ class Alarms:
         self._entries: dict[int, tuple[float, Callable[[], object]]] = {}
         self._keys = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watch: object = None
 
     def set(self, seconds: float, callback: Callable[[], object]) -> int:
         """Call a function ``seconds`` from now, or up to `TICK` later. Returns the key for `clear`."""
         key = next(self._keys)
         self._entries[key] = (time.monotonic() + seconds, callback)
-        if self._loop is None or self._loop.is_closed():
-            self._loop = asyncio.get_running_loop()
-            self._loop.call_later(TICK, self._look)
+        if (loop := asyncio.get_running_loop()) is not self._loop:
+            self._loop, self._watch = loop, object()
+            loop.call_later(TICK, self._look, loop, self._watch)
         return key
 
     def clear(self, key: int) -> None:
         """Forget an alarm; one that has rung is not an error."""
         self._entries.pop(key, None)
 
-    def _look(self) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop, watch: object) -> None:
+        if watch is not self._watch:
+            return  # another event loop has taken over
         now = time.monotonic()
         for key in [key for key, (when, _) in self._entries.items() if when <= now]:
             _, callback = self._entries.pop(key, (0.0, None))
             if callback is not None:
                 _ring(callback)
-        if self._entries and self._loop is not None:
-            self._loop.call_later(TICK, self._look)
+        if self._entries:
+            loop.call_later(TICK, self._look, loop, watch)
         else:
             self._loop = None
 

@@ -159,10 +159,12 @@ class Dispatcher:
             run.publish(WORKFLOW_FAILED, error=exc)
             exc.reply = await run.reply()
             raise
-        except asyncio.CancelledError:
-            run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
-            raise
-        except (Exception, *ENDS_PROCESS) as exc:
+        except GeneratorExit:
+            raise  # the coroutine is thrown away
+        except BaseException as exc:
+            if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+                raise
             error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
             run.publish(WORKFLOW_FAILED, error=error)
             if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
@@ -195,6 +197,12 @@ class Dispatcher:
         caller.run = Run(caller, self._events)
         await _unharmed(running.identify(caller))
         return running.authorizers
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or code only raises as if."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _unharmed(asking: Awaitable[Result]) -> None:

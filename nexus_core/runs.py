@@ -247,8 +247,8 @@ class Run:
         return True
 
     async def settled(self) -> None:
-        """Wait until the run has begun or has been refused: until its first event."""
-        while not self._steps or (self._steps[0].is_terminal and not self.done):
+        """Wait until the run has begun or has been refused, or was answered without either: it is `done` then."""
+        while not self.done and (not self._steps or self._steps[0].is_terminal):
             await self.changed()
 
     async def outcome(self) -> Result:

@@ -319,11 +319,8 @@ def _check_version(record: _Record, version: int | None) -> None:
 
 
 def _check_unchanged(before: dict[str, Any], record: _Record, changes: Mapping[str, Any]) -> None:
-    """Refuse changes of members that others have changed too, unless all have made the same of them."""
-    lost = [
-        name for name, value in changes.items()
-        if record.state.get(name) != before.get(name) and record.state.get(name) != value
-    ]  # fmt: skip
+    """Refuse changes of members that others have changed too. Two that count from 1 make 2 both, and it should be 3."""
+    lost = [name for name in changes if record.state.get(name, _NONE) != before.get(name, _NONE)]
     if lost:
         names = ", ".join(f'"{printable(name, 50)}"' for name in sorted(lost)[:5])
         raise Conflict(

@@ -74,8 +74,8 @@ class GuardedInterceptor:
 class _Turn:
     """One call's way through an interceptor, and how far it has come. Its time stands still while the call goes on."""
 
-    __slots__ = ("_alarm", "_alarms", "_call_next", "_is_cancelled", "_seconds", "_task", "is_passed_on", "raised",
-                 "returned")  # fmt: skip
+    __slots__ = ("_alarm", "_alarms", "_call_next", "_is_cancelled", "_is_closed", "_passing", "_seconds", "_task",
+                 "is_passed_on", "raised", "returned")  # fmt: skip
 
     def __init__(self, alarms: Alarms, seconds: float | None, call_next: Call) -> None:
         self._alarms = alarms
@@ -83,19 +83,22 @@ class _Turn:
         self._call_next = call_next
         self._task = asyncio.current_task()
         self._alarm: int | None = None
-        self._is_cancelled = self.is_passed_on = self.returned = False
+        self._passing = 0
+        self._is_cancelled = self._is_closed = self.is_passed_on = self.returned = False
         self.raised: BaseException | None = None
         self._begin()
 
     def _begin(self) -> None:
-        if self._seconds is not None:
+        if self._seconds is not None and not (self._passing or self._is_closed):
             self._alarm = self._alarms.set(self._seconds, self._expire)
 
     def _pause(self) -> None:
         if self._alarm is not None:
             self._alarms.clear(self._alarm)
+            self._alarm = None
 
     def close(self) -> None:
+        self._is_closed = True  # a call that it has left behind ends later, when the task does something else
         self._pause()
         if self._is_cancelled and self._task is not None:
             self._task.uncancel()  # it went on in spite of that, and what comes after must not find it
@@ -117,6 +120,7 @@ class _Turn:
         return self._pass_on(invocation)
 
     async def _pass_on(self, invocation: Invocation) -> Result:
+        self._passing += 1
         self._pause()
         try:
             result = await self._call_next(invocation)
@@ -124,6 +128,7 @@ class _Turn:
             self.raised = exc
             raise
         finally:
+            self._passing -= 1
             self._begin()
         self.returned = True
         return result

@@ -57,9 +57,15 @@ class DaemonThreads:
             *args: Its arguments.
             **kwargs: Its arguments by name.
         """
-        call = contextvars.copy_context().run
+        return await self._finished(self._given(function, args, kwargs), outlives)
+
+    def _given(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Work:
+        """Give a call to a thread. Where the machine has no more threads, this raises, and nothing has changed."""
         work = _Work()
-        self._take().put((work, call, function, args, kwargs))
+        self._take().put((work, contextvars.copy_context().run, function, args, kwargs))
+        return work
+
+    async def _finished(self, work: _Work, outlives: Callable[[asyncio.Future[Any]], None]) -> Any:
         done = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(done)
@@ -93,8 +99,9 @@ class DaemonThreads:
                 if (worker := self._idle.pop()).is_alive():
                     return worker
                 self.count -= 1  # its thread is in the process that this one was forked from
+            worker = _Worker(self, self._name)
             self.count += 1
-            return _Worker(self, self._name)
+            return worker
 
     def give_back(self, worker: _Worker) -> None:
         """Note that a worker has nothing to do."""
@@ -146,7 +153,14 @@ class DaemonExecutor(ThreadPoolExecutor):
             if not self._free:
                 return future
             self._free -= 1
-        self._daemons.start(self._work)
+        try:
+            self._daemons.start(self._work)
+        except RuntimeError:  # the machine has no more threads
+            future.cancel()
+            with self._changed:
+                self._free += 1
+                self._changed.notify_all()
+            raise
         return future
 
     def _work(self) -> None:

@@ -45,7 +45,7 @@ class WorkerProcesses:
         """
         if not self._turns.take_now():
             await self._turns.take()
-        worker = self._idle.pop() if self._idle else _Worker()
+        worker = self._take()
         self._busy.add(worker)
         try:
             return await self._threads.run(_ignore, worker.call, function, args, kwargs)
@@ -58,6 +58,15 @@ class WorkerProcesses:
             if worker.is_ready:
                 self._idle.append(worker)
             self._turns.give_back()
+
+    def _take(self) -> _Worker:
+        """Return a worker that nobody else has. One whose process has ended while it had nothing to do is left out."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                worker.is_ready = False  # from now on, not from when its thread begins: its caller may leave before
+                return worker
+        return _Worker()
 
     def close(self) -> None:
         """End every process."""
@@ -78,11 +87,16 @@ class _Worker:
         self._process: Any = None
         self._connection: Connection | None = None
         self._is_killed = False
+        self._started_in = 0
         self._lock = threading.Lock()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process runs, and is this one's: after a fork, the child must not talk to its parent's."""
+        return self._process is not None and self._started_in == os.getpid() and self._process.is_alive()
 
     def call(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Let the process call a function, and wait for its value."""
-        self.is_ready = False
         try:
             request = pickle.dumps((function, args, kwargs))
         except Exception as exc:
@@ -110,7 +124,7 @@ class _Worker:
                 process = context.Process(target=_serve, args=(theirs,), name="nexus-worker", daemon=True)
                 process.start()
                 theirs.close()
-                self._process, self._connection = process, connection
+                self._process, self._connection, self._started_in = process, connection, os.getpid()
             if self._connection is None or self._is_killed:
                 self.kill()  # it was told to, while the process started
                 raise RuntimeError("the call was cancelled before its process had started")
@@ -120,7 +134,7 @@ class _Worker:
         """End the process, whatever it does."""
         self._is_killed = True
         self.is_ready = False
-        if self._process is not None:
+        if self._process is not None and self._started_in == os.getpid():
             self._process.kill()
 
 

@@ -48,7 +48,12 @@ class WorkflowThreads(DaemonThreads):
             return await super().run(outlives, function, *args, **kwargs)
         if not self._turns.take_now():
             await self._turns.take()
-        return await super().run(outlives, self._hold, function, *args, **kwargs)
+        try:
+            work = self._given(self._hold, (function, *args), kwargs)
+        except BaseException:  # no thread will give it back
+            self._turns.give_back()
+            raise
+        return await self._finished(work, outlives)
 
     def _hold(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call a function, and give the turn back when it has ended: who waited for it may have left before."""

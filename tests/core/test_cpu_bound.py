@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, WorkflowTimeout
+from nexus_core import ConfigurationError, Context, Invocation, WorkflowFailed, WorkflowTimeout
+from nexus_core.threads import DaemonThreads
 from nexus_core.turns import Turns
+from nexus_core.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,3 +243,37 @@ async def test_a_turn_that_is_given_to_one_who_leaves_is_not_lost() -> None:
     await asyncio.gather(waiting, return_exceptions=True)
     assert turns.take_now()
     assert not turns.take_now()
+
+
+async def test_a_machine_without_threads_takes_no_turn_for_good(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    nexus = make(workflow_threads=1)
+    nexus.register("work", lambda: 1)
+    async with nexus:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(WorkflowFailed):
+                await nexus.invoke("work")
+        assert nexus.workflow_threads.count == 0
+        assert (await asyncio.wait_for(nexus.invoke("work"), 20)).value == 1
+
+
+async def test_a_process_that_died_idle_or_was_left_at_once_is_not_used() -> None:
+    processes = WorkerProcesses(DaemonThreads("test"), 1)
+    try:
+        first = await processes.run(os.getpid, [], {})
+        os.kill(first, signal.SIGKILL)
+        await asyncio.to_thread(os.waitid, os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        second = await processes.run(os.getpid, [], {})
+        assert second != first
+        left = asyncio.create_task(processes.run(os.getpid, [], {}))
+        await asyncio.sleep(0)
+        (worker,) = processes._busy
+        worker.call = lambda *_: None  # type: ignore[method-assign]  (its thread has not begun)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        assert await processes.run(os.getpid, [], {}) != second
+    finally:
+        processes.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import hookimpl
+from nexus_core import Invocation, WorkflowTimeout, hookimpl
 
 
 class Counting:
@@ -109,3 +109,24 @@ def test_a_start_that_is_cancelled_can_be_repeated(nexus: Any, plugin: Counting)
 
     assert asyncio.run(impatient()) == [1] * 5
     assert plugin.calls[-2:] == ["start", "stop"]
+
+
+def test_time_limits_count_on_an_event_loop_that_follows_one_not_closed(make: Any) -> None:
+    nexus = make()
+
+    @nexus.workflow
+    async def wait(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def call(seconds: float) -> None:
+        async with nexus:
+            await nexus.invoke(Invocation("wait", {"seconds": seconds}, timeout=0.2))
+
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        first.run_until_complete(call(0))
+        with pytest.raises(WorkflowTimeout):
+            second.run_until_complete(call(20))
+    finally:
+        first.close()
+        second.close()

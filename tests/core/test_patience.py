@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Invocation, Result, Run, ValidationError, WorkflowError
+from nexus_core import Invocation, Result, Run, Stage, ValidationError, WorkflowError, hookimpl
+from nexus_core.alarms import TICK
 from nexus_core.testing import eventually
 
 
@@ -84,3 +85,26 @@ async def test_a_run_that_was_returned_can_be_cancelled(nexus: Any) -> None:
     run.cancel()
     await run.wait()
     assert str(run.status) == "cancelled"
+
+
+async def test_an_answer_that_comes_late_and_without_a_run_comes(make: Any) -> None:
+    class Replay:
+        stage = Stage.BREAKER
+
+        async def __call__(self, invocation: Invocation, call_next: Any) -> Result:
+            await released.wait()
+            return Result(b'"kept"', invocation.run.id)
+
+    class Plugin:
+        @hookimpl
+        def nexus_register_interceptors(self) -> list[Any]:
+            return [Replay()]
+
+    released = asyncio.Event()
+    nexus = make(Plugin())
+    nexus.register("work", lambda: 1)
+    async with nexus, asyncio.timeout(20):
+        call = asyncio.create_task(nexus.invoke_within(Invocation("work", {}), 0))
+        await asyncio.sleep(3 * TICK)  # its patience has ended before the answer comes
+        released.set()
+        assert (await call).value == "kept"

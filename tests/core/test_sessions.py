@@ -236,7 +236,7 @@ async def test_of_calls_that_change_one_member_at_a_time_each_is_kept_or_refused
     for run in runs:
         if run.error is not None:
             assert (run.status, run.error.code, run.error.status) == ("failed", "conflict", 409)
-            assert run.error.details["members"] == ["items"]
+            assert run.error.details["members"] == ["items", "last"]
             assert run.error.run_id == run.id
 
 
@@ -374,3 +374,26 @@ async def test_what_has_changed_since_a_session_was_given_out(sessions: StoredSe
     before, changes = sessions.undone(found)
     assert (before.state, before.metadata) == ({"a": 1, "b": 2, "c": [3]}, {"tenant": "x"})
     assert changes == {"a": None, "c": [3, 4], "d": 5}
+
+
+async def test_of_calls_that_count_at_a_time_no_answered_one_is_lost(nexus: Any) -> None:
+    barrier = asyncio.Event()
+
+    @nexus.workflow
+    async def count(context: Context) -> None:
+        assert context.session is not None
+        seen = context.session.state.get("count", 0)
+        await barrier.wait()
+        context.session.state["count"] = seen + 1  # all make the same of it
+
+    view = await nexus.view(Invocation("", None))
+    session = await view.create_session("python")
+    runs = [nexus.submit(Invocation("count", {}, session_id=session.id)) for _ in range(10)]
+    for run in runs:
+        await run.settled()
+    barrier.set()
+    for run in runs:
+        await run.wait()
+    kept = [run for run in runs if run.error is None]
+    assert (await view.session(session.id)).state == {"count": len(kept)}
+    assert len(kept) == 1

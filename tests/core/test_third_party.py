@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import Invocation, NexusError, RunCancelled, Stage, WorkflowTimeout, hookimpl
-from nexus_core.channel import ASGIApp, Receive, Scope, Send
+from nexus_core import (
+    ConfigurationError,
+    Invocation,
+    NexusError,
+    Result,
+    RunCancelled,
+    Stage,
+    WorkflowTimeout,
+    hookimpl,
+)
+from nexus_core.channel import ASGIApp, Receive, Route, Scope, Send
 from nexus_core.event_handlers import EventHandler
 from nexus_core.events import WORKFLOW_COMPLETED
 from nexus_core.plugins.discovery import PluginStatus
@@ -18,7 +27,6 @@ from nexus_core.plugins.discovery import PluginStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexus_core import Result
     from nexus_core.pipeline import Call
 
 
@@ -42,6 +50,10 @@ class Plugin:
     @hookimpl
     def nexus_register_middleware(self) -> Any:
         return self.given.get("middleware")
+
+    @hookimpl
+    def nexus_register_routes(self) -> Any:
+        return self.given.get("routes")
 
     @hookimpl
     def nexus_register_event_handlers(self) -> Any:
@@ -235,7 +247,7 @@ async def test_middleware_that_raises_ends_its_request_alone(make: Any, exceptio
 
         return answer
 
-    nexus = make(Plugin(middleware=[middleware]))
+    nexus = make(Plugin(middleware=[middleware], routes=[Route("/", middleware, "none")]))
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -307,5 +319,60 @@ def test_a_hook_that_never_ends_fails_its_plugin(make: Any) -> None:
             return itertools.repeat(object())
 
     nexus = make(Endless())
-    assert nexus.metrics_collector is None
+    with pytest.raises(ConfigurationError, match="no service 'metrics_collector'"):
+        nexus.metrics_collector  # noqa: B018
     assert "it gave more than 10000 objects" in nexus.plugins.records[0].reason
+
+
+class Impatient(Base):
+    """Leaves the call that it passes on behind."""
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        self.left = asyncio.ensure_future(call_next(invocation))
+        await asyncio.wait({self.left}, timeout=0.05)
+        return Result(b'"instead"', invocation.run.id)
+
+
+class Twice(Base):
+    """Passes the call on twice at a time."""
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        first, _ = await asyncio.gather(call_next(invocation), call_next(invocation))
+        return first
+
+
+@pytest.mark.parametrize("interceptor", [Impatient(), Twice()], ids=lambda each: type(each).__name__)
+async def test_time_limits_of_an_interceptor_end_with_it(make: Any, interceptor: Any) -> None:
+    nexus = make(Plugin(interceptors=[interceptor]), workflow_timeout=0.3)
+
+    @nexus.workflow
+    async def work() -> int:
+        await asyncio.sleep(0.1)
+        return 1
+
+    async with nexus:
+        await nexus.invoke("work")
+        await asyncio.sleep(0.8)  # nothing cancels what its caller does next
+
+
+class Odd(BaseException):
+    """Neither an error nor a request to end."""
+
+
+@pytest.mark.parametrize("exception", [asyncio.CancelledError(), Odd(), SystemExit()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("hook", ["authorizers", "interceptors"])
+async def test_what_is_no_exception_ends_its_call_alone(make: Any, hook: str, exception: BaseException) -> None:
+    class Raising(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            raise exception
+
+        async def granted(self, principal: Any, permissions: Any) -> Any:
+            raise exception
+
+    nexus = make(Plugin(**{hook: [Raising()]}), insecure=True)
+    nexus.register("work", lambda: 1, {"required_permissions": ["a"]})
+    async with nexus:
+        run = nexus.submit(Invocation("work", {}))
+        with pytest.raises(NexusError) as caught:
+            await run.outcome()
+        assert (caught.value.code, run.status) == ("internal_error", "failed")
