@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
 
 import pytest
@@ -125,7 +126,7 @@ async def test_a_private_key_is_not_taken_for_the_public_one(alone, keys):
 
 async def test_a_public_key_is_not_taken_for_a_secret(alone, keys):
     nexus = alone(enable_auth=True, jwt_secret=keys["RSA"].as_pem(private=False).decode())
-    with pytest.raises(ConfigurationError, match="jwt_secret: this is a key for jwt_public_key"):
+    with pytest.raises(ConfigurationError, match="jwt_secret: this is a key in PEM, .* jwt_public_key"):
         await nexus.__aenter__()
 
 
@@ -210,10 +211,7 @@ def test_a_platform_whose_plugin_is_broken_lets_nobody_in(case, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "let in" not in done.stdout
-    if case == "its library":
-        assert done.stdout.startswith('PluginError The required plugin "auth" is not active: nexus_startup failed')
-    else:
-        assert done.stdout.startswith("BackendUnavailable") or "AuthenticationError" in done.stdout, done.stdout
+    assert re.match(r"ConfigurationError .* hides the library \"\w+\" .* the plugin \"auth\" needs", done.stdout)
 
 
 def test_a_platform_without_the_plugin_does_not_start():
