@@ -111,8 +111,10 @@ class BrowserLogin:
     def _is_ours(self, scope: Scope) -> bool:
         origin, options = parse_origin(origin_of(scope)), self._nexus.options
         server = scope.get("server")
-        ours = {options.host.lower(), *options.allowed_hosts, str(server[0]).lower() if server else ""}
-        return origin is not None and (is_loopback(origin.host.name) or origin.host.name in ours)
+        ours = {each.lower() for each in (options.host, *options.allowed_hosts, str(server[0]) if server else "")}
+        if origin is None:
+            return False
+        return is_loopback(origin.host.name) or origin.host.name in ours or origin.host.text in ours
 
     def _redirect_uri(self, request: Request) -> str:
         return f"{self._base(request)}{PREFIX}/callback"

@@ -142,6 +142,17 @@ async def test_another_host_is_never_where_the_issuer_sends_people(served, issue
         assert (await browser.get("/auth/login")).json()["code"] == "host_not_allowed"
 
 
+@pytest.mark.parametrize("listed", ["Pages.Example", "pages.example:8000"])
+async def test_people_may_log_in_at_a_host_that_is_listed(served, issuer, listed):
+    platform = await served(auth_service_url=issuer.url, allowed_hosts=[listed, "127.0.0.1"], **OPTIONS)
+    headers = {"host": "pages.example:8000"}
+    async with httpx2.AsyncClient(base_url=platform.urls["api"], headers=headers) as browser:
+        begun = await browser.get("/auth/login")
+    assert begun.status_code == 303
+    [back] = parse_qs(urlsplit(begun.headers["location"]).query)["redirect_uri"]
+    assert back == "http://pages.example:8000/auth/callback"
+
+
 @pytest.mark.parametrize("scheme", ["Cookie", "cookie", "COOKIE"])
 async def test_the_id_of_a_session_is_no_credential_of_its_own(served, issuer, scheme):
     """What protects browsers looks for the cookie: nothing else may stand for it, on any channel."""

@@ -126,7 +126,7 @@ async def test_a_private_key_is_not_taken_for_the_public_one(alone, keys):
 
 async def test_a_public_key_is_not_taken_for_a_secret(alone, keys):
     nexus = alone(enable_auth=True, jwt_secret=keys["RSA"].as_pem(private=False).decode())
-    with pytest.raises(ConfigurationError, match="jwt_secret: this is a key in PEM, .* jwt_public_key"):
+    with pytest.raises(ConfigurationError, match=r"jwt_secret: this is a key in PEM, .* jwt_public_key"):
         await nexus.__aenter__()
 
 

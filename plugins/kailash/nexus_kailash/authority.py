@@ -21,12 +21,15 @@ _WORDS = {
     "proxy domain dsn connection database config environment image volumes network",
     "pattern": "pattern patterns regex filter filters conditions rules policy policies schema",
     "code": "template templates code expression script function callback command commands sql query queries where "
-    "transformation transformations",
+    "transformation transformations table tables column columns updates",  # in statements of SQL, as they are
     "credential": "password secret token credential credentials certificate auth username identity headers",
     "switch": "allow verify validate validation sandbox require strict ssl tls trust insecure unsafe follow force",
 }
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
-_KINDS_OF_NAMES = dict.fromkeys(("api_key", "private_key", "access_key", "user", "user_context"), "credential")
+_KINDS_OF_NAMES = {
+    **dict.fromkeys(("api_key", "private_key", "access_key", "user", "user_context", "profile_name"), "credential"),
+    **dict.fromkeys(("version_field", "id_field", "user_data"), "code"),
+}
 
 
 def is_library_node(node: Any) -> bool:

@@ -37,6 +37,13 @@ def one(kind: str, **config: Any) -> WorkflowBuilder:
         ),
         ("WebSocketNode", {"url": "ws://localhost", "action": "connect"}, {"headers", "ssl_verify"}, {"message"}),
         ("ConvergenceCheckerNode", {}, {"custom_expression"}, {"threshold"}),
+        ("OptimisticLockingNode", {"table_name": "t"}, {"table_name", "version_field", "id_field"}, {"record_id"}),
+        (
+            "BulkCreateNode",
+            {"database_type": "sqlite", "connection_string": "sqlite:///x.db", "table_name": "t"},
+            {"columns", "returning_columns"},
+            {"records"},
+        ),
     ],
 )
 async def test_settings_of_library_nodes_are_the_authors(
