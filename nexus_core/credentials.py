@@ -24,6 +24,8 @@ from nexus_core.threads import call_on
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from nexus_core.invocation import Principal
+
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 5.0
@@ -40,6 +42,7 @@ BATCH = 100
 
 EXPIRED = "The credential has expired."
 REVOKED = "The credential is no longer valid: it was revoked, or its owner has logged out."
+CHANGED = "What the credential's owner may do is less than before, or other."
 UNKNOWN = f"Whether the credential is still valid could not be found out for {UNKNOWN_SECONDS:g} seconds."
 
 
@@ -164,6 +167,7 @@ class Watched:
         self.loop = asyncio.get_running_loop()
         self._caller = _asking(caller)  # not what it has sent, which may be large
         self._owner = caller.owner
+        self._principal = caller.principal
         self._validity = validity
         self._end_at = validity.end()
         self._verify = verify
@@ -227,11 +231,20 @@ class Watched:
             return CredentialEnded(UNKNOWN) if now - self._unknown_since >= UNKNOWN_SECONDS else None
         if caller.owner != self._owner:
             return CredentialEnded(REVOKED)
+        if self._may_less(caller.principal):
+            return CredentialEnded(CHANGED)
         found, self._unknown_since = caller.validity or Validity(check_at=now + CHECK_SECONDS), None
         if found.expires_at != self._validity.expires_at:
             self._end_at = found.end()
         self._validity = found._replace(check_at=max(found.check_at, now + SHORTEST_PAUSE))
         return None
+
+    def _may_less(self, now: Principal | None) -> bool:
+        """Whether what is open may show more than it could if it were opened now."""
+        before = self._principal
+        return before is not None and now is not None and (
+            not before.permissions <= now.permissions or before.scopes != now.scopes
+        )  # fmt: skip
 
 
 def _asking(caller: Invocation) -> Invocation:

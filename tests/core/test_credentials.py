@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from nexus_core import AuthenticationError, Invocation, Nexus, Principal, Stage, credentials, hookimpl
-from nexus_core.credentials import EXPIRED, REVOKED, UNKNOWN, Validity
+from nexus_core.credentials import CHANGED, EXPIRED, REVOKED, UNKNOWN, Validity
 from nexus_core.errors import BackendUnavailable, CredentialEnded
 
 LONG = 5.0
@@ -23,6 +23,8 @@ class Authenticator:
     def __init__(self):
         self.revoked = set()
         self.names = {}
+        self.permissions = frozenset({"read", "write"})
+        self.scopes = frozenset()
         self.trouble = None
         self.checks = 0
         self.validity = Validity()
@@ -35,7 +37,7 @@ class Authenticator:
                 raise self.trouble
             if name in self.revoked:
                 raise AuthenticationError("revoked")
-            invocation.principal = Principal(self.names.get(name, name))
+            invocation.principal = Principal(self.names.get(name, name), self.permissions, self.scopes)
             invocation.validity = self.validity and self.validity._replace(key=name)
         return await call_next(invocation)
 
@@ -96,6 +98,20 @@ async def test_a_revocation_that_is_announced_ends_what_is_open(nexus, authentic
     others.cancel()
     await asyncio.wait({others})
     assert len(nexus.credentials) == 0
+
+
+async def test_what_is_open_ends_when_its_caller_may_do_less(nexus, authenticator):
+    for permissions, scopes in (({"read"}, ()), ({"read", "write"}, {"read"})):
+        holder = asyncio.create_task(ended(await lease_of(nexus)))
+        await asyncio.sleep(0)
+        authenticator.permissions |= {"more"}
+        nexus.credentials.recheck()
+        await asyncio.sleep(0.05)
+        assert not holder.done()
+        authenticator.permissions, authenticator.scopes = frozenset(permissions), frozenset(scopes)
+        nexus.credentials.recheck()
+        assert await holder == CHANGED
+        authenticator.permissions, authenticator.scopes = frozenset({"read", "write"}), frozenset()
 
 
 async def test_an_expiry_ends_it_at_its_time(nexus, authenticator):
