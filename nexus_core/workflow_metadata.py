@@ -32,6 +32,9 @@ ENFORCE = "Set enable_auth=True (pip install nexus-hub-auth), or insecure=True t
 _MEANT = {"permissions": "required_permissions", "permission": "required_permissions"}
 """Other words for a key that guards access: taken in silence, they would guard nothing."""
 
+_GUARDS = frozenset({"requiredperms", "requiredscope", "requiredscopes", "requiredrole", "requiredroles"})
+"""Words of other frameworks for it, by their letters. What only resembles them may be a key of one's own."""
+
 _SIMILAR = 0.85
 """From which similarity on (`difflib.SequenceMatcher.ratio`) an unknown key is a known one with a slip in it."""
 
@@ -86,7 +89,8 @@ def _refuse_misspelt(name: str, key: str, known: Iterable[str]) -> None:
     if key == "metadata":
         raise ConfigurationError(f"{name}: metadata holds the key 'metadata': put its members there directly.")
     by_letters = {_letters(each): each for each in known} | _MEANT
-    found = difflib.get_close_matches(_letters(key)[:100], by_letters, n=1, cutoff=_SIMILAR)
+    letters = "permissions" if _letters(key) in _GUARDS else _letters(key)[:100]
+    found = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_SIMILAR)
     if found:
         raise ConfigurationError(
             f"{name}: metadata has no key {printable(key)!r}; did you mean {by_letters[found[0]]!r}? "

@@ -25,6 +25,8 @@ def work() -> int:
         ("required-permissions", "required_permissions"),
         ("permissions", "required_permissions"),
         ("Permissions", "required_permissions"),
+        ("required_scopes", "required_permissions"),
+        ("requiredRole", "required_permissions"),
         ("rate_limt", "rate_limit"),
         ("timout", "timeout"),
         ("cach", "cache"),
@@ -46,7 +48,9 @@ def test_a_misspelt_key_is_refused(make: Callable[..., Any], key: str, meant: st
     assert nexus.list_workflows() == []
 
 
-@pytest.mark.parametrize("key", ["owner", "author", "stage", "page", "rate", "cost_center", "sensitivity", "priority"])
+@pytest.mark.parametrize(
+    "key", ["owner", "author", "stage", "page", "rate", "cost_center", "sensitivity", "priority", "required_parts"]
+)
 def test_a_key_of_ones_own_is_not(make: Callable[..., Any], key: str) -> None:
     nexus = make()
     nexus.register("work", work, {key: 1})
