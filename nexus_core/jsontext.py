@@ -171,7 +171,8 @@ def _reason(text: bytes, exc: Exception) -> str:
         return "it is not UTF-8."
     if "surrogate" in str(exc) or re.search(rb"\\u[dD][89a-fA-F]", text):
         return "it holds a lone surrogate or is cut short."
-    return f"{str(exc).removeprefix('JSON is malformed: ').rstrip('.')}."
+    reason = re.sub(r" at line \d+ column \d+$", "", str(exc))  # one reader counts in the text as it has been sent
+    return f"{reason.removeprefix('JSON is malformed: ').rstrip('.')}."
 
 
 def _too_deep(what: str) -> MalformedRequest:
