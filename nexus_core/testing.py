@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from nexus_core.pipeline import Interceptor
+
 HEAVY = (
     "aiohttp", "fastapi", "httpx2", "hypercorn", "jinja2", "kailash", "mcp", "numpy", "opentelemetry", "pandas",
     "prompt_toolkit", "pydantic", "redis", "rich", "sqlalchemy", "starlette", "typer", "uvicorn", "yaml",
@@ -49,6 +51,12 @@ def isolated_nexus(*plugins: object, **options: Any) -> Nexus:
         **options: Options by name.
     """
     return Nexus(discover=False, plugins=plugins, **options)
+
+
+def stages_of(nexus: Nexus) -> list[Interceptor]:
+    """Return the interceptors that a call passes on a started platform, in order, without guards around them."""
+    running = nexus._switch.running
+    return [getattr(each, "interceptor", each) for each in running.interceptors] if running else []
 
 
 async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:

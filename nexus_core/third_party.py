@@ -10,7 +10,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.errors import NexusError, WorkflowTimeout
+from nexus_core.errors import ConfigurationError, NexusError, WorkflowTimeout
 from nexus_core.invocation import Invocation, Result
 from nexus_core.rate_limited_log import RateLimitedLog
 from nexus_core.threads import ENDS_PROCESS
@@ -41,7 +41,7 @@ class GuardedInterceptor:
     def __init__(self, interceptor: Interceptor, plugin: str, alarms: Alarms, seconds: float | None) -> None:
         self.stage = int(interceptor.stage)
         self.name = f'The interceptor {type(interceptor).__name__} of the plugin "{plugin}"'
-        self._interceptor = interceptor
+        self.interceptor = interceptor
         self._alarms = alarms
         self._seconds = seconds
         self._reports = RateLimitedLog(log)
@@ -53,13 +53,13 @@ class GuardedInterceptor:
             seconds = invocation.timeout
         turn = _Turn(self._alarms, seconds, call_next)
         try:
-            value: Any = self._interceptor(invocation, call_next=turn.call_next)
+            value: Any = self.interceptor(invocation, call_next=turn.call_next)
             value = await value if inspect.isawaitable(value) else value
         except (Exception, asyncio.CancelledError, *ENDS_PROCESS) as exc:
             if turn.has_expired() and isinstance(exc, asyncio.CancelledError):
                 self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self.name, seconds)
                 raise WorkflowTimeout(f"The call was not worked on within {seconds:g} seconds.") from None
-            if exc is turn.raised or isinstance(exc, NexusError) or turn.is_cancelled(exc):
+            if exc is turn.raised or isinstance(exc, NexusError | ConfigurationError) or turn.is_cancelled(exc):
                 raise
             self._reports.failure("raised", exc, "%s raised", self.name)
             raise NexusError(FAULT) from None

@@ -39,7 +39,7 @@ async def test_what_is_refused_is_refused_at_once(client):
     assert (await client.post(EXECUTE.format("nothing") + "?wait=0")).status_code == 404
 
 
-BAD_WAITS = ["", "x", "-1", "nan", "inf", "1e9", "3601", "0x1", "1_0", "%31", "1;2", "\u0663"]
+BAD_WAITS = ["", "x", "-1", "nan", "inf", "1e9", "3601", "0x1", "1_0", "1;2", "\u0663"]
 
 
 @pytest.mark.parametrize("value", BAD_WAITS)

@@ -261,7 +261,7 @@ async def test_plans_of_workflows_that_are_gone_are_not_kept(start, call):
         await nexus.invoke(name)
         nexus.unregister(name)
     await nexus.invoke(call())
-    assert len(getattr(stage, "_interceptor", stage)._plans._plans) < 5
+    assert len(getattr(stage, "interceptor", stage)._plans._plans) < 5
 
 
 async def test_a_workflow_that_sees_its_context_is_cached_only_when_it_says_so(start, call):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from nexus_core import ConfigurationError, Invocation, NexusError, WorkflowError
+from nexus_core.testing import stages_of
 
 WORK = {"workflow": "work", "channel": "api"}
 
@@ -205,7 +206,7 @@ async def test_off_there_is_nothing(make):
         with pytest.raises(ConfigurationError, match="set enable_metrics"):
             _ = nexus.metrics_collector
         assert nexus.channel("metrics") is None
-        assert not [each for each in nexus._switch.running.interceptors if type(each).__name__ == "CallMetrics"]
+        assert not [each for each in stages_of(nexus) if type(each).__name__ == "CallMetrics"]
 
 
 async def test_a_second_start_goes_on_counting(make, scraped):

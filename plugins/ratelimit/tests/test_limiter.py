@@ -9,6 +9,7 @@ import pytest
 
 from nexus_core import ConfigurationError, Invocation, Nexus, RateLimited, WorkflowNotFound
 from nexus_core.invocation import Principal, RateLimit
+from nexus_core.testing import stages_of
 
 STRATEGIES = ["sliding_window", "moving_window", "fixed_window"]
 
@@ -218,7 +219,7 @@ async def test_both_limits_must_allow_and_a_refused_call_is_taken_from_neither(s
 
 
 def counters(platform):
-    (limiter,) = [each for each in platform.nexus._switch.running.interceptors if type(each).__name__ == "RateLimiter"]
+    (limiter,) = [each for each in stages_of(platform.nexus) if type(each).__name__ == "RateLimiter"]
     return limiter._counters
 
 
@@ -279,7 +280,7 @@ async def test_a_workflow_that_is_registered_anew_has_its_new_limit(start):
 async def test_any_number_of_addresses_does_not_fill_the_memory(start):
     platform = await start(rate_limit_max_keys=2000)
     kept = counters(platform)
-    limiter = next(each for each in platform.nexus._switch.running.interceptors if type(each).__name__ == "RateLimiter")
+    limiter = next(each for each in stages_of(platform.nexus) if type(each).__name__ == "RateLimiter")
 
     async def end(invocation):
         return None

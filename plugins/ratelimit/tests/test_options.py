@@ -7,6 +7,7 @@ import pytest
 from nexus_ratelimit.settings import RateLimitSettings
 
 from nexus_core import ConfigurationError, Nexus
+from nexus_core.testing import stages_of
 
 
 def settings(**options):
@@ -59,7 +60,7 @@ def test_nothing_is_in_the_chain_unless_it_is_switched_on():
 async def test_the_strategy_is_the_one_that_is_set(start, strategy):
     platform = await start(rate_limit_strategy=strategy)
     await platform.call()
-    for stage in platform.nexus._switch.running.interceptors:
+    for stage in stages_of(platform.nexus):
         if type(stage).__name__ == "RateLimiter":
             (window,) = stage._counters._windows.values()
             assert type(window).__name__.lower() == strategy.replace("_", "")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowError, hookimpl
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, stages_of
 from nexus_core.tracing import current_trace, parse_traceparent, span, trace_headers
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -332,7 +332,7 @@ class TestSampling:
         add_headers(nexus)
         async with nexus:
             assert (await nexus.invoke(Invocation("headers", {}, trace=KEPT))).value == {}
-            modules = {type(each).__module__ for each in nexus._switch.running.interceptors}
+            modules = {type(each).__module__ for each in stages_of(nexus)}
         assert not [name for name in modules if name.startswith("nexus_tracing")]
         assert spans.all == []
 
