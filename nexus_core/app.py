@@ -269,8 +269,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         """
         if not any(True for hook in _SERVED for _ in self.plugins.implementations(hook)):
             raise ConfigurationError(
-                "asgi_app() has nothing to serve: no active plugin has a channel. pip install nexus-hub-api adds REST; "
-                "nexus plugins list shows what is installed."
+                f"asgi_app() has nothing to serve: no active plugin has a channel. {lifecycle.ADD_CHANNEL}"
             )
 
         async def start() -> ASGIApp:

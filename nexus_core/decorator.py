@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from nexus_core.errors import ConfigurationError
 from nexus_core.workflow_metadata import merged
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ class WorkflowDecorator:
 
     if TYPE_CHECKING:
 
-        def register(self, name: str, workflow: Any, metadata: Mapping[str, Any] | None = None) -> Workflow:
+        def register(
+            self, name: str, workflow: Any, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+        ) -> Workflow:
             """`Nexus` has it."""
             raise NotImplementedError
 
@@ -26,13 +29,14 @@ class WorkflowDecorator:
     def workflow(self, function: Function, /) -> Function: ...
     @overload
     def workflow(
-        self, *, name: str | None = None, metadata: Mapping[str, Any] | None = None, **more: Any
+        self, *, name: str | None = None, metadata: Mapping[str, Any] | None = None, replace: bool = False, **more: Any
     ) -> Callable[[Function], Function]: ...
     def workflow(
         self,
         *function: Callable[..., Any],
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        replace: bool = False,
         **more: Any,
     ) -> Any:
         """Register the decorated function, under its own name unless ``name`` is given. It stays a function.
@@ -41,15 +45,18 @@ class WorkflowDecorator:
             function: The function, where the decorator is used without parentheses.
             name: What callers use.
             metadata: As for `Nexus.register`.
+            replace: As for `Nexus.register`: for a notebook's cell, say, that is run again.
             more: More metadata. A key can't be in both.
 
         Raises:
-            ConfigurationError: As `Nexus.register`.
+            ConfigurationError: As `Nexus.register`, or what is given in place of a function is none.
         """
+        if function and not callable(function[0]):
+            raise ConfigurationError("@nexus.workflow takes keywords: @nexus.workflow(name='greet', timeout=3).")
 
         def decorate(target: Callable[..., Any]) -> Callable[..., Any]:
             own_name = name or str(getattr(target, "__name__", ""))
-            self.register(own_name, target, merged(own_name, metadata, more))
+            self.register(own_name, target, merged(own_name, metadata, more), replace=replace)
             return target
 
         return decorate(*function) if function else decorate

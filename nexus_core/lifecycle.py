@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 1.0
 """How long one channel may take to end its streams."""
 
+ADD_CHANNEL = "pip install nexus-hub-api adds REST; nexus plugins list shows what is installed."
+"""What to do where no plugin has a channel."""
+
 CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
 
@@ -299,8 +302,10 @@ async def serving(
     except BaseException:
         await stop()
         raise
+    if all(channel.port is None for channel in running.channels):
+        log.warning("Nothing listens: no active plugin has a channel with a port. %s", ADD_CHANNEL)
     started, ending = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(server.serve(bound, started, ending), name="nexus-server")
+    task = asyncio.create_task(_served(server, bound, started, ending), name="nexus-server")
     waiting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -317,6 +322,14 @@ async def serving(
         await stop()
     if task.exception() is not None:
         raise task.exception()  # type: ignore[misc]
+
+
+async def _served(server: Server, bound: Sequence[Listener], started: asyncio.Event, ending: asyncio.Event) -> None:
+    """Let a server serve; where nothing has a port for it, the platform runs all the same until it is stopped."""
+    await server.serve(bound, started, ending)
+    if not bound:
+        started.set()
+        await ending.wait()
 
 
 async def _drain(channels: Sequence[Channel]) -> None:

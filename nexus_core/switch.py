@@ -49,6 +49,7 @@ class Switch:
         self._process = 0  # where `_home` is
         self._own: OwnLoop | None = None
         self._started_in = 0
+        self._is_held = False  # somebody has started it who will stop it, and not a call only
 
     def home(self, here: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
         """Return the event loop for a call: where the platform is started or being started, or where it shall be.
@@ -96,13 +97,18 @@ class Switch:
         return await asyncio.shield(starting)
 
     async def start_here(self) -> lifecycle.Running:
-        """Start on the running event loop, also where threads have had it started on its own one: that is ended."""
-        own = self._own
-        if own is not None and own.is_alive and own.loop is not asyncio.get_running_loop():
+        """Start on the running event loop, also where calls have had it started on another: there it is stopped."""
+        here, own, running = asyncio.get_running_loop(), self._own, self.running
+        if own is not None and own.is_alive and own.loop is not here:
             with suppress(RunCancelled):
                 await hand_over(own.loop, self.stop())
             self._end_own()
-        return await self.start()
+        elif running is not None and not self._is_held and running.loop is not here and self._is_there(running.loop):
+            with suppress(RunCancelled):
+                await hand_over(running.loop, self.stop())
+        started = await self.start()
+        self._is_held = True
+        return started
 
     async def enter(self) -> lifecycle.Running:
         """Start for somebody who will call `stop`. When he is cancelled meanwhile, that is done for him."""
@@ -177,7 +183,7 @@ class Switch:
             try:
                 await lifecycle.stop(running)  # what still runs may call workflows meanwhile
             finally:
-                self.running = None
+                self.running, self._is_held = None, False
                 self._nexus.processes.close()
                 self._nexus.workflow_threads.rest()
                 self._nexus.threads.rest()
@@ -194,6 +200,6 @@ class Switch:
 
     def _abandon(self, running: lifecycle.Running) -> None:
         """Forget what was started on an event loop that was closed without a stop: nothing of it can be awaited."""
-        self.running = None
+        self.running, self._is_held = None, False
         for handler in running.handlers:
             self._nexus.events.remove_handler(handler)

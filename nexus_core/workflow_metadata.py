@@ -88,7 +88,7 @@ def _refuse_unshowable(name: str, metadata: Mapping[str, Any]) -> None:
 def _refuse_misspelt(name: str, key: str, known: Iterable[str]) -> None:
     if key == "metadata":
         raise ConfigurationError(f"{name}: metadata holds the key 'metadata': put its members there directly.")
-    by_letters = {_letters(each): each for each in known} | _MEANT
+    by_letters = {_letters(each): each for each in (*known, "metadata")} | _MEANT
     letters = "permissions" if _letters(key) in _GUARDS else _letters(key)[:100]
     found = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_SIMILAR)
     if found:

@@ -83,8 +83,10 @@ class PluginManager:
         """Register an object or module with hook implementations that is no distribution of its own.
 
         Raises:
-            PluginError: It implements a hook that does not exist, or one with wrong arguments.
+            PluginError: It is a name, implements a hook that does not exist, or one with wrong arguments.
         """
+        if isinstance(plugin, str):
+            raise PluginError(f"plugins takes modules and objects, not names: import {plugin!r:.100} and give that.")
         name = name or getattr(plugin, "__name__", type(plugin).__name__)
         record = PluginRecord(name, "", "", f"{type(plugin).__module__}:{type(plugin).__qualname__}")
         if name in self._by_name:

@@ -16,6 +16,7 @@ LONGEST = 40
 
 _SECTION = re.compile(r"(?m)^# (settings|tests)(?:: (.*))?\n")
 _REQUIRES = re.compile(r"\A# requires: (.*)\n")
+_DECLARES = re.compile(r"(?m)^# declares (\S+): (.*)\n")
 
 
 class NewPluginError(Exception):
@@ -30,11 +31,13 @@ class Kind:
         files: The text of each module of the package, and of the tests, by its path; names are to be filled in.
         requires: What it needs beside the core.
         tests_require: What its tests need beside that.
+        declares: Entry points beside the plugin's own, by their group.
     """
 
     files: dict[str, str]
     requires: list[str]
     tests_require: list[str]
+    declares: dict[str, str]
 
 
 def kinds() -> list[str]:
@@ -54,13 +57,15 @@ def read_kind(name: str) -> Kind:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
         raise NewPluginError(f"there is no kind {name!r}; {hint}")
     text = (KINDS / f"{name}.txt").read_text(encoding="utf-8")
+    declares = dict(_DECLARES.findall(text))
+    text = _DECLARES.sub("", text)
     found = _REQUIRES.match(text)
     plugin, *sections = _SECTION.split(text[found.end() :] if found else text)
     files, needed = {"plugin.py": plugin}, ""
     for section, more, body in zip(sections[::3], sections[1::3], sections[2::3], strict=True):
         files["settings.py" if section == "settings" else "tests"] = body
         needed = more or needed
-    return Kind(files, _list(found[1] if found else ""), _list(needed))
+    return Kind(files, _list(found[1] if found else ""), _list(needed), declares)
 
 
 def _list(text: str) -> list[str]:
@@ -141,6 +146,7 @@ def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
             distribution=distribution, name=name, package=package, kind=kind,
             requires=_quoted([f"nexus-hub-core>={low},<{high}", *found.requires]),
             tests=_quoted(["pytest", "pytest-asyncio", *found.tests_require]),
+            more="".join(f'[project.entry-points."{group}"]\n{each}\n\n' for group, each in found.declares.items()),
         ),
         "README.md": _README.format(distribution=distribution, name=name, package=package, kind=kind, hook=hook),
         f"{package}/__init__.py": f'"""The package of the Nexus plugin {name}."""\n',
@@ -184,7 +190,7 @@ test = [{tests}]
 [project.entry-points."nexus.plugins"]
 {name} = "{package}.plugin"
 
-[tool.hatch.build.targets.wheel]
+{more}[tool.hatch.build.targets.wheel]
 packages = ["{package}"]
 
 [tool.pytest.ini_options]

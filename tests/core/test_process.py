@@ -203,13 +203,39 @@ def test_what_prevents_the_start_is_one_line(run: Any, code: str, words: str) ->
 def test_a_server_that_ends_early_or_raises_is_not_waited_for(run: Any) -> None:
     process = run(
         """
+        from nexus_core import Channel
+        class Door(Channel):
+            name, port = "door", 0
+            def asgi_app(self):
+                return lambda *_: None
+        class Doors:
+            @hookimpl
+            def nexus_register_channels(self):
+                return [Door()]
         Ready.serve = lambda self, listeners, started, stop: asyncio.sleep(0)
-        make().start()
+        make(Doors()).start()
         """
     )
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert err == 'nexus: The server "ready" ended before it listened.\n'
+
+
+def test_a_platform_without_ports_runs_until_it_is_stopped(run: Any) -> None:
+    process = run(
+        """
+        class Stopping:
+            @hookimpl
+            def nexus_startup(self, nexus):
+                threading.Timer(0.3, nexus.stop).start()
+        Ready.serve = lambda self, listeners, started, stop: asyncio.sleep(0)
+        make(Stopping()).start()
+        print("left")
+        """
+    )
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "left\n"), err
+    assert "Nothing listens: no active plugin has a channel with a port. pip install nexus-hub-api adds REST" in err
 
 
 def test_nothing_on_the_event_loop_but_a_signal_ends_the_process(run: Any) -> None:

@@ -243,3 +243,38 @@ if child == 0:
 os.waitpid(child, 0)
 """)
     assert (done.stdout.split(), done.returncode) == (["3", "child", "7", "stopped"], 0), done.stderr
+
+
+async def test_a_thread_that_serves_takes_over_from_the_event_loop_that_only_called(
+    nexus: Any, plugin: Counting
+) -> None:
+    """As in a notebook, whose event loop never ends: a call, then serving in a thread, then calls again."""
+    assert (await nexus.invoke("work", {"number": 1})).value == 1
+    entered, leave = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with nexus:
+            entered.set()
+            await asyncio.to_thread(leave.wait, 30)
+
+    serving = asyncio.create_task(asyncio.to_thread(asyncio.run, serve()))
+    assert await asyncio.to_thread(entered.wait, 30)
+    assert plugin.calls == ["start", "stop", "start"]
+    assert (await nexus.invoke("work", {"number": 2})).value == 2
+    assert plugin.calls == ["start", "stop", "start"], "the thread's platform has taken the call"
+    leave.set()
+    await serving
+    assert (await nexus.invoke("work", {"number": 3})).value == 3
+    await nexus.__aexit__()
+
+
+async def test_a_platform_that_somebody_has_entered_is_not_taken_over(nexus: Any, plugin: Counting) -> None:
+    async def serve() -> None:
+        async with nexus:
+            raise AssertionError
+
+    async with nexus:
+        with pytest.raises(ConfigurationError, match="started on another event loop: stop it there first"):
+            await asyncio.to_thread(asyncio.run, serve())
+        assert (await nexus.invoke("work")).value == 1
+    assert plugin.calls == ["start", "stop"]

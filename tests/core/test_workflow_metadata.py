@@ -163,3 +163,28 @@ async def test_keys_whose_option_is_on_are_not(make: Callable[..., Any], caplog:
     nexus.register("greet", work, {"greeting_words": 3})
     async with nexus:
         assert caplog.text == ""
+
+
+@pytest.mark.parametrize("keyword", ["metdata", "meta_data", "metadat"])
+def test_the_decorators_keyword_for_metadata_is_refused_where_it_is_misspelt(
+    make: Callable[..., Any], keyword: str
+) -> None:
+    nexus = make()
+    with pytest.raises(ConfigurationError, match=f"{keyword}.*did you mean 'metadata'"):
+        nexus.workflow(**{keyword: {"required_permissions": ["a"]}})(work)
+    assert nexus.list_workflows() == []
+
+
+@pytest.mark.parametrize("given", ["greet", {"timeout": 3}, None])
+def test_the_decorator_says_that_it_takes_keywords(make: Callable[..., Any], given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="takes keywords"):
+        make().workflow(given)
+
+
+def test_the_decorator_can_replace(make: Callable[..., Any]) -> None:
+    nexus = make()
+    nexus.workflow(work)
+    with pytest.raises(ConfigurationError, match="pass replace=True"):
+        nexus.workflow(work)
+    nexus.workflow(replace=True, timeout=3)(work)
+    assert nexus.workflows.get("work").metadata == {"timeout": 3}

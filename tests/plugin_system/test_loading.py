@@ -221,6 +221,8 @@ def test_a_given_plugin_that_is_wrong_is_an_error(platform: Any) -> None:
         platform(Wrong())
     with pytest.raises(PluginError, match="already"):
         platform(type("Same", (), {})(), type("Same", (), {})())
+    with pytest.raises(PluginError, match=r"not names: import 'acme\.plugin' and give that"):
+        platform("acme.plugin")
 
 
 def test_nothing_of_a_failed_plugin_stays_in_the_manager(site: Any) -> None:

@@ -40,9 +40,11 @@ def installed(folders: list[Path], site: Path) -> dict[str, str]:
         (metadata / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{requires}"
         )
-        points = project["entry-points"]["nexus.plugins"]
         (metadata / "entry_points.txt").write_text(
-            "[nexus.plugins]\n" + "".join(f"{name} = {target}\n" for name, target in points.items())
+            "".join(
+                f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in points.items())
+                for group, points in project["entry-points"].items()
+            )
         )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NEXUS_", "PYTEST_"))}
     return kept | {"PYTHONPATH": str(site)}
@@ -64,6 +66,15 @@ def test_the_distribution_of_every_kind_passes_its_tests(tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= len(tests)
+
+
+def test_a_new_command_is_listed_in_the_help(tmp_path: Path) -> None:
+    folder = write("my_command", "command", tmp_path, set(), core_version())
+    done = subprocess.run(
+        [sys.executable, "-m", "nexus_core", "--help"], cwd=tmp_path, env=installed([folder], tmp_path / "site"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert re.search(r"my_command +List workflows by the beginning of their names\.", done.stdout), done.stdout
 
 
 def test_every_hook_has_a_kind() -> None:

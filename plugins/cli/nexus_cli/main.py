@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli import preferences
-from nexus_cli.options import Options, UsageError, as_utf8, from_environment, take
+from nexus_cli.options import NAMES, Options, UsageError, as_utf8, from_environment, take
 from nexus_core.errors import ConfigurationError, NexusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from nexus_cli.output import Output
     from nexus_cli.state import State
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 USAGE = 2
 INTERRUPTED = 130
 LARGEST_EXIT_CODE = 255
+HELP = ("--", "--help", "-h", "--version", "-V")
+"""What a command line may begin with that is neither a command nor an option of every command."""
+
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE has ended."""
 
@@ -62,6 +65,8 @@ def dispatch(state: State, arguments: list[str]) -> int:
     """Run a command and return its exit code. Errors are raised."""
     if arguments in (["--version"], ["-V"]):
         arguments = ["version"]
+    if arguments and arguments[0].startswith("-") and arguments[0] not in HELP:
+        raise UsageError(no_such_option(arguments[0].partition("=")[0], HELP))
     name = next((word for word in arguments if not word.startswith("-")), None)
     command, plugin = _command(state, name)
     try:
@@ -74,6 +79,20 @@ def dispatch(state: State, arguments: list[str]) -> int:
         what = f'The command {name!r} of the plugin "{plugin}" failed'
         raise ConfigurationError(f"{what}: {one_line(exc)}. `nexus --debug {name}` shows where.") from exc
     return returned if isinstance(returned, int) else 0
+
+
+def no_such_option(name: str, known: Iterable[str]) -> str:
+    """Return what to say of an option that is not there, with the nearest that is.
+
+    Args:
+        name: The option.
+        known: Those that could stand in its place, beside the ones that hold for every command.
+    """
+    from nexus_core.schema.report import nearest, printable
+
+    near = nearest(name, sorted({*known, *NAMES}))
+    hint = f" Did you mean {near!r}?" if near else " See --help."
+    return f"There is no option {printable(name)!r}.{hint}"
 
 
 def _is_for_users(exc: Exception) -> bool:
@@ -159,6 +178,8 @@ def fail(output: Output, error: NexusError) -> int:
 
 def _show_usage(output: Output, exc: Any) -> int:
     text = exc.format_message() if hasattr(exc, "format_message") else str(exc)
+    if type(exc).__name__ == "NoSuchOption":
+        text = no_such_option(exc.option_name, exc.possibilities or ())
     if type(exc).__name__ != "NoArgsIsHelpError":
         output.complain(" ".join(text.split()))
         return USAGE

@@ -269,3 +269,20 @@ def test_data_is_the_parameter_of_that_name_only_where_no_name_is_the_workflows(
         "type": "object", "properties": {"data": {}}, "additionalProperties": False,
     }))  # fmt: skip
     assert Service(nexus)._meant("by_node", data) == params
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--ap", "shop.py", "list"], "There is no option '--ap'. Did you mean '--app'?"),
+        (["--conect=http://127.0.0.1:1", "list"], "There is no option '--conect'. Did you mean '--connect'?"),
+        (["list", "--ap", "shop.py"], "There is no option '--ap'. Did you mean '--app'?"),
+        (["runs", "list", "--wrkflow", "x"], "There is no option '--wrkflow'. Did you mean '--workflow'?"),
+        (["serve", "--stdi"], "There is no option '--stdi'. Did you mean '--stdio'?"),
+        (["-x"], "There is no option '-x'. See --help."),
+        (["--quiet", "list"], "There is no option '--quiet'. See --help."),
+    ],
+)
+def test_a_misspelt_option_is_named_with_the_nearest(nexus, words, says):
+    done = nexus(*words, app=False)
+    assert (done.code, done.out, done.err) == (2, "", f"nexus: {says}\n")
