@@ -71,6 +71,7 @@ class PluginManager:
         found = discover(self._disabled)
         self.guards = {record.name for record in found if any(map(self._is_on, record.guards))}
         self._required |= self.guards
+        self._report_misspelt({record.name for record in found})
         for record in reversed(found):  # pluggy calls the last registered first
             self.records.insert(0, record)
             self._by_name[record.name] = record
@@ -78,6 +79,12 @@ class PluginManager:
                 self._load(record)
             elif record.status is not PluginStatus.DISABLED:
                 self._report(record)
+
+    def _report_misspelt(self, installed: Collection[str]) -> None:
+        """Log what ``disabled_plugins`` most likely means; that it names plugins that are absent is no mistake."""
+        for name in sorted(self._disabled - {*installed, *OPTIONS}):
+            for near in get_close_matches(name[:100], installed, 1):
+                log.warning('disabled_plugins: no plugin %.100r is installed; did you mean "%s"?', name, near)
 
     def add(self, plugin: object, name: str = "") -> None:
         """Register an object or module with hook implementations that is no distribution of its own.

@@ -267,3 +267,11 @@ asyncio.run(main())
         done = site.python("-m", "nexus_core", *words)
         assert "Traceback" not in done.stderr, words
         assert "odd-1.0.dist-info" in done.stderr + done.stdout
+
+
+def test_a_misspelt_plugin_to_disable_is_reported(site: Any, platform: Any, caplog: pytest.LogCaptureFixture) -> None:
+    site.add("stock", GOOD)
+    nexus = platform(disabled=("stokc", "redis", "other"))
+    assert nexus.plugins.active() == ["stock"]
+    told = [record.getMessage() for record in caplog.records if "disabled_plugins" in record.getMessage()]
+    assert told == ["disabled_plugins: no plugin 'stokc' is installed; did you mean \"stock\"?"]

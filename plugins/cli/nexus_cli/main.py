@@ -65,6 +65,8 @@ def dispatch(state: State, arguments: list[str]) -> int:
     """Run a command and return its exit code. Errors are raised."""
     if arguments in (["--version"], ["-V"]):
         arguments = ["version"]
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     if arguments and arguments[0].startswith("-") and arguments[0] not in HELP:
         raise UsageError(no_such_option(arguments[0].partition("=")[0], HELP))
     name = next((word for word in arguments if not word.startswith("-")), None)

@@ -56,7 +56,7 @@ def _command(state: State, base: Any, words: list[str]) -> int:
         state.use(options)
         if rest[:1] in (["shell"], ["serve"]):
             raise UsageError(f"{rest[0]} does not work inside the shell.")
-        return dispatch(state, ["--help"] if rest == ["help"] else rest)
+        return dispatch(state, rest)
 
     code = attempt(state, act)
     if code == 130:

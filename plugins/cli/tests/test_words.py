@@ -286,3 +286,10 @@ def test_data_is_the_parameter_of_that_name_only_where_no_name_is_the_workflows(
 def test_a_misspelt_option_is_named_with_the_nearest(nexus, words, says):
     done = nexus(*words, app=False)
     assert (done.code, done.out, done.err) == (2, "", f"nexus: {says}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["runs"], ["runs", "list"], ["execute"]])
+def test_help_is_a_word_for_the_option(nexus, words):
+    done = nexus("help", *words, app=False)
+    assert (done.code, done.out) == (0, nexus(*words, "--help", app=False).out)
+    assert done.out.startswith("Usage: nexus")
