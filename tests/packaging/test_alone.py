@@ -374,8 +374,9 @@ async def pay(pin: str) -> None: ...
 async def main():
     async with nexus:
         await nexus.invoke("pay", {"pin": "81726"})
-    entry = json.loads(open("audit.jsonl").read())
-    print(entry["verdict"], entry["parameters"])
+    for line in open("audit.jsonl"):
+        entry = json.loads(line)
+        print(entry["verdict"], entry["parameters"])
 
 asyncio.run(main())
 """
@@ -442,7 +443,7 @@ asyncio.run(main())
         ("redis", REDIS, "{'sum': 2}\nbackend_unavailable\n"),
         ("sessions", SESSIONS, "{'a': 1, 'marked': True}\n"),
         ("health", HEALTH, "['stock']\n"),
-        ("logs", LOGS, "completed {'pin': '***'}\n"),
+        ("logs", LOGS, "started {'pin': '***'}\ncompleted {'pin': '***'}\n"),
         ("metrics", METRICS, "1.0 2\n"),
         ("tracing", TRACING, "True\n"),
     ],

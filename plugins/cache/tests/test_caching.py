@@ -21,7 +21,7 @@ from nexus_core import (
     WorkflowFailed,
     hookimpl,
 )
-from nexus_core.testing import eventually, isolated_nexus
+from nexus_core.testing import eventually, isolated_nexus, stages_of
 
 
 async def test_an_equal_call_gets_the_first_answer_and_does_not_run(start, call):
@@ -53,7 +53,7 @@ async def test_caching_is_off_until_it_is_asked_for(start, call):
     nexus = await start(enable_caching=False)
     assert [(await nexus.invoke(call(n=1))).cached for _ in range(2)] == [False, False]
     assert nexus.ran == [1, 1]
-    assert not any(each.stage == Stage.CACHE for each in nexus._switch.running.interceptors)
+    assert not any(each.stage == Stage.CACHE for each in stages_of(nexus))
 
 
 async def test_parameters_are_equal_whatever_their_order_and_different_whatever_they_look_like(start):
@@ -254,14 +254,14 @@ async def test_a_workflow_that_is_replaced_while_it_runs_leaves_nothing_to_the_n
 
 async def test_plans_of_workflows_that_are_gone_are_not_kept(start, call):
     nexus = await start()
-    (stage,) = [each for each in nexus._switch.running.interceptors if each.stage == Stage.CACHE]
+    (stage,) = [each for each in stages_of(nexus) if each.stage == Stage.CACHE]
     for number in range(20):
         name = f"w{number}"
         nexus.register(name, functools.partial(lambda: 1))
         await nexus.invoke(name)
         nexus.unregister(name)
     await nexus.invoke(call())
-    assert len(getattr(stage, "interceptor", stage)._plans._plans) < 5
+    assert len(stage._plans._plans) < 5
 
 
 async def test_a_workflow_that_sees_its_context_is_cached_only_when_it_says_so(start, call):
