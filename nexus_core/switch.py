@@ -65,6 +65,7 @@ class Switch:
             if here is None or is_passing:
                 if self._own is None or not self._own.is_alive:
                     self._own = OwnLoop("nexus-loop")
+                    self._nexus.threads.keep_reserve()  # for what the end of the process calls
                     atexit.register(self._stop_at_exit, self._own)
                 here = self._own.loop
             self._home, self._process = here, os.getpid()

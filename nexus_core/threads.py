@@ -39,7 +39,15 @@ class DaemonThreads:
         self._name = name
         self.count = 0
         self._idle: list[_Worker] = []
+        self._reserve: _Worker | None = None
         self._lock = threading.Lock()
+
+    def keep_reserve(self) -> None:
+        """Start a thread for calls that come when no other can be started: at the end of the interpreter, for one."""
+        with self._lock:
+            if self._reserve is None or not self._reserve.is_alive():
+                with suppress(RuntimeError):  # there are none left already
+                    self._reserve = _Worker(self, self._name)
 
     async def run(
         self,
@@ -60,9 +68,15 @@ class DaemonThreads:
         return await self._finished(self._given(function, args, kwargs), outlives)
 
     def _given(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Work:
-        """Give a call to a thread. Where the machine has no more threads, this raises, and nothing has changed."""
+        """Give a call to a thread. Where no more can be started, this raises, and nothing has changed."""
         work = _Work()
-        self._take().put((work, contextvars.copy_context().run, function, args, kwargs))
+        try:
+            worker = self._take()
+        except RuntimeError:
+            if self._reserve is None or not self._reserve.is_alive():
+                raise
+            worker = self._reserve
+        worker.put((work, contextvars.copy_context().run, function, args, kwargs))
         return work
 
     async def _finished(self, work: _Work, outlives: Callable[[asyncio.Future[Any]], None]) -> Any:
@@ -106,7 +120,8 @@ class DaemonThreads:
     def give_back(self, worker: _Worker) -> None:
         """Note that a worker has nothing to do."""
         with self._lock:
-            self._idle.append(worker)
+            if worker is not self._reserve:
+                self._idle.append(worker)
 
     def rest(self) -> None:
         """Let the threads that have nothing to do end now; others end when they have had nothing to do for a while."""

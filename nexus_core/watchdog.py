@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from nexus_core.threads import call_on
@@ -148,13 +149,14 @@ class Watchdog:
         if self._next(None) is not None:
             self._is_stopping = True
             begin = self._turn = time.monotonic()
+            farewell = _Farewell()
             self._stop()
-            self._await_stop(begin + self._grace)
-            _outlive(begin + self._grace)
+            self._await_stop(begin + self._grace, farewell)
+            farewell.outlive(begin + self._grace)
         self._reader.close()
         self._writer.close()
 
-    def _await_stop(self, grace_end: float) -> None:
+    def _await_stop(self, grace_end: float, farewell: _Farewell) -> None:
         while not self._is_left:
             if self._loop is not None:
                 call_on(self._loop, self._note_turn)
@@ -163,9 +165,9 @@ class Watchdog:
                 os._exit(128 + number)
             now = time.monotonic()
             if now - grace_end > BLOCKED_SECONDS and now - self._turn > BLOCKED_SECONDS:
-                _give_up("Ending the process: its event loop is blocked, in %s", where(threading.main_thread()))
+                farewell.give_up("Ending the process: its event loop is blocked, in %s", where(threading.main_thread()))
             if now - grace_end > STOP_SECONDS:
-                _give_up("Ending the process: it did not stop within shutdown_grace and %g s", STOP_SECONDS)
+                farewell.give_up("Ending the process: it did not stop within shutdown_grace and %g s", STOP_SECONDS)
 
     def _note_turn(self) -> None:
         self._turn = time.monotonic()
@@ -197,7 +199,8 @@ class LoopWatch:
         """Begin to watch."""
         self._loop, self._carrier = asyncio.get_running_loop(), threading.current_thread()
         self._turn = time.monotonic()
-        self._threads.start(self._watch)
+        with suppress(RuntimeError):  # no thread can be started, as at the interpreter's end
+            self._threads.start(self._watch)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -227,39 +230,48 @@ def where(thread: threading.Thread) -> str:
     return ", called by ".join(f"{each.name} ({each.filename}:{each.lineno})" for each in calls)
 
 
-def _outlive(grace_end: float) -> None:
-    """End the process once its program has ended and it waits for threads alone, which have had their time."""
-    while not ((left := _waited_for()) and time.monotonic() > grace_end + THREAD_SECONDS):
-        time.sleep(TICK)
-    _farewell("Ending without %d threads that go on: %s", len(left), ", ".join(left[:10]))
-    os._exit(0)
+class _Farewell:
+    """A thread that says why the process ends, begun when it was told to stop: at the interpreter's end none can be."""
 
+    def __init__(self) -> None:
+        self._begin = threading.Event()
+        self._words: tuple[Any, ...] = ()
+        self.thread = threading.Thread(target=self._tell, name="nexus-farewell", daemon=True)
+        with suppress(RuntimeError):  # the machine has no more threads: it ends without a word
+            self.thread.start()
 
-def _waited_for() -> list[str]:
-    """Return the threads that the interpreter waits for since the program has ended, before it calls ``atexit``."""
-    main = threading.main_thread()
-    others = [each for each in threading.enumerate() if each not in (main, threading.current_thread())]
-    if not main.is_alive():
-        return [each.name for each in others if not each.daemon]
-    is_ending = getattr(threading, "_SHUTTING_DOWN", False)  # it waits for executors' threads, daemons or not
-    return [each.name for each in others] if is_ending else []
+    def tell(self, message: str, *args: object) -> None:
+        """Log why, and let output out, for a little: neither a full pipe nor a held lock may keep the process."""
+        self._words = (message, *args)
+        self._begin.set()
+        if self.thread.is_alive():
+            self.thread.join(FAREWELL_SECONDS)
 
+    def give_up(self, message: str, *args: object) -> NoReturn:
+        """End the process by force, and say why."""
+        self.tell(message, *args)
+        os._exit(EXIT_FORCED)
 
-def _give_up(message: str, *args: object) -> NoReturn:
-    _farewell(message, *args)
-    os._exit(EXIT_FORCED)
+    def outlive(self, grace_end: float) -> NoReturn:
+        """End the process once its program has ended and it waits for threads alone, which have had their time."""
+        while not ((left := self._waited_for()) and time.monotonic() > grace_end + THREAD_SECONDS):
+            time.sleep(TICK)
+        self.tell("Ending without %d threads that go on: %s", len(left), ", ".join(left[:10]))
+        os._exit(0)
 
+    def _waited_for(self) -> list[str]:
+        """Return the threads that the interpreter waits for since the program has ended, before it calls ``atexit``."""
+        main = threading.main_thread()
+        others = [each for each in threading.enumerate() if each not in (main, threading.current_thread(), self.thread)]
+        if not main.is_alive():
+            return [each.name for each in others if not each.daemon]
+        is_ending = getattr(threading, "_SHUTTING_DOWN", False)  # it waits for executors' threads, daemons or not
+        return [each.name for each in others] if is_ending else []
 
-def _farewell(message: str, *args: object) -> None:
-    """Log why, and let output out, for a little: neither a full pipe nor a lock that is held may keep the process."""
-
-    def tell() -> None:
-        log.error(message, *args)
+    def _tell(self) -> None:
+        self._begin.wait()
+        log.error(*self._words)
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-
-    last = threading.Thread(target=tell, daemon=True)
-    last.start()
-    last.join(FAREWELL_SECONDS)

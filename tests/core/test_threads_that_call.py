@@ -278,3 +278,29 @@ async def test_a_platform_that_somebody_has_entered_is_not_taken_over(nexus: Any
             await asyncio.to_thread(asyncio.run, serve())
         assert (await nexus.invoke("work")).value == 1
     assert plugin.calls == ["start", "stop"]
+
+
+AT_THE_END = """
+import threading
+from nexus_core import Nexus, hookimpl
+
+class Plugin:
+    @hookimpl
+    def nexus_shutdown(self):
+        print("shut down", flush=True)
+
+nexus = Nexus(discover=False, plugins=[Plugin()])
+nexus.register("work", lambda: "worked")
+print(nexus.invoke_sync("work").value, flush=True)
+nexus.threads.rest()  # as after a while without work
+
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+threading.Thread.start = refuse  # as Python 3.12 does from here on
+"""
+
+
+def test_sync_hooks_are_called_at_the_end_of_the_process_although_no_thread_can_be_started() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("worked\nshut down\n", 0), done.stderr
+    assert "RuntimeError" not in done.stderr
