@@ -55,8 +55,10 @@ class Dispatcher:
 
     async def invoke(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke`."""
-        if (home := self._elsewhere()) is not None:
-            return await hand_over(home, self.invoke(invocation))
+        running = self._switch.running
+        if running is None or running.loop is not asyncio.get_running_loop():
+            if (home := self._elsewhere()) is not None:
+                return await hand_over(home, self.invoke(invocation))
         if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
             return await self.submit(invocation).outcome()
         return await self._process(invocation, Run(invocation, self._events, keeps_result=False))

@@ -37,7 +37,8 @@ class Invoking:
                 on another event loop, and that ends meanwhile.
             ConfigurationError: The platform was not started yet, and can't be.
         """
-        return self._dispatcher.invoke(_invocation(workflow, params))
+        invocation = Invocation(workflow, dict(params or {})) if isinstance(workflow, str) else workflow
+        return self._dispatcher.invoke(invocation)
 
     def invoke_sync(self, workflow: str | Invocation, params: Mapping[str, Any] | None = None) -> Result:
         """Run a workflow and wait for it in this thread, which has no event loop: a Flask view, a job, a script.
@@ -59,7 +60,8 @@ class Invoking:
             total = nexus.invoke_sync("order", {"item": "tea", "count": 2}).value
             ```
         """
-        return self._dispatcher.invoke_sync(_invocation(workflow, params))
+        invocation = Invocation(workflow, dict(params or {})) if isinstance(workflow, str) else workflow
+        return self._dispatcher.invoke_sync(invocation)
 
     def invoke_within(self, invocation: Invocation, seconds: float) -> Coroutine[Any, Any, Result | Run]:
         """Run a workflow in the caller's place, and return its result, or the run if that goes on after so long.
@@ -107,7 +109,3 @@ class Invoking:
         """
         authorizers = await self._dispatcher.identify(caller)
         return View(self, caller, authorizers)
-
-
-def _invocation(workflow: str | Invocation, params: Mapping[str, Any] | None) -> Invocation:
-    return Invocation(workflow, dict(params or {})) if isinstance(workflow, str) else workflow

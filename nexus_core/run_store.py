@@ -71,7 +71,7 @@ class RunStore:
         if len(self._ended) > self._history:
             self._drop(next(iter(self._taken or self._kept.heaviest().sizes)))
         self._drop_expired()
-        while self._kept_bytes > self._history_bytes:
+        while size and self._kept_bytes > self._history_bytes:
             self._take_away(next(iter(self._kept.heaviest().sizes)))
 
     @property
