@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(arguments: Sequence[str]) -> int:
     """Run ``nexus serve`` with its arguments, where no command line is installed. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="nexus serve", description="Serve an application on its ports until it is stopped."
+        prog="nexus serve", description="Serve an application on its ports until it is stopped.", allow_abbrev=False
     )
     parser.add_argument(
         "target", nargs="?", metavar="MODULE:ATTR", default=os.environ.get("NEXUS_APP", ""),

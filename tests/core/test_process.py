@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from process_code import CALLS_AT_START, until
 
+from nexus_core import serving
+
 
 def test_it_may_run_in_another_thread(run: Any) -> None:
     process = run(
@@ -284,3 +286,11 @@ def test_a_start_where_an_event_loop_runs_says_what_to_do(run: Any) -> None:
     assert "threading.Thread(target=nexus.start).start()" in out
     assert "Traceback" not in err
     assert "Warning" not in err
+
+
+def test_serve_takes_no_option_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    """As where the plugin cli reads the command line."""
+    with pytest.raises(SystemExit) as left:
+        serving.run(["absent.py", "--stdi"])
+    assert left.value.code == 2
+    assert "unrecognized arguments: --stdi" in capsys.readouterr().err
