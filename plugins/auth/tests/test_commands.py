@@ -266,7 +266,7 @@ def test_why_with_rules_of_one_s_own_and_another_plugin_s(nexus, app):
 
 
 def test_why_where_nobody_is_asked(nexus, app):
-    app()
+    app("insecure=True")
     code, found, _ = nexus("why", "alice", "guarded")
     assert (code, found["allowed"], found["identity"]) == (0, True, "nobody is asked: enable_auth is off")
 
