@@ -68,7 +68,10 @@ async def _stdio(nexus: Nexus) -> None:
             reason = nexus.plugins.inactive().get("mcp")
             cure = "pip install nexus-hub-mcp" if reason is None else f"it is installed, but not active: {reason}"
             raise ConfigurationError(f'--stdio needs the plugin "mcp": {cure}')
-        await channel.serve_stdio()
+        try:
+            await channel.serve_stdio()
+        finally:
+            os.dup2(2, 1)  # what a workflow that still runs writes is not for the client, who may have gone
 
 
 @contextmanager

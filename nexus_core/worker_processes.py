@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -168,10 +169,11 @@ def check(name: str, function: Callable[..., Any], *, streams: bool, takes_conte
 
 def _serve(connection: Connection) -> None:
     """Answer calls, until there is nobody to answer."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of a terminal, which sends it to all; the platform ends its processes
+    # A terminal sends SIGINT to all processes; the platform ends its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # stdout may be a protocol's
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a process that is killed flushes nothing
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

@@ -110,7 +110,9 @@ async def test_it_is_served_by_https_to_those_whom_the_auth_service_knows(
             await asyncio.sleep(0.05)
         assert ready.status_code == 200, ready.text
         metrics = urls["metrics"].replace("127.0.0.1", "localhost")
-        assert 'workflow="double"' in (await client.get(metrics + "/metrics")).text
+        assert (await client.get(metrics + "/metrics")).status_code == 401
+        reader = {"authorization": f"Bearer {issuer.token(permissions=['metrics.read'])}"}
+        assert 'workflow="double"' in (await client.get(metrics + "/metrics", headers=reader)).text
 
 
 async def test_state_is_in_the_redis_cluster_and_metrics_reach_the_monitoring_service(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 import zlib
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ ADDRESSES = {
     "mcp": ("/mcp", INITIALIZE, b'"serverInfo"'),
 }
 HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-GOOD = secret_token(guarded_app.SECRET)
+GOOD = secret_token(guarded_app.SECRET, exp=time.time() + 86_400)  # it is made long before the tests run
 WRONG = secret_token("another secret, which is long enough too")
 LIMIT = 200_000
 

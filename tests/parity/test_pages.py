@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 import guarded_app
@@ -38,7 +39,7 @@ INITIALIZE = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "page", "version": "1"}},
 }  # fmt: skip
-GOOD = secret_token(guarded_app.SECRET)
+GOOD = secret_token(guarded_app.SECRET, exp=time.time() + 86_400)  # it is made long before the tests run
 
 
 @pytest.fixture
