@@ -80,7 +80,8 @@ async def test_who_follows_loses_and_repeats_nothing(start: Any, redis_server: A
         for follower in followers:
             await eventually(lambda follower=follower: len(follower.versions) >= CHANGES, 20)
             assert follower.versions == [*range(2, CHANGES + 2)]
-            assert follower.kinds == {"session.updated"}
+            # The session's creation may be on its way through Redis still when they begin.
+            assert follower.kinds - {"session.created"} == {"session.updated"}
             assert follower.connections > 0
         for task in tasks:
             task.cancel()

@@ -96,7 +96,7 @@ class _Cleaning:
         for name, value in self._redactor.value(given, secrets).items():
             if name == "event" or name not in (*line, *_OWN):
                 line[name] = value
-            elif line.get(name) != value:
+            elif name not in line or line[name] != value:
                 line.setdefault("extra", {})[name] = value
         for name in ("stack", "exception"):
             if own[name]:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nexus_logs.formatting import make_formatter
 from pydantic import SecretStr
@@ -98,6 +98,7 @@ NAMES = (st.sampled_from(OWN) | st.text(max_size=20)).filter(lambda name: name n
 
 
 @given(message=st.text(), extra=st.dictionaries(NAMES, ANY, max_size=5), fails=st.booleans())
+@example(message="", extra={"exception": None}, fails=False)
 @settings(max_examples=150)
 def test_any_record_is_one_line_with_its_own_words(message, extra, fails):
     exc = ValueError("broken")
