@@ -13,18 +13,7 @@ import pytest
 
 APP_FILE = Path(__file__).with_name("app_for_tests.py")
 SCRIPTS = str(Path(sys.executable).parent)
-OWN_COMMAND = """
-import sys
-from nexus_core import Command, Nexus, hookimpl
-
-@hookimpl
-def nexus_register_commands(nexus):
-    def inventory(prefix: str = ""):
-        return None
-    return [Command("inventory", inventory, "List what is in stock.")]
-
-nexus = Nexus(plugins=[sys.modules[__name__]])
-"""
+OWN_COMMAND = Path(__file__).with_name("own_command_app.py").read_text()
 
 
 def test_list_and_describe_are_equal_both_ways(nexus, server):
