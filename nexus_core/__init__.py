@@ -9,25 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nexus_core.app import Nexus as Nexus
-    from nexus_core.channel import (
-        Channel as Channel,
-    )
-    from nexus_core.channel import (
-        Command as Command,
-    )
-    from nexus_core.channel import (
-        Listener as Listener,
-    )
-    from nexus_core.channel import (
-        Route as Route,
-    )
-    from nexus_core.channel import (
-        Server as Server,
-    )
-    from nexus_core.channel_config import ChannelConfig as ChannelConfig
-    from nexus_core.config import ProductionConfig as ProductionConfig
-    from nexus_core.context import Context as Context
+    from nexus_core.app.nexus import Nexus as Nexus
     from nexus_core.errors import (
         AuthenticationError as AuthenticationError,
     )
@@ -91,80 +73,58 @@ if TYPE_CHECKING:
     from nexus_core.errors import (
         WorkflowTimeout as WorkflowTimeout,
     )
-    from nexus_core.event_handlers import EventHandler as EventHandler
-    from nexus_core.events import ChannelEvent as ChannelEvent
-    from nexus_core.invocation import (
-        Invocation as Invocation,
-    )
-    from nexus_core.invocation import (
-        Principal as Principal,
-    )
-    from nexus_core.invocation import (
-        Result as Result,
-    )
-    from nexus_core.markers import hookimpl as hookimpl
-    from nexus_core.options import (
-        CoreSettings as CoreSettings,
-    )
-    from nexus_core.options import (
-        PluginSettings as PluginSettings,
-    )
-    from nexus_core.pipeline import (
-        Call as Call,
-    )
-    from nexus_core.pipeline import (
-        Interceptor as Interceptor,
-    )
-    from nexus_core.pipeline import (
-        Stage as Stage,
-    )
-    from nexus_core.resolvers import (
-        ParameterResolver as ParameterResolver,
-    )
-    from nexus_core.resolvers import (
-        ParameterSource as ParameterSource,
-    )
-    from nexus_core.runs import (
-        Run as Run,
-    )
-    from nexus_core.runs import (
-        RunStatus as RunStatus,
-    )
-    from nexus_core.sessions import (
-        Session as Session,
-    )
-    from nexus_core.sessions import (
-        SessionStore as SessionStore,
-    )
-    from nexus_core.workflow import (
-        Workflow as Workflow,
-    )
-    from nexus_core.workflow import (
-        WorkflowAdapter as WorkflowAdapter,
-    )
+    from nexus_core.events.event import ChannelEvent as ChannelEvent
+    from nexus_core.events.handlers import EventHandler as EventHandler
+    from nexus_core.options.channel import ChannelConfig as ChannelConfig
+    from nexus_core.options.production import ProductionConfig as ProductionConfig
+    from nexus_core.options.sources import CoreSettings as CoreSettings
+    from nexus_core.options.sources import PluginSettings as PluginSettings
+    from nexus_core.pipeline.invocation import Invocation as Invocation
+    from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
+    from nexus_core.pipeline.resolvers import ParameterSource as ParameterSource
+    from nexus_core.pipeline.stage import Call as Call
+    from nexus_core.pipeline.stage import Interceptor as Interceptor
+    from nexus_core.pipeline.stage import Stage as Stage
+    from nexus_core.plugins.markers import hookimpl as hookimpl
+    from nexus_core.runs.context import Context as Context
+    from nexus_core.runs.run import Run as Run
+    from nexus_core.runs.run import RunStatus as RunStatus
+    from nexus_core.server.channel import Channel as Channel
+    from nexus_core.server.channel import Command as Command
+    from nexus_core.server.channel import Listener as Listener
+    from nexus_core.server.channel import Route as Route
+    from nexus_core.server.channel import Server as Server
+    from nexus_core.state.sessions import Session as Session
+    from nexus_core.state.sessions import SessionStore as SessionStore
+    from nexus_core.types.principal import Principal as Principal
+    from nexus_core.types.result import Result as Result
+    from nexus_core.workflows.workflow import Workflow as Workflow
+    from nexus_core.workflows.workflow import WorkflowAdapter as WorkflowAdapter
 
 _HOMES = {
-    "app": ("Nexus",),
-    "channel": ("Channel", "Command", "Listener", "Route", "Server"),
-    "channel_config": ("ChannelConfig",),
-    "config": ("ProductionConfig",),
-    "context": ("Context",),
+    "app.nexus": ("Nexus",),
     "errors": (
         "AuthenticationError", "BackendUnavailable", "CircuitOpen", "ConfigurationError", "Conflict",
         "MalformedRequest", "NexusError", "NotFound", "Overloaded", "PermissionDenied", "PluginError", "PortInUse",
         "RateLimited", "RunCancelled", "RunNotFound", "SessionNotFound", "ValidationError", "WorkflowError",
         "WorkflowFailed", "WorkflowNotFound", "WorkflowTimeout",
     ),
-    "event_handlers": ("EventHandler",),
-    "events": ("ChannelEvent",),
-    "invocation": ("Invocation", "Principal", "Result"),
-    "markers": ("hookimpl",),
-    "options": ("CoreSettings", "PluginSettings"),
-    "pipeline": ("Call", "Interceptor", "Stage"),
-    "resolvers": ("ParameterResolver", "ParameterSource"),
-    "runs": ("Run", "RunStatus"),
-    "sessions": ("Session", "SessionStore"),
-    "workflow": ("Workflow", "WorkflowAdapter"),
+    "events.event": ("ChannelEvent",),
+    "events.handlers": ("EventHandler",),
+    "options.channel": ("ChannelConfig",),
+    "options.production": ("ProductionConfig",),
+    "options.sources": ("CoreSettings", "PluginSettings"),
+    "pipeline.invocation": ("Invocation",),
+    "pipeline.resolvers": ("ParameterResolver", "ParameterSource"),
+    "pipeline.stage": ("Call", "Interceptor", "Stage"),
+    "plugins.markers": ("hookimpl",),
+    "runs.context": ("Context",),
+    "runs.run": ("Run", "RunStatus"),
+    "server.channel": ("Channel", "Command", "Listener", "Route", "Server"),
+    "state.sessions": ("Session", "SessionStore"),
+    "types.principal": ("Principal",),
+    "types.result": ("Result",),
+    "workflows.workflow": ("Workflow", "WorkflowAdapter"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

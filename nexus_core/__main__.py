@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nexus: {owners} both provide the command line.", file=sys.stderr)
         return 1
     if not found and given[:1] == ["serve"]:
-        from nexus_core import serving
+        from nexus_core.app import serving
 
         return serving.run(given[1:])
     if not found:

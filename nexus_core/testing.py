@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from nexus_core import hookspecs
-from nexus_core.app import Nexus
-from nexus_core.markers import hookimpl
-from nexus_core.options import CoreSettings, PluginSettings
+from nexus_core.app import hookspecs
+from nexus_core.app.nexus import Nexus
+from nexus_core.options.sources import CoreSettings, PluginSettings
 from nexus_core.plugins.discovery import CORE, GROUP, PluginStatus, discover
+from nexus_core.plugins.markers import hookimpl
 from nexus_core.plugins.requirements import unmet_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from nexus_core.pipeline import Interceptor
+    from nexus_core.pipeline.stage import Interceptor
 
 HEAVY = (
     "aiohttp", "fastapi", "httpx2", "hypercorn", "jinja2", "kailash", "mcp", "numpy", "opentelemetry", "pandas",

@@ -1,4 +1,4 @@
-"""``nexus plugins``: list, check, info, disable, enable, new.
+"""``nexus plugins``: list, check, info, disable, enable, and the commands that distributions add to them.
 
 Standard library only, so that it works when nothing else does.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.plugins.discovery import (
     PluginRecord,
     PluginStatus,
-    core_version,
     disabled_file,
     disabled_here,
     discover,
+    installed,
     set_disabled,
 )
-from nexus_core.plugins.new import NewPluginError, kinds, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+GROUP = "nexus.plugin_commands"
+"""Entry point group of more commands: callables that take the parsers to add one to, from `add_subparsers`."""
 
 CHECK_SECONDS = 30.0
 """How long one plugin may take to load when it is checked, a fresh interpreter's start included."""
@@ -36,11 +37,11 @@ CHECK_SECONDS = 30.0
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``nexus plugins`` with its arguments and return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser(arguments[:1]).parse_args(arguments)
     return int(options.run(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nexus plugins", description="See, check and switch installed plugins.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, text in (
@@ -49,19 +50,20 @@ def _parser() -> argparse.ArgumentParser:
         ("info", _info, "everything known about one plugin"),
         ("disable", _disable, "do not load a plugin in this Python environment"),
         ("enable", _enable, "load it again"),
-        ("new", _new, "write a plugin of your own to begin with, and tests that pass"),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in ("info", "disable", "enable", "new"):
+        if name in ("info", "disable", "enable"):
             command.add_argument("name", help="the plugin's name")
         if name == "check":
             command.add_argument("names", nargs="*", metavar="name", help="plugins to check; all if none is named")
         if name in ("list", "check", "info"):
             command.add_argument("--json", action="store_true", help="JSON, also on a terminal")
-        if name == "new":
-            command.add_argument("--kind", required=True, help=f"what it does: {', '.join(kinds())}")
-            command.add_argument("--directory", type=Path, default=Path(), help="where its folder is made")
         command.set_defaults(run=function)
+    for point, distribution in installed(GROUP):
+        if [point.name] == list(wanted):
+            point.load()(commands)
+        elif point.name not in commands.choices:  # not imported: it need not work for the others to work
+            commands.add_parser(point.name, help=f"added by {distribution.metadata['Name']}")
     return parser
 
 
@@ -115,7 +117,7 @@ def _load_apart(record: PluginRecord) -> PluginRecord:
 
 def _check_in(folder: Path, *name: str, disabled: Collection[str] = ()) -> dict[str, Any]:
     written, errors = folder / "record.json", folder / "errors.txt"
-    command = [sys.executable, "-m", "nexus_core.plugins.check", str(written), *name]
+    command = [sys.executable, "-m", "nexus_core.app.plugin_check", str(written), *name]
     environment = os.environ | ({"NEXUS_DISABLED_PLUGINS": ",".join(sorted(disabled))} if disabled else {})
     try:
         with errors.open("wb") as stderr:
@@ -153,19 +155,6 @@ def _disable(options: argparse.Namespace) -> int:
 
 def _enable(options: argparse.Namespace) -> int:
     return _switch(options.name, off=False)
-
-
-def _new(options: argparse.Namespace) -> int:
-    try:
-        folder = write(
-            options.name, options.kind, options.directory, {each.name for each in discover()}, core_version()
-        )
-    except NewPluginError as exc:
-        print(f"nexus plugins: {exc}", file=sys.stderr)
-        return 1
-    print(f"{folder} is there. Next:\n\n  cd {shlex.quote(str(folder))}\n  pip install -e '.[test]'")
-    print(f"  nexus plugins check {options.name}\n  pytest")
-    return 0
 
 
 def _switch(name: str, *, off: bool) -> int:

@@ -14,12 +14,13 @@ from typing import Any
 
 import pluggy
 
-from nexus_core import hookspecs
-from nexus_core.catalog import DISTRIBUTION_PREFIX, OPTIONS
+from nexus_core.app import hookspecs
+from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
-from nexus_core.markers import PROJECT
+from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
-from nexus_core.threads import DaemonThreads, is_async
+from nexus_core.plugins.markers import PROJECT
+from nexus_core.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -269,12 +270,6 @@ def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:
         return await call(**arguments)
 
     return call_async if is_async(impl.function) else call
-
-
-def one_line(exc: BaseException) -> str:
-    """Return an error's class and message for a log line."""
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}: {text[:300]}" if text else type(exc).__name__
 
 
 def call_within(seconds: float, function: Callable[[], Any]) -> Any:

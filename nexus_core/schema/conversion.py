@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError as PydanticError
 
 from nexus_core.schema.excerpts import REPORTED, excerpts
-from nexus_core.schema.report import pointer, printable
+from nexus_core.schema.report import pointer
 from nexus_core.schema.validation import MAX_ERRORS
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

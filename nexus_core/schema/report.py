@@ -5,14 +5,13 @@ Messages never repeat the value: it may be huge, or secret.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_core.escapes import escaped
 from nexus_core.jsontext import type_name
 from nexus_core.schema.alternatives import Choice
+from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,20 +94,6 @@ def pointer(path: Sequence[Any]) -> str:
     """Return a path as JSON pointer (RFC 6901), on one line and of bounded length."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return printable("".join(f"/{part}" for part in parts), 200)
-
-
-def printable(text: str, limit: int = 100) -> str:
-    """Return a caller's text for use in a message: one line, of bounded length, escaped as `escaped` does it."""
-    if len(text) <= limit and text.isprintable():
-        return text
-    shown = escaped(text[: limit + 1])
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
-
-
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name that a misspelt one most likely means, or None."""
-    found = difflib.get_close_matches(name[:100], known, n=1)
-    return found[0] if found else None
 
 
 def _entry(

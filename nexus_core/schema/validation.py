@@ -11,7 +11,8 @@ import jsonschema_rs
 from nexus_core.errors import ConfigurationError, ValidationError
 from nexus_core.schema.excerpts import CHECKED, REPORTED, excerpts
 from nexus_core.schema.patterns import BACKTRACKING, LINEAR, bounded
-from nexus_core.schema.report import entries, pointer, printable, summary
+from nexus_core.schema.report import entries, pointer, summary
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

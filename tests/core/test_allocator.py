@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 
 BURST = """
-from nexus_core.allocator import limit_kept_memory
+from nexus_core.concurrency.allocator import limit_kept_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from nexus_core import AuthenticationError, Channel, ConfigurationError, Route, hookimpl
-from nexus_core.alarms import Alarms
-from nexus_core.asgi import PathRouter, error_headers, rate_limit_headers
-from nexus_core.asgi_guard import Guard
-from nexus_core.caller import headers_of
-from nexus_core.invocation import RateLimit
+from nexus_core.concurrency.timers import Alarms
+from nexus_core.server.asgi import PathRouter, error_headers, rate_limit_headers
+from nexus_core.server.caller import headers_of
+from nexus_core.server.request_guard import Guard
+from nexus_core.types.principal import RateLimit
 
 DISCONNECT = {"type": "http.disconnect"}
 
@@ -372,13 +372,13 @@ async def test_a_mounted_platform_that_does_not_start_is_no_failure_of_the_appli
     (refusal,) = await ask(app, scope_of("/door", kind="websocket"))
     assert refusal["type"] == "websocket.close"
     assert stubborn.attempts == 1, "the next one waits a moment"
-    monkeypatch.setattr("nexus_core.asgi.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("nexus_core.server.asgi.RETRY_SECONDS", 0.0)
     app = stubborn.nexus.asgi_app()
     caplog.clear()
     for _ in range(3):
         assert (await ask(app, scope_of("/door")))[0]["status"] == 503
     assert stubborn.attempts == 4
-    (complaint,) = [record for record in caplog.records if record.name == "nexus_core.asgi"]
+    (complaint,) = [record for record in caplog.records if record.name == "nexus_core.server.asgi"]
     assert "no disk" in complaint.getMessage()
     stubborn.reason = None
     assert (await ask(app, scope_of("/door")))[0]["status"] == 200

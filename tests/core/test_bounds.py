@@ -25,10 +25,10 @@ from nexus_core import (
     WorkflowError,
     WorkflowFailed,
 )
-from nexus_core.context import EVENT_BYTES, MESSAGE_CHARACTERS
-from nexus_core.functions import BREATH
-from nexus_core.runs import EVENTS_KEPT
+from nexus_core.runs.context import EVENT_BYTES, MESSAGE_CHARACTERS
+from nexus_core.runs.run import EVENTS_KEPT
 from nexus_core.testing import eventually
+from nexus_core.workflows.functions import BREATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import nexus_core.catalog
+import nexus_core.options.first_party
 from nexus_core import ChannelConfig, ConfigurationError, Nexus, PluginSettings, ProductionConfig, hookimpl
-from nexus_core.options import OptionSources
+from nexus_core.options.sources import OptionSources
 
 
 class ShopSettings(PluginSettings):
@@ -126,7 +126,7 @@ def test_policies_that_middleware_asks_for_need_their_plugins(name: str, said: s
 
 
 def test_every_policy_is_an_option() -> None:
-    assert set(nexus_core.catalog.MIDDLEWARE.values()) <= nexus_core.catalog.every_option()
+    assert set(nexus_core.options.first_party.MIDDLEWARE.values()) <= nexus_core.options.first_party.every_option()
 
 
 def test_no_configuration_shows_its_values() -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import ConfigurationError, Context, Invocation, WorkflowFailed, WorkflowTimeout
-from nexus_core.threads import DaemonThreads
-from nexus_core.turns import Turns
-from nexus_core.worker_processes import WorkerProcesses
+from nexus_core.concurrency.threads import DaemonThreads
+from nexus_core.concurrency.turns import Turns
+from nexus_core.concurrency.worker_processes import WorkerProcesses
 
 if TYPE_CHECKING:
     from pathlib import Path

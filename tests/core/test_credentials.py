@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from nexus_core import AuthenticationError, Invocation, Nexus, Principal, Stage, credentials, hookimpl
-from nexus_core.credentials import CHANGED, EXPIRED, REVOKED, UNKNOWN, Validity
+from nexus_core import AuthenticationError, Invocation, Nexus, Principal, Stage, hookimpl
 from nexus_core.errors import BackendUnavailable, CredentialEnded
+from nexus_core.pipeline import credentials
+from nexus_core.pipeline.credentials import CHANGED, EXPIRED, REVOKED, UNKNOWN
+from nexus_core.types.principal import Validity
 
 LONG = 5.0
 

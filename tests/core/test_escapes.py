@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus_core import Context, Invocation, ValidationError
-from nexus_core.escapes import escaped
-from nexus_core.schema.report import printable
+from nexus_core.text import escaped, printable
 
 ORDINARY = {
     "no-break space": "10\u00a0000 €",

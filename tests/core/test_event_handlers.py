@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nexus_core import ConfigurationError, Context, Invocation, NexusError, ValidationError, WorkflowError
-from nexus_core.event_handlers import EventHandler
-from nexus_core.events import REPLY_SECONDS, ChannelEvent
+from nexus_core.events.event import REPLY_SECONDS, ChannelEvent
+from nexus_core.events.handlers import EventHandler
 from nexus_core.testing import eventually
 
 

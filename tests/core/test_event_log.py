@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nexus_core import Context, Invocation, MalformedRequest, Principal, Stage, hookimpl
-from nexus_core.event_log import BACKLOG, KEPT
+from nexus_core.events.log import BACKLOG, KEPT
 
 
 async def taken(follower: Any, count: int) -> list[Any]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Context, Invocation
-from nexus_core.context import current_run
+from nexus_core.runs.context import current_run
 
 if TYPE_CHECKING:
     from nexus_core import ChannelEvent

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import Invocation, NexusError, WorkflowTimeout
-from nexus_core.alarms import Alarms
+from nexus_core.concurrency.timers import Alarms
 
 if TYPE_CHECKING:
     from nexus_core import ChannelEvent

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nexus_core import CoreSettings, Nexus, PluginSettings, hookimpl
-from nexus_core.asgi import PathRouter
-from nexus_core.channel import Channel, Route
-from nexus_core.listeners import bind, close
+from nexus_core.server.asgi import PathRouter
+from nexus_core.server.channel import Channel, Route
+from nexus_core.server.listeners import bind, close
 
 
 class Listening(Channel):

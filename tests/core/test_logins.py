@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nexus_toolkit.login_file import LEEWAY, Logins, default_path, has_expired, server_of
 
 from nexus_core import ConfigurationError
-from nexus_core.logins import LEEWAY, Logins, default_path, has_expired, server_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from nexus_core import Channel, ConfigurationError, Context, EventHandler, Stage, hookimpl
-from nexus_core.health import HealthCheck
-from nexus_core.measurements import Measurement
 from nexus_core.testing import eventually
-from nexus_core.tracing import current_trace, span, trace_headers
+from nexus_core.types.health import HealthCheck
+from nexus_core.types.measurement import Measurement
+from nexus_core.types.trace import current_trace, span, trace_headers
 
 
 def read(nexus: Any, name: str) -> dict[tuple[str, ...], float]:
@@ -97,7 +97,7 @@ class TestMeasurements:
             assert sum(read(nexus, "nexus_event_handler_dropped_total").values()) == 0
 
     async def test_threads_that_end_are_not_counted(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nexus_core.threads.IDLE_SECONDS", 0.01)
+        monkeypatch.setattr("nexus_core.concurrency.threads.IDLE_SECONDS", 0.01)
         nexus = make()
         nexus.register("work", lambda: 1)
         async with nexus:
@@ -320,7 +320,7 @@ class TestChannels:
         assert statuses == {"/public": 200, "/inside": 404}
 
     def test_processes_can_share_a_port(self) -> None:
-        from nexus_core.listeners import bind, close
+        from nexus_core.server.listeners import bind, close
 
         channel = NamedChannel("shared", embedded=True)
         channel.shares_port = True

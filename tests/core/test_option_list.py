@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from nexus_toolkit.option_list import options, schema
 from pydantic import Field
 
 from nexus_core import Nexus, PluginSettings, hookimpl
-from nexus_core.option_list import options, schema
 
 
 class ShopSettings(PluginSettings):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nexus_core import Invocation, Result, Run, Stage, ValidationError, WorkflowError, hookimpl
-from nexus_core.alarms import TICK
+from nexus_core.concurrency.timers import TICK
 from nexus_core.testing import eventually
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from process_code import CALLS_AT_START, until
 
-from nexus_core import serving
+from nexus_core.app import serving
 
 
 def test_it_may_run_in_another_thread(run: Any) -> None:
@@ -146,7 +146,7 @@ def test_work_that_does_not_stop_does_not_keep_the_process(run: Any, work: str) 
 def test_a_signal_ends_what_runs_until_one_in_good_order(run: Any, number: int) -> None:
     process = run(
         """
-        from nexus_core import process
+        from nexus_core.concurrency import process
         class Closes:
             @hookimpl
             def nexus_shutdown(self):
@@ -169,7 +169,7 @@ def test_a_signal_ends_what_runs_until_one_in_good_order(run: Any, number: int) 
 def test_calls_in_threads_of_the_loop_are_waited_for_at_the_end(run: Any) -> None:
     process = run(
         """
-        from nexus_core import process
+        from nexus_core.concurrency import process
         def slow(number):
             time.sleep(0.3)
             return number

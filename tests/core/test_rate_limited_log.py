@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nexus_core.rate_limited_log import MAX_KEYS, RateLimitedLog, in_one_line
+from nexus_core.concurrency.rate_limited_log import MAX_KEYS, RateLimitedLog, in_one_line
 from nexus_core.testing import eventually
 
 LOG = logging.getLogger("nexus_test.rate_limited")

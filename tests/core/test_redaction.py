@@ -8,10 +8,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nexus_toolkit.redaction import DEPTH, HIDDEN, Redactor, option_secrets
 from pydantic import SecretStr
 
-from nexus_core.options import PluginSettings
-from nexus_core.redaction import DEPTH, HIDDEN, Redactor, option_secrets
+from nexus_core.options.sources import PluginSettings
 
 SECRET_NAMES = [
     "password", "db_password", "dbPassword", "DB_PASSWORD", "X-Auth-Token", "clientSecret", "client_secret", "api_key",

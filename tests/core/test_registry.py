@@ -10,7 +10,7 @@ import pytest
 
 from nexus_core import ConfigurationError, Context, Invocation, Workflow
 from nexus_core.errors import WorkflowNotFound
-from nexus_core.functions import FunctionWorkflow
+from nexus_core.workflows.functions import FunctionWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -19,7 +19,7 @@ from nexus_core import (
     WorkflowNotFound,
     WorkflowTimeout,
 )
-from nexus_core.resolvers import _MEMBERS, outcome, raw_parameters
+from nexus_core.pipeline.resolvers import _MEMBERS, outcome, raw_parameters
 
 HEADERS = {b"x-user-id": b"ada", b"authorization": b"Bearer secret", b"cookie": b"sid=secret", b"x-api-key": b"secret"}
 

@@ -231,12 +231,12 @@ def workflows(draw: Callable[[Any], Any]) -> tuple[Any, dict[str, Any]]:
 @pytest.fixture(name="platform", scope="module")
 def platform_fixture() -> Iterator[tuple[Nexus, asyncio.Runner]]:
     nexus = Nexus(discover=False)
-    logging.getLogger("nexus_core.stages").setLevel(logging.CRITICAL)
+    logging.getLogger("nexus_core.pipeline.execution").setLevel(logging.CRITICAL)
     with asyncio.Runner() as runner:
         runner.run(nexus.__aenter__())
         yield nexus, runner
         runner.run(nexus.__aexit__())
-    logging.getLogger("nexus_core.stages").setLevel(logging.NOTSET)
+    logging.getLogger("nexus_core.pipeline.execution").setLevel(logging.NOTSET)
 
 
 MOST = 40

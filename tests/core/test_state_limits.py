@@ -9,9 +9,9 @@ import pytest
 
 from nexus_core import Conflict, Context, Invocation, Principal
 from nexus_core.errors import StateLimitReached
-from nexus_core.shares import Shares
-from nexus_core.state_limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS, payer_of
-from nexus_core.stores import BoundedStore, MemoryStore, scoping
+from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS, payer_of
+from nexus_core.state.shares import Shares
+from nexus_core.state.stores import BoundedStore, MemoryStore, scoping
 
 MALLORY = Principal("mallory")
 VICTIM = Principal("victim")

@@ -110,7 +110,7 @@ async def test_the_grace_is_waited_for_once(make: Any) -> None:
         run = nexus.submit(Invocation("deaf", {}))
         await run.settled()
         running = nexus._switch.running
-        from nexus_core import lifecycle
+        from nexus_core.app import lifecycle
 
         begin = time.monotonic()
         await lifecycle.finish_work(running)

@@ -19,15 +19,15 @@ from nexus_core import (
     WorkflowTimeout,
     hookimpl,
 )
-from nexus_core.channel import ASGIApp, Receive, Route, Scope, Send
-from nexus_core.event_handlers import EventHandler
-from nexus_core.events import WORKFLOW_COMPLETED
+from nexus_core.events.event import WORKFLOW_COMPLETED
+from nexus_core.events.handlers import EventHandler
 from nexus_core.plugins.discovery import PluginStatus
+from nexus_core.server.channel import ASGIApp, Receive, Route, Scope, Send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
 
 
 ENDS = [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(), MemoryError()]
@@ -294,7 +294,7 @@ async def test_a_handler_that_raises_costs_a_line(make: Any, caplog: Any) -> Non
 
 
 async def test_a_start_that_blocks_the_loop_is_named_and_fails(make: Any, caplog: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("nexus_core.watchdog.NAMED_SECONDS", 0.2)
+    monkeypatch.setattr("nexus_core.concurrency.watchdog.NAMED_SECONDS", 0.2)
 
     class Blocking:
         @hookimpl

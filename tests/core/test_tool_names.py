@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nexus_core import ConfigurationError, Nexus
-from nexus_core.registry import Registry
-from nexus_core.tool_names import tool_name
+from nexus_core.schema.tool_names import tool_name
+from nexus_core.workflows.registry import Registry
 
 PORTABLE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -49,7 +49,7 @@ def test_a_tool_name_leads_back_while_the_workflow_is_there():
 
 
 def test_two_of_one_tool_name_are_refused(monkeypatch):
-    monkeypatch.setattr("nexus_core.workflow.tool_name", lambda name: "same")
+    monkeypatch.setattr("nexus_core.workflows.workflow.tool_name", lambda name: "same")
     nexus = Nexus(discover=False)
     nexus.register("a.b", lambda: 1)
     with pytest.raises(ConfigurationError, match=r'"a\.c" and "a\.b" have the same tool name'):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from process_code import CALLS_AT_START, until
 
-from nexus_core.watchdog import EXIT_FORCED
+from nexus_core.concurrency.watchdog import EXIT_FORCED
 
 SECONDS = 30
 """Longer than any stop may take here, and shorter than what keeps it."""
@@ -85,7 +85,7 @@ def test_nor_a_start_that_blocks_the_loop(run: Any) -> None:
 def test_what_runs_until_a_signal_ends_although_its_loop_is_blocked(run: Any) -> None:
     process = run(
         """
-        from nexus_core import process
+        from nexus_core.concurrency import process
         process.CANCEL_SECONDS = 0.1
         async def main():
             print("ready", flush=True)

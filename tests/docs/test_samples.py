@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from doc_pages import DOCS, ROOT, Pages, environment, python_blocks, text
 
-from nexus_core import hookspecs
+from nexus_core.app import hookspecs
 
 HOOKS = {name: hook for name, hook in inspect.getmembers(hookspecs, callable) if name.startswith("nexus_")}
 HOOK_PAGES = [page for page in DOCS if page.startswith("docs/plugins/") and not page.endswith("/index.md")]

@@ -15,14 +15,16 @@ import nexus_redis.plugin
 import nexus_sessions.plugin
 import pytest
 
-from nexus_core import Conflict, Invocation, Nexus, heartbeat, hookimpl
-from nexus_core.stores import MemoryStore
+from nexus_core import Conflict, Invocation, Nexus, hookimpl
+from nexus_core.state import heartbeat
+from nexus_core.state.stores import MemoryStore
 from nexus_core.testing import eventually, isolated_nexus
 
 PROGRAM = """
 import asyncio, sys
 import nexus_logs.plugin, nexus_redis.plugin, nexus_sessions.plugin
-from nexus_core import Invocation, Nexus, heartbeat
+from nexus_core import Invocation, Nexus
+from nexus_core.state import heartbeat
 
 heartbeat.LIFE_SECONDS, heartbeat.BEAT_SECONDS, heartbeat.RETRY_SECONDS = 2.0, 0.2, 0.1
 plugins = [nexus_logs.plugin, nexus_redis.plugin, nexus_sessions.plugin]

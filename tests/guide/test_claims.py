@@ -14,7 +14,7 @@ from guide_text import served
 from token_issuer import SECRET, secret_token
 
 from nexus_core import Context, Nexus, WorkflowError
-from nexus_core.catalog import OPTIONS
+from nexus_core.options.first_party import OPTIONS
 
 
 async def test_zero_configuration_is_three_channels() -> None:

@@ -144,7 +144,13 @@ def make_environment(wheels: dict[str, Path], required: Path, tmp_path_factory: 
             folder = tmp_path_factory.mktemp("-".join(names))
             environment = Environment(folder / "venv", folder / "work")
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment.folder)], check=True)
-            found = ("--no-index", "--find-links", str(required))
+            found = (
+                "--no-index",
+                "--find-links",
+                str(required),
+                "--find-links",
+                str(next(iter(wheels.values())).parent),
+            )
             pip("install", "--no-compile", *found, *(str(wheels[name]) for name in names), python=environment.python)
             environment.work.mkdir()
             (environment.work / "shop.py").write_text(APP)

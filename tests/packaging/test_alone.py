@@ -351,7 +351,7 @@ asyncio.run(main())
 TRACING = """
 import asyncio
 from nexus_core import Nexus
-from nexus_core.tracing import parse_traceparent, trace_headers
+from nexus_core.types.trace import parse_traceparent, trace_headers
 
 nexus = Nexus(enable_tracing=True, tracing_endpoint="http://127.0.0.1:1")
 nexus.register("headers", trace_headers)

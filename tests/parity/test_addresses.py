@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from token_issuer import secret_token
 
 from nexus_core import ConfigurationError, Nexus
-from nexus_core.addresses import parse_host, parse_origin, parse_prefix
+from nexus_core.types.addresses import parse_host, parse_origin, parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

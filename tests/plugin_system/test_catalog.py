@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from nexus_core import Nexus, catalog
-from nexus_core.options import unknown_option
+from nexus_core import Nexus
+from nexus_core.options import first_party
+from nexus_core.options.sources import unknown_option
 from nexus_core.plugins.declared_commands import declared_commands
 from nexus_core.plugins.discovery import PluginRecord, discover
 
-FIRST_PARTY = [each for each in discover() if each.distribution.startswith(catalog.DISTRIBUTION_PREFIX)]
+FIRST_PARTY = [each for each in discover() if each.distribution.startswith(first_party.DISTRIBUTION_PREFIX)]
 
 
 def test_the_first_party_plugins_are_found() -> None:
@@ -21,33 +22,37 @@ def test_it_has_the_options_that_each_plugin_has(record: PluginRecord) -> None:
     plugin = record.entry_point().load()
     settings = getattr(plugin, "nexus_register_settings", None)
     options = set(settings().model_fields) if settings is not None else set()
-    assert set(catalog.OPTIONS[record.name]) == options
+    assert set(first_party.OPTIONS[record.name]) == options
 
 
 @pytest.mark.parametrize("record", FIRST_PARTY, ids=lambda record: record.name)
 def test_it_has_the_metadata_that_each_plugin_reads(record: PluginRecord) -> None:
     settings = getattr(record.entry_point().load(), "nexus_register_settings", None)
     keys = settings().workflow_metadata if settings is not None else {}
-    assert catalog.METADATA.get(record.name, {}) == keys
-    assert {option for option in keys.values() if option} <= set(catalog.OPTIONS[record.name])
+    assert first_party.METADATA.get(record.name, {}) == keys
+    assert {option for option in keys.values() if option} <= set(first_party.OPTIONS[record.name])
 
 
 def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
-    declared = {each.name: each.plugin for each in declared_commands() if each.plugin in catalog.OPTIONS}
-    assert catalog.COMMANDS == declared
+    declared = {each.name: each.plugin for each in declared_commands() if each.plugin in first_party.OPTIONS}
+    assert first_party.COMMANDS == declared
     nexus = Nexus()
     registered = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
-    assert catalog.COMMANDS == {command.name: plugin for plugin, command in registered if plugin in catalog.OPTIONS}
+    assert first_party.COMMANDS == {
+        command.name: plugin for plugin, command in registered if plugin in first_party.OPTIONS
+    }
     assert all(each.help for each in declared_commands())
 
 
 def test_no_option_has_two_owners() -> None:
-    every = [option for options in catalog.OPTIONS.values() for option in options]
+    every = [option for options in first_party.OPTIONS.values() for option in options]
     assert len(every) == len(set(every))
-    assert all(catalog.owner_of(option) == plugin for plugin, options in catalog.OPTIONS.items() for option in options)
+    assert all(
+        first_party.owner_of(option) == plugin for plugin, options in first_party.OPTIONS.items() for option in options
+    )
 
 
 @pytest.mark.parametrize("option", ["mcp_allowed_origins", "mcp_session_idle_timeout", "drain_seconds"])
 def test_an_option_of_a_plugin_that_is_not_installed_names_what_to_install(option: str) -> None:
     complaint, _ = unknown_option(option, f"argument {option}", [], {})
-    assert f"pip install {catalog.DISTRIBUTION_PREFIX}{catalog.owner_of(option)}" in complaint
+    assert f"pip install {first_party.DISTRIBUTION_PREFIX}{first_party.owner_of(option)}" in complaint

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import ConfigurationError, PluginError
-from nexus_core import hookspecs as specs
+from nexus_core.app import hookspecs as specs
 
 if TYPE_CHECKING:
     from nexus_core import Nexus

@@ -10,10 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from nexus_scaffold.new import LONGEST, NewPluginError, kinds, read_kind, write
 
-from nexus_core import hookspecs
+from nexus_core.app import hookspecs
 from nexus_core.plugins.discovery import core_version, discover
-from nexus_core.plugins.new import LONGEST, NewPluginError, kinds, read_kind, write
 from nexus_core.plugins.requirements import unmet_requirement
 
 LEFT_OUT = {"nexus_startup", "nexus_shutdown"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nexus_core import Nexus
-from nexus_core.applications import load
+from nexus_core.app.applications import load
 from nexus_core.errors import ConfigurationError
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus
 from nexus_core.plugins.shadows import hidden_libraries, name_clash

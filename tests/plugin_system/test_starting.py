@@ -22,8 +22,8 @@ from nexus_core import (
     Stage,
     hookimpl,
 )
-from nexus_core.stored_sessions import StoredSessions
-from nexus_core.stores import MemoryStore
+from nexus_core.state.stored_sessions import StoredSessions
+from nexus_core.state.stores import MemoryStore
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

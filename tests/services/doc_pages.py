@@ -16,7 +16,7 @@ LONGEST_SECONDS = 60
 
 RUNNER = """
 import json, os, runpy, signal, sys, traceback
-import httpx2, msgspec, nexus_core.app, nexus_core.lifecycle, nexus_core.schema.validation, pydantic
+import httpx2, msgspec, nexus_core.app.nexus, nexus_core.app.lifecycle, nexus_core.schema.validation, pydantic
 
 for line in sys.stdin:
     job = json.loads(line)

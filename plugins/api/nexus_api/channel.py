@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Channel, NexusError, NotFound
-from nexus_core.asgi import local_path, send_error
 from nexus_core.errors import MethodNotAllowed
+from nexus_core.server.asgi import local_path, send_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexus_api.settings import ApiSettings
     from nexus_core import Nexus
-    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 _BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
 
@@ -43,6 +43,7 @@ class ApiChannel(Channel):
 
 def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
+    from nexus_toolkit.hosts import HostOriginGuard
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation, events, runs, sessions, workflows
@@ -50,7 +51,6 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api.middleware import in_front_of
     from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
-    from nexus_core.hosts import HostOriginGuard
 
     execute = Execute(nexus, settings.event_heartbeat)
     routes = _Routes(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
+    from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 COMPRESS_FROM = 1024
 """Bytes below which compressing an answer costs more than it saves."""

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from nexus_api.openapi import OpenAPI
 from nexus_api.translate import view_of
-from nexus_core.public_address import root_path, server_url
+from nexus_core.server.public_address import root_path, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from nexus_api.translate import encode
 from nexus_core import ChannelEvent
 from nexus_core.errors import CredentialEnded
-from nexus_core.events import CREDENTIAL_ENDED, EVENTS_MISSED
+from nexus_core.events.event import CREDENTIAL_ENDED, EVENTS_MISSED
 
 if TYPE_CHECKING:
     from nexus_api.translate import CallerLeaves
     from nexus_core import Run
-    from nexus_core.channel import Send
-    from nexus_core.credentials import Lease
-    from nexus_core.event_log import Follower
+    from nexus_core.events.log import Follower
+    from nexus_core.pipeline.credentials import Lease
+    from nexus_core.server.channel import Send
 
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

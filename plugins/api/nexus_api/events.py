@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_core import Nexus
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.server.channel import Receive, Scope, Send
 
 
 def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:

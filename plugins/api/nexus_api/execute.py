@@ -8,13 +8,13 @@ from urllib.parse import quote
 from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
 from nexus_core import NexusError
-from nexus_core.asgi import rate_limit_headers, send_error
-from nexus_core.caller import headers_of
-from nexus_core.public_address import root_path
+from nexus_core.server.asgi import rate_limit_headers, send_error
+from nexus_core.server.caller import headers_of
+from nexus_core.server.public_address import root_path
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Nexus
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.server.channel import Receive, Scope, Send
 
 
 class Execute:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from nexus_api.translate import invocation_of
 from nexus_core import MalformedRequest, Overloaded
-from nexus_core.caller import headers_of, network_of
+from nexus_core.server.caller import headers_of
+from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
-    from nexus_core.access import View
-    from nexus_core.channel import Scope
+    from nexus_core.app.view import View
+    from nexus_core.server.channel import Scope
 
 SUBPROTOCOL = "nexus"
 BEARER = "nexus.bearer."

@@ -7,15 +7,16 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.asgi import local_path
-from nexus_core.schema.report import printable
+from nexus_core.server.asgi import local_path
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nexus_toolkit.hosts import HostOriginGuard
+
     from nexus_api.settings import ApiSettings
-    from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
-    from nexus_core.hosts import HostOriginGuard
+    from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 ACCESS_LOGGER = "nexus.access"
 _SESSION = re.compile(r"(/sessions/)[^/]+")
@@ -36,7 +37,7 @@ def in_front_of(app: ASGIApp, settings: ApiSettings, guard: HostOriginGuard) -> 
 def _cors(app: ASGIApp, settings: ApiSettings, guard: HostOriginGuard) -> ASGIApp:
     if not settings.cors_origins:
         return app
-    from nexus_core.cors import Cors
+    from nexus_toolkit.cors import Cors
 
     return Cors(app, guard, b"GET, POST, PATCH, DELETE")
 

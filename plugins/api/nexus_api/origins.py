@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core import NexusError
-from nexus_core.asgi import send_error
+from nexus_core.server.asgi import send_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.channel import ASGIApp, Receive, Scope, Send
-    from nexus_core.hosts import HostOriginGuard
+    from nexus_toolkit.hosts import HostOriginGuard
+
+    from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 

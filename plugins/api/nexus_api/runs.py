@@ -11,7 +11,7 @@ from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, RunStatus
-from nexus_core.caller import headers_of
+from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.server.channel import Receive, Scope, Send
 
 LARGEST_PAGE = 1000
 """Runs in one listing."""

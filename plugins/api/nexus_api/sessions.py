@@ -11,9 +11,9 @@ from starlette.routing import Route
 from nexus_api.translate import invocation_of, read_params, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest
-from nexus_core.caller import headers_of
 from nexus_core.jsontext import type_name
-from nexus_core.public_address import root_path
+from nexus_core.server.caller import headers_of
+from nexus_core.server.public_address import root_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus, Session
-    from nexus_core.access import View
+    from nexus_core.app.view import View
 
 
 def routes(nexus: Nexus) -> Sequence[Route]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from nexus_core.addresses import check_origins
-from nexus_core.options import PluginSettings, Seconds
-from nexus_core.schema.report import nearest, printable
+from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.text import nearest, printable
+from nexus_core.types.addresses import check_origins
 
 MIDDLEWARE = ("cors", "rate_limit", "auth", "compression", "logging")
 """Names that ``api_middleware`` may have."""

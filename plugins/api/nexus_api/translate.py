@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
+from nexus_toolkit.bodies import read_parsed
 
 from nexus_core import Invocation, MalformedRequest
-from nexus_core.bodies import read_parsed
-from nexus_core.caller import caller_of, headers_of
 from nexus_core.jsontext import parse_object
+from nexus_core.server.caller import caller_of, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_core import Nexus
-    from nexus_core.access import View
-    from nexus_core.alarms import Alarms
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.app.view import View
+    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.server.channel import Receive, Scope, Send
 
 _JSON = (b"content-type", b"application/json")
 _SECONDS = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?")

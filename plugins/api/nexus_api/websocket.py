@@ -21,17 +21,17 @@ from nexus_api.event_stream import LAST_SECONDS
 from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
 from nexus_api.translate import encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
-from nexus_core.asgi import send_error
-from nexus_core.caller import check_length
 from nexus_core.errors import CredentialEnded, RunCancelled
 from nexus_core.jsontext import parse_object
+from nexus_core.server.asgi import send_error
+from nexus_core.server.caller import check_length
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from nexus_core import Invocation, Nexus
-    from nexus_core.channel import Receive, Scope, Send
-    from nexus_core.runs import Hold
+    from nexus_core.runs.run import Hold
+    from nexus_core.server.channel import Receive, Scope, Send
 
 CREDENTIAL_CLOSE = 4401
 """The close code when the credential has ended that the connection was opened with: 401, in the private range."""

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nexus_api.translate import encode, view_of
-from nexus_core.asgi import rate_limit_headers
+from nexus_core.server.asgi import rate_limit_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus
-    from nexus_core.access import View
+    from nexus_core.app.view import View
 
 
 def json_answer(value: Any, view: View, status: int = 200) -> Response:

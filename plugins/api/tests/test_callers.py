@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from nexus_core import Invocation, RateLimited, Stage, hookimpl
-from nexus_core.invocation import RateLimit
+from nexus_core.types.principal import RateLimit
 
 ADDRESSES = ["/api/workflows", "/api/workflows/open_to_all", "/api/runs", "/api/runs/x", "/api/runs/x/events",
              "/openapi.json"]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from nexus_core import WorkflowError
-from nexus_core.event_handlers import EventHandler
+from nexus_core.events.handlers import EventHandler
 
 
 class Rewording(EventHandler):

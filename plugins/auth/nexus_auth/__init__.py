@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from nexus_auth.jwt_provider import JWTAuthProvider as JWTAuthProvider
     from nexus_auth.provider import AuthProvider as AuthProvider
     from nexus_core.errors import AuthenticationError as AuthenticationError
-    from nexus_core.invocation import Principal as Principal
+    from nexus_core.types.principal import Principal as Principal
 
 _HOME_OF = {
     "AuthProvider": "nexus_auth.provider",
     "AuthenticationError": "nexus_core.errors",
     "JWTAuthProvider": "nexus_auth.jwt_provider",
-    "Principal": "nexus_core.invocation",
+    "Principal": "nexus_core.types.principal",
 }
 
 __all__ = sorted(_HOME_OF)

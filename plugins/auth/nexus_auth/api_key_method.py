@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from nexus_auth.api_keys import PREFIX, ApiKey, is_of, parts_of
 from nexus_auth.known import Verified
 from nexus_auth.refusal import Refused, Unavailable
-from nexus_core.invocation import Principal
+from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_auth.credentials import Credential
     from nexus_auth.key_file import KeyFile
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from nexus_auth.permissions import Grants
 from nexus_auth.principals import user_of
 from nexus_auth.provider import split_permission
 from nexus_auth.refusal import Unavailable, nobody_answers
+from nexus_core.concurrency.threads import ENDS_PROCESS, is_async
 from nexus_core.errors import NexusError
-from nexus_core.threads import ENDS_PROCESS, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from nexus_auth.own import GuardedCalls
-    from nexus_core.invocation import Principal
+    from nexus_core.types.principal import Principal
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,6 @@ from urllib.parse import quote, unquote
 from nexus_auth.browser_sessions import csrf_token
 from nexus_auth.oauth_client import code_in
 from nexus_auth.refusal import Refused, Unavailable
-from nexus_core.addresses import parse_origin
-from nexus_core.asgi import base_url_of, local_path, origin_of, send_error
-from nexus_core.caller import headers_of
 from nexus_core.errors import (
     AuthenticationError,
     BackendUnavailable,
@@ -21,8 +18,11 @@ from nexus_core.errors import (
     NexusError,
     NotFound,
 )
-from nexus_core.invocation import Invocation
-from nexus_core.listeners import is_loopback
+from nexus_core.pipeline.invocation import Invocation
+from nexus_core.server.asgi import base_url_of, local_path, origin_of, send_error
+from nexus_core.server.caller import headers_of
+from nexus_core.server.listeners import is_loopback
+from nexus_core.types.addresses import parse_origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from nexus_auth.browser_sessions import BrowserSessions
     from nexus_auth.known import Verified
     from nexus_auth.oauth_client import OAuthClient
-    from nexus_core.app import Nexus
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.server.channel import Receive, Scope, Send
 
 PREFIX = "/auth"
 LOGIN_SECONDS = 600

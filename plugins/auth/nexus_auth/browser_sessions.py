@@ -16,15 +16,15 @@ import msgspec
 
 from nexus_auth.credentials import COOKIE, cookie_credential
 from nexus_auth.refusal import Refused
-from nexus_core.state_limits import BROWSER_LOGINS, user_payer
-from nexus_core.stores import scoping
+from nexus_core.state.limits import BROWSER_LOGINS, user_payer
+from nexus_core.state.stores import scoping
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from nexus_auth.credentials import Credential
     from nexus_auth.known import Verified
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
 
 KNOWN_SECONDS = 0.5
 """For how long a session is taken for granted: who has logged out is out after that, in every process."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexus_auth.remote_keys import RemoteKeys
     from nexus_auth.settings import AuthSettings
     from nexus_auth.web import Web
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
 
 API_KEY = "api_key"
 

@@ -18,12 +18,12 @@ from nexus_auth.texts import id_of, permissions_of
 from nexus_auth.why import explain
 from nexus_core import Command
 from nexus_core.errors import ConfigurationError, NotFound, PermissionDenied, ValidationError
-from nexus_core.invocation import Principal
+from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_SECONDS = 100 * 365 * UNITS["d"]

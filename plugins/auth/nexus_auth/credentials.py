@@ -8,7 +8,7 @@ from nexus_auth.refusal import Refused
 
 if TYPE_CHECKING:
     from nexus_auth.browser_sessions import BrowserSessions
-    from nexus_core.invocation import Invocation
+    from nexus_core.pipeline.invocation import Invocation
 
 MAX_BYTES = 16 * 1024
 """The largest credential that is looked at."""

@@ -9,16 +9,16 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 from nexus_auth.browser_sessions import csrf_token
-from nexus_core.asgi import origin_of, send_error
-from nexus_core.caller import headers_of
 from nexus_core.errors import OriginNotAllowed, PermissionDenied
+from nexus_core.server.asgi import origin_of, send_error
+from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_auth.browser_sessions import BrowserSessions
-    from nexus_core.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.errors import NexusError
+    from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_ORIGIN = b"same-origin"

@@ -17,7 +17,7 @@ from nexus_auth.refusal import NOT_ACCEPTED, Refused, Unavailable, nobody_answer
 from nexus_auth.stage import Authentication
 from nexus_auth.web import Web
 from nexus_core.errors import AuthenticationError
-from nexus_core.health import HealthCheck
+from nexus_core.types.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from nexus_auth.methods import Method
     from nexus_auth.remote_keys import RemoteKeys
     from nexus_auth.settings import AuthSettings
-    from nexus_core.app import Nexus
-    from nexus_core.channel import Middleware, Route
-    from nexus_core.invocation import Invocation
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.server.channel import Middleware, Route
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Gate:
             return []
         from nexus_auth.browser import PREFIX, BrowserLogin
         from nexus_auth.build import oauth_client
-        from nexus_core.channel import Route
+        from nexus_core.server.channel import Route
 
         assert self._web is not None  # it is open
         client = oauth_client(self._settings, self._web)

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from nexus_auth.refusal import Unavailable
 from nexus_auth.web import COMPLAINT_SECONDS, check_transport
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import ConfigurationError
-from nexus_core.rate_limited_log import RateLimitedLog
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_auth.web import Web

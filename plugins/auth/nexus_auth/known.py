@@ -8,12 +8,13 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from nexus_auth.credentials import MAX_BYTES
-from nexus_core.credentials import CHECK_SECONDS, Validity
+from nexus_core.pipeline.credentials import CHECK_SECONDS
+from nexus_core.types.principal import Validity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.invocation import Principal
+    from nexus_core.types.principal import Principal
 
 
 class Verified(NamedTuple):

@@ -18,8 +18,8 @@ from nexus_auth.oauth_client import OAuthClient, Token, issuer_of
 from nexus_auth.refusal import Refused, Unavailable
 from nexus_auth.trusted_issuers import IssuerTrust
 from nexus_auth.web import Web, check_transport
+from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.errors import AuthenticationError, BackendUnavailable, ConfigurationError
-from nexus_core.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from nexus_toolkit.login_file import Logins
 
 from nexus_auth.login import Client, log_in_person, log_in_program, log_out
 from nexus_auth.trusted_issuers import IssuerTrust
 from nexus_core import Command
 from nexus_core.errors import ConfigurationError
-from nexus_core.logins import Logins
 
 if TYPE_CHECKING:
     from nexus_auth.settings import AuthSettings

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import AuthenticationError, PermissionDenied
-from nexus_core.invocation import Invocation
+from nexus_core.pipeline.invocation import Invocation
 
 if TYPE_CHECKING:
-    from nexus_core.app import Nexus
-    from nexus_core.invocation import Principal
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.types.principal import Principal
 
 
 class AuthManager:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from nexus_auth.challenge import METADATA_PATH, RESOURCE_PATHS
-from nexus_core.asgi import base_url_of, local_path, send_error
-from nexus_core.channel import Route
 from nexus_core.errors import MethodNotAllowed, NotFound
+from nexus_core.server.asgi import base_url_of, local_path, send_error
+from nexus_core.server.channel import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.server.channel import Receive, Scope, Send
 
 SECONDS = 300
 """For how long clients may keep an answer."""

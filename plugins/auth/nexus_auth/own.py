@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nexus_auth.known import Verified
 from nexus_auth.principals import principal_of_user
 from nexus_auth.refusal import Refused, Unavailable
+from nexus_core.concurrency.threads import ENDS_PROCESS, DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, NexusError
-from nexus_core.threads import ENDS_PROCESS, DaemonThreads, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nexus_auth.algorithms import ASYMMETRIC, SYMMETRIC, refuse_short_secret
 from nexus_auth.provider import authenticates_alone
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.report import nearest
+from nexus_core.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ from nexus_core import hookimpl
 if TYPE_CHECKING:
     from nexus_auth.gate import Gate
     from nexus_core import Command, Interceptor, Nexus, Route
-    from nexus_core.access import Authorizer
-    from nexus_core.channel import Middleware
-    from nexus_core.health import HealthCheck
+    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.server.channel import Middleware
+    from nexus_core.types.health import HealthCheck
 
 
 @hookimpl
@@ -95,7 +95,7 @@ def nexus_register_commands(nexus: Nexus) -> list[Command]:
 def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
     """Renew what ``nexus login`` has put there."""
     from nexus_auth.login import renewed
-    from nexus_core import process
+    from nexus_core.concurrency import process
 
     return process.run(renewed(login))
 

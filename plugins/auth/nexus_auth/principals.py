@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_auth.permissions import IDENTITY_SCOPES
 from nexus_auth.refusal import Refused
 from nexus_auth.texts import id_of, texts_of
-from nexus_core.invocation import Principal
+from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
+    from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from nexus_core.options import PluginSettings, Seconds
+from nexus_core.options.sources import PluginSettings, Seconds
 
 if TYPE_CHECKING:
     from nexus_auth.gate import Gate

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_auth.credentials import authorization_of
-from nexus_core.pipeline import Stage
+from nexus_core.pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from nexus_auth.browser_sessions import BrowserSessions
     from nexus_auth.known import Accepted, KnownCredentials
-    from nexus_core.invocation import Invocation, Result
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.stage import Call
+    from nexus_core.types.result import Result
 
 
 class Authentication:

@@ -7,10 +7,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from nexus_toolkit.login_file import FOLDER_MODE, default_path, server_of
+
 from nexus_auth.key_file import write_private
 from nexus_core.errors import ConfigurationError
-from nexus_core.logins import FOLDER_MODE, default_path, server_of
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

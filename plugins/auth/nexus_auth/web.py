@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nexus_auth.refusal import Unavailable
-from nexus_core.addresses import can_be_rebound
 from nexus_core.errors import ConfigurationError
-from nexus_core.listeners import is_loopback
-from nexus_core.schema.report import printable
+from nexus_core.server.listeners import is_loopback
+from nexus_core.text import printable
+from nexus_core.types.addresses import can_be_rebound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

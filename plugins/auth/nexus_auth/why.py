@@ -12,9 +12,9 @@ from nexus_core.errors import AuthenticationError, BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexus_core.access import Authorizer
-    from nexus_core.app import Nexus
-    from nexus_core.invocation import Principal
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.types.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ main = pytest.importorskip("nexus_cli.main").main
 APP = """
 from nexus_auth import AuthProvider
 from nexus_core import Nexus
-from nexus_core.markers import hookimpl
+from nexus_core.plugins.markers import hookimpl
 
 {before}
 

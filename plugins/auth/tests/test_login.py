@@ -17,10 +17,10 @@ from nexus_auth.login import Client, log_in_person
 from nexus_auth.oauth_client import Token, issuer_of, token_of
 from nexus_auth.refusal import Unavailable
 from nexus_auth.trusted_issuers import IssuerTrust
+from nexus_toolkit.login_file import Logins
 from token_issuer import AUDIENCE
 
 from nexus_core import AuthenticationError, ConfigurationError
-from nexus_core.logins import Logins
 
 
 class Process:

@@ -17,7 +17,7 @@ from nexus_auth.key_file import KeyFile
 from token_issuer import AUDIENCE, SECRET, secret_token
 
 from nexus_core import Context
-from nexus_core.credentials import EXPIRED, REVOKED
+from nexus_core.pipeline.credentials import EXPIRED, REVOKED
 
 PATIENCE = 30.0
 """Seconds after which a stream that goes on does so for ever."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexus_breaker.circuit import Announce, Clock
     from nexus_core import Invocation, Result, Workflow
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from nexus_breaker.records import Records
 from nexus_breaker.shared import Outage, SharedCircuit
 from nexus_breaker.states import NAMES, Rules
 from nexus_core import ChannelEvent
-from nexus_core.measurements import Measurement
-from nexus_core.stores import MEMORY
+from nexus_core.state.stores import MEMORY
+from nexus_core.types.measurement import Measurement
 
 if TYPE_CHECKING:
     from nexus_breaker.breaker import MakeShared

@@ -8,8 +8,8 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
-    from nexus_core.measurements import Measurement
-    from nexus_core.pipeline import Interceptor
+    from nexus_core.pipeline.stage import Interceptor
+    from nexus_core.types.measurement import Measurement
 
 
 @hookimpl

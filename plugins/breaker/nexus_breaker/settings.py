@@ -9,7 +9,7 @@ from pydantic import Field
 
 from nexus_breaker.tasks import Tasks
 from nexus_core import PluginSettings
-from nexus_core.options import MAX_SECONDS
+from nexus_core.options.sources import MAX_SECONDS
 
 if TYPE_CHECKING:
     from nexus_breaker.breaker import Breaker

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_breaker.tasks import Tasks
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
 

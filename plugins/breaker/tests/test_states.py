@@ -24,7 +24,7 @@ from nexus_core import (
     WorkflowFailed,
     WorkflowTimeout,
 )
-from nexus_core.stores import MemoryStore
+from nexus_core.state.stores import MemoryStore
 
 THRESHOLD, RESET = 3, 5.0
 ENDS = {

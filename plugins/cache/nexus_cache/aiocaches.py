@@ -11,13 +11,13 @@ from aiocache.base import BaseCache  # type: ignore[import-untyped]
 from aiocache.serializers import JsonSerializer  # type: ignore[import-untyped]
 
 from nexus_core import BackendUnavailable
-from nexus_core.options import MAX_SECONDS
-from nexus_core.stores import MemoryStore
+from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.state.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
 
 Value = TypeVar("Value")
 

@@ -9,7 +9,7 @@ from nexus_cache.entry import Kept
 from nexus_cache.flight import Flight, concerns_followers, led_here
 from nexus_cache.waiting import Wait
 from nexus_core import NexusError, Stage, jsontext
-from nexus_core.options import MAX_SECONDS
+from nexus_core.options.sources import MAX_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_cache.plan import Plan, Plans
     from nexus_cache.shelf import Place, Shelf
     from nexus_core import Call, Invocation, Result
-    from nexus_core.run_store import RunStore
+    from nexus_core.runs.history import RunStore
 
 
 class ResultCache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexus_core.measurements import Measurement
+from nexus_core.types.measurement import Measurement
 
 
 class Counts:

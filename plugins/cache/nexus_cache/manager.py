@@ -9,12 +9,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.threads import is_async
+from nexus_core.concurrency.threads import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from nexus_cache.counts import Counts
 from nexus_cache.manager import METHODS
-from nexus_core.options import PluginSettings, Seconds
+from nexus_core.options.sources import PluginSettings, Seconds
 
 
 class CacheSettings(PluginSettings):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nexus_cache.shelf import Place
     from nexus_cache.waiting import Wait
     from nexus_core import Result
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
 

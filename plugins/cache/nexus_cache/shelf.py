@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_cache.entry import Kept, decode, keep
-from nexus_core.state_limits import CACHED_RESULTS
-from nexus_core.stores import scoping
+from nexus_core.state.limits import CACHED_RESULTS
+from nexus_core.state.stores import scoping
 
 if TYPE_CHECKING:
     from nexus_cache.waiting import Wait
     from nexus_core import Result
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
 

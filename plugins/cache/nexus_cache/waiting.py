@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core import RunCancelled, WorkflowTimeout
-from nexus_core.events import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
-from nexus_core.state_limits import payer_of
+from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
+from nexus_core.state.limits import payer_of
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Result
-    from nexus_core.run_store import RunStore
+    from nexus_core.runs.history import RunStore
 
 
 class Wait:

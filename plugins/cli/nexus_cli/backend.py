@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from nexus_core.errors import MalformedRequest
-from nexus_core.schema.report import printable
-from nexus_core.tracing import parse_traceparent
+from nexus_core.text import printable
+from nexus_core.types.trace import parse_traceparent
 
 if TYPE_CHECKING:
     from nexus_cli.options import Options
-    from nexus_core.invocation import RateLimit
+    from nexus_core.types.principal import RateLimit
 
 OnEvent = Callable[[dict[str, Any]], None]
 """Takes each event of a run while a call waits for its reply."""

@@ -11,24 +11,24 @@ from contextlib import ExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from nexus_toolkit.bodies import read_parsed
+from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_cli.requests import ENDLESS, PARAMS
 from nexus_cli.service import Service
-from nexus_core.asgi import error_headers, local_path, rate_limit_headers, send_error
-from nexus_core.bodies import read_parsed
-from nexus_core.caller import caller_of, headers_of
-from nexus_core.channel import Channel
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed, Overloaded
-from nexus_core.hosts import HostOriginGuard
-from nexus_core.invocation import Invocation
 from nexus_core.jsontext import parse
+from nexus_core.pipeline.invocation import Invocation
+from nexus_core.server.asgi import error_headers, local_path, rate_limit_headers, send_error
+from nexus_core.server.caller import caller_of, headers_of
+from nexus_core.server.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nexus_cli.settings import CliSettings
-    from nexus_core.app import Nexus
-    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 PATH = "/cli"
 LAST_SECONDS = 5.0

@@ -103,7 +103,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve an application on its ports until it is stopped."""
-    from nexus_core import serving
+    from nexus_core.app import serving
 
     state: State = context.obj
     if target:

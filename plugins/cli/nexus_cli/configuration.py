@@ -9,14 +9,14 @@ import msgspec
 
 if TYPE_CHECKING:
     from nexus_cli.state import State
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 FILE = "NEXUS_CONFIG_FILE"
 
 
 def show(state: State, file: str, *, changed: bool) -> None:
     """Show every option; with ``changed``, those that are set somewhere."""
-    from nexus_core.option_list import options
+    from nexus_toolkit.option_list import options
 
     found = [each for each in options(_platform(state, file)) if not changed or each.source is not None]
     if not state.output.pretty:
@@ -32,7 +32,7 @@ def show(state: State, file: str, *, changed: bool) -> None:
 
 def schema(state: State, file: str) -> None:
     """Print the JSON Schema of a configuration file."""
-    from nexus_core.option_list import schema as schema_of
+    from nexus_toolkit.option_list import schema as schema_of
 
     state.output.document(schema_of(_platform(state, file)))
 
@@ -47,7 +47,7 @@ def _platform(state: State, file: str) -> Nexus:
         os.environ[FILE] = file  # where applications look
     if state.app_name() is not None:
         return state.nexus()
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
     return Nexus()
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from nexus_cli.options import UsageError
-from nexus_core import catalog
 from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
 from nexus_core.plugins.declared_commands import declared_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_cli.state import State
-    from nexus_core.channel import Command
     from nexus_core.plugins.manager import PluginManager
+    from nexus_core.server.channel import Command
 
 
 PANEL = "Commands of plugins"
@@ -50,9 +50,9 @@ def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -
         else:
             app.command(command.name, help=command.help or None)(_awaited(command.callback, state))
         return plugin
-    if wanted in catalog.COMMANDS:
-        raise ConfigurationError(_needs(wanted, catalog.COMMANDS[wanted], plugins))
-    from nexus_core.schema.report import nearest, printable
+    if wanted in first_party.COMMANDS:
+        raise ConfigurationError(_needs(wanted, first_party.COMMANDS[wanted], plugins))
+    from nexus_core.text import nearest, printable
 
     near = nearest(wanted, [*known, *(command.name for _, command in commands)])
     hint = f" Did you mean {near!r}?" if near else " See nexus --help."
@@ -95,7 +95,7 @@ def of_application(state: State) -> tuple[PluginManager, list[tuple[str, Command
         UsageError: The application is not named as one.
         ConfigurationError: The application can't be loaded, or an option is wrong.
     """
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
     nexus = state.nexus() if state.app_name() else Nexus()
     return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK, nexus=nexus))
@@ -118,14 +118,14 @@ def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
     reason = plugins.inactive().get(plugin)
     if reason is not None:
         return f'The command {command!r} belongs to the plugin "{plugin}", which is not loaded: {reason}'
-    install = f"pip install {catalog.DISTRIBUTION_PREFIX}{plugin}"
+    install = f"pip install {first_party.DISTRIBUTION_PREFIX}{plugin}"
     return f'The command {command!r} needs the plugin "{plugin}": {install}'
 
 
 def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
     """Return the installed plugins, and those of their commands that need no platform."""
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.plugins.manager import PluginManager
-    from nexus_core.threads import DaemonThreads
 
     plugins = PluginManager(DaemonThreads("nexus-commands"))
     plugins.load_installed()

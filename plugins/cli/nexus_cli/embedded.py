@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 
 @dataclass(frozen=True)

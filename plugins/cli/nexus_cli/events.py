@@ -9,7 +9,7 @@ import msgspec
 
 from nexus_cli.backend import request_of
 from nexus_cli.following import Following
-from nexus_core.events import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED
+from nexus_core.events.event import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED
 
 if TYPE_CHECKING:
     from nexus_cli.output import Output

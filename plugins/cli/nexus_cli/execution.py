@@ -19,10 +19,10 @@ from nexus_cli.following import Following
 from nexus_cli.live import LiveRun
 from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.requests import LONGEST_WAIT
-from nexus_core.caller import TEXT_LIMIT
 from nexus_core.errors import NotFound
 from nexus_core.jsontext import exactly, parse_object
-from nexus_core.schema.report import printable
+from nexus_core.server.caller import TEXT_LIMIT
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_cli.output import Output

@@ -15,7 +15,7 @@ from nexus_cli.backend import utf8
 from nexus_cli.options import UsageError
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import exactly, parse
-from nexus_core.schema.report import nearest, printable
+from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

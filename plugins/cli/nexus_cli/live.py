@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.escapes import escaped
-from nexus_core.events import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.events.event import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.text import escaped
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

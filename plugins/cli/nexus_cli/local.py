@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from nexus_cli.backend import OnEvent, credentials, encode_request, read_line, trace_of_environment
 from nexus_cli.requests import PARAMS
 from nexus_cli.service import Service
-from nexus_core import process
-from nexus_core.invocation import Invocation
+from nexus_core.concurrency import process
 from nexus_core.jsontext import parse_trusted
+from nexus_core.pipeline.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
 
     from nexus_cli.options import Options
-    from nexus_core.app import Nexus
-    from nexus_core.invocation import RateLimit
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.types.principal import RateLimit
 
 
 class LocalBackend:

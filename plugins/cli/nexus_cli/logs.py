@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_cli.options import Options
@@ -30,6 +30,8 @@ def show_logs(options: Options) -> None:
     else:
         handler.setFormatter(_OneLine())
         handler.setLevel(logging.WARNING)
-        handler.addFilter(lambda record: record.name != "nexus_core.stages")  # the caller gets these as errors
+        handler.addFilter(
+            lambda record: record.name != "nexus_core.pipeline.execution"
+        )  # the caller gets these as errors
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if options.debug else logging.WARNING)

@@ -76,7 +76,7 @@ def dispatch(state: State, arguments: list[str]) -> int:
     except Exception as exc:
         if not plugin or _is_for_users(exc):
             raise
-        from nexus_core.plugins.manager import one_line
+        from nexus_core.text import one_line
 
         what = f'The command {name!r} of the plugin "{plugin}" failed'
         raise ConfigurationError(f"{what}: {one_line(exc)}. `nexus --debug {name}` shows where.") from exc
@@ -90,7 +90,7 @@ def no_such_option(name: str, known: Iterable[str]) -> str:
         name: The option.
         known: Those that could stand in its place, beside the ones that hold for every command.
     """
-    from nexus_core.schema.report import nearest, printable
+    from nexus_core.text import nearest, printable
 
     near = nearest(name, sorted({*known, *NAMES}))
     hint = f" Did you mean {near!r}?" if near else " See --help."

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus_cli.options import UsageError
-from nexus_core.applications import is_file, split
+from nexus_core.app.applications import is_file, split
 
 DEFAULT_PORT = 3001
 

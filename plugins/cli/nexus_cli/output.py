@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nexus_core.escapes import escaped
+from nexus_core.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,10 +21,10 @@ _LONGEST_MESSAGE = 2000
 
 
 def printable(text: str, limit: int) -> str:
-    """See `nexus_core.schema.report.printable`. Imported late: help texts do without it."""
-    from nexus_core.schema import report
+    """See `nexus_core.text.printable`. Imported late: help texts do without it."""
+    from nexus_core import text as texts
 
-    return report.printable(text, limit)
+    return texts.printable(text, limit)
 
 
 class ReaderLeft(Exception):

@@ -9,7 +9,7 @@ from nexus_cli.options import UsageError
 
 if TYPE_CHECKING:
     from nexus_cli.settings import CliSettings
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 _VARIABLES = (
     "NEXUS_CLI_NAME", "NEXUS_ENABLE_SHELL_COMPLETION", "NEXUS_ENABLE_HISTORY", "NEXUS_HISTORY_SIZE",
@@ -30,7 +30,7 @@ def of_environment() -> CliSettings:
     """
     from nexus_cli.settings import CliSettings
     from nexus_core.errors import ConfigurationError
-    from nexus_core.options import OptionSources
+    from nexus_core.options.sources import OptionSources
 
     try:
         return OptionSources({}).read(CliSettings)

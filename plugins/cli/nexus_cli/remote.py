@@ -14,8 +14,8 @@ from nexus_cli.backend import Line, OnEvent, credentials, encode_request, read_l
 from nexus_cli.options import UsageError
 from nexus_cli.stored import stored_token
 from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
-from nexus_core.invocation import RateLimit
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
+from nexus_core.types.principal import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +168,7 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _rate_limit(response: http.client.HTTPResponse) -> RateLimit | None:
-    """Return what `nexus_core.asgi.rate_limit_headers` has written."""
+    """Return what `nexus_core.server.asgi.rate_limit_headers` has written."""
     text = "".join(response.headers.get(name, "") for name in ("RateLimit-Policy", "RateLimit"))
     found = {name: int(digits) for name, digits in _LEFT.findall(text)}
     return RateLimit(found["q"], found["w"], found["r"], found["t"]) if len(found) == 4 else None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.caller import check_length
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import type_name
-from nexus_core.schema.report import nearest, printable
+from nexus_core.server.caller import check_length
+from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

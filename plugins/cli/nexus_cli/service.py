@@ -15,14 +15,14 @@ from nexus_cli import streams
 from nexus_cli.requests import LARGEST_PAGE, LONGEST_WAIT, Request
 from nexus_cli.streams import reply_line
 from nexus_core.errors import MalformedRequest
-from nexus_core.runs import RunStatus
+from nexus_core.runs.run import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
-    from nexus_core.access import View
-    from nexus_core.app import Nexus
-    from nexus_core.invocation import Invocation
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.view import View
+    from nexus_core.pipeline.invocation import Invocation
 
 _encode = msgspec.json.Encoder().encode
 

@@ -11,7 +11,7 @@ from nexus_cli.execution import read_data
 from nexus_cli.fields import Fields
 from nexus_cli.options import UsageError
 from nexus_core.jsontext import parse_object
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_cli.state import State

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nexus_cli.backend import Backend
     from nexus_cli.output import Output
     from nexus_cli.settings import CliSettings
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 
 class State:
@@ -29,7 +29,7 @@ class State:
 
     def app_name(self) -> str | None:
         """Return the application that options, environment or configuration file name."""
-        from nexus_core.applications import configured_app
+        from nexus_core.app.applications import configured_app
 
         return self.options.app or configured_app()
 
@@ -47,7 +47,7 @@ class State:
                     "Which application? Give --app module:attribute (NEXUS_APP, or app: in the file that "
                     "NEXUS_CONFIG_FILE names), or --connect URL for a running server (NEXUS_CONNECT)."
                 )
-            from nexus_core.applications import load
+            from nexus_core.app.applications import load
 
             self._nexus = load(name)
         return self._nexus
@@ -85,7 +85,7 @@ class State:
         run = getattr(self._backend, "run", None)
         if run is not None:
             return run(work)
-        from nexus_core import process
+        from nexus_core.concurrency import process
 
         return process.run(work)
 

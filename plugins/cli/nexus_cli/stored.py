@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nexus_toolkit.login_file import Logins, has_expired
+
 from nexus_core.errors import AuthenticationError, NexusError
-from nexus_core.logins import Logins, has_expired
 
 
 def stored_token(url: str, *, renew: bool = True) -> str | None:
@@ -33,7 +34,7 @@ def _renewed(login: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if login is None or not has_expired(login):
         return login
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
     plugins = Nexus().plugins
     for name, renew in plugins.implementations("nexus_renew_login"):

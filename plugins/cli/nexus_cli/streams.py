@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_core.errors import SessionNotFound
-from nexus_core.events import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED
+from nexus_core.events.event import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nexus_core.access import View
-    from nexus_core.events import ChannelEvent
-    from nexus_core.runs import Run
-    from nexus_core.sessions import Session
+    from nexus_core.app.view import View
+    from nexus_core.events.event import ChannelEvent
+    from nexus_core.runs.run import Run
+    from nexus_core.state.sessions import Session
 
 FOLLOWING = "events.following"
 """The type of the first line of a stream. Its ``id``, of a stream that has ids, is what to go on from."""

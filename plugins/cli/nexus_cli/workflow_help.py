@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_cli.fields import Fields
 from nexus_cli.options import EXECUTE, NAMES
-from nexus_core.escapes import escaped
+from nexus_core.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "services"))
 import callers
 
 from nexus_core import Nexus, RateLimited, Stage, hookimpl
-from nexus_core.invocation import RateLimit
+from nexus_core.types.principal import RateLimit
 
 
 class Budget:

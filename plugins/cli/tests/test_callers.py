@@ -9,8 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-
-from nexus_core.logins import Logins
+from nexus_toolkit.login_file import Logins
 
 GUARDED = Path(__file__).with_name("guarded_app.py")
 

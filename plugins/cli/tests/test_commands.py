@@ -184,7 +184,7 @@ def test_help_lists_the_commands_and_the_cores(nexus):
 def test_help_imports_nothing_heavy(nexus):
     program = (
         "import sys; from nexus_core.__main__ import main; main(['--help']); "
-        "print([m for m in ('asyncio', 'pydantic', 'msgspec', 'rich', 'prompt_toolkit', 'nexus_core.app') "
+        "print([m for m in ('asyncio', 'pydantic', 'msgspec', 'rich', 'prompt_toolkit', 'nexus_core.app.nexus') "
         "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=nexus.env, timeout=30)

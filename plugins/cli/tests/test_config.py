@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from nexus_toolkit.option_list import options, schema
 from served_process import clean_environment
 
 from nexus_core import ConfigurationError, Nexus
-from nexus_core.option_list import options, schema
 
 APP = """
 from nexus_core import ChannelConfig, Nexus

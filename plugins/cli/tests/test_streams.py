@@ -13,7 +13,7 @@ from nexus_cli.service import Service
 
 from nexus_core import Context, Invocation, Principal, Stage, hookimpl
 from nexus_core.errors import MalformedRequest, SessionNotFound
-from nexus_core.stored_sessions import StoredSessions
+from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.testing import isolated_nexus
 
 LIMIT = 10

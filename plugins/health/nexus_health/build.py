@@ -8,7 +8,7 @@ from nexus_health.monitor import Monitor
 from nexus_health.watched import CheckThreads
 
 if TYPE_CHECKING:
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
     from nexus_health.settings import HealthSettings
 
 

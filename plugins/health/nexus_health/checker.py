@@ -10,9 +10,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.health import HealthCheck
-from nexus_core.plugins.manager import one_line
-from nexus_core.schema.report import nearest
+from nexus_core.text import nearest, one_line
+from nexus_core.types.health import HealthCheck
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +149,9 @@ def _named(kind: str, attribute: str, given: Any, methods: Collection[str]) -> d
 
 
 def _seconds(kind: str, name: str, value: Any) -> float | None:
-    from nexus_core.options import MAX_SECONDS  # late: it brings pydantic, and this module is imported with the plugin
+    from nexus_core.options.sources import (
+        MAX_SECONDS,  # late: it brings pydantic, and this module is imported with the plugin
+    )
 
     if value is None:
         return None

@@ -13,7 +13,7 @@ import msgspec
 import typer  # noqa: TC002  (typer itself reads the annotation)
 
 from nexus_core import Command
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 from nexus_health.doctor.examination import of_application, of_server
 from nexus_health.doctor.findings import Finding, Level
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core.measurements import Measurement
+from nexus_core.types.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

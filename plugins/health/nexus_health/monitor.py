@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.events import ChannelEvent
+from nexus_core.events.event import ChannelEvent
 from nexus_core.plugins.discovery import core_version
 from nexus_health.checker import checks_of
 from nexus_health.own import Lag, failed_plugins, own_checks
@@ -21,8 +21,8 @@ from nexus_health.watched import CheckThreads, Outcome, Watched
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.app import Nexus
-    from nexus_core.health import HealthCheck
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.types.health import HealthCheck
     from nexus_health.settings import HealthSettings
 
 log = logging.getLogger(__name__)

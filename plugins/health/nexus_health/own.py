@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.health import HealthCheck
 from nexus_core.plugins.discovery import PluginStatus
+from nexus_core.types.health import HealthCheck
 
 if TYPE_CHECKING:
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 LAG_SECONDS = 1.0
 """How late the event loop may be."""

@@ -8,7 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Channel, Command, Nexus, Route
-    from nexus_core.measurements import Measurement
+    from nexus_core.types.measurement import Measurement
     from nexus_health.monitor import Monitor
 
 

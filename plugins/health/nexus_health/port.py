@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus_core import Channel
-from nexus_core.threads import call_on
+from nexus_core.concurrency.threads import call_on
 from nexus_health.routes import PATH
 
 if TYPE_CHECKING:

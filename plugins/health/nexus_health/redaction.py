@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.redaction import HIDDEN, Redactor, option_secrets
-from nexus_core.schema.report import printable
+from nexus_toolkit.redaction import HIDDEN, Redactor, option_secrets
+
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.options import PluginSettings
+    from nexus_core.options.sources import PluginSettings
 
 LONGEST = 300
 """Characters of a text that are shown."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_core.asgi import local_path, rate_limit_headers, send_error
-from nexus_core.caller import caller_of, headers_of
 from nexus_core.errors import MethodNotAllowed, NexusError, NotFound
-from nexus_core.hosts import HostOriginGuard
-from nexus_core.invocation import Invocation
-from nexus_core.pipeline import Stage
+from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.stage import Stage
+from nexus_core.server.asgi import local_path, rate_limit_headers, send_error
+from nexus_core.server.caller import caller_of, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.app import Nexus
-    from nexus_core.channel import Receive, Scope, Send
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.server.channel import Receive, Scope, Send
     from nexus_health.monitor import Monitor
 
 PATH = "/health"

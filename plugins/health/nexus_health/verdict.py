@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError, NexusError
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_health.redaction import Shown

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.threads import DaemonThreads, is_async
+from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_health.verdict import Verdict, judge, of_exception
 
 if TYPE_CHECKING:
-    from nexus_core.health import HealthCheck
+    from nexus_core.types.health import HealthCheck
     from nexus_health.redaction import Shown
 
 

@@ -15,8 +15,8 @@ from health_helpers import comes, monitor_of
 from nexus_health import HealthChecker
 
 from nexus_core import hookimpl
-from nexus_core.health import HealthCheck
 from nexus_core.testing import isolated_nexus
+from nexus_core.types.health import HealthCheck
 
 
 def outcomes(nexus):

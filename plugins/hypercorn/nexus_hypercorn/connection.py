@@ -21,8 +21,7 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.utils import parse_socket_addr
 
-from nexus_core.redaction import shown_path
-from nexus_core.schema.report import printable
+from nexus_core.text import printable, shown_path
 from nexus_hypercorn.http11 import Http11
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.events import Event
 
-    from nexus_core.channel import ASGIApp, Message, Scope
-    from nexus_core.rate_limited_log import RateLimitedLog
+    from nexus_core.concurrency.rate_limited_log import RateLimitedLog
+    from nexus_core.server.channel import ASGIApp, Message, Scope
 
 LINGER_SECONDS = 5.0
 """How long what still comes is taken and thrown away after the last byte has been sent."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from nexus_core.asgi import send_error
 from nexus_core.errors import Overloaded
+from nexus_core.server.asgi import send_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.channel import ASGIApp, Message, Receive, Scope, Send
+    from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 SERVICE_RESTART = 1012
 """The WebSocket close code that tells a client to connect again (IANA registry)."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from hypercorn.config import Config
 
-    from nexus_core.channel import ASGIApp
-    from nexus_core.rate_limited_log import RateLimitedLog
+    from nexus_core.concurrency.rate_limited_log import RateLimitedLog
+    from nexus_core.server.channel import ASGIApp
 
 PAUSE_SECONDS = 0.5
 """How long nothing is accepted after the system had nothing left for a connection."""

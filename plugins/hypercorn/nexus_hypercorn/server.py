@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
-from nexus_core.rate_limited_log import RateLimitedLog
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_hypercorn import internals
 from nexus_hypercorn.drain import Drain
 from nexus_hypercorn.tls import HANDSHAKE_SECONDS, Certificate

@@ -6,7 +6,7 @@ from pathlib import Path  # noqa: TC003  (pydantic reads it)
 
 from pydantic import Field, SecretStr
 
-from nexus_core.options import MAX_SECONDS, PluginSettings, Seconds
+from nexus_core.options.sources import MAX_SECONDS, PluginSettings, Seconds
 
 
 class HypercornSettings(PluginSettings):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexus_core import Workflow
-    from nexus_core.registry import Registry
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
+    from nexus_core.workflows.registry import Registry
     from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.runtime import Runtime
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ValidationError
 from nexus_core.jsontext import type_name
-from nexus_core.schema.report import nearest, pointer, summary
+from nexus_core.schema.report import pointer, summary
 from nexus_core.schema.validation import Validator
+from nexus_core.text import nearest
 from nexus_kailash.envelope import PARAMETERS, WORKFLOW_CONTEXT, Envelope
 from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.report import nearest
+from nexus_core.text import nearest
 from nexus_kailash.cycles import check_cycles
 from nexus_kailash.library import require_node
 from nexus_kailash.parameters import accepts_any, called, connected, names, placeholders

@@ -13,7 +13,7 @@ from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
 from kailash.workflow import cyclic_runner  # type: ignore[import-untyped]
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.tracing import span
+from nexus_core.types.trace import span
 from nexus_kailash.isolation import KeptByRun
 from nexus_kailash.runtime import Run, current_run
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
 
 
 class RunStopped(Exception):

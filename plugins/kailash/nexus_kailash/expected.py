@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.expected import from_expected_parameters
-from nexus_core.schema.report import nearest
+from nexus_core.text import nearest
 from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 
 if TYPE_CHECKING:

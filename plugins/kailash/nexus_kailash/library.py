@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.report import nearest, printable
+from nexus_core.text import nearest, printable
 
 _DEFINITION = re.compile(
     r"^@register_node\(\s*(?:(?:alias\s*=\s*)?[\"'](?P<alias>\w+)[\"'])?[^)]*\)\s*\n(?:@.*\n)*class (?P<name>\w+)",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
 from kailash.runtime.async_local import AsyncExecutionTracker, AsyncLocalRuntime  # type: ignore[import-untyped]
 
-from nexus_core.tracing import span
+from nexus_core.types.trace import span
 from nexus_kailash.isolation import KeptByRun
 from nexus_kailash.parameters import configuration
 from nexus_kailash.runtime import Run, current_run
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_kailash.author import RuntimeArguments
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from nexus_core import WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_core.jsontext import encode
 from nexus_core.schema.references import SCHEMAS_BY_NAME, VALUES
-from nexus_core.schema.report import printable
 from nexus_core.schema.validation import Validator
+from nexus_core.text import printable
 
 MAX_SIZE = 65_536
 """The size of the schema in bytes of JSON."""

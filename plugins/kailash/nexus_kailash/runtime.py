@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
     from nexus_core import Context
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.cycles import CycleRunner
     from nexus_kailash.nodes import NodeRuntime

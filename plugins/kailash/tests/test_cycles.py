@@ -17,7 +17,7 @@ from kailash.workflow.builder import WorkflowBuilder
 
 from nexus_core import ConfigurationError, Nexus, ValidationError, WorkflowError
 from nexus_core.errors import Overloaded, RunCancelled, WorkflowFailed, WorkflowTimeout
-from nexus_core.invocation import Invocation
+from nexus_core.pipeline.invocation import Invocation
 from nexus_core.testing import eventually
 
 if TYPE_CHECKING:

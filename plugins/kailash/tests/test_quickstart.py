@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import ValidationError
-from nexus_core.invocation import Invocation
+from nexus_core.pipeline.invocation import Invocation
 
 if TYPE_CHECKING:
     from nexus_core import Nexus

@@ -15,7 +15,7 @@ from kailash.workflow.builder import WorkflowBuilder
 
 from nexus_core import Nexus, WorkflowError
 from nexus_core.errors import Overloaded, RunCancelled, WorkflowFailed, WorkflowTimeout
-from nexus_core.invocation import Invocation
+from nexus_core.pipeline.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

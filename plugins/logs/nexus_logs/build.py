@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexus_toolkit.redaction import Redactor, option_secrets
+
 from nexus_core import ConfigurationError
-from nexus_core.measurements import Measurement
-from nexus_core.redaction import Redactor, option_secrets
+from nexus_core.types.measurement import Measurement
 from nexus_logs.calls import Begun, CallLog, RefusedLooks
 from nexus_logs.formatting import make_formatter
 from nexus_logs.handler import LineHandler

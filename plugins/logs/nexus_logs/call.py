@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.redaction import LONGEST, Redactor, short_id
-from nexus_core.schema.report import printable
-from nexus_core.tracing import current_trace, parse_traceparent
+from nexus_toolkit.redaction import LONGEST, Redactor, short_id
+
+from nexus_core.text import printable
+from nexus_core.types.trace import current_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, NexusError

@@ -13,9 +13,10 @@ from nexus_logs.call import Call, current_call
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from nexus_toolkit.redaction import Redactor
+
     from nexus_core import Invocation, Result
-    from nexus_core.pipeline import Call as CallNext
-    from nexus_core.redaction import Redactor
+    from nexus_core.pipeline.stage import Call as CallNext
     from nexus_logs.audit import Audit
     from nexus_logs.marks import Marks
 

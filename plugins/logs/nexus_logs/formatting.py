@@ -6,18 +6,18 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.context import current_run
-from nexus_core.redaction import short_id
-from nexus_core.schema.report import printable
-from nexus_core.tracing import current_trace
+from nexus_toolkit.redaction import short_id
+
+from nexus_core.runs.context import current_run
+from nexus_core.text import printable
+from nexus_core.types.trace import current_trace
 from nexus_logs.call import current_call
 from nexus_logs.calls import CallRecord
 from nexus_logs.lines import json_line, shown, timestamp
 
 if TYPE_CHECKING:
+    from nexus_toolkit.redaction import Redactor
     from structlog.typing import EventDict, Processor, WrappedLogger
-
-    from nexus_core.redaction import Redactor
 
 MESSAGE_CHARACTERS = 10_000
 """How much of a message is shown."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
-from nexus_core.threads import call_on
+from nexus_core.concurrency.threads import call_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import logging
 
     from nexus_core import Interceptor, Nexus
-    from nexus_core.measurements import Measurement
+    from nexus_core.types.measurement import Measurement
 
 
 @hookimpl

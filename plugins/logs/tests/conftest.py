@@ -8,8 +8,8 @@ import os
 import pytest
 from nexus_logs import plugin
 from nexus_logs.formatting import make_formatter
+from nexus_toolkit.redaction import Redactor
 
-from nexus_core.redaction import Redactor
 from nexus_core.testing import isolated_nexus
 
 

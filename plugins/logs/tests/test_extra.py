@@ -18,10 +18,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nexus_logs.formatting import make_formatter
+from nexus_toolkit.redaction import HIDDEN, Redactor
 from pydantic import SecretStr
 
 from nexus_core import Context
-from nexus_core.redaction import HIDDEN, Redactor
 
 log = logging.getLogger("app")
 

@@ -8,11 +8,11 @@ import logging
 import threading
 
 import pytest
+from nexus_toolkit.redaction import HIDDEN
 from pydantic import SecretStr
 
 from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowFailed, hookimpl
-from nexus_core.redaction import HIDDEN
-from nexus_core.tracing import current_trace
+from nexus_core.types.trace import current_trace
 
 log = logging.getLogger("app")
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

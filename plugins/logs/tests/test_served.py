@@ -130,7 +130,7 @@ def test_a_terminal_is_quiet(serve):
     os.close(ours)
     loggers = [line.split()[3].rstrip(":") for line in shown.splitlines()]
     assert "nexus.calls" not in loggers
-    assert set(loggers) == {"nexus_core.standalone", "nexus.workflow", "lib", "mine"}
+    assert set(loggers) == {"nexus_core.app.standalone", "nexus.workflow", "lib", "mine"}
     assert "mine: structured rows=3 [run " in shown
 
 

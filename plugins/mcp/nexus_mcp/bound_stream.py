@@ -6,14 +6,14 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexus_core.asgi import send_error
 from nexus_core.errors import CredentialEnded
+from nexus_core.server.asgi import send_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.channel import Message, Scope, Send
-    from nexus_core.credentials import Lease
+    from nexus_core.pipeline.credentials import Lease
+    from nexus_core.server.channel import Message, Scope, Send
 
 LAST_SECONDS = 1.0
 """How long a client who does not read may keep a stream whose credential has ended."""

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Invocation
-from nexus_core.caller import caller_of, headers_of, network_of
+from nexus_core.server.caller import caller_of, headers_of
+from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
 
-    from nexus_core.channel import Scope
+    from nexus_core.server.channel import Scope
 
 PRINCIPAL = "nexus.principal"
 """Where a request's scope has the principal that it was let in for."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mcp.shared.exceptions import MCPError
 
 from nexus_core import Invocation, MalformedRequest, NexusError, Result, SessionNotFound, WorkflowNotFound, jsontext
-from nexus_core.caller import check_length
-from nexus_core.events import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.events.event import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.server.caller import check_length
 from nexus_mcp.caller import invocation_of, source_of
 from nexus_mcp.tools import SESSION_ARGUMENT, takes_session
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Nexus, Run
-    from nexus_core.invocation import RateLimit
+    from nexus_core.types.principal import RateLimit
     from nexus_mcp.caller import StdioMessage
     from nexus_mcp.protocol_sessions import ProtocolSession
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nexus_toolkit.cors import Cors
+from nexus_toolkit.hosts import HostOriginGuard
+
 from nexus_core import Channel
-from nexus_core.cors import Cors
-from nexus_core.hosts import HostOriginGuard
 from nexus_mcp.http import PATH, HttpFront
 from nexus_mcp.open_sessions import OpenSessions
 from nexus_mcp.stdio import redirected
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
-    from nexus_core.channel import ASGIApp
+    from nexus_core.server.channel import ASGIApp
     from nexus_mcp.server import McpServer
     from nexus_mcp.settings import McpSettings
     from nexus_mcp.transport import HttpTransport

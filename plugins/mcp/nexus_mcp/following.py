@@ -8,14 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core import BackendUnavailable
-from nexus_core.events import SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED, TERMINAL
+from nexus_core.events.event import SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED, TERMINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_core import ChannelEvent, Nexus
-    from nexus_core.access import View
-    from nexus_core.event_log import Follower
+    from nexus_core.app.view import View
+    from nexus_core.events.log import Follower
 
 log = logging.getLogger(__name__)
 

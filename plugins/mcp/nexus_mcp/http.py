@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from nexus_toolkit.bodies import decoded
 
 from nexus_core import MalformedRequest, NexusError, jsontext
-from nexus_core.asgi import error_headers, local_path, read_body, send_error
-from nexus_core.bodies import decoded
-from nexus_core.caller import headers_of
 from nexus_core.errors import MethodNotAllowed, NotFound
+from nexus_core.server.asgi import error_headers, local_path, read_body, send_error
+from nexus_core.server.caller import headers_of
 from nexus_mcp.bound_stream import BoundStream
 from nexus_mcp.caller import BODY, PRINCIPAL, RATE_LIMIT, VALIDITY, caller_key, invocation_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from nexus_toolkit.hosts import HostOriginGuard
+
     from nexus_core import Invocation, Nexus
-    from nexus_core.channel import Message, Receive, Scope, Send
-    from nexus_core.hosts import HostOriginGuard
+    from nexus_core.server.channel import Message, Receive, Scope, Send
     from nexus_mcp.transport import HttpTransport
 
 PATH = "/mcp"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
-from nexus_core.rate_limited_log import RateLimitedLog
-from nexus_core.redaction import short_id
-from nexus_core.schema.report import printable
+from nexus_toolkit.redaction import short_id
+
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
+from nexus_core.text import printable
 
 log = logging.getLogger(__name__)
 

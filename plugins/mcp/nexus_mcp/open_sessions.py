@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from nexus_core import Overloaded
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import RateLimited
-from nexus_core.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

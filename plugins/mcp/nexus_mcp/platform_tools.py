@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nexus_core import MalformedRequest, jsontext
-from nexus_core.functions import FunctionWorkflow
+from nexus_core.workflows.functions import FunctionWorkflow
 from nexus_mcp.calls import LONGEST_WAIT, tool_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexus_core import Nexus, Run
-    from nexus_core.access import View
+    from nexus_core.app.view import View
 
 LARGEST_PAGE = 100
 

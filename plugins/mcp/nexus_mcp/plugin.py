@@ -8,7 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Channel, Nexus
-    from nexus_core.health import HealthCheck
+    from nexus_core.types.health import HealthCheck
 
 
 @hookimpl
@@ -31,7 +31,7 @@ def nexus_register_channels(nexus: Nexus) -> list[Channel]:
 @hookimpl
 def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
     """Give the check that there is room for sessions. Readiness does not depend on it: callers could use it up."""
-    from nexus_core.health import HealthCheck
+    from nexus_core.types.health import HealthCheck
     from nexus_mcp.channel import McpChannel
 
     async def check() -> dict[str, int]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NotFound
-from nexus_core.state_limits import current_payer, payer_of
+from nexus_core.state.limits import current_payer, payer_of
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection

@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, unquote
 
 from nexus_core import jsontext
 from nexus_core.errors import NotFound
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_core import Workflow
-    from nexus_core.access import View
+    from nexus_core.app.view import View
 
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"

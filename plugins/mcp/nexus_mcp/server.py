@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from nexus_core import NexusError, NotFound
 from nexus_core.errors import RateLimited
-from nexus_core.events import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
+from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
 from nexus_mcp.caller import StdioMessage, caller_key, invocation_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mcp.server.subscriptions import ServerEvent
 
     from nexus_core import ChannelEvent, Nexus
-    from nexus_core.access import View
+    from nexus_core.app.view import View
     from nexus_mcp.settings import McpSettings
 
 log = logging.getLogger(__name__)

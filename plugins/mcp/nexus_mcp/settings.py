@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
-from nexus_core.addresses import check_origins
-from nexus_core.options import PluginSettings, Seconds
+from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.types.addresses import check_origins
 
 
 class McpSettings(PluginSettings):

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from mcp.types import JSONRPCMessage
 
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.errors import NexusError
-    from nexus_core.threads import DaemonThreads
     from nexus_mcp.server import McpServer
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from nexus_core.schema.references import move_schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_core.registry import Registry
-    from nexus_core.workflow import Workflow
+    from nexus_core.workflows.registry import Registry
+    from nexus_core.workflows.workflow import Workflow
 
 SESSION_ARGUMENT = "nexus_session"
 """The argument that names a call's session, of tools that may have something to do with one."""

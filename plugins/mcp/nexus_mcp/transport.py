@@ -15,7 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from nexus_mcp.caller import PRINCIPAL
 
 if TYPE_CHECKING:
-    from nexus_core.channel import Message, Receive, Scope, Send
+    from nexus_core.server.channel import Message, Receive, Scope, Send
     from nexus_mcp.open_sessions import OpenSessions
     from nexus_mcp.server import McpServer
 

@@ -11,7 +11,7 @@ import pytest
 from mcp import MCPError
 
 from nexus_core import Invocation, Stage, hookimpl
-from nexus_core.invocation import RateLimit
+from nexus_core.types.principal import RateLimit
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nexus_toolkit.telemetry import TelemetryCollector
+
 from nexus_core import ConfigurationError
-from nexus_core.telemetry import TelemetryCollector
 from nexus_metrics.settings import OTLP
 
 if TYPE_CHECKING:

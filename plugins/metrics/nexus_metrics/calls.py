@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from nexus_core import NexusError, Stage
-from nexus_core.events import WORKFLOW_UNREGISTERED
+from nexus_core.events.event import WORKFLOW_UNREGISTERED
 from nexus_metrics.collector import OTHER
 from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_core import ChannelEvent, Invocation, Result
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
 
 MAX_CHANNELS = 20
 MAX_CODES = 200

@@ -8,18 +8,19 @@ import hmac
 import math
 from typing import TYPE_CHECKING
 
+from nexus_toolkit.hosts import HostOriginGuard
+
 from nexus_core import AuthenticationError, Channel, Invocation, NexusError, NotFound, Stage
-from nexus_core.asgi import local_path, send_error
-from nexus_core.caller import caller_of, headers_of
 from nexus_core.errors import MethodNotAllowed
-from nexus_core.hosts import HostOriginGuard
+from nexus_core.server.asgi import local_path, send_error
+from nexus_core.server.caller import caller_of, headers_of
 from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexus_core import Nexus
-    from nexus_core.channel import ASGIApp, Receive, Scope, Send
+    from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
     from nexus_metrics.exporter import PrometheusExporter
     from nexus_metrics.settings import MetricsSettings
 

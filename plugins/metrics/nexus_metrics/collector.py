@@ -8,7 +8,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family, exposed
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from nexus_metrics.families import Family
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from nexus_core.measurements import Measurement
+    from nexus_core.types.measurement import Measurement
 
 READ_SECONDS = 1.0
 """How long one measurement may take."""

@@ -13,7 +13,7 @@ from nexus_metrics.families import COUNTER, GAUGE, Family
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from nexus_core.telemetry import TelemetryCollector
+    from nexus_toolkit.telemetry import TelemetryCollector
 
 log = logging.getLogger(__name__)
 

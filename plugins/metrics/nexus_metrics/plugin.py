@@ -8,7 +8,7 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Channel, Interceptor, Nexus
-    from nexus_core.measurements import Collector
+    from nexus_core.types.measurement import Collector
 
 
 @hookimpl

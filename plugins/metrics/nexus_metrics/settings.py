@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
-from nexus_core.options import PluginSettings, Seconds
+from nexus_core.options.sources import PluginSettings, Seconds
 
 if TYPE_CHECKING:
     from nexus_core import Nexus

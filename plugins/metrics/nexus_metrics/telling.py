@@ -8,12 +8,12 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.threads import is_async
+from nexus_core.concurrency.threads import is_async
 from nexus_metrics.collector import MetricsCollector
 
 if TYPE_CHECKING:
-    from nexus_core.measurements import Collector
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
+    from nexus_core.types.measurement import Collector
 
 log = logging.getLogger(__name__)
 

@@ -156,7 +156,7 @@ async def test_the_lag_of_the_event_loop(nexus, scraped):
 
 async def test_a_measurement_that_fails_takes_nothing_with_it(make, scraped, caplog):
     from nexus_core import hookimpl
-    from nexus_core.measurements import Measurement
+    from nexus_core.types.measurement import Measurement
 
     class Broken:
         __name__ = "broken"
@@ -225,7 +225,7 @@ async def test_a_measurement_that_hangs_is_left_out(make, scraped, caplog, monke
     import threading
 
     from nexus_core import hookimpl
-    from nexus_core.measurements import Measurement
+    from nexus_core.types.measurement import Measurement
 
     monkeypatch.setattr("nexus_metrics.measured.READ_SECONDS", 0.2)
     may_go_on, reads = threading.Event(), []

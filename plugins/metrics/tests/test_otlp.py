@@ -8,10 +8,10 @@ import socket
 import time
 
 import pytest
+from nexus_toolkit.telemetry import TelemetryCollector
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from nexus_core import ConfigurationError, Invocation
-from nexus_core.telemetry import TelemetryCollector
 from nexus_core.testing import eventually
 
 CUMULATIVE = metrics_pb2.AGGREGATION_TEMPORALITY_CUMULATIVE

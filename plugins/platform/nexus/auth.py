@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nexus_core.errors import AuthenticationError as AuthenticationError
     from nexus_core.errors import PermissionDenied as PermissionDenied
-    from nexus_core.invocation import Principal as Principal
+    from nexus_core.types.principal import Principal as Principal
 
 __getattr__, __dir__, __all__ = names(
     __name__,
@@ -20,5 +20,5 @@ __getattr__, __dir__, __all__ = names(
     JWTAuthProvider="nexus_auth",
     AuthenticationError="nexus_core.errors",
     PermissionDenied="nexus_core.errors",
-    Principal="nexus_core.invocation",
+    Principal="nexus_core.types.principal",
 )

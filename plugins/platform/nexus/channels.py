@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from nexus_cli.channel import CliChannel
     from nexus_mcp.channel import McpChannel
 
-    from nexus_core.channel import Channel as Channel
-    from nexus_core.channel_config import ChannelConfig as ChannelConfig
+    from nexus_core.options.channel import ChannelConfig as ChannelConfig
+    from nexus_core.server.channel import Channel as Channel
 
     APIChannel, CLIChannel, MCPChannel = ApiChannel, CliChannel, McpChannel
 
 __getattr__, __dir__, __all__ = names(
     __name__,
-    ChannelConfig="nexus_core.channel_config",
-    Channel="nexus_core.channel",
+    ChannelConfig="nexus_core.options.channel",
+    Channel="nexus_core.server.channel",
     APIChannel="nexus_api.channel:ApiChannel",
     CLIChannel="nexus_cli.channel:CliChannel",
     MCPChannel="nexus_mcp.channel:McpChannel",

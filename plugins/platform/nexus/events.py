@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from nexus._names import names
 
 if TYPE_CHECKING:
-    from nexus_core.event_handlers import EventHandler as EventHandler
-    from nexus_core.events import ChannelEvent as ChannelEvent
+    from nexus_core.events.event import ChannelEvent as ChannelEvent
+    from nexus_core.events.handlers import EventHandler as EventHandler
 
 __getattr__, __dir__, __all__ = names(
     __name__,
-    EventHandler="nexus_core.event_handlers",
-    ChannelEvent="nexus_core.events",
+    EventHandler="nexus_core.events.handlers",
+    ChannelEvent="nexus_core.events.event",
 )

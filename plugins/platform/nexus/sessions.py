@@ -9,10 +9,10 @@ from nexus._names import names
 if TYPE_CHECKING:
     from nexus_sessions.manager import SessionManager as SessionManager
 
-    from nexus_core.sessions import Session as Session
+    from nexus_core.state.sessions import Session as Session
 
 __getattr__, __dir__, __all__ = names(
     __name__,
-    Session="nexus_core.sessions",
+    Session="nexus_core.state.sessions",
     SessionManager="nexus_sessions.manager",
 )

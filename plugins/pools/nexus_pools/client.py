@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from httpx2 import AsyncByteStream, AsyncClient, Limits, Request, Response, Timeout
 
-from nexus_core.tracing import trace_headers
+from nexus_core.types.trace import trace_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

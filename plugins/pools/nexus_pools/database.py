@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from nexus_toolkit.pools import Pool
+from nexus_toolkit.redaction import Redactor
+
 from nexus_core.errors import BackendUnavailable
-from nexus_core.plugins.manager import one_line
-from nexus_core.pools import Pool
-from nexus_core.redaction import Redactor
-from nexus_core.schema.report import printable
+from nexus_core.text import one_line, printable
 
 IDLE_SECONDS = 30.0
 """How often connections beyond ``size`` that nobody has needed since are closed."""

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.pools import Pool
+from nexus_toolkit.pools import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from nexus_core import hookimpl
 
 if TYPE_CHECKING:
+    from nexus_toolkit.pools import Pool
+
     from nexus_core import Nexus
-    from nexus_core.health import HealthCheck
-    from nexus_core.measurements import Measurement
-    from nexus_core.pools import Pool
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Measurement
 
 
 @hookimpl
@@ -53,7 +54,8 @@ async def nexus_shutdown(nexus: Nexus) -> None:
 @hookimpl
 def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
     """Give how many connections there are."""
-    from nexus_core.pools import pool_measurements
+    from nexus_toolkit.pools import pool_measurements
+
     from nexus_pools.settings import PoolsSettings
 
     return pool_measurements([*nexus.settings(PoolsSettings).pools.values()])
@@ -62,7 +64,7 @@ def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
 @hookimpl
 def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
     """Give whether PostgreSQL answers, where ``postgres_url`` is set."""
-    from nexus_core.health import HealthCheck
+    from nexus_core.types.health import HealthCheck
     from nexus_pools.settings import PoolsSettings
 
     database = nexus.settings(PoolsSettings).database

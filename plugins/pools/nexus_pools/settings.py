@@ -6,15 +6,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from nexus_toolkit.redaction import option_secrets
 from pydantic import Field, SecretStr, field_validator
 
-from nexus_core.options import PluginSettings, Seconds
-from nexus_core.redaction import option_secrets
+from nexus_core.options.sources import PluginSettings, Seconds
 from nexus_pools.database import DatabasePool, refuse_what_is_no_address
 from nexus_pools.web import HttpPool
 
 if TYPE_CHECKING:
-    from nexus_core.pools import Pool
+    from nexus_toolkit.pools import Pool
 
 
 class PoolsSettings(PluginSettings):

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.blocking import Blocking, wait_for
-from nexus_core.pools import Pool, SyncPool
+from nexus_toolkit.blocking import Blocking, wait_for
+from nexus_toolkit.pools import Pool, SyncPool
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient

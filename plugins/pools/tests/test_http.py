@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from nexus_core import BackendUnavailable, Context
-from nexus_core.tracing import current_trace
+from nexus_core.types.trace import current_trace
 
 
 class WebServer:

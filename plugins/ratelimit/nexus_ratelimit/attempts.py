@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_core import Invocation, Result
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
     from nexus_ratelimit.callers import Callers
     from nexus_ratelimit.counters import Counters
     from nexus_ratelimit.limits import Budget, Limit

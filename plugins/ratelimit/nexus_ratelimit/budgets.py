@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.invocation import Invocation, Result
+from nexus_core.pipeline.invocation import Invocation
+from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
-    from nexus_core.invocation import Principal, RateLimit
+    from nexus_core.types.principal import Principal, RateLimit
     from nexus_ratelimit.limiter import RateLimiter
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nexus_core.caller import network_of
-from nexus_core.context import current_run
+from nexus_core.runs.context import current_run
+from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
     from nexus_core import Invocation

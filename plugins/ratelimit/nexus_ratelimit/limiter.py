@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from nexus_core import RateLimited, Stage
-from nexus_core.invocation import RateLimit
+from nexus_core.types.principal import RateLimit
 from nexus_ratelimit.counters import LocalCounters
 from nexus_ratelimit.limits import METADATA, limit_of
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from nexus_core import Invocation, Result, Workflow
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
     from nexus_ratelimit.callers import Callers
     from nexus_ratelimit.counters import Counters, Verdict
     from nexus_ratelimit.limits import Budget, Limit

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
-from nexus_core.options import MAX_SECONDS
+from nexus_core.options.sources import MAX_SECONDS
 
 if TYPE_CHECKING:
     from nexus_core import Workflow

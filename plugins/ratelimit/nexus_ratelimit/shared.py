@@ -14,7 +14,7 @@ from nexus_ratelimit.counters import SWEEP, LocalCounters, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nexus_core.stores import CountingStore
+    from nexus_core.state.stores import CountingStore
     from nexus_ratelimit.limits import Budget
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The strategies in memory: one object for each budget, which knows what was taken from it.
 
 Times are whole nanoseconds of a clock that never goes back, so that every comparison is exact. The stores of other
-plugins count in the same way: see `nexus_core.stores.CountingStore`.
+plugins count in the same way: see `nexus_core.state.stores.CountingStore`.
 """
 
 from __future__ import annotations

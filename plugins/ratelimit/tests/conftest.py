@@ -9,7 +9,7 @@ import nexus_redis.plugin
 import pytest
 
 from nexus_core import AuthenticationError, Invocation, Nexus, NexusError, RateLimited, Stage, hookimpl
-from nexus_core.invocation import Principal
+from nexus_core.types.principal import Principal
 
 ADDRESS = "203.0.113.5"
 

@@ -103,7 +103,7 @@ async def test_errors_after_authentication_are_no_attempts(guarded):
 
 
 def compose_with(platform, interceptor):
-    from nexus_core.pipeline import compose
+    from nexus_core.pipeline.stage import compose
 
     async def nothing(invocation):
         raise AssertionError

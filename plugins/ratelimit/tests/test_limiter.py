@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 
 from nexus_core import ConfigurationError, Invocation, Nexus, RateLimited, WorkflowNotFound
-from nexus_core.invocation import Principal, RateLimit
 from nexus_core.testing import stages_of
+from nexus_core.types.principal import Principal, RateLimit
 
 STRATEGIES = ["sliding_window", "moving_window", "fixed_window"]
 

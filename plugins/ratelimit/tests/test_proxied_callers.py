@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus_core.proxies import MAX_HOPS, TrustedProxies
+from nexus_core.server.proxies import MAX_HOPS, TrustedProxies
 
 PROXIES = ["127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48"]
 CLIENT = "203.0.113.9"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.shared_events import BEFORE_ALL
+from nexus_core.events.shared_log import BEFORE_ALL
 from nexus_redis.exchange import Line
 from nexus_redis.scripts import APPEND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexus_core.shared_events import Entry
+    from nexus_core.events.shared_log import Entry
     from nexus_redis.client import RedisClient
 
 WAIT_SECONDS = 2.0
@@ -22,7 +22,7 @@ KEEP_SECONDS = 86_400.0
 
 
 class RedisEvents:
-    """See `nexus_core.shared_events.EventTransport`.
+    """See `nexus_core.events.shared_log.EventTransport`.
 
     Args:
         client: Sends the commands.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool

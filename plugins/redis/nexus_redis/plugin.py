@@ -8,10 +8,10 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
-    from nexus_core.health import HealthCheck
-    from nexus_core.measurements import Measurement
-    from nexus_core.shared_events import EventTransport
-    from nexus_core.stores import Store
+    from nexus_core.events.shared_log import EventTransport
+    from nexus_core.state.stores import Store
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Measurement
 
 
 @hookimpl
@@ -87,7 +87,7 @@ def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
     settings = nexus.settings(RedisSettings)
     if settings.redis_url is None:
         return []
-    from nexus_core.health import HealthCheck
+    from nexus_core.types.health import HealthCheck
     from nexus_redis.store import RedisStore
 
     return [HealthCheck("redis", settings.client.check, nexus.options.store == RedisStore.name)]
@@ -101,8 +101,9 @@ def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
     settings = nexus.settings(RedisSettings)
     if settings.redis_url is None:
         return []
-    from nexus_core.measurements import Measurement
-    from nexus_core.pools import pool_measurements
+    from nexus_toolkit.pools import pool_measurements
+
+    from nexus_core.types.measurement import Measurement
 
     client = settings.client
     up = Measurement.of("nexus_redis_up", "gauge", "Whether Redis answers.", lambda: float(client.reason is None))

@@ -11,11 +11,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import BackendUnavailable
-from nexus_core.state_limits import limit_reached
+from nexus_core.state.limits import limit_reached
 from nexus_redis.scripts import SCOPED_ADD, SCOPED_DELETE, SCOPED_REPLACE, SCOPED_SET
 
 if TYPE_CHECKING:
-    from nexus_core.state_limits import Kind
+    from nexus_core.state.limits import Kind
     from nexus_redis.client import RedisClient
     from nexus_redis.scripts import Script
 
@@ -37,7 +37,7 @@ DEFAULT_LIMITS = Limits(1_000_000, 256 * 1024 * 1024)
 
 
 class ScopedStore:
-    """See `nexus_core.stores.BoundedStore.scoped`.
+    """See `nexus_core.state.stores.BoundedStore.scoped`.
 
     Args:
         client: Sends the commands.

@@ -9,13 +9,13 @@ from nexus_redis.scoped import DEFAULT_LIMITS, Limits, ScopedStore
 from nexus_redis.scripts import DELETE_IF, HITS, REPLACE
 
 if TYPE_CHECKING:
-    from nexus_core.state_limits import Kind
-    from nexus_core.stores import Store
+    from nexus_core.state.limits import Kind
+    from nexus_core.state.stores import Store
     from nexus_redis.client import RedisClient
 
 
 class RedisStore:
-    """See `nexus_core.stores`: a `Store`, a `CountingStore`, and a `BoundedStore`.
+    """See `nexus_core.state.stores`: a `Store`, a `CountingStore`, and a `BoundedStore`.
 
     Args:
         client: Sends the commands.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from nexus_toolkit.pools import Pool
+
 from nexus_core.errors import BackendUnavailable
-from nexus_core.pools import Pool
 from nexus_redis import pools
 
 if TYPE_CHECKING:

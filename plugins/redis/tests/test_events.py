@@ -10,7 +10,7 @@ import nexus_redis.plugin
 import pytest
 
 from nexus_core import BackendUnavailable, ChannelEvent, ConfigurationError, Invocation, MalformedRequest, Nexus
-from nexus_core.shared_events import BATCH, EventTransport
+from nexus_core.events.shared_log import BATCH, EventTransport
 from nexus_core.testing import eventually
 
 NOBODY = Invocation("", None)
@@ -248,7 +248,7 @@ async def test_a_redis_that_has_lost_everything(make, redis_server):
 
 
 async def test_too_many_for_a_long_outage_are_counted(make, redis_proxy, monkeypatch):
-    monkeypatch.setattr("nexus_core.shared_events.WAITING", 50)
+    monkeypatch.setattr("nexus_core.events.shared_log.WAITING", 50)
     one = await make()
     follower = await follow(one)
     redis_proxy.mode = "refuse"

@@ -8,8 +8,8 @@ import pytest
 
 from nexus_core import Invocation, Principal
 from nexus_core.errors import StateLimitReached
-from nexus_core.state_limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
-from nexus_core.stores import BoundedStore
+from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
+from nexus_core.state.stores import BoundedStore
 
 
 @pytest.fixture

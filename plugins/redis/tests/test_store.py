@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from nexus_core.stores import CountingStore, MemoryStore, Store
+from nexus_core.state.stores import CountingStore, MemoryStore, Store
 from nexus_core.testing import eventually
 
 BYTES = bytes(range(256)) * 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexus_core.sessions import Session as Session
+from nexus_core.state.sessions import Session as Session
 from nexus_sessions.manager import SessionManager as SessionManager
 
 __all__ = ["Session", "SessionManager"]

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
-from nexus_core.health import HealthCheck
-from nexus_core.stored_sessions import StoredSessions
-from nexus_core.threads import call_on
+from nexus_core.concurrency.threads import call_on
+from nexus_core.state.stored_sessions import StoredSessions
+from nexus_core.types.health import HealthCheck
 from nexus_sessions.cleaning import Cleaning
 from nexus_sessions.managed import ManagedSessions
 from nexus_sessions.manager import SessionManager

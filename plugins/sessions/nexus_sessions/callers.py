@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_core import Call, Invocation, Principal, Result
-    from nexus_core.invocation import RateLimit
+    from nexus_core.types.principal import RateLimit
 
 current_call: ContextVar[Invocation | None] = ContextVar("nexus_sessions_call", default=None)
 """The call that the running code is part of. A connection's tasks may still have that of an earlier request."""

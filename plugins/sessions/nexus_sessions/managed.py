@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import SessionNotFound
-from nexus_core.sessions import Session
+from nexus_core.state.sessions import Session
 from nexus_sessions.overrides import failure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from nexus_sessions.callers import caller
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_core.sessions import Session
+    from nexus_core.state.sessions import Session
     from nexus_sessions.service import SessionService
 
 

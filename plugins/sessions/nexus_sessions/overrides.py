@@ -8,14 +8,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import BackendUnavailable, NexusError
-from nexus_core.threads import call_on, is_async
+from nexus_core.concurrency.threads import call_on, is_async
 from nexus_sessions.manager import SessionManager
 from nexus_sessions.unit import current_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.threads import DaemonThreads
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_sessions.unit import Unit
 
 log = logging.getLogger(__name__)

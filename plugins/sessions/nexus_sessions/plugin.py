@@ -8,8 +8,8 @@ from nexus_core import hookimpl
 
 if TYPE_CHECKING:
     from nexus_core import Interceptor, Nexus, SessionStore
-    from nexus_core.health import HealthCheck
-    from nexus_core.stores import Store
+    from nexus_core.state.stores import Store
+    from nexus_core.types.health import HealthCheck
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexus_core.sessions import Session
+    from nexus_core.state.sessions import Session
 
 LIMIT = 100_000
 """How many ids are remembered. Sessions that are forgotten end as the others do, but nobody is told."""

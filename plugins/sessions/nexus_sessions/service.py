@@ -8,19 +8,20 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from nexus_toolkit.redaction import short_id
+
 from nexus_core import BackendUnavailable, ConfigurationError, NexusError, SessionNotFound, jsontext
-from nexus_core.context import current_run
-from nexus_core.events import SESSION_UPDATED, ChannelEvent
-from nexus_core.redaction import short_id
-from nexus_core.threads import is_on
+from nexus_core.concurrency.threads import is_on
+from nexus_core.events.event import SESSION_UPDATED, ChannelEvent
+from nexus_core.runs.context import current_run
 from nexus_sessions.overrides import failure
 from nexus_sessions.unit import Unit, current_unit, given_up
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 
-    from nexus_core.sessions import Session
-    from nexus_core.stored_sessions import StoredSessions
+    from nexus_core.state.sessions import Session
+    from nexus_core.state.stored_sessions import StoredSessions
     from nexus_sessions.overrides import Overrides
     from nexus_sessions.seen import SeenSessions
 

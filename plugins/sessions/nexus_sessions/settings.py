@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from nexus_core.options import PluginSettings, Seconds
+from nexus_core.options.sources import PluginSettings, Seconds
 from nexus_sessions.sqlite_scoped import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.threads import DaemonThreads
+from nexus_core.concurrency.threads import DaemonThreads
 
 if TYPE_CHECKING:
     import sqlite3

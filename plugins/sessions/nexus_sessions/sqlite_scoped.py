@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexus_core.state_limits import limit_reached
+from nexus_core.state.limits import limit_reached
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
-    from nexus_core.state_limits import Kind
-    from nexus_core.stores import Store
+    from nexus_core.state.limits import Kind
+    from nexus_core.state.stores import Store
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS charges (key BLOB PRIMARY KEY NOT NULL, account BLOB NOT NULL, size INTEGER NOT NULL);
@@ -137,7 +137,7 @@ class Write:
 
 
 class ScopedSqliteStore:
-    """See `nexus_core.stores.BoundedStore.scoped`.
+    """See `nexus_core.state.stores.BoundedStore.scoped`.
 
     Args:
         store: The store.

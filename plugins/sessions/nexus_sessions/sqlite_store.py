@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nexus_core.state_limits import Kind
-    from nexus_core.stores import Store
+    from nexus_core.state.limits import Kind
+    from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ _PURGE = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE en
 
 
 class SqliteStore:
-    """See `nexus_core.stores.Store`. The file is opened when it is first used.
+    """See `nexus_core.state.stores.Store`. The file is opened when it is first used.
 
     Args:
         path: The file.
@@ -124,7 +124,7 @@ class SqliteStore:
                 await line.close(self._step_seconds)
 
     def scoped(self, kind: Kind, owner: str) -> Store:
-        """See `nexus_core.stores.BoundedStore.scoped`. What is evictable has no limit here but its time."""
+        """See `nexus_core.state.stores.BoundedStore.scoped`. What is evictable has no limit here but its time."""
         if kind.is_evictable:
             return self
         return ScopedSqliteStore(self, self._change, self._limits, kind, owner)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from nexus_core import NotFound, SessionNotFound
 
 if TYPE_CHECKING:
-    from nexus_core.sessions import Session
+    from nexus_core.state.sessions import Session
 
 
 class NoSessions:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nexus_core.sessions import Session
+    from nexus_core.state.sessions import Session
 
 
 class Unit:

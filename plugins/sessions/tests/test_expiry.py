@@ -10,7 +10,7 @@ from nexus_sessions import SessionManager
 from nexus_sessions.seen import SeenSessions
 
 from nexus_core import PermissionDenied, SessionNotFound
-from nexus_core.sessions import Session
+from nexus_core.state.sessions import Session
 
 SHORT = {"session_ttl": 0.5, "session_cleanup_interval": 0.1}
 

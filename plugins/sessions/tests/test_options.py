@@ -9,7 +9,7 @@ from nexus_sessions import SessionManager
 from nexus_sessions.settings import SessionSettings
 
 from nexus_core import ConfigurationError, Invocation, NotFound, SessionNotFound, ValidationError
-from nexus_core.sessions import Session
+from nexus_core.state.sessions import Session
 
 
 @pytest.mark.parametrize(

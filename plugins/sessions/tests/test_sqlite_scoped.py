@@ -11,8 +11,8 @@ from nexus_sessions.sqlite_scoped import Limits
 from nexus_sessions.sqlite_store import SqliteStore
 
 from nexus_core.errors import StateLimitReached
-from nexus_core.state_limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
-from nexus_core.stores import BoundedStore
+from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
+from nexus_core.state.stores import BoundedStore
 
 NOW = [1000.0]
 

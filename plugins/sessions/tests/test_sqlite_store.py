@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from nexus_sessions.sqlite_store import SqliteStore
 
 from nexus_core import BackendUnavailable
-from nexus_core.stores import Store
+from nexus_core.state.stores import Store
 
 BYTES = bytes(range(256)) * 4
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from nexus_core import Nexus
-    from nexus_core.channel import ASGIApp
+    from nexus_core.server.channel import ASGIApp
 
 Value = TypeVar("Value")
 

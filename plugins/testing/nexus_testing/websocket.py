@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_core.channel import Message
+    from nexus_core.server.channel import Message
     from nexus_testing.engine import Engine
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
-from nexus_core.schema.report import nearest, printable
+from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from nexus_toolkit.telemetry import TelemetryCollector
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,8 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import Span, SpanKind, get_current_span, set_span_in_context
 
-from nexus_core.telemetry import TelemetryCollector
-from nexus_core.tracing import TraceParent
+from nexus_core.types.trace import TraceParent
 from nexus_tracing.instrumentation import Instrumentation
 
 if TYPE_CHECKING:

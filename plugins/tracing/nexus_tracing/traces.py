@@ -19,8 +19,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.span import TraceState
 
-from nexus_core.schema.report import printable
-from nexus_core.tracing import TraceParent
+from nexus_core.text import printable
+from nexus_core.types.trace import TraceParent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,10 +6,11 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
+from nexus_toolkit.redaction import short_id
+
 from nexus_core import NexusError, Stage
-from nexus_core.redaction import short_id
-from nexus_core.schema.report import printable
-from nexus_core.tracing import TraceParent, current_trace, parse_traceparent
+from nexus_core.text import printable
+from nexus_core.types.trace import TraceParent, current_trace, parse_traceparent
 from nexus_tracing.traces import LONGEST_TRACESTATE, KeptTrace, PassedTrace, clean, failed, remote
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
     from nexus_core import Invocation, Nexus, Result
-    from nexus_core.pipeline import Call
+    from nexus_core.pipeline.stage import Call
     from nexus_tracing.provider import Provider
 
 ID_CHARACTERS = 200

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowError, hookimpl
 from nexus_core.testing import eventually, stages_of
-from nexus_core.tracing import current_trace, parse_traceparent, span, trace_headers
+from nexus_core.types.trace import current_trace, parse_traceparent, span, trace_headers
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 KEPT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

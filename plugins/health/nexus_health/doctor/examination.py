@@ -7,9 +7,10 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.errors import ConfigurationError
-from nexus_core.plugins.manager import PluginManager, one_line
-from nexus_core.threads import DaemonThreads
+from nexus_core.plugins.manager import PluginManager
+from nexus_core.text import one_line
 from nexus_health.doctor.environment import environment
 from nexus_health.doctor.files import disabled_list, files
 from nexus_health.doctor.findings import Finding, problem
@@ -25,7 +26,7 @@ from nexus_health.watched import CheckThreads
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 POLL_SECONDS = 0.02
 SPARE_SECONDS = 5.0
@@ -57,7 +58,7 @@ def of_application(line: Line) -> Iterator[Finding]:
     try:
         name = line.app_name()
         if name is None:
-            from nexus_core.app import Nexus
+            from nexus_core.app.nexus import Nexus
 
             nexus = Nexus()
             yield Finding(

@@ -7,18 +7,19 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexus_core.listeners import is_loopback
-from nexus_core.option_list import options as every_option
-from nexus_core.options import ENV_PREFIX, RESERVED
-from nexus_core.pipeline import Stage
-from nexus_core.redaction import HIDDEN
-from nexus_core.schema.report import printable
+from nexus_toolkit.option_list import options as every_option
+from nexus_toolkit.redaction import HIDDEN
+
+from nexus_core.options.sources import ENV_PREFIX, RESERVED
+from nexus_core.pipeline.stage import Stage
+from nexus_core.server.listeners import is_loopback
+from nexus_core.text import printable
 from nexus_health.doctor.findings import Finding, problem, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 LONGEST = 120
 """Characters of a value that are shown."""

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from nexus_core.schema.report import printable
+from nexus_core.text import printable
 from nexus_health.doctor.findings import Finding, Level, problem, warning
 
 if TYPE_CHECKING:

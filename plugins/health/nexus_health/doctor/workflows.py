@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core.workflow_metadata import ENFORCE, unenforced_permissions, without_effect
+from nexus_core.workflows.metadata import ENFORCE, unenforced_permissions, without_effect
 from nexus_health.doctor.findings import Finding, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexus_core.app import Nexus
+    from nexus_core.app.nexus import Nexus
 
 
 def workflows(nexus: Nexus) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""`Nexus`: the facade, the lifecycle and the hook specs."""

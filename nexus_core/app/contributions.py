@@ -1,0 +1,232 @@
+"""What plugins add to a platform while it is started: opened plugin by plugin, and taken out whole where one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.concurrency.threads import ENDS_PROCESS
+from nexus_core.concurrency.watchdog import LoopWatch
+from nexus_core.errors import ConfigurationError
+from nexus_core.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.plugins.manager import PluginManager
+    from nexus_core.server.channel import ASGIApp, Channel
+
+log = logging.getLogger(__name__)
+
+CANCEL_SECONDS = 1.0
+"""How long a plugin that is too slow is waited for once it is cancelled; it may catch the cancellation and go on."""
+
+MEMBERS = {
+    "nexus_register_stores": ("name", "get", "set", "add", "replace", "delete"),
+    "nexus_register_authorizers": ("granted",),
+    "nexus_register_interceptors": ("stage", "__call__"),
+    "nexus_register_session_stores": ("create", "get", "update", "used", "renew", "remove"),
+    "nexus_register_event_transports": ("name", "append", "latest", "has_all_after", "between", "read"),
+    "nexus_register_parameter_resolvers": ("resolve_parameters",),
+    "nexus_register_event_handlers": ("__call__",),
+    "nexus_register_routes": ("path", "app", "channel"),
+    "nexus_register_middleware": ("__call__",),
+    "nexus_register_servers": ("name", "serve"),
+    "nexus_register_measurements": ("name", "kind", "description", "labels", "read"),
+    "nexus_register_health_checks": ("name", "check", "is_critical", "timeout"),
+    "nexus_register_channels": ("name", "start", "stop", "asgi_app", "paths", "port"),
+}
+"""The hooks called at each start, and what every contribution to them must have."""
+
+NAMED = {
+    "nexus_register_stores": "store",
+    "nexus_register_event_transports": "event transport",
+    "nexus_register_servers": "server",
+    "nexus_register_channels": "channel",
+}
+"""Hooks whose contributions are chosen by name: no two plugins can give the same one."""
+
+
+class Contributions:
+    """The contributions of every plugin to one start of a `Nexus`.
+
+    A plugin that fails is inactive from then on, and what it gave is left out, closed where it was open already.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+        self._plugins: PluginManager = nexus.plugins
+        self._shutdowns = list(self._plugins.implementations("nexus_shutdown"))
+        self._opened: set[str] = set()
+        self._given: dict[str, list[tuple[str, Any]]] = {}
+        self._channels: list[tuple[str, Channel]] = []
+        self._apps: list[tuple[str, Channel, ASGIApp]] = []
+
+    def of(self, hook: str) -> list[Any]:
+        """Return what active plugins give to a hook, in call order."""
+        return [item for plugin, item in self._given.get(hook, ()) if self._plugins.is_active(plugin)]
+
+    def third_party(self, hook: str) -> list[tuple[str | None, Any]]:
+        """Return the same with the name of its plugin where that is a third party's, else None."""
+        given = [each for each in self._given.get(hook, ()) if self._plugins.is_active(each[0])]
+        return [(None if self._plugins.is_first_party(plugin) else plugin, item) for plugin, item in given]
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The started channels."""
+        return [channel for _, channel in self._channels]
+
+    @property
+    def apps(self) -> list[tuple[Channel, ASGIApp]]:
+        """The application of each started channel that has one."""
+        return [(channel, app) for _, channel, app in self._apps]
+
+    async def start(self) -> None:
+        """Start plugins, ask them for their contributions and start their channels.
+
+        Raises:
+            ConfigurationError: The operator has to act. Nothing is left started.
+        """
+        self._plugins.check_required()  # one that failed in an earlier start is not there now: fail closed
+        try:
+            await self._start_plugins()
+            for hook in MEMBERS:
+                self._given[hook] = await self._nexus.threads.call(self._plugins.collect, hook, nexus=self._nexus)
+                self._check(hook)
+                await self._close_failed()
+                if hook == "nexus_register_stores":  # what comes after may use them
+                    self._nexus.use_stores(self.of(hook))
+            await self._start_channels()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop channels, then plugins, in the reverse order of their start. What fails is logged."""
+        await self.stop_channels()
+        for plugin, shutdown in reversed(self._shutdowns):
+            if plugin in self._opened:
+                await self._close(plugin, "nexus_shutdown", shutdown, nexus=self._nexus)
+        self._opened.clear()
+
+    async def stop_channels(self) -> None:
+        """Stop channels, in the reverse order of their start. What fails is logged."""
+        for plugin, channel in reversed(self._channels):
+            await self._close(plugin, f"stopping its channel {channel.name!r}", channel.stop)
+        self._channels.clear()
+
+    async def _start_plugins(self) -> None:
+        starts = list(self._plugins.implementations("nexus_startup"))
+        self._opened = set(self._plugins.active()) - {name for name, _ in starts}
+        for name, startup in starts:
+            if await self._open(name, "nexus_startup", startup, nexus=self._nexus):
+                self._opened.add(name)
+
+    def _check(self, hook: str) -> None:
+        """Let plugins fail whose contributions can't be used."""
+        owners: dict[str, str] = {}
+        seen: set[tuple[str, str]] = set()
+        for plugin, item in self._given[hook]:
+            if not self._plugins.is_active(plugin):
+                continue  # one flaw is enough
+            try:
+                flaw = _flaw(hook, item)
+            except (Exception, *ENDS_PROCESS) as exc:
+                flaw = f"that fails: {one_line(exc)}"
+            if flaw:
+                self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {flaw}")
+            elif hook in NAMED:
+                owner = owners.setdefault(item.name, plugin)
+                if owner != plugin:
+                    both = f"{self._plugins.origin(owner)} and {self._plugins.origin(plugin)}"
+                    self._plugins.fail(plugin, f"{both} both provide the {NAMED[hook]} {item.name!r}")
+                elif (plugin, item.name) in seen:
+                    self._plugins.fail(plugin, f"it provides the {NAMED[hook]} {item.name!r} twice")
+                seen.add((plugin, item.name))
+
+    async def _start_channels(self) -> None:
+        for plugin, channel in self._given["nexus_register_channels"]:
+            if not self._plugins.is_active(plugin):
+                continue  # another channel of its own has failed
+            if await self._open(plugin, f"starting its channel {channel.name!r}", channel.start):
+                self._channels.append((plugin, channel))
+                await self._open(plugin, f"making the application of {channel.name!r}", self._build, plugin, channel)
+            await self._close_failed()
+
+    def _build(self, plugin: str, channel: Channel) -> None:
+        app = channel.asgi_app()
+        if app is not None:
+            self._apps.append((plugin, channel, app))
+
+    async def _close_failed(self) -> None:
+        """Close what plugins that have failed since had opened already."""
+        for plugin, channel in reversed(self._channels):
+            if not self._plugins.is_active(plugin):
+                await self._close(plugin, f"stopping its channel {channel.name!r}", channel.stop)
+        self._channels = [each for each in self._channels if self._plugins.is_active(each[0])]
+        self._apps = [each for each in self._apps if self._plugins.is_active(each[0])]
+        for plugin, shutdown in reversed(self._shutdowns):
+            if plugin in self._opened and not self._plugins.is_active(plugin):
+                self._opened.discard(plugin)
+                await self._close(plugin, "nexus_shutdown", shutdown, nexus=self._nexus)
+
+    async def _open(self, plugin: str, what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Await a step of a plugin's start. Returns False when it has failed, and the plugin with it."""
+        try:
+            await self._step(plugin, what, self._nexus.threads.call(call, *args, **kwargs))
+        except ConfigurationError:
+            raise  # the operator's to mend: a wrong option
+        except Exception as exc:
+            self._plugins.fail(plugin, f"{what} failed: {one_line(exc)}", exc)
+            return False
+        return True
+
+    async def _step(self, plugin: str, what: str, work: Awaitable[Any]) -> None:
+        """Await a step. One that blocks the event loop is named while it does, and fails if that takes too long."""
+        seconds = self._plugins.timeout
+        with LoopWatch(f'The plugin "{plugin}": {what}', self._nexus.threads) as watch:
+            await within(seconds, work)
+        if watch.longest > seconds:
+            raise TimeoutError(f"it blocked the event loop for {watch.longest:.1f} s (plugin_timeout is {seconds:g})")
+
+    async def _close(self, plugin: str, what: str, call: Callable[..., Any], **kwargs: Any) -> None:
+        try:
+            await self._step(plugin, what, self._nexus.threads.call(call, **kwargs))
+        except Exception as exc:
+            log.error('The plugin "%s": %s failed: %s', plugin, what, one_line(exc))
+            log.debug("Why %s failed", what, exc_info=exc)
+
+
+async def _nothing(*_: Any) -> None:
+    """Stand in for an application while middleware is tried."""
+
+
+def _flaw(hook: str, item: Any) -> str:
+    for member in MEMBERS[hook]:
+        if not hasattr(item, member):
+            return f"without {member!r}"
+    if hook == "nexus_register_middleware" and not callable(item(_nothing)):
+        return "that returns no application"
+    if hook == "nexus_register_interceptors" and not isinstance(item.stage, int):
+        return f"whose stage is {item.stage!r}"
+    return ""
+
+
+async def within(seconds: float, work: Awaitable[Any]) -> Any:
+    """Await something, in a task of its own: code that does not stop when it is cancelled is left behind.
+
+    Raises:
+        TimeoutError: It did not end in time.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if done:
+            return task.result()
+        raise TimeoutError(f"it did not end within {seconds:g} s")
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS)

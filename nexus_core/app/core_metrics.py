@@ -1,0 +1,62 @@
+"""The measurements of the core itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nexus_core.plugins.discovery import PluginStatus
+from nexus_core.types.measurement import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nexus_core.app.nexus import Nexus
+
+
+def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
+    """Return what the core itself can tell of a platform."""
+    events, runs, plugins, options = nexus.events, nexus.runs, nexus.plugins, nexus.options
+    return [
+        Measurement(
+            "nexus_event_handler_backlog", "gauge", "Events that wait for a handler.", ("handler",),
+            lambda: _summed((name, waiting) for name, waiting, _ in events.handlers()),
+        ),
+        Measurement(
+            "nexus_event_handler_dropped_total", "counter", "Events that a handler was too slow for.", ("handler",),
+            lambda: _summed((name, dropped) for name, _, dropped in events.handlers()),
+        ),
+        Measurement.of("nexus_followers", "gauge", "Callers who follow events.", lambda: nexus.event_log.followed_by),
+        Measurement.of("nexus_places_in_use", "gauge", "Places for calls that are taken.", lambda: nexus.places_in_use),
+        Measurement.of(
+            "nexus_places", "gauge", "Places for calls that there are.", lambda: options.max_concurrent_workflows
+        ),
+        Measurement.of(
+            "nexus_threads", "gauge", "Threads for sync code.",
+            lambda: nexus.threads.count + nexus.workflow_threads.count,
+        ),
+        Measurement.of(
+            "nexus_threads_waiting", "gauge", "Calls that wait for a thread.", lambda: nexus.workflow_threads.waiting
+        ),
+        Measurement("nexus_runs_kept", "gauge", "Runs that are remembered.", ("status",), runs.counts),
+        Measurement.of("nexus_workflows", "gauge", "Registered workflows.", lambda: len(nexus.workflows.names())),
+        Measurement(
+            "nexus_plugin_load_seconds", "gauge", "How long the import of a plugin took.", ("plugin",),
+            lambda: [((each.name,), each.import_ms / 1000) for each in plugins.records if each.import_ms is not None],
+        ),
+        Measurement(
+            "nexus_plugin_active", "gauge", "Whether a plugin that is not disabled is active.", ("plugin",),
+            lambda: [
+                ((each.name,), float(each.status is PluginStatus.ACTIVE))
+                for each in plugins.records if each.status is not PluginStatus.DISABLED
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _summed(numbers: Iterable[tuple[str, float]]) -> Iterable[tuple[tuple[str, ...], float]]:
+    """Return one number for each name: several things may have the same."""
+    sums: Counter[str] = Counter()
+    for name, number in numbers:
+        sums[name] += number  # type: ignore[assignment]
+    return [((name,), number) for name, number in sums.items()]

@@ -1,0 +1,216 @@
+"""`Dispatcher`: passes invocations through the pipeline, and sees to it that each ends its run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from nexus_core.concurrency.own_loop import hand_over, wait_for
+from nexus_core.concurrency.threads import ENDS_PROCESS
+from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
+from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
+from nexus_core.pipeline.credentials import CredentialWatch
+from nexus_core.runs.run import Run
+from nexus_core.state.limits import payer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from nexus_core.app.controller import Switch
+    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.history import RunStore
+    from nexus_core.types.result import Result
+    from nexus_core.workflows.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Takes every call of a platform.
+
+    Args:
+        switch: Starts the platform at the first call, if nobody has.
+        find: Returns the workflow of a name, or None.
+        runs: Where runs are kept.
+        events: Where they are told.
+        alarms: Where time limits are kept.
+
+    Attributes:
+        credentials: Ends what callers have open when their credentials end.
+    """
+
+    def __init__(
+        self, switch: Switch, find: Callable[[str], Workflow | None], runs: RunStore, events: EventBus, alarms: Alarms
+    ) -> None:
+        self._switch = switch
+        self._find = find
+        self._runs = runs
+        self._events = events
+        self._alarms = alarms
+        self._submitted: set[asyncio.Task[None]] = set()
+        self._left_behind: set[asyncio.Task[Result]] = set()
+        self.credentials = CredentialWatch(self.verify)
+
+    async def invoke(self, invocation: Invocation) -> Result:
+        """See `Nexus.invoke`."""
+        running = self._switch.running
+        if running is None or running.loop is not asyncio.get_running_loop():
+            if (home := self._elsewhere()) is not None:
+                return await hand_over(home, self.invoke(invocation))
+        if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
+            return await self.submit(invocation).outcome()
+        return await self._process(invocation, Run(invocation, self._events, keeps_result=False))
+
+    def invoke_sync(self, invocation: Invocation) -> Result:
+        """See `Nexus.invoke_sync`."""
+        if asyncio._get_running_loop() is not None:
+            raise ConfigurationError(
+                "invoke_sync() would block the event loop that runs on this thread: use await nexus.invoke()."
+            )
+        return wait_for(self._switch.home(None), self.invoke(invocation))
+
+    def _elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop of the platform, if it is another one than the caller's."""
+        here, running = asyncio.get_running_loop(), self._switch.running
+        if running is not None and running.loop is here:
+            return None
+        home = self._switch.home(here)
+        return None if home is here else home
+
+    async def invoke_within(self, invocation: Invocation, seconds: float) -> Result | Run:
+        """See `Nexus.invoke_within`."""
+        run = Run(invocation, self._events, keeps_result=False)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._process(invocation, run))
+        woken: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object = None) -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        task.add_done_callback(wake)
+        alarm = self._alarms.set(seconds, wake)
+        try:
+            await woken
+            if not task.done():
+                await run.settled()  # what the policies refuse is refused at once
+        except asyncio.CancelledError:
+            if run.has_key:
+                self._leave_behind(task)
+            else:
+                task.cancel()
+            raise
+        finally:
+            self._alarms.clear(alarm)
+        if task.done():
+            return task.result()
+        run.keeps_result, run.payer = True, payer_of(invocation)
+        self._leave_behind(task)
+        return run
+
+    def _leave_behind(self, task: asyncio.Task[Result]) -> None:
+        """Let a call go on that nobody waits for any more: its run has what becomes of it."""
+        self._left_behind.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        self._left_behind.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, NexusError):
+            log.error("A call could not begin: %s", exc)
+
+    def submit(self, invocation: Invocation) -> Run:
+        """See `Nexus.submit`."""
+        running = self._switch.running
+        if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
+            raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
+        run = Run(invocation, self._events)
+        task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
+        run.attach(task)
+        self._submitted.add(task)
+        task.add_done_callback(lambda task: self._submission_ended(task, run))
+        return run
+
+    def _submission_ended(self, task: asyncio.Task[None], run: Run) -> None:
+        self._submitted.discard(task)
+        # Cancelled before its first step, a task never enters the coroutine that would say so.
+        run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+        run.close()
+
+    async def _submitted_run(self, invocation: Invocation, run: Run) -> None:
+        try:
+            result = await self._process(invocation, run)
+        except NexusError:
+            return  # the run has it
+        except ConfigurationError as exc:
+            log.error("Run %s of %s could not begin: %s", run.id, run.workflow, exc)
+            return
+        run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
+
+    async def _process(self, invocation: Invocation, run: Run) -> Result:
+        """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
+        invocation.run = run
+        running = self._switch.running
+        try:
+            invocation.workflow = self._find(invocation.name)
+            if running is None or running.loop is not asyncio.get_running_loop():
+                running = await self._switch.start()
+            return await running.call(invocation)
+        except NexusError as exc:
+            run.publish(WORKFLOW_FAILED, error=exc)
+            exc.reply = await run.reply()
+            raise
+        except GeneratorExit:
+            raise  # the coroutine is thrown away
+        except BaseException as exc:
+            if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
+                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
+                raise
+            error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
+            run.publish(WORKFLOW_FAILED, error=error)
+            if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
+                raise
+            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
+            raise error from None
+        finally:
+            self._runs.end(run)
+            run.close()
+
+    async def authenticate(self, caller: Invocation) -> None:
+        """See `Nexus.authenticate`."""
+        if (home := self._elsewhere()) is not None:
+            return await hand_over(home, self.authenticate(caller))
+        running = await self._switch.start()
+        if caller.principal is None and running.asks:
+            caller.run = Run(caller, self._events)
+            await _unharmed(running.authenticate(caller))
+
+    async def verify(self, caller: Invocation) -> None:
+        """Authenticate a caller once more, for what it has open: nothing is counted, nothing else is asked."""
+        running = self._switch.running
+        if running is not None:
+            caller.run = Run(caller, self._events)
+            await running.verify(caller)
+
+    async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
+        """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""
+        running = await self._switch.start()
+        caller.run = Run(caller, self._events)
+        await _unharmed(running.identify(caller))
+        return running.authorizers
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or code only raises as if."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _unharmed(asking: Awaitable[Result]) -> None:
+    """Await stages that must not end the process with what they raise."""
+    try:
+        await asking
+    except ENDS_PROCESS as exc:
+        raise RuntimeError(f"a stage raised {exc!r}") from exc

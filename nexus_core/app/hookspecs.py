@@ -1,0 +1,341 @@
+"""Every hook a plugin may implement. All are sync but ``nexus_startup`` and ``nexus_shutdown``.
+
+Implement the ones you need with `nexus_core.hookimpl`; leave out arguments you do not use. Hooks are called with
+plugins in the order of their names, unless an implementation asks for ``tryfirst`` or ``trylast``. What a hook
+returns may have async methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.plugins.markers import hookspec
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Mapping
+
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.events.event import Handler
+    from nexus_core.events.shared_log import EventTransport
+    from nexus_core.options.sources import PluginSettings
+    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.pipeline.resolvers import ParameterResolver
+    from nexus_core.pipeline.stage import Interceptor
+    from nexus_core.server.channel import Channel, Command, Middleware, Route, Server
+    from nexus_core.state.sessions import SessionStore
+    from nexus_core.state.stores import Store
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Collector, Measurement
+    from nexus_core.workflows.workflow import WorkflowAdapter
+
+
+@hookspec
+def nexus_register_settings() -> type[PluginSettings]:
+    """Return the model of the plugin's options. Called when the plugin is loaded, before any other hook.
+
+    Each field is an option under its own flat name: ``cache_ttl`` is ``Nexus(cache_ttl=...)``, ``NEXUS_CACHE_TTL``
+    and ``cache_ttl:`` in the configuration file. Two plugins can't have the same option.
+
+    Example::
+
+        class GreetingSettings(PluginSettings):
+            greeting: str = "hello"
+
+        @hookimpl
+        def nexus_register_settings():
+            return GreetingSettings
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_workflow_adapters(nexus: Nexus) -> Iterable[WorkflowAdapter]:
+    """Return adapters that make workflows of a library's objects. Called when the `Nexus` is made.
+
+    The first adapter whose ``adapts`` says yes is used, plain callables last.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_workflow_adapters(nexus):
+            return [LangGraphAdapter()]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_channels(nexus: Nexus) -> Iterable[Channel]:
+    """Return the channels the plugin gives. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_channels(nexus):
+            return [ApiChannel(nexus, nexus.settings(ApiSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_servers(nexus: Nexus) -> Iterable[Server]:
+    """Return servers that can listen for channels. Called at start-up; the option ``server`` chooses by name.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_interceptors(nexus: Nexus) -> Iterable[Interceptor]:
+    """Return the plugin's stages of the pipeline, only those that are switched on. Called at start-up.
+
+    Example::
+
+        class Stamp:
+            stage = Stage.OBSERVE
+
+            async def __call__(self, invocation, call_next):
+                result = await call_next(invocation)
+                print(invocation.name, result.duration)
+                return result
+
+        @hookimpl
+        def nexus_register_interceptors(nexus):
+            return [Stamp()]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_parameter_resolvers(nexus: Nexus) -> Iterable[ParameterResolver]:
+    """Return resolvers that complete or rewrite raw parameters before they are checked. Called at start-up.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_session_stores(nexus: Nexus) -> Iterable[SessionStore]:
+    """Return a store for sessions in place of the one in memory. Called at start-up; at most one may be given.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_stores(nexus: Nexus) -> Iterable[Store]:
+    """Return stores for shared state, beside the one in memory. Called at start-up; options choose one by name.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_stores(nexus):
+            return [EtcdStore(nexus.settings(EtcdSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_event_transports(nexus: Nexus) -> Iterable[EventTransport]:
+    """Return what carries events between processes. Called at start-up; ``event_backend`` chooses one by name.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_authorizers(nexus: Nexus) -> Iterable[Authorizer]:
+    """Return what decides who may do what, only where that is switched on. Called at start-up; all must agree.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_event_handlers(nexus: Nexus) -> Iterable[Handler]:
+    """Return callables that take each `ChannelEvent`, in order, apart from the request. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_event_handlers(nexus):
+            return [lambda event: print(event.type, event.run_id)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_routes(nexus: Nexus) -> Iterable[Route]:
+    """Return ASGI applications to be reached beside a channel's own addresses. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_routes(nexus):
+            return [Route("/ping", ping_app)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
+    """Return functions that put something in front of every channel that listens. Called at start-up.
+
+    Each takes an ASGI application and returns one. It is called once for each port, and the first is the outermost.
+    Policies do not belong here but in an interceptor, which every channel passes: only what concerns HTTP alone does.
+
+    Example::
+
+        def named(app):
+            async def answer(scope, receive, send):
+                async def send_named(message):
+                    if message["type"] == "http.response.start":
+                        message["headers"] = [*message["headers"], (b"x-served-by", b"one")]
+                    await send(message)
+                await app(scope, receive, send_named)
+            return answer
+
+        @hookimpl
+        def nexus_register_middleware(nexus):
+            return [named]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_services(nexus: Nexus) -> Mapping[str, object]:
+    """Return objects that applications and workflows use, by name, only those that are switched on.
+
+    Called in a thread when the first is asked for, by `Nexus.service` or `Context.service`, before the start perhaps.
+    They are kept through every start and stop: what they open, `nexus_shutdown` closes. Two plugins can't give the same
+    name.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_services(nexus):
+            return {"greeter": Greeter(nexus.settings(GreetingSettings))}
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_measurements(nexus: Nexus) -> Iterable[Measurement]:
+    """Return numbers that the plugin keeps, for whoever exports metrics. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_measurements(nexus):
+            return [Measurement.of("greetings_total", "counter", "Greetings.", lambda: greeter.count)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_metrics_collectors(nexus: Nexus) -> Iterable[Collector]:
+    """Return what takes numbers from user code, only where that is switched on. Called when it is first asked for.
+
+    The last one is `Nexus.metrics_collector`, unless the application has registered one.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_health_checks(nexus: Nexus) -> Iterable[HealthCheck]:
+    """Return what tells whether something that the plugin needs works. Called at start-up.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_health_checks(nexus):
+            return [HealthCheck("etcd", client.ping)]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_log_handlers(nexus: Nexus) -> Iterable[logging.Handler]:
+    """Return where log records go when `Nexus.start` owns the process and nobody has configured logging.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
+    """Return commands for the command line. Called when it is asked for a command it does not have itself.
+
+    An implementation without the argument ``nexus`` is also called where the application can't be loaded, or an option
+    is wrong: for commands that help then.
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a login in place of one whose token has expired, or None where it is another's or can't be renewed.
+
+    Called by the command line before it calls a server, while no other command line can; see
+    `nexus_toolkit.login_file`. A `NexusError` that it raises is the user's to read, such as that nobody answers now.
+
+    Example::
+
+        @hookimpl
+        def nexus_renew_login(login):
+            if login.get("issued_by") == "my-issuer":
+                return login | ask_for_a_new_token(login["refresh_token"])
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+async def nexus_startup(nexus: Nexus) -> Any:
+    """Open what the plugin needs. Awaited at start-up, plugin by plugin, each for at most ``plugin_timeout`` seconds.
+
+    A plugin that raises or takes too long is rolled back; everything else starts.
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+async def nexus_shutdown(nexus: Nexus) -> Any:
+    """Close what `nexus_startup` opened. Awaited in the reverse order, under the same time limit.
+
+    .. versionadded:: 0.1
+    """

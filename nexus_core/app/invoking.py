@@ -1,0 +1,112 @@
+"""`Invoking`: the part of `Nexus` that takes calls, from event loops and from threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.app.view import View
+from nexus_core.pipeline.invocation import Invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from nexus_core.app.dispatch import Dispatcher
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.runs.run import Run
+    from nexus_core.types.result import Result
+
+
+class Invoking:
+    """How workflows are called, and what callers see."""
+
+    _dispatcher: Dispatcher
+
+    def invoke(
+        self, workflow: str | Invocation, params: Mapping[str, Any] | None = None
+    ) -> Coroutine[Any, Any, Result]:
+        """Run a workflow in the caller's place: cancelling the call cancels the run, unless it has an idempotency key.
+
+        A platform that nobody has started is started: on the running event loop in the main thread, and from other
+        threads on an event loop of its own, since theirs come and go.
+
+        Args:
+            workflow: A name, or an `Invocation` that a channel has made.
+            params: The parameters, with a name.
+
+        Raises:
+            NexusError: The call was refused or failed; the class says how. `RunCancelled` where the platform is started
+                on another event loop, and that ends meanwhile.
+            ConfigurationError: The platform was not started yet, and can't be.
+        """
+        invocation = Invocation(workflow, dict(params or {})) if isinstance(workflow, str) else workflow
+        return self._dispatcher.invoke(invocation)
+
+    def invoke_sync(self, workflow: str | Invocation, params: Mapping[str, Any] | None = None) -> Result:
+        """Run a workflow and wait for it in this thread, which has no event loop: a Flask view, a job, a script.
+
+        The platform may be served meanwhile, by this or another thread. One that nobody has started is started on an
+        event loop of its own, in a thread that all such calls share; it stops with the process, with `stop`, or when
+        somebody starts the platform elsewhere.
+
+        Args:
+            workflow: A name, or an `Invocation`.
+            params: The parameters, with a name.
+
+        Raises:
+            NexusError: The call was refused or failed; the class says how.
+            ConfigurationError: An event loop runs on this thread, or the platform can't be started.
+
+        Example:
+            ```python
+            total = nexus.invoke_sync("order", {"item": "tea", "count": 2}).value
+            ```
+        """
+        invocation = Invocation(workflow, dict(params or {})) if isinstance(workflow, str) else workflow
+        return self._dispatcher.invoke_sync(invocation)
+
+    def invoke_within(self, invocation: Invocation, seconds: float) -> Coroutine[Any, Any, Result | Run]:
+        """Run a workflow in the caller's place, and return its result, or the run if that goes on after so long.
+
+        Until then, cancelling the call cancels the run, as with `invoke`. A run that has been returned goes on by
+        itself and keeps its result.
+
+        Args:
+            invocation: The call.
+            seconds: How long to wait, to within `nexus_core.concurrency.timers.TICK`.
+
+        Raises:
+            NexusError: The call was refused or failed in that time.
+            ConfigurationError: The platform was not started yet, and can't be.
+        """
+        return self._dispatcher.invoke_within(invocation, seconds)
+
+    def submit(self, invocation: Invocation) -> Run:
+        """Start a run that goes on by itself, and return it: to wait for, follow or cancel.
+
+        Whatever is wrong with the invocation ends the run. Call it on the event loop that the platform is started on.
+
+        Raises:
+            ConfigurationError: This is another event loop.
+        """
+        return self._dispatcher.submit(invocation)
+
+    async def authenticate(self, caller: Invocation) -> None:
+        """Find out who a caller is, and set its ``principal``. Does nothing where nobody is asked.
+
+        Raises:
+            AuthenticationError: The credentials are missing or wrong.
+        """
+        await self._dispatcher.authenticate(caller)
+
+    async def view(self: Nexus, caller: Invocation) -> View:  # type: ignore[misc]
+        """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
+
+        Args:
+            caller: An `Invocation` with what the channel knows of the caller; its name and parameters do not matter.
+
+        Raises:
+            AuthenticationError: The credentials are missing or wrong.
+            RateLimited: The caller has used up its budget.
+        """
+        authorizers = await self._dispatcher.identify(caller)
+        return View(self, caller, authorizers)

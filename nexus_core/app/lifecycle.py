@@ -1,0 +1,374 @@
+"""Start and stop: plugins, then channels, then ports; and back in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nexus_core.app.contributions import Contributions
+from nexus_core.errors import ConfigurationError, PluginError
+from nexus_core.events.shared_log import SharedEventLog
+from nexus_core.options.first_party import GUARDS
+from nexus_core.pipeline.admission import Admission
+from nexus_core.pipeline.authorization import Authorization, Authorizer
+from nexus_core.pipeline.execution import Execution
+from nexus_core.pipeline.idempotency import Idempotency
+from nexus_core.pipeline.resolution import Resolution
+from nexus_core.pipeline.resolvers import ParameterResolver
+from nexus_core.pipeline.session_lookup import SessionLookup
+from nexus_core.pipeline.stage import Call, Interceptor, Stage, compose
+from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
+from nexus_core.plugins.shadows import hidden_libraries
+from nexus_core.server import listeners
+from nexus_core.server.asgi import PathRouter
+from nexus_core.server.proxies import TrustedProxies
+from nexus_core.server.public_address import PublicAddress
+from nexus_core.server.request_guard import Guard
+from nexus_core.state.stored_sessions import StoredSessions
+from nexus_core.state.stores import MEMORY
+from nexus_core.types.result import Result
+from nexus_core.workflows.metadata import report
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.events.event import Handler
+    from nexus_core.events.log import EventLog
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.server.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
+    from nexus_core.state.sessions import SessionStore
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 1.0
+"""How long one channel may take to end its streams."""
+
+ADD_CHANNEL = "pip install nexus-hub-api adds REST; nexus plugins list shows what is installed."
+"""What to do where no plugin has a channel."""
+
+CANCEL_SECONDS = 2.0
+"""How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
+
+
+@dataclass
+class Running:
+    """What exists while a `Nexus` is started."""
+
+    nexus: Nexus
+    loop: asyncio.AbstractEventLoop
+    call: Call
+    authenticate: Call
+    verify: Call
+    asks: bool
+    identify: Call
+    authorizers: Sequence[Authorizer]
+    admission: Admission
+    sessions: SessionStore
+    event_log: EventLog
+    idempotency: Idempotency
+    interceptors: Sequence[Interceptor]
+    contributions: Contributions
+    channels: list[Channel]
+    routes: list[Route]
+    servers: list[Server]
+    handlers: list[Handler]
+    front: Callable[[Iterable[tuple[str, ASGIApp]]], ASGIApp]
+    app: ASGIApp
+    is_served: bool = False
+    work_is_finished: bool = False
+
+
+async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running:
+    """Start plugins and channels and compose the pipeline.
+
+    Raises:
+        ConfigurationError: A required plugin failed, or the operator has to act. Nothing is left started.
+    """
+    if hidden := hidden_libraries(nexus.plugins.records):
+        raise ConfigurationError(" ".join(hidden))
+    contributions = Contributions(nexus)
+    await contributions.start()
+    try:
+        running = _compose(nexus, resolvers, contributions)
+    except BaseException:
+        await contributions.stop()
+        raise
+    for handler in running.handlers:
+        nexus.register_event_handler(handler)
+    nexus.event_log = running.event_log
+    return running
+
+
+def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions: Contributions) -> Running:
+    options = nexus.options
+    sessions = _session_store(nexus, contributions)
+    admission = Admission(options.max_concurrent_workflows)
+    everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
+    for resolver in everyone:
+        if isinstance(resolver, ParameterResolver):
+            resolver.attach(nexus)
+    authorizers: list[Authorizer] = [
+        item if plugin is None else GuardedAuthorizer(item, plugin, options.workflow_timeout)
+        for plugin, item in contributions.third_party("nexus_register_authorizers")
+    ]
+    execution = Execution(
+        nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
+    )
+    idempotency = Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout)
+    proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
+    chain: list[Interceptor] = [
+        admission,
+        *([proxies] if proxies is not None else []),
+        SessionLookup(sessions),
+        *([Authorization(authorizers)] if authorizers else []),
+        Resolution(everyone, nexus.threads, execution.limit),
+        idempotency,
+        *(
+            item if plugin is None else GuardedInterceptor(item, plugin, nexus.alarms, options.workflow_timeout)
+            for plugin, item in contributions.third_party("nexus_register_interceptors")
+        ),
+    ]
+    _refuse_idle_guards(nexus, contributions, authenticates=_authenticates(chain) and bool(authorizers))
+    report(nexus, nexus.workflows.every(), has_authorizers=bool(authorizers))
+    event_log = _event_log(nexus, contributions, sessions)
+    routes = contributions.of("nexus_register_routes")
+    front = _Front(nexus, contributions.of("nexus_register_middleware"), proxies)
+    return Running(
+        nexus,
+        asyncio.get_running_loop(),
+        compose(chain, execution),
+        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.AUTHENTICATE], _known),
+        compose([each for each in chain if each.stage == Stage.AUTHENTICATE], _known),
+        _authenticates(chain),
+        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.LIMIT], _known),
+        authorizers,
+        admission,
+        sessions,
+        event_log,
+        idempotency,
+        interceptors=chain,
+        contributions=contributions,
+        channels=contributions.channels,
+        routes=routes,
+        servers=contributions.of("nexus_register_servers"),
+        handlers=contributions.of("nexus_register_event_handlers"),
+        front=front,
+        app=front(_apps(contributions, routes)),
+    )
+
+
+class _Front:
+    """Makes one application of those under several paths, with all that stands in front of them."""
+
+    def __init__(self, nexus: Nexus, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
+        self._nexus = nexus
+        self._proxies = proxies
+        self._middleware = middleware
+
+    def __call__(self, apps: Iterable[tuple[str, ASGIApp]]) -> ASGIApp:
+        app: ASGIApp = PathRouter(apps)
+        for wrap in reversed(self._middleware):
+            app = wrap(app)
+        options = self._nexus.options
+        guarded = Guard(app, self._nexus.alarms, options.max_body_bytes, options.body_timeout)
+        return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
+
+
+async def _known(invocation: Invocation) -> Result:
+    """End the pipeline of those who call nothing, and only ask to see."""
+    return Result(b"null", invocation.run.id)
+
+
+def _authenticates(chain: Sequence[Interceptor]) -> bool:
+    return any(each.stage == Stage.AUTHENTICATE for each in chain)
+
+
+def _refuse_idle_guards(nexus: Nexus, contributions: Contributions, *, authenticates: bool) -> None:
+    """Make sure that the plugins that guard access do so."""
+    own = nexus.guards & {*GUARDS.values()}
+    if own and not authenticates:
+        raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(own)} does it.")
+    hooks = ("nexus_register_interceptors", "nexus_register_authorizers")
+    idle = nexus.guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
+    if idle:
+        raise PluginError(
+            f"The plugin {_quoted(idle)} guards access, but has neither an interceptor nor an authorizer."
+        )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f'"{name}"' for name in sorted(names))
+
+
+def _session_store(nexus: Nexus, contributions: Contributions) -> SessionStore:
+    stores: Sequence[SessionStore] = contributions.of("nexus_register_session_stores")
+    if len(stores) > 1:
+        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
+    if stores:
+        return stores[0]
+    if nexus.session_manager is not None:
+        raise ConfigurationError('register_session_manager needs the plugin "sessions": pip install nexus-hub-sessions')
+    return StoredSessions(nexus.store(None, "store"), nexus.events.publish)
+
+
+def _event_log(nexus: Nexus, contributions: Contributions, sessions: SessionStore) -> EventLog:
+    """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
+    transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
+    asked = nexus.options.event_backend
+    name = asked or getattr(sessions, "store_name", MEMORY)
+    if name in transports:
+        return SharedEventLog(nexus.events, transports[name])
+    if asked not in (None, MEMORY):
+        known = ", ".join([MEMORY, *sorted(transports)])
+        hint = ": pip install nexus-hub-redis, and set redis_url" if asked == "redis" else ""
+        raise ConfigurationError(f"event_backend: events can't be kept in {asked!r}, only in {known}{hint}.")
+    return nexus.own_event_log
+
+
+def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
+    added = [(route.path, route.app) for route in routes]
+    embedded = [(channel, app) for channel, app in contributions.apps if channel.is_embedded]
+    return added + [(path, app) for channel, app in embedded for path in channel.paths]
+
+
+async def stop(running: Running) -> None:
+    """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
+    await finish_work(running)
+    await running.contributions.stop_channels()
+    await running.event_log.close()
+    await running.idempotency.close()
+    running.nexus.event_log = running.nexus.own_event_log
+    await running.nexus.events.close()  # plugins' handlers may use what their nexus_shutdown closes
+    for handler in running.handlers:
+        running.nexus.events.remove_handler(handler)
+    await running.contributions.stop()
+
+
+async def finish_work(running: Running) -> None:
+    """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it, and end streams.
+
+    Done once, while connections are still open.
+    """
+    if running.work_is_finished:
+        return
+    admission = running.admission
+    admission.close()
+    if not await _within(running.nexus.options.shutdown_grace, admission.idle()):
+        left = running.nexus.runs.running()
+        if left:  # a run that was cancelled before has ended, though its work may go on
+            log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
+        for run in left:
+            run.cancel()
+        await _within(CANCEL_SECONDS, admission.idle())
+    # Work that was told to stop before, at its time limit perhaps, may clean up. A thread that has not stopped won't.
+    if tasks := [work for work in admission.lingering() if isinstance(work, asyncio.Task)]:
+        await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+    if left_behind := admission.lingering():
+        log.info("Leaving %d runs behind that go on although they were told to stop", len(left_behind))
+    running.work_is_finished = True
+    await _drain(running.channels)
+
+
+async def _within(seconds: float, work: Awaitable[object]) -> bool:
+    """Wait for something, for at most so many seconds. Returns whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def serving(
+    nexus: Nexus, start: Callable[[], Awaitable[Running]], stop: Callable[[], Awaitable[None]]
+) -> AsyncIterator[list[Listener]]:
+    """Start, listen on every port, and stop at the end."""
+    running = await start()
+    if running.is_served:
+        raise ConfigurationError("This platform is being served already.")
+    running.is_served = True
+    try:
+        _refuse_unguarded(running)
+        server = _server(running)
+        scheme = getattr(server, "scheme", "http")
+        bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front, scheme)
+        try:
+            listeners.serve_own(running.channels, nexus.options.host)
+        except BaseException:
+            listeners.close(bound)
+            raise
+    except BaseException:
+        await stop()
+        raise
+    if all(channel.port is None for channel in running.channels):
+        log.warning("Nothing listens: no active plugin has a channel with a port. %s", ADD_CHANNEL)
+    started, ending = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(_served(server, bound, started, ending), name="nexus-server")
+    waiting = asyncio.create_task(started.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            listeners.close(bound)
+            task.result()
+            raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
+        yield bound
+        await finish_work(running)
+    finally:
+        waiting.cancel()
+        ending.set()
+        await asyncio.wait({task})
+        await stop()
+    if task.exception() is not None:
+        raise task.exception()  # type: ignore[misc]
+
+
+async def _served(server: Server, bound: Sequence[Listener], started: asyncio.Event, ending: asyncio.Event) -> None:
+    """Let a server serve; where nothing has a port for it, the platform runs all the same until it is stopped."""
+    await server.serve(bound, started, ending)
+    if not bound:
+        started.set()
+        await ending.wait()
+
+
+async def _drain(channels: Sequence[Channel]) -> None:
+    for channel in channels:
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await channel.drain()
+        except Exception:
+            log.exception("The channel %s did not end its streams", channel.name)
+
+
+def _refuse_unguarded(running: Running) -> None:
+    options = running.nexus.options
+    if not (options.insecure or listeners.is_loopback(options.host)):
+        _refuse_who_asks_nobody(running, f"host {options.host!r} can be reached from other machines, and")
+
+
+def _refuse_who_asks_nobody(running: Running, why: str) -> None:
+    otherwise = "or insecure=True if something in front does it."
+    if not _authenticates(running.interceptors):
+        raise ConfigurationError(f"{why} nobody is asked who they are: set enable_auth=True (plugin auth), {otherwise}")
+    for channel in running.channels:
+        if channel.port is not None and channel.unguarded:
+            raise ConfigurationError(
+                f"{why} the port of {channel.name} asks nobody who they are: set {channel.unguarded}, {otherwise}"
+            )
+
+
+def _server(running: Running) -> Server:
+    wanted = running.nexus.options.server
+    names = [server.name for server in running.servers]
+    for server in running.servers:
+        if wanted in (None, server.name):
+            return server
+    if wanted is not None:
+        raise ConfigurationError(
+            f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
+        )
+    raise ConfigurationError("Nothing can listen: no server plugin is active. pip install nexus-hub-hypercorn")

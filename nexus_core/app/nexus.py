@@ -1,0 +1,305 @@
+"""`Nexus`: owns the workflows, the plugins, the pipeline and the lifecycle."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from nexus_core.app import lifecycle
+from nexus_core.app.applications import leave_start_to_loader
+from nexus_core.app.controller import Switch
+from nexus_core.app.decorator import WorkflowDecorator
+from nexus_core.app.dispatch import Dispatcher
+from nexus_core.app.invoking import Invoking
+from nexus_core.app.observable import Observable
+from nexus_core.app.standalone import StopRequest, run_process
+from nexus_core.concurrency.threads import DaemonThreads, call_on
+from nexus_core.concurrency.timers import Alarms
+from nexus_core.concurrency.worker_processes import WorkerProcesses
+from nexus_core.concurrency.workflow_threads import WorkflowThreads
+from nexus_core.errors import ConfigurationError
+from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent, EventBus, Handler
+from nexus_core.events.handlers import EventHandler
+from nexus_core.events.log import EventLog
+from nexus_core.options.first_party import GUARDS
+from nexus_core.options.sources import OptionSources, PluginSettings, is_on
+from nexus_core.pipeline.resolvers import ParameterResolver
+from nexus_core.plugins.manager import PluginManager
+from nexus_core.plugins.option_reader import OptionReader
+from nexus_core.runs.history import RunStore
+from nexus_core.server.asgi import Embedded
+from nexus_core.state.stores import MemoryStore, Store, choose_store
+from nexus_core.workflows.metadata import MetadataRules
+from nexus_core.workflows.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from nexus_core.server.channel import ASGIApp, Channel, Listener
+    from nexus_core.state.sessions import SessionStore
+    from nexus_core.workflows.workflow import Workflow, WorkflowAdapter
+
+log = logging.getLogger(__name__)
+
+_SERVED = ("nexus_register_channels", "nexus_register_routes")
+
+Model = TypeVar("Model", bound=PluginSettings)
+
+
+class Nexus(Invoking, WorkflowDecorator, Observable):
+    """Workflows, registered once and reachable through every installed channel.
+
+    Several objects live side by side in one process; nothing is shared between them.
+
+    Args:
+        config: An object or mapping with options; what is set elsewhere comes first.
+        config_file: A YAML file with options, in place of ``NEXUS_CONFIG_FILE``.
+        plugins: Objects or modules with hook implementations, beside those that are installed.
+        discover: Whether installed plugins are loaded.
+        options: Options by name, see ``docs/options.md``.
+
+    Attributes:
+        options: The core's own options.
+        workflows: The registered workflows.
+        runs: The runs of this process.
+        events: Where events are published, and followed by listeners and handlers.
+        event_log: The latest of them, for callers who follow: those of all processes, where they are shared.
+        own_event_log: The latest of this process.
+        credentials: Ends what a caller has open, such as a stream, when its credential ends.
+        session_manager: What `register_session_manager` was given, or None.
+        plugins: The plugins, with what became of each.
+        guards: The plugins that guard access, because an option says so: without them nothing starts.
+
+    Raises:
+        ConfigurationError: An option is unknown or has a wrong value; the message says where it was set.
+        PluginError: A required plugin, or one that guards access, is not active.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: object = None,
+        config_file: str | None = None,
+        plugins: Iterable[object] = (),
+        discover: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self._option_reader = OptionReader(OptionSources(options, config, config_file))
+        self._settings = self._option_reader.settings
+        self.options = self._option_reader.read_core()
+        self.threads = DaemonThreads("nexus-thread")
+        self.workflow_threads = WorkflowThreads("nexus-workflow", self.options.workflow_threads)
+        self.processes = WorkerProcesses(self.threads, self.options.workflow_processes)
+        self.alarms = Alarms()
+        self.plugins = self._load_plugins(plugins, discover)
+        self._option_reader.read_plugins(self.plugins)
+        self._option_reader.refuse_wrong(self.plugins)
+        self.events = EventBus(self.threads)
+        self.event_log = self.own_event_log = EventLog(self.events)
+        self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
+        self.workflows = Registry(
+            self._adapters(), self.workflow_threads, self.processes, self._workflows_changed, MetadataRules(self)
+        )
+        self._resolvers: list[ParameterResolver] = []
+        self.session_manager: object = None
+        self._switch = Switch(self, self._resolvers)
+        self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
+        self.credentials = self._dispatcher.credentials
+        self.stop_request = StopRequest()
+        self._memory_store = MemoryStore(
+            max_bytes=self.options.store_max_bytes, caller_max_bytes=self.options.store_caller_max_bytes
+        )
+        self.use_stores(())
+
+    # Options and plugins
+
+    def settings(self, model: type[Model]) -> Model:
+        """Return the options of a plugin, read when it was loaded."""
+        return self._settings[model]  # type: ignore[return-value]
+
+    def option_sources(self) -> dict[str, str]:
+        """Return where each option that is not at its default was set."""
+        return dict(self._option_reader.sources.sources)
+
+    def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
+        def is_set(option: str) -> bool:
+            return is_on(self._option_reader.sources.value(option))
+
+        self.guards = {plugin for option, plugin in GUARDS.items() if is_set(option)}
+        manager = PluginManager(
+            self.threads,
+            required={*self.options.required_plugins, *self.guards},
+            disabled=self.options.disabled_plugins,
+            timeout=self.options.plugin_timeout,
+            is_on=is_set,
+        )
+        if discover:
+            manager.load_installed()
+            self.guards |= manager.guards
+        for plugin in given:
+            manager.add(plugin)
+        manager.check_required()
+        return manager
+
+    def _adapters(self) -> Callable[[], list[WorkflowAdapter]]:
+        """Return what tells the adapters of the plugins that are active at the time."""
+        found: list[tuple[str, WorkflowAdapter]] = []
+        for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self):
+            if all(hasattr(adapter, member) for member in ("name", "adapts", "adapt")):
+                found.append((plugin, adapter))
+            else:
+                self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {type(adapter).__name__}")
+        return lambda: [adapter for plugin, adapter in found if self.plugins.is_active(plugin)]
+
+    def use_stores(self, stores: Iterable[Store]) -> None:
+        """Take plugins' stores into use, beside the one in memory. Called at each start."""
+        self._stores: list[Store] = [self._memory_store, *stores]
+
+    def store(self, name: str | None, option: str) -> Store:
+        """Return a store by name, or the one that the option ``store`` names. For hooks called at start-up.
+
+        Args:
+            name: The store's name; None for the one that ``store`` names.
+            option: The option that holds the name, for the error.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        return choose_store(self._stores, name or self.options.store, option if name else "store")
+
+    # Workflows
+
+    def register(
+        self, name: str, workflow: Any, metadata: Mapping[str, Any] | None = None, *, replace: bool = False
+    ) -> Workflow:
+        """Register a workflow: a typed function, or any object that an installed plugin knows.
+
+        Args:
+            name: What callers use; see `nexus_core.workflows.workflow.NAME_RULE`.
+            workflow: The object.
+            metadata: ``description``, ``version``, ``category``, ``tags``, ``timeout`` (seconds),
+                ``required_permissions``, ``expected_parameters``, and whatever else callers shall see.
+            replace: Whether a workflow of that name may be there already. Its running calls go on.
+
+        Raises:
+            ConfigurationError: The name is not allowed or taken, or the object can't be run.
+        """
+        return self.workflows.register(name, workflow, metadata, replace=replace)
+
+    def unregister(self, name: str) -> None:
+        """Forget a workflow; its running calls go on.
+
+        Raises:
+            WorkflowNotFound: There is none of that name.
+        """
+        self.workflows.unregister(name)
+
+    def list_workflows(self) -> list[str]:
+        """Return the names of all workflows, sorted."""
+        return self.workflows.names()
+
+    def register_event_handler(self, handler: Handler) -> None:
+        """Call an `EventHandler`, or a function, with each event, in order and apart from requests.
+
+        What is sync runs in a thread.
+
+        Raises:
+            ConfigurationError: It is registered with another Nexus.
+        """
+        if isinstance(handler, EventHandler):
+            handler.attach(self)
+        self.events.add_handler(handler)
+
+    def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
+        """Let a resolver rewrite raw parameters before they are checked. Takes effect at the next start."""
+        if isinstance(resolver, ParameterResolver):
+            resolver.attach(self)
+        self._resolvers.append(resolver)
+
+    def register_session_manager(self, manager: object) -> None:
+        """Let an object manage sessions, a ``SessionManager`` of the plugin "sessions". Takes effect at the next start.
+
+        Without that plugin the start is refused.
+        """
+        self.session_manager = manager
+
+    def _workflows_changed(self, name: str, there: bool) -> None:
+        self.publish(ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name))
+
+    def publish(self, event: ChannelEvent) -> None:
+        """Number an event and tell it to handlers and followers, from any thread."""
+        running = self._switch.running
+        if running is not None and not running.loop.is_closed():
+            call_on(running.loop, self.events.publish, event)
+        else:
+            self.events.publish(event)
+
+    # Lifecycle
+
+    def channel(self, name: str) -> Channel | None:
+        """Return a channel by name, while the platform is started; None when there is none of that name."""
+        running = self._switch.running
+        channels = running.channels if running else ()
+        return next((channel for channel in channels if channel.name == name), None)
+
+    async def __aenter__(self) -> Self:
+        """Start plugins and channels inside the caller's event loop. No port is opened; see `serving`."""
+        await self._switch.enter()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let running work finish within ``shutdown_grace``, cancel the rest, stop channels and plugins."""
+        await self._switch.stop()
+
+    def asgi_app(self) -> ASGIApp:
+        """Return every channel as one ASGI application, to be served or mounted by someone else.
+
+        It starts the platform with the server's lifespan, or at the first request where it is mounted.
+
+        Raises:
+            ConfigurationError: No plugin has a channel or a route.
+        """
+        if not any(True for hook in _SERVED for _ in self.plugins.implementations(hook)):
+            raise ConfigurationError(
+                f"asgi_app() has nothing to serve: no active plugin has a channel. {lifecycle.ADD_CHANNEL}"
+            )
+
+        async def start() -> ASGIApp:
+            return (await self._switch.start_here()).app
+
+        return Embedded(start, self._switch.stop)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[list[Listener]]:
+        """Start everything and listen on the channels' ports, inside the caller's event loop.
+
+        Yields:
+            The listeners; `Listener.url` is the address.
+
+        Raises:
+            ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
+        """
+        leave_start_to_loader(self)
+        async with lifecycle.serving(self, self._switch.enter, self._switch.stop) as listeners:
+            yield listeners
+
+    def start(self) -> None:
+        """Serve until SIGTERM, SIGINT, SIGHUP or `stop`. Owns the process: what prevents the start ends it with code 1.
+
+        A second signal ends the process at once. In another thread than the main one, only `stop` ends it.
+        """
+        run_process(self)
+
+    def stop(self) -> None:
+        """Ask `start` to return, from any thread, or at once if it is only being called.
+
+        So is a platform that calls from threads have started. Running work gets ``shutdown_grace`` seconds.
+        """
+        if not self._switch.stop_own():
+            self.stop_request.make()
+
+    async def session_store(self) -> SessionStore:
+        """Return the store of sessions, started with the platform if nobody has started it yet."""
+        return (await self._switch.start()).sessions

@@ -1,0 +1,175 @@
+"""`Observable`: the part of `Nexus` that tells how it is, whom it tells, and what plugins have for its users."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.app.core_metrics import own_measurements
+from nexus_core.app.services import Services
+from nexus_core.pipeline.authorization import missing_permissions
+from nexus_core.plugins.discovery import PluginStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core.app.controller import Switch
+    from nexus_core.app.lifecycle import Running
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.options.sources import PluginSettings
+    from nexus_core.plugins.manager import PluginManager
+    from nexus_core.server.channel import Channel
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Collector, Measurement
+    from nexus_core.types.principal import Principal
+    from nexus_core.workflows.registry import Registry
+
+log = logging.getLogger(__name__)
+
+
+class Observable:
+    """What can be seen of a platform from inside its process.
+
+    Attributes:
+        metrics_collectors: What `register_metrics_collector` was given.
+        health_checkers: What `register_health_checker` was given.
+    """
+
+    plugins: PluginManager
+    workflows: Registry
+    _switch: Switch
+    _settings: dict[type[PluginSettings], PluginSettings]
+
+    def __init__(self) -> None:
+        self.metrics_collectors: list[Collector] = []
+        self.health_checkers: list[object] = []
+        self._default_collectors: list[Collector] | None = None
+        self._services = Services(self)  # type: ignore[arg-type]  # it is the base of Nexus alone
+
+    def __repr__(self) -> str:
+        if "workflows" not in vars(self):
+            return "<Nexus, not made yet>"
+        records = self.plugins.records
+        failed = [each.name for each in records if each.status is PluginStatus.FAILED]
+        parts = [f"{len(self.workflows.names())} workflows", f"{len(self.plugins.active())} plugins"]
+        if failed:
+            parts.append(f"failed: {', '.join(failed)}")
+        running = self._switch.running
+        channels = ", ".join(each.name for each in self.channels) or "no channel"
+        state = "not started" if running is None else f"{'serving' if running.is_served else 'started'}: {channels}"
+        return f"<Nexus: {'; '.join([*parts, state])}>"
+
+    def register_metrics_collector(self, collector: Collector) -> None:
+        """Let a collector count what happens: a ``MetricsCollector`` of the plugin "metrics". Takes effect at once."""
+        self.metrics_collectors.append(collector)
+
+    def register_health_checker(self, checker: object) -> None:
+        """Let an object check what the platform needs: a ``HealthChecker`` of the plugin "health"."""
+        self.health_checkers.append(checker)
+
+    @property
+    def metrics_collector(self) -> Collector:
+        """The collector of metrics: the one registered last, else a plugin's own.
+
+        Raises:
+            ConfigurationError: Metrics are off; the message says what switches them on.
+        """
+        found = self.find_metrics_collector()
+        return found if found is not None else self._services.get("metrics_collector")
+
+    def find_metrics_collector(self) -> Collector | None:
+        """Return the collector of metrics, or None where metrics are off."""
+        if self.metrics_collectors:
+            return self.metrics_collectors[-1]
+        if self._default_collectors is None:
+            self._default_collectors = self._plugins_collectors()
+        return self._default_collectors[-1] if self._default_collectors else None
+
+    def service(self, name: str) -> Any:
+        """Return what a plugin has for applications and workflows, such as ``db_pool``: the same object every time.
+
+        It may be asked for before the start, and on any thread.
+
+        Raises:
+            ConfigurationError: There is none of that name; the message says which plugin or option would give it.
+        """
+        return self._services.get(name)
+
+    def _plugins_collectors(self) -> list[Collector]:
+        found: list[Collector] = []
+        for plugin, collector in self.plugins.collect("nexus_register_metrics_collectors", nexus=self):
+            if hasattr(collector, "increment_counter"):
+                found.append(collector)
+            else:
+                self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {type(collector).__name__}")
+        return found
+
+    @property
+    def auth_manager(self) -> Any:
+        """The service ``auth_manager``, which authenticates and authorizes an application's own callers.
+
+        Raises:
+            ConfigurationError: Authentication is off; the message says what switches it on.
+        """
+        return self._services.get("auth_manager")
+
+    @property
+    def rate_limiter(self) -> Any:
+        """The service ``rate_limiter``, which counts an application's own calls in its callers' budgets.
+
+        Raises:
+            ConfigurationError: Rate limiting is off; the message says what switches it on.
+        """
+        return self._services.get("rate_limiter")
+
+    async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
+        """Return those of the permissions that somebody does not have; none where nobody decides about that."""
+        running = await self._switch.start()
+        return await missing_permissions(running.authorizers, principal, frozenset(permissions))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are taken: it is started, and not stopping."""
+        running = self._switch.running
+        return running is not None and running.admission.is_open
+
+    @property
+    def places_in_use(self) -> int:
+        """How many of the ``max_concurrent_workflows`` places are taken."""
+        running = self._switch.running
+        return running.admission.in_use if running else 0
+
+    @property
+    def stages(self) -> frozenset[int]:
+        """The stages that a call passes, while the platform is started."""
+        running = self._switch.running
+        return frozenset(each.stage for each in running.interceptors) if running else frozenset()
+
+    @property
+    def has_authorizers(self) -> bool:
+        """Whether plugins decide who may do what, while the platform is started."""
+        running = self._switch.running
+        return running is not None and bool(running.authorizers)
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """The channels, while the platform is started."""
+        running = self._switch.running
+        return tuple(running.channels) if running else ()
+
+    @property
+    def every_settings(self) -> Sequence[PluginSettings]:
+        """The options of the core, and of each plugin that has some."""
+        return tuple(self._settings.values())
+
+    def measurements(self: Nexus) -> Sequence[Measurement]:  # type: ignore[misc]
+        """Return the numbers that the core keeps, and those that plugins give while the platform is started."""
+        return [*own_measurements(self), *_given(self._switch.running, "nexus_register_measurements")]
+
+    def health_checks(self) -> Sequence[HealthCheck]:
+        """Return the checks that plugins give, while the platform is started."""
+        return _given(self._switch.running, "nexus_register_health_checks")
+
+
+def _given(running: Running | None, hook: str) -> list:  # type: ignore[type-arg]
+    return running.contributions.of(hook) if running else []

@@ -1,0 +1,181 @@
+"""`View`: what one caller may see of a platform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import PermissionDenied, RunNotFound
+from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
+from nexus_core.pipeline.authorization import Authorizer, missing_permissions
+from nexus_core.state.limits import current_payer, payer_of
+from nexus_core.workflows.registry import unknown_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.events.log import Follower
+    from nexus_core.pipeline.credentials import Lease
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.run import Run
+    from nexus_core.state.sessions import Session
+    from nexus_core.workflows.workflow import Workflow
+
+
+class View:
+    """What one caller sees beside the answers to its calls: the same on every channel.
+
+    Another's runs and sessions, and workflows it may not run, are not there for it. Made by `Nexus.view`.
+
+    Attributes:
+        principal: Who looks, or None where nobody is asked.
+        rate_limit: What is left of its budget, where calls are limited.
+    """
+
+    def __init__(self, nexus: Nexus, caller: Invocation, authorizers: Sequence[Authorizer]) -> None:
+        self._nexus = nexus
+        self._authorizers = authorizers
+        self.principal = caller.principal
+        self.rate_limit = caller.rate_limit
+        self._owner = caller.owner
+        self._payer = payer_of(caller)
+        self._caller = caller
+
+    def lease(self) -> Lease:
+        """Return a lease of the caller's credential, to hold while something goes on that it has opened.
+
+        It is a context manager: when the credential ends, it cancels its block and raises `CredentialEnded`.
+        """
+        return self._nexus.credentials.lease(self._caller)
+
+    async def require(self, *permissions: str) -> None:
+        """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.
+
+        Raises:
+            PermissionDenied: It lacks one.
+        """
+        missing = await missing_permissions(self._authorizers, self.principal, frozenset(permissions))
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise PermissionDenied(
+                f"This needs the permission {names}.", details={"missing_permissions": sorted(missing)}
+            )
+
+    async def workflows(self) -> list[Workflow]:
+        """Return the workflows that the caller may run, by name."""
+        registered = self._nexus.workflows
+        return await self.permitted([registered.get(name) for name in registered.names()])
+
+    async def permitted(self, every: list[Workflow]) -> list[Workflow]:
+        """Return those of the workflows that the caller may run."""
+        if not self._authorizers:
+            return every
+        asked = frozenset[str]().union(*(workflow.required_permissions for workflow in every))
+        missing = await missing_permissions(self._authorizers, self.principal, asked) if asked else asked
+        return [workflow for workflow in every if missing.isdisjoint(workflow.required_permissions)]
+
+    async def workflow(self, name: str) -> Workflow:
+        """Return a workflow that the caller may run.
+
+        Raises:
+            WorkflowNotFound: There is none; the message has the nearest name of those that the caller may know.
+        """
+        found = self._nexus.workflows.find(name)
+        if found is not None:
+            required = found.required_permissions if self._authorizers else frozenset[str]()
+            if not required or not await missing_permissions(self._authorizers, self.principal, required):
+                return found
+        raise unknown_workflow(name, [workflow.name for workflow in await self.workflows()])
+
+    async def workflow_of_tool(self, name: str) -> Workflow:
+        """Return a workflow that the caller may run, by its name or its tool name; see `workflow`."""
+        return await self.workflow(self._nexus.workflows.name_of_tool(name))
+
+    def run(self, run_id: str) -> Run:
+        """Return one of the caller's runs.
+
+        Raises:
+            RunNotFound: There is none of that id, or it is no longer kept, or another's.
+        """
+        run = self._nexus.runs.get(run_id)
+        if not self.owns(run):
+            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+        return run
+
+    def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:
+        """Return the caller's runs that fit, newest first."""
+        return self._nexus.runs.find(workflow=workflow, status=status, limit=limit, visible=self.owns)
+
+    def owns(self, run: Run) -> bool:
+        """Whether a run is the caller's."""
+        return run.owner == self._owner
+
+    async def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
+        """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.
+
+        Args:
+            after: The `ChannelEvent.id` of the last event that it has seen; None for from now on.
+            session_id: Only events of this session.
+
+        Raises:
+            MalformedRequest: The id has not the form of one.
+            SessionNotFound: There is no such session, or it is another's.
+            BackendUnavailable: What keeps the events does not answer.
+        """
+        if session_id is None:
+            return await self._nexus.event_log.follow(after, self._sees)
+        await self.session(session_id)
+        return await self._nexus.event_log.follow(
+            after, lambda event: event.session_id == session_id and self._sees(event)
+        )
+
+    def _sees(self, event: ChannelEvent) -> bool:
+        if event.is_public:
+            return True
+        if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):
+            return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
+        return event.owner == self._owner
+
+    async def session(self, session_id: str) -> Session:
+        """Return one of the caller's sessions.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        return await (await self._nexus.session_store()).get(session_id, self._owner)
+
+    async def create_session(self, channel: str) -> Session:
+        """Return a new session of the caller's.
+
+        Args:
+            channel: Where it comes from.
+
+        Raises:
+            StateLimitReached: The caller has as many sessions as it may.
+        """
+        store = await self._nexus.session_store()
+        token = current_payer.set(self._payer)
+        try:
+            return await store.create(channel, self._owner)
+        finally:
+            current_payer.reset(token)
+
+    async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
+        """Change the state of one of the caller's sessions; see `SessionStore.update`."""
+        return await (await self._nexus.session_store()).update(session_id, self._owner, changes, version)
+
+    async def renew_session(self, session_id: str) -> Session:
+        """Give one of the caller's sessions another id, as is done after a login; see `SessionStore.renew`.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        return await (await self._nexus.session_store()).renew(session_id, self._owner)
+
+    async def remove_session(self, session_id: str) -> None:
+        """Forget one of the caller's sessions, on every channel.
+
+        Raises:
+            SessionNotFound: There is none of that id, or it is another's.
+        """
+        await (await self._nexus.session_store()).remove(session_id, self._owner)

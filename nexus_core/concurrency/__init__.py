@@ -1,0 +1,1 @@
+"""Threads, processes, event loops and time limits: calling code that may block."""

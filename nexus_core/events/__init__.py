@@ -1,0 +1,1 @@
+"""What happened: the event bus, its handlers and its log."""

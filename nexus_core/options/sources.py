@@ -1,0 +1,391 @@
+"""Options: one flat name each, wherever they are set.
+
+Precedence: argument of `Nexus`, environment (``NEXUS_`` and the name in capitals), configuration file, the
+``config=`` object, default. Each option belongs to the core or to one plugin's settings model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import re
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+
+from pydantic import AfterValidator, Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
+from nexus_core.options.channel import Layer, attributes
+from nexus_core.options.channel import is_on as is_on
+from nexus_core.text import nearest, printable
+from nexus_core.types.addresses import check_hosts, check_networks, check_public_url
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+log = logging.getLogger(__name__)
+
+ENV_PREFIX = "NEXUS_"
+_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)$")
+RESERVED = frozenset({
+    "NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT", "NEXUS_COMPLETION_TIMEOUT",
+})  # fmt: skip
+"""``NEXUS_`` variables that are no options: they speak to the command line."""
+
+
+MAX_SECONDS = 31_536_000.0
+"""The longest time limit: a year."""
+
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+"""The type of an option that is a time limit."""
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    """Whether an option holds a secret."""
+    return "Secret" in str(field.annotation)
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a value is a text, or a secret, with nothing in it."""
+    text = value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value
+    return isinstance(text, str | bytes) and not text.strip()
+
+
+class PluginSettings(BaseSettings):
+    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
+
+    A secret (``SecretStr``) that is empty counts as not set, or is refused where the default is another than None.
+
+    ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
+    ``NEXUS_`` and its own name does not: for names that many platforms set.
+
+    Attributes:
+        workflow_metadata: The keys of workflows' metadata that the plugin reads, each with the option that switches on
+            what it does, or None where nothing has to be. Misspelt ones are refused, and those without effect reported.
+    """
+
+    workflow_metadata: ClassVar[dict[str, str | None]] = {}
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
+        arbitrary_types_allowed=True, frozen=True, allow_inf_nan=False,
+    )  # fmt: skip
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing here: `OptionSources` merges the sources, so that it can name them in errors."""
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty_secret(cls, value: Any, info: Any) -> Any:
+        field = cls.model_fields[info.field_name]
+        if not (_is_secret(field) and _is_blank(value)):
+            return value
+        if field.default is None:
+            return None
+        raise ValueError("it is empty, and an empty secret protects nothing: set it, or leave it out")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: Any) -> Any:
+        hint = cls.model_fields[info.field_name].annotation
+        if not isinstance(value, str) or not any(word in str(hint) for word in ("list", "set", "tuple", "dict")):
+            return value
+        text = value.strip()
+        if text[:1] in ("[", "{"):
+            return json.loads(text)
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+
+class CoreSettings(PluginSettings):
+    """The core's own options."""
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    public_url: Annotated[str | None, AfterValidator(check_public_url)] = Field(
+        None, description="The address under which callers reach the platform, such as https://example.com/nexus."
+    )
+    allowed_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
+        [], description="Names in the Host header that are answered beside this machine's own; * for all."
+    )
+    trusted_proxies: Annotated[list[str], AfterValidator(check_networks)] = Field(
+        [], description="Addresses and networks of proxies whose X-Forwarded headers are honoured."
+    )
+    insecure: bool = Field(
+        False,
+        description="Allow listening beyond this machine without authentication, and unenforced required_permissions.",
+    )
+    server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
+    max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
+    workflow_threads: int = Field(
+        40, ge=1, description="Threads in which sync code of workflows runs at once; other calls wait for one."
+    )
+    workflow_processes: int | None = Field(
+        None, ge=1, description="Processes for workflows with `process=True`; none for one for each CPU."
+    )
+    enable_async_execution: bool = Field(
+        True, description="Let runs go on by themselves where callers do not want to wait for the result."
+    )
+    workflow_timeout: Seconds | None = Field(300.0, description="Seconds a run may take; none for no limit.")
+    shutdown_grace: float = Field(
+        10.0,
+        ge=0,
+        le=MAX_SECONDS,
+        description="Seconds that running work gets when the process stops.",
+    )
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
+    body_timeout: Seconds = Field(30.0, description="Seconds in which a request body must arrive.")
+    max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
+    run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
+    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
+    store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
+    store_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1, description="Bytes of state in the store `memory`, of all callers together."
+    )
+    store_caller_max_bytes: int = Field(
+        32 * 1024 * 1024, ge=1, description="Bytes of each kind of state that one caller may have in a store."
+    )
+    run_history_ttl: Seconds = Field(3600.0, description="Seconds for which an ended run is remembered.")
+    event_backend: str | None = Field(
+        None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."
+    )
+    idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
+    required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
+    disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
+    plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
+    log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
+
+    @field_validator("workflow_timeout", "workflow_processes", mode="before")
+    @classmethod
+    def _no_limit(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value
+
+    @field_validator("log_level", mode="after")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if value.upper() not in levels:
+            raise ValueError(f"must be one of {', '.join(levels)}")
+        return value.upper()
+
+
+Settings = TypeVar("Settings", bound=PluginSettings)
+
+
+class OptionSources:
+    """Everything that was set, and where.
+
+    Raises:
+        ConfigurationError: The configuration file is missing, or is not a mapping.
+    """
+
+    def __init__(
+        self, arguments: Mapping[str, Any], config: object = None, config_file: str | os.PathLike[str] | None = None
+    ) -> None:
+        path = config_file or os.environ.get("NEXUS_CONFIG_FILE")
+        self._arguments = Layer(arguments, lambda option: f"argument {option}")
+        self._environment = Layer(_environment(), _variable)
+        self._below = [
+            Layer(_read_file(Path(path)) if path else {}, lambda option: f"{option} in {path}"),
+            Layer(_members(config), lambda option: f"{option} of {type(config).__name__}"),
+        ]
+        self.sources: dict[str, str] = {}
+
+    def read(self, model: type[Settings]) -> Settings:
+        """Return a settings model filled from the sources.
+
+        Raises:
+            ConfigurationError: A value does not fit. The message names the option and where it was set.
+        """
+        settings, wrong = self.read_all(model)
+        if wrong:
+            raise ConfigurationError("; ".join(dict.fromkeys(wrong.values())))
+        return settings
+
+    def read_all(self, model: type[Settings]) -> tuple[Settings, dict[str, str]]:
+        """Return a settings model filled from the sources, and what is wrong with options that do not fit, by name.
+
+        Those are at their defaults in the model.
+
+        Raises:
+            ConfigurationError: The model can't be made without them either.
+        """
+        values: dict[str, Any] = {}
+        wrong: dict[str, str] = {}
+        for name, field in model.model_fields.items():
+            try:
+                found = self._find(name, field)
+            except ConfigurationError as exc:  # it is set to two things
+                wrong[name] = str(exc)
+            else:
+                if found is not None:
+                    values[name], self.sources[name] = found
+        while True:
+            try:
+                return model(**values), wrong
+            except ValidationError as exc:
+                found_now = self._complaints(exc)
+                wrong |= found_now
+                if not found_now.keys() & values.keys():
+                    raise ConfigurationError("; ".join(dict.fromkeys(wrong.values()))) from None
+                values = {name: value for name, value in values.items() if name not in found_now}
+
+    def _complaints(self, exc: ValidationError) -> dict[str, str]:
+        found: dict[str, list[str]] = {}
+        for each in exc.errors(include_input=False, include_url=False):
+            name = str(each["loc"][0]) if each["loc"] else ""
+            found.setdefault(name, []).append(each["msg"].removeprefix("Value error, "))
+        return {
+            name: "; ".join(f"{self.sources.get(name, name)}: {message}" for message in dict.fromkeys(messages))
+            for name, messages in found.items()
+        }
+
+    def is_from_environment(self, name: str) -> bool:
+        """Whether an option is set by a variable of the environment, and not by an argument."""
+        return self._arguments.find(name) is None and self._environment.find(name) is not None
+
+    def given(self, known: Container[str]) -> dict[str, str]:
+        """Return the name of every option that is set, and where, whether anything knows it or not.
+
+        Args:
+            known: The options there are.
+        """
+        layers = (*reversed(self._below), self._environment, self._arguments)
+        return {name: source for layer in layers for name, source in layer.given(known)}
+
+    def value(self, name: str) -> Any:
+        """Return what is set for an option that may belong to a plugin that is not there; None if nothing is."""
+        found = self._find(name)
+        return None if found is None else found[0]
+
+    def _find(self, name: str, field: FieldInfo | None = None) -> tuple[Any, str] | None:
+        others = () if field is None else _other_variable(name, field)
+        for layer in (self._arguments, self._environment, *others, *self._below):
+            found: tuple[Any, str] | None = layer.find(name)
+            if found is None:
+                continue
+            if field is None or field.default is not None or not (_is_secret(field) and _is_blank(found[0])):
+                return found
+            log.warning("%s is empty: it counts as not set", found[1])  # and hides no secret that another source has
+        return None
+
+
+def _other_variable(name: str, field: FieldInfo) -> list[Layer]:
+    """Return the source that an option names for itself, if that is set."""
+    extra = field.json_schema_extra
+    variable = extra.get("environment") if isinstance(extra, dict) else None
+    value = os.environ.get(variable, "") if isinstance(variable, str) else ""
+    return [Layer({name: value}, lambda _: f"environment variable {variable}")] if value else []
+
+
+def _variables() -> list[str]:
+    """Return the environment's variables for options, in capitals or small letters, as pydantic-settings takes them."""
+    return [each for each in os.environ if each.upper().startswith(ENV_PREFIX) and not _is_of_a_service(each)]
+
+
+def _is_of_a_service(variable: str) -> bool:
+    """Whether Kubernetes has made a variable: it does for each Service, whose name may begin with the prefix too."""
+    found = _SERVICE.search(variable)
+    if not found or f"{variable[: found.start()]}_SERVICE_HOST" not in os.environ:
+        return False
+    return found[1] != "PORT" or "://" in os.environ[variable]  # a port alone is an option that somebody has set
+
+
+def _option_of(variable: str) -> str:
+    return variable.lower().removeprefix(ENV_PREFIX.lower())
+
+
+def _environment() -> dict[str, str]:
+    return {_option_of(variable): os.environ[variable] for variable in _variables() if variable not in RESERVED}
+
+
+def _variable(option: str) -> str:
+    spelt = next((each for each in _variables() if _option_of(each) == option), ENV_PREFIX + option.upper())
+    return f"environment variable {spelt}"
+
+
+def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> tuple[str, bool]:
+    """Return what to tell about an option that no loaded plugin has, and whether one that is not loaded may have it.
+
+    Args:
+        name: The option.
+        source: Where it was set.
+        known: Every option there is.
+        unloaded: Plugins that are installed and not loaded, and why.
+    """
+    owner = first_party.owner_of(name)
+    if owner is not None and owner in unloaded:
+        return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}', True
+    if owner is not None:
+        return f'{source}: it needs the plugin "{owner}": pip install {first_party.DISTRIBUTION_PREFIX}{owner}', False
+    every = [*known, *(option for options in first_party.OPTIONS.values() for option in options)]
+    near = nearest(name, every)
+    complaint = f"{source}: there is no option {printable(name)!r}"
+    strangers = sorted(f'"{plugin}"' for plugin in unloaded if plugin not in first_party.OPTIONS)
+    if near or not strangers:
+        return complaint + (f"; did you mean {near!r}?" if near else ""), False
+    return f"{complaint}, unless it belongs to a plugin that is not loaded: {', '.join(strangers)}", True
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        _refuse_repeated_options(yaml.compose(text, yaml.SafeLoader), path)
+        content = yaml.safe_load(text)
+    except OSError as exc:
+        raise ConfigurationError(f"The configuration file {path} can't be read: {exc.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"The configuration file {path} is not UTF-8.") from None
+    except yaml.MarkedYAMLError as exc:  # its own text repeats lines of the file, which may hold secrets
+        line = f"line {exc.problem_mark.line + 1}: " if exc.problem_mark else ""
+        raise ConfigurationError(f"The configuration file {path} is not YAML: {line}{exc.problem}") from None
+    except (yaml.YAMLError, ValueError) as exc:
+        raise ConfigurationError(f"The configuration file {path} is not YAML: {printable(str(exc), 200)}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigurationError(f"The configuration file {path} must hold a mapping of option names to values.")
+    content.pop("app", None)  # the command line's: which application to serve
+    return content
+
+
+def _refuse_repeated_options(root: Any, path: Path) -> None:
+    """YAML's reader would take the last of several: whoever reads the file may see the first."""
+    seen: set[str] = set()
+    pairs = root.value if getattr(root, "id", "") == "mapping" else ()
+    for key, _ in pairs:
+        if not isinstance(key.value, str):
+            continue
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise ConfigurationError(f"The configuration file {path} sets {key.value!r} twice: again in line {line}.")
+        seen.add(key.value)
+
+
+def _members(config: object) -> dict[str, Any]:
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return dict(config)
+    if isinstance(config, BaseSettings):
+        return config.model_dump(exclude_unset=True)
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if isinstance(config, type) or not hasattr(config, "__dict__"):
+        raise ConfigurationError(
+            f"config must be a mapping or an object with attributes, not a {type(config).__name__}."
+        )
+    return attributes(config)

@@ -1,0 +1,86 @@
+"""`Admission`: how many invocations are worked on at once, and none once the platform stops."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import Overloaded
+from nexus_core.pipeline.stage import Call, Stage
+from nexus_core.runs.context import current_run
+
+if TYPE_CHECKING:
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.run import Run
+    from nexus_core.types.result import Result
+
+RETRY_AFTER = 1.0
+"""Seconds after which a refused caller is told to try again."""
+
+
+class Admission:
+    """Takes at most ``limit`` invocations at once and refuses the rest at once: there is no queue.
+
+    A run whose caller has been answered (at its time limit, say) keeps its place while its code goes on all the same.
+    """
+
+    stage = Stage.ADMIT
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._calls = 0
+        self._lingering: set[Run] = set()
+        self._closed = False
+        self._idle = asyncio.Event()
+
+    @property
+    def in_use(self) -> int:
+        """Places taken: by calls that are not answered yet, and by runs that outlived theirs."""
+        return self._calls + len(self._lingering)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are taken."""
+        return not self._closed
+
+    def close(self) -> None:
+        """Refuse everything from now on but what admitted runs call themselves: they are to finish."""
+        self._closed = True
+        if not self._calls:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until every call has been answered. Call it after `close`."""
+        await self._idle.wait()
+
+    def lingering(self) -> list[asyncio.Future[object]]:
+        """Return the work that goes on although its caller has been answered: tasks, and the futures of threads."""
+        return [work for run in self._lingering for work in run.unfinished()]
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Take the invocation, or refuse it at once."""
+        if self._closed and not _is_part_of_a_run():
+            raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
+        if self._calls + len(self._lingering) >= self._limit:
+            raise Overloaded(f"max_concurrent_workflows ({self._limit}) are running already.", retry_after=RETRY_AFTER)
+        self._calls += 1
+        try:
+            return await call_next(invocation)
+        finally:
+            self._calls -= 1
+            self._linger(invocation.run)
+            if self._closed and not self._calls:
+                self._idle.set()
+
+    def _linger(self, run: Run) -> None:
+        """Keep a run's place until nothing of it goes on. A task that ends may have noted its thread meanwhile."""
+        if unfinished := run.unfinished():
+            self._lingering.add(run)
+            unfinished[0].add_done_callback(lambda _: self._linger(run))
+        else:
+            self._lingering.discard(run)
+
+
+def _is_part_of_a_run() -> bool:
+    run = current_run.get()
+    return run is not None and not run.ended

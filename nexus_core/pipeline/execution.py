@@ -1,0 +1,216 @@
+"""The pipeline's built-in stages, and the execution at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.concurrency.threads import ENDS_PROCESS
+from nexus_core.errors import (
+    MalformedRequest,
+    NexusError,
+    RunCancelled,
+    WorkflowError,
+    WorkflowFailed,
+    WorkflowTimeout,
+)
+from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
+from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.runs.context import Context, current_run
+from nexus_core.schema.report import summary
+from nexus_core.text import printable
+from nexus_core.types.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.run import Run
+    from nexus_core.state.sessions import SessionStore
+    from nexus_core.workflows.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+
+class Execution:
+    """Runs the workflow in a task of its own, until it ends, its deadline passes or its run is cancelled.
+
+    The caller gets its answer at the deadline even when the workflow's code does not stop then.
+
+    Args:
+        runs: Where runs are kept.
+        alarms: Where time limits are kept.
+        timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
+        max_result_bytes: The largest result, as JSON text.
+        sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
+        service: Returns what plugins have for workflows.
+    """
+
+    def __init__(
+        self,
+        runs: RunStore,
+        alarms: Alarms,
+        timeout: float | None,
+        max_result_bytes: int,
+        sessions: SessionStore,
+        service: Callable[[str], Any],
+    ) -> None:
+        self._runs = runs
+        self._sessions = sessions
+        self._alarms = alarms
+        self._timeout = timeout
+        self._max_result_bytes = max_result_bytes
+        self._service = service
+
+    async def __call__(self, invocation: Invocation) -> Result:
+        """Run the invocation's workflow and return its result."""
+        run, workflow = invocation.run, invocation.workflow
+        assert workflow is not None  # the resolve stage has seen to it
+        begin = time.monotonic()
+        limit = self.limit(invocation, workflow)
+        deadline = None if limit is None else begin + limit
+        context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes, self._service)
+        self._runs.begin(run, invocation)
+        try:
+            value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
+            text = self._text(workflow, value, run)
+            if invocation.session is not None:
+                await self._sessions.used(invocation.session, invocation.channel)
+        except NexusError as exc:
+            exc.run_id = run.id
+            kind = WORKFLOW_CANCELLED if isinstance(exc, RunCancelled) else WORKFLOW_FAILED
+            run.publish(kind, error=exc, duration=time.monotonic() - begin)
+            raise
+        result = Result(text, run.id, time.monotonic() - begin)
+        run.publish(WORKFLOW_COMPLETED, result=result, duration=result.duration)
+        return result
+
+    async def _finished(self, work: _Work, run: Run, limit: float | None) -> Any:
+        """Return what the work returns, or raise what the caller may know of its failure.
+
+        It need not agree to stop at its time limit or when it is cancelled: it may go on, and its run notes it.
+        """
+        task = work.task
+        if not task.done():
+            run.attach(task, work.wake)
+            alarm = None if limit is None else self._alarms.set(limit, work.wake)
+            try:
+                await work.awakened
+            except asyncio.CancelledError:
+                run.cancel()
+                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
+                raise
+            finally:
+                if alarm is not None:
+                    self._alarms.clear(alarm)
+                if not task.done():
+                    task.add_done_callback(_retrieve)
+                    run.outlives(task)
+                    if not run.cancel_requested:  # a second cancellation would end its cleaning up
+                        task.cancel()
+        return _value(task, run, limit)
+
+    def limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
+        """Return the seconds that a run may take.
+
+        Raises:
+            MalformedRequest: The caller's wish is no number of seconds.
+        """
+        own = workflow.timeout if workflow.timeout is not None else self._timeout
+        wish = invocation.timeout
+        if wish is None:
+            return own
+        if not 0 < wish <= MAX_SECONDS:  # nor is NaN
+            raise MalformedRequest(f"timeout must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}.")
+        return wish if own is None else min(own, wish)
+
+    def _text(self, workflow: Workflow, value: Any, run: Run) -> bytes:
+        """Return a value as JSON text, if it has one and it is what the workflow promised."""
+        try:
+            text = jsontext.encode(value)
+        except (TypeError, ValueError) as exc:
+            log.error("Run %s of %s returned something that is not JSON: %s", run.id, workflow.name, exc)
+            raise WorkflowFailed(f"The workflow's result is not JSON: {printable(str(exc), 200)}.") from None
+        if len(text) > self._max_result_bytes:
+            raise WorkflowFailed(
+                f"The workflow's result has {len(text)} bytes; max_result_bytes is {self._max_result_bytes}."
+            )
+        if workflow.output_validator is not None:
+            errors = workflow.output_validator.errors(jsontext.parse_trusted(text))
+            if errors:
+                log.error("Run %s of %s broke its output schema: %s", run.id, workflow.name, summary(errors))
+                raise WorkflowFailed(f"The workflow's result does not fit its output schema: {summary(errors)}.")
+        return text
+
+
+class _Work:
+    """A workflow at work in a task of its own, and the future that its caller sleeps on."""
+
+    __slots__ = ("awakened", "task")
+
+    def __init__(self, workflow: Workflow, params: dict[str, Any], context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        self.awakened: asyncio.Future[None] = loop.create_future()
+        self.task = start_task(self._run(workflow, params, context), loop)
+        if not self.task.done():
+            self.task.add_done_callback(self.wake)
+
+    def wake(self, _: object = None) -> None:
+        """Let the caller look what has happened."""
+        if not self.awakened.done():
+            self.awakened.set_result(None)
+
+    async def _run(self, workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
+        current_run.set(context.run)  # in the task's own copy of the context variables: there is nothing to reset
+        try:
+            return await workflow.run(params, context)
+        except ENDS_PROCESS as exc:
+            raise RuntimeError(f"the workflow raised {exc!r}") from exc
+        finally:
+            self.wake()  # one turn of the event loop earlier than the task's own callback
+
+
+def _start_lazily(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    return loop.create_task(work)
+
+
+def _start_eagerly(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    return asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+
+
+start_task = _start_eagerly if sys.version_info >= (3, 12) else _start_lazily
+"""Starts a task, at once where Python can: work that does not wait for anything then needs no event loop."""
+
+
+def _value(task: asyncio.Task[Any], run: Run, limit: float | None) -> Any:
+    """Return what the task returned, or raise what the caller may know of its failure."""
+    if run.cancel_requested and (not task.done() or task.cancelled()):
+        raise RunCancelled("The run was cancelled.")
+    if not task.done():
+        run.cancel_requested = True  # what still runs, in a thread perhaps, sees `Context.cancelled`
+        raise WorkflowTimeout(f"The workflow did not finish within {limit:g} seconds.")
+    if task.cancelled():
+        raise failed(run, RuntimeError("it cancelled itself"))
+    exc = task.exception()
+    if exc is None:
+        return task.result()
+    if isinstance(exc, WorkflowError):
+        raise exc
+    raise failed(run, exc) from None
+
+
+def failed(run: Run, exc: BaseException) -> WorkflowFailed:
+    """Return what the caller may know of an exception in the workflow's own code; the log gets the rest."""
+    log.error("Run %s of %s failed", run.id, run.workflow, exc_info=exc)
+    return WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.", run_id=run.id)
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.warning("A workflow that had timed out ended with an exception", exc_info=task.exception())

@@ -1,0 +1,178 @@
+"""Guards around the interceptors and authorizers of third-party plugins: what they do wrong ends their call alone.
+
+First-party ones are not wrapped, so that a call through them costs nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
+from nexus_core.concurrency.threads import ENDS_PROCESS
+from nexus_core.errors import ConfigurationError, NexusError, WorkflowTimeout
+from nexus_core.types.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Collection
+
+    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.stage import Call, Interceptor
+    from nexus_core.types.principal import Principal
+
+log = logging.getLogger(__name__)
+
+FAULT = "Something went wrong inside the server; its log has the reason."
+
+
+class GuardedInterceptor:
+    """An interceptor whose faults are logged under the names of its plugin and its class, and end its call alone.
+
+    Args:
+        interceptor: The interceptor.
+        plugin: The plugin that it is from.
+        alarms: Where time limits are kept.
+        seconds: How long it may take itself, beside the call that it passes on; None for no limit.
+    """
+
+    def __init__(self, interceptor: Interceptor, plugin: str, alarms: Alarms, seconds: float | None) -> None:
+        self.stage = int(interceptor.stage)
+        self.name = f'The interceptor {type(interceptor).__name__} of the plugin "{plugin}"'
+        self.interceptor = interceptor
+        self._alarms = alarms
+        self._seconds = seconds
+        self._reports = RateLimitedLog(log)
+
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Pass the invocation to the interceptor."""
+        seconds = self._seconds
+        if invocation.timeout is not None and 0 < invocation.timeout < (seconds or float("inf")):
+            seconds = invocation.timeout
+        turn = _Turn(self._alarms, seconds, call_next)
+        try:
+            value: Any = self.interceptor(invocation, call_next=turn.call_next)
+            value = await value if inspect.isawaitable(value) else value
+        except (Exception, asyncio.CancelledError, *ENDS_PROCESS) as exc:
+            if turn.has_expired() and isinstance(exc, asyncio.CancelledError):
+                self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self.name, seconds)
+                raise WorkflowTimeout(f"The call was not worked on within {seconds:g} seconds.") from None
+            if exc is turn.raised or isinstance(exc, NexusError | ConfigurationError) or turn.is_cancelled(exc):
+                raise
+            self._reports.failure("raised", exc, "%s raised", self.name)
+            raise NexusError(FAULT) from None
+        finally:
+            turn.close()
+        if isinstance(value, Result):
+            return value
+        self._reports.log(logging.ERROR, "value", "%s %s", self.name, turn.mistake(value))
+        raise NexusError(FAULT)
+
+
+class _Turn:
+    """One call's way through an interceptor, and how far it has come. Its time stands still while the call goes on."""
+
+    __slots__ = ("_alarm", "_alarms", "_call_next", "_is_cancelled", "_is_closed", "_passing", "_seconds", "_task",
+                 "is_passed_on", "raised", "returned")  # fmt: skip
+
+    def __init__(self, alarms: Alarms, seconds: float | None, call_next: Call) -> None:
+        self._alarms = alarms
+        self._seconds = seconds
+        self._call_next = call_next
+        self._task = asyncio.current_task()
+        self._alarm: int | None = None
+        self._passing = 0
+        self._is_cancelled = self._is_closed = self.is_passed_on = self.returned = False
+        self.raised: BaseException | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._seconds is not None and not (self._passing or self._is_closed):
+            self._alarm = self._alarms.set(self._seconds, self._expire)
+
+    def _pause(self) -> None:
+        if self._alarm is not None:
+            self._alarms.clear(self._alarm)
+            self._alarm = None
+
+    def close(self) -> None:
+        self._is_closed = True  # a call that it has left behind ends later, when the task does something else
+        self._pause()
+        if self._is_cancelled and self._task is not None:
+            self._task.uncancel()  # it went on in spite of that, and what comes after must not find it
+
+    def _expire(self) -> None:
+        if self._task is not None:
+            self._is_cancelled = self._task.cancel()
+
+    def has_expired(self) -> bool:
+        """Whether a cancellation is this one's own, and nobody else's."""
+        return self._is_cancelled and self._task is not None and self._task.cancelling() == 1
+
+    def is_cancelled(self, exc: BaseException) -> bool:
+        """Whether an exception is the call's own cancellation. An interceptor may raise that class by itself."""
+        return isinstance(exc, asyncio.CancelledError) and self._task is not None and self._task.cancelling() > 0
+
+    def call_next(self, invocation: Invocation) -> Awaitable[Result]:
+        self.is_passed_on = True
+        return self._pass_on(invocation)
+
+    async def _pass_on(self, invocation: Invocation) -> Result:
+        self._passing += 1
+        self._pause()
+        try:
+            result = await self._call_next(invocation)
+        except BaseException as exc:
+            self.raised = exc
+            raise
+        finally:
+            self._passing -= 1
+            self._begin()
+        self.returned = True
+        return result
+
+    def mistake(self, value: object) -> str:
+        """Return what an interceptor has forgotten that gave something else than a result."""
+        if inspect.iscoroutine(value):
+            value.close()
+            return "gave a coroutine: `await` is missing. Write `return await call_next(invocation)`"
+        if value is not None:
+            return f"gave a {type(value).__name__} and not a Result: return what `await call_next(invocation)` gives"
+        if self.returned:
+            return "gave None: `return` is missing. Write `return await call_next(invocation)`"
+        if self.is_passed_on:
+            return "gave None and did not wait for the call: `return await` is missing before `call_next(invocation)`"
+        return "gave None and did not pass the call on: return a Result, or raise a NexusError"
+
+
+class GuardedAuthorizer:
+    """An authorizer that grants nothing when it fails or takes too long.
+
+    Args:
+        authorizer: The authorizer.
+        plugin: The plugin that it is from.
+        seconds: How long it may take; None for no limit.
+    """
+
+    def __init__(self, authorizer: Authorizer, plugin: str, seconds: float | None) -> None:
+        self._authorizer = authorizer
+        self._name = f'The authorizer {type(authorizer).__name__} of the plugin "{plugin}"'
+        self._seconds = seconds
+        self._reports = RateLimitedLog(log)
+
+    async def granted(self, principal: Principal | None, permissions: frozenset[str]) -> Collection[str]:
+        """See `Authorizer`."""
+        try:
+            async with asyncio.timeout(self._seconds) as patience:
+                return frozenset(await self._authorizer.granted(principal, permissions))
+        except NexusError:
+            raise
+        except (Exception, *ENDS_PROCESS) as exc:
+            if isinstance(exc, TimeoutError) and patience.expired():
+                self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self._name, self._seconds)
+                raise WorkflowTimeout(f"The permissions were not checked within {self._seconds:g} seconds.") from None
+            self._reports.failure("raised", exc, "%s raised", self._name)
+            raise NexusError(FAULT) from None

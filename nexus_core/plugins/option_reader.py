@@ -1,0 +1,103 @@
+"""`OptionReader`: the settings models of one platform, filled from the sources of options, with all that is wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
+from nexus_core.options.sources import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
+from nexus_core.text import one_line
+
+if TYPE_CHECKING:
+    from nexus_core.plugins.manager import PluginManager
+
+log = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=PluginSettings)
+
+_LOADING = frozenset({"required_plugins", "disabled_plugins", "plugin_timeout"})
+"""The core's options that say which plugins are loaded, and how."""
+
+
+class OptionReader:
+    """Reads settings models, and keeps what is wrong with options until all of it is known.
+
+    Args:
+        sources: Where options are set.
+
+    Attributes:
+        sources: The same.
+        settings: What was read, by model.
+    """
+
+    def __init__(self, sources: OptionSources) -> None:
+        self.sources = sources
+        self.settings: dict[type[PluginSettings], PluginSettings] = {}
+        self._wrong: set[str] = set()
+        self._complaints: list[str] = []
+
+    def read_core(self) -> CoreSettings:
+        """Return the core's options.
+
+        Raises:
+            ConfigurationError: One that plugins are loaded by is wrong.
+        """
+        settings = self._read(CoreSettings)
+        if _LOADING & self._wrong:
+            self._raise()
+        return settings
+
+    def read_plugins(self, plugins: PluginManager) -> None:
+        """Read the models that plugins register. A plugin whose model can't be used is taken out."""
+        owners = dict.fromkeys(CoreSettings.model_fields, "the core")
+        for plugin, model in plugins.collect("nexus_register_settings"):
+            if not (isinstance(model, type) and issubclass(model, PluginSettings)):
+                plugins.fail(plugin, "nexus_register_settings must return a subclass of PluginSettings")
+                continue
+            taken = sorted(owners.keys() & model.model_fields.keys())
+            if taken:
+                plugins.fail(plugin, f"its option {taken[0]} belongs to {owners[taken[0]]} already")
+                continue
+            try:
+                self._read(model)
+            except ConfigurationError as exc:
+                self._complaints.append(str(exc))
+            except Exception as exc:
+                plugins.fail(plugin, f"its options can't be read: {one_line(exc)}", exc)
+            else:
+                owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+
+    def refuse_wrong(self, plugins: PluginManager) -> None:
+        """Make sure that every option that is set has a fitting value and a plugin that takes it.
+
+        A variable of the environment for a first-party plugin that is not installed is reported: one environment may
+        be for several processes. One that switches a policy on (``enable_...``) is refused all the same.
+
+        Raises:
+            ConfigurationError: Some are not; the message names all of them.
+        """
+        known = {name for model in self.settings for name in model.model_fields}
+        unloaded, every = plugins.inactive(), first_party.every_option()
+        for name, source in self.sources.given(known | every).items():
+            is_switch = name in every and name.startswith("enable_")
+            if name in known or (is_switch and not is_on(self.sources.value(name))):
+                continue
+            complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
+            if may_be_unloaded or (name in every and not is_switch and self.sources.is_from_environment(name)):
+                log.warning("%s", complaint)
+            else:
+                self._complaints.append(complaint)
+        if self._complaints:
+            self._raise()
+
+    def _read(self, model: type[Model]) -> Model:
+        settings, wrong = self.sources.read_all(model)
+        self._wrong |= wrong.keys()
+        self._complaints += wrong.values()
+        self.settings[model] = settings
+        return settings
+
+    def _raise(self) -> None:
+        raise ConfigurationError("; ".join(dict.fromkeys(self._complaints)))

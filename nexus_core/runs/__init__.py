@@ -1,0 +1,1 @@
+"""Runs, their history, and the context that a workflow gets."""

@@ -1,0 +1,149 @@
+"""`RunStore`: the runs of one process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import RunNotFound
+from nexus_core.events.event import WORKFLOW_STARTED
+from nexus_core.runs.run import Run, RunStatus
+from nexus_core.state.limits import payer_of
+from nexus_core.state.shares import Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.state.shares import Share
+    from nexus_core.types.result import Result
+
+KEPT_BYTES = 1000
+"""What a run with a kept result counts for beside that, where it is about who has the most."""
+
+
+class RunStore:
+    """The runs of this process: those that run, and the latest that ended, bounded in time, in count and in bytes.
+
+    Where there are too many, those go first whose caller has got the result. Of the others, and of their results, the
+    oldest of the caller who has the most goes: a caller with few runs keeps them however many others make.
+
+    Args:
+        history: How many ended runs are kept.
+        history_bytes: How many bytes of results and events are kept with them, beside those that somebody waits for.
+        history_ttl: For how many seconds.
+    """
+
+    def __init__(self, history: int, history_bytes: int, history_ttl: float) -> None:
+        self._history = history
+        self._history_ttl = history_ttl
+        self._history_bytes = history_bytes
+        self._running: dict[str, Run] = {}
+        self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._kept = Shares()
+        self._shares: dict[str, Share] = {}
+
+    def begin(self, run: Run, invocation: Invocation) -> None:
+        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
+        if run.status is not RunStatus.PENDING:
+            return
+        if principal := invocation.principal:
+            run.user_id, run.owner = principal.user_id, principal.identity
+        run.payer = payer_of(invocation) if run.keeps_result else run.owner or ""
+        run.session_id = invocation.session.id if invocation.session else None
+        run.status = RunStatus.RUNNING
+        self._running[run.id] = run
+        run.publish(WORKFLOW_STARTED)
+
+    def end(self, run: Run) -> None:
+        """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""
+        if self._running.pop(run.id, None) is None:
+            return
+        if not run.keeps_result and not run.followers:
+            run.forget_told()
+        self._ended[run.id] = run
+        size = run.bytes_kept()
+        if size or run.keeps_result:
+            self._shares[run.id] = self._kept.add(run.payer, run.id, size + KEPT_BYTES)
+        else:
+            self._taken[run.id] = None
+        if len(self._ended) > self._history:
+            self._drop(next(iter(self._taken or self._kept.heaviest().sizes)))
+        self._drop_expired()
+        while size and self._kept_bytes > self._history_bytes:
+            self._take_away(next(iter(self._kept.heaviest().sizes)))
+
+    @property
+    def _kept_bytes(self) -> int:
+        return self._kept.size - self._kept.count * KEPT_BYTES
+
+    async def taken(self, run: Run) -> Result:
+        """Return what a run gives once it has ended, to its caller: it is not kept for anybody else.
+
+        Raises:
+            NexusError: What it failed with.
+        """
+        result = await run.outcome()
+        run.keeps_result = False
+        if run.id in self._shares:
+            self._take_away(run.id)
+        return result
+
+    def _take_away(self, run_id: str) -> None:
+        """Drop a run's result and events; who waits for them has them yet."""
+        self._kept.remove(self._shares.pop(run_id), run_id)
+        self._taken[run_id] = None
+        self._ended[run_id].forget()
+
+    def _drop(self, run_id: str) -> None:
+        del self._ended[run_id]
+        share = self._shares.pop(run_id, None)
+        if share is None:
+            del self._taken[run_id]
+        else:
+            self._kept.remove(share, run_id)
+
+    def _drop_expired(self) -> None:
+        """Drop the runs that ended too long ago. They are in the order in which they ended."""
+        since = time.time() - self._history_ttl
+        while self._ended and ((oldest := next(iter(self._ended.values()))).finished_at or 0.0) < since:
+            self._drop(oldest.id)
+
+    def get(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            RunNotFound: There is none of that id, or it is no longer kept.
+        """
+        self._drop_expired()
+        run = self._running.get(run_id) or self._ended.get(run_id)
+        if run is None:
+            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+        return run
+
+    def find(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int = 100,
+        visible: Callable[[Run], bool] | None = None,
+    ) -> list[Run]:  # fmt: skip
+        """Return runs, newest first, that fit what is asked for."""
+        self._drop_expired()
+        newest_first = [*reversed(self._running.values()), *reversed(self._ended.values())]
+        newest_first.sort(key=lambda run: run.id, reverse=True)
+        found: list[Run] = []
+        for run in newest_first:
+            if len(found) >= limit:
+                break
+            fits = (workflow is None or run.workflow == workflow) and (status is None or run.status == status)
+            if fits and (visible is None or visible(run)):
+                found.append(run)
+        return found
+
+    def counts(self) -> list[tuple[tuple[str, ...], int]]:
+        """Return how many runs are kept, by whether they have ended."""
+        return [(("running",), len(self._running)), (("ended",), len(self._ended))]
+
+    def running(self) -> list[Run]:
+        """Return the runs that have not ended."""
+        return [*self._running.values()]

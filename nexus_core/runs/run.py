@@ -1,0 +1,392 @@
+"""Runs: every execution of a workflow has an id under which it can be followed, listed and cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from enum import StrEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.concurrency.threads import call_on
+from nexus_core.errors import NexusError, RunNotFound
+from nexus_core.events.event import (
+    REPLY_SECONDS,
+    TERMINAL,
+    WORKFLOW_CANCELLED,
+    WORKFLOW_COMPLETED,
+    WORKFLOW_EVENT,
+    WORKFLOW_FAILED,
+    WORKFLOW_OUTPUT,
+    WORKFLOW_PROGRESS,
+    ChannelEvent,
+    EventBus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.types.result import Result
+
+EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
+"""How many events of a type are kept for each run; older ones make room. Every other type comes once or twice.
+
+Who follows a run as it goes sees them all; who comes late, or is this far behind, finds the output in the result.
+"""
+
+EVENT_BYTES = 500
+"""What an event of those types costs in memory beside its content, about: for `RunStore`'s bound."""
+
+CANCEL_SECONDS = 1.0
+"""How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_STATUS_AFTER = {
+    WORKFLOW_COMPLETED: RunStatus.COMPLETED,
+    WORKFLOW_FAILED: RunStatus.FAILED,
+    WORKFLOW_CANCELLED: RunStatus.CANCELLED,
+}
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits, in hex."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+class Run:
+    """One execution, from the moment the pipeline takes it.
+
+    Attributes:
+        id: See `new_run_id`.
+        workflow, channel, user_id, session_id: What runs, through which channel, for whom.
+        owner: The `Principal.identity` it belongs to, or None where nobody was asked.
+        status: A `RunStatus`.
+        started_at, finished_at: Seconds since the epoch.
+        result: The result, while it is kept. The result of a call whose caller got it at once is not.
+        error: Why it failed or was cancelled.
+        output_bytes: Bytes of JSON text that it has streamed.
+        has_key: Whether its caller gave an idempotency key.
+        followers: How many wait for it or follow it, see `hold`: for them, all that it gave stays there.
+        keeps_result: Whether history keeps result and output, because nobody was there to take them.
+        payer: Whose share of the history a kept result counts for.
+    """
+
+    __slots__ = (
+        "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_replies", "_steps", "_task",
+        "_told", "_waiters", "_work", "cancel_requested", "channel", "error", "finished_at", "followers", "has_key",
+        "id", "keeps_result", "output_bytes", "owner", "payer", "result", "session_id", "started_at", "status",
+        "user_id", "workflow",
+    )  # fmt: skip
+
+    def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
+        self.keeps_result = keeps_result
+        self.id = new_run_id()
+        self.workflow = invocation.name
+        self.channel = invocation.channel
+        self.has_key = invocation.idempotency_key is not None
+        self.user_id: str | None = None
+        self.owner: str | None = None
+        self.payer = ""
+        self.session_id: str | None = None
+        self.status = RunStatus.PENDING
+        self.started_at: float = time.time()
+        self.finished_at: float | None = None
+        self.result: Result | None = None
+        self.error: NexusError | None = None
+        self.output_bytes = self.followers = self._count = 0
+        self.cancel_requested = self._is_closed = self._is_forgotten = False
+        self._bus = bus
+        self._task: asyncio.Future[Any] | None = None
+        self._give_up: Callable[[], None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._steps: list[ChannelEvent] = []
+        self._told: dict[str, deque[ChannelEvent]] = {}
+        self._work: list[asyncio.Future[Any]] = []
+        self._replies: list[asyncio.Future[Any]] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work has ended. What the policies keep of it may not be kept yet."""
+        return self.finished_at is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether the work has ended, and the policies have done with it: its session and its key know of it."""
+        return self._is_closed
+
+    def publish(
+        self,
+        type: str,
+        data: dict[str, Any] | None = None,
+        *,
+        result: Result | None = None,
+        error: NexusError | None = None,
+        duration: float | None = None,
+    ) -> None:
+        """Add an event to the run and pass it to the bus. After the terminal event, nothing more is added."""
+        if self.ended:
+            return
+        error = None if error is None else error.copy()
+        event = ChannelEvent(
+            type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration,
+            owner=self.owner, number=self._count + 1,
+        )  # fmt: skip
+        self._count += 1
+        if type in TERMINAL:
+            self.status, self.finished_at = _STATUS_AFTER[type], event.time
+            self.result, self.error = result if self.keeps_result or self.followers else None, error
+            self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
+        self._bus.publish(event)
+        if event.replies:
+            self._replies, event.replies = event.replies, None
+        kept = event if self.result is result else event.without_result()
+        if type not in EVENTS_KEPT:
+            self._steps.append(kept)
+        elif type in self._told:
+            self._told[type].append(kept)
+        else:
+            self._told[type] = deque([kept], EVENTS_KEPT[type])
+        if self._waiters:
+            self._wake()
+
+    def close(self) -> None:
+        """Note that the run has left the pipeline. Only now do those who wait hear of its end.
+
+        So whoever calls again at once finds what the first call has changed.
+        """
+        self._is_closed = True
+        if self._waiters:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def attach(self, task: asyncio.Future[Any], give_up: Callable[[], None] | None = None) -> None:
+        """Name the task that does the work, for `cancel`.
+
+        Args:
+            task: The work, or what it waits for.
+            give_up: Called `CANCEL_SECONDS` after a cancellation: whoever waits for the task need wait no longer.
+        """
+        if self.ended:
+            return
+        self._task, self._give_up = task, give_up
+        if self.cancel_requested:
+            self._stop()
+
+    def cancel(self) -> bool:
+        """Ask the run to stop, from any thread. Returns False when it has ended already."""
+        if self.ended:
+            return False
+        self.cancel_requested = True
+        self._stop()
+        return True
+
+    def abandon(self) -> None:
+        """Cancel the run, whose caller has left; with an idempotency key, a repeat may still want its answer."""
+        if not self.has_key:
+            self.cancel()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            call_on(self._task.get_loop(), self._cancel_task, self._task)
+
+    def _cancel_task(self, task: asyncio.Future[Any]) -> None:
+        if self.ended:
+            return
+        task.cancel()
+        if self._give_up is not None:
+            task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
+
+    def outlives(self, work: asyncio.Future[Any]) -> None:
+        """Note work that can't be stopped, such as a thread: the run's place is not free before it has ended."""
+        self._work.append(work)
+        work.add_done_callback(self._work.remove)  # it holds what the work returned
+
+    def unfinished(self) -> list[asyncio.Future[Any]]:
+        """Return the noted work that goes on."""
+        return [work for work in self._work if not work.done()] if self._work else self._work
+
+    def hold(self) -> Hold:
+        """Return what keeps the run's result and events for somebody who waits for them, until it is released.
+
+        Use it as ``with nexus.submit(invocation).hold() as run``: from before the run can end until everything is sent.
+        """
+        return Hold(self)
+
+    def release(self) -> None:
+        """Note that one less waits for it. For `Hold`."""
+        self.followers -= 1
+        if self._is_forgotten and not self.followers:
+            self.forget()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
+        try:
+            async with asyncio.timeout(timeout):
+                while not self.done:
+                    await self.changed()
+        except TimeoutError:
+            return self.done
+        return True
+
+    async def settled(self) -> None:
+        """Wait until the run has begun or has been refused, or was answered without either: it is `done` then."""
+        while not self.done and (not self._steps or self._steps[0].is_terminal):
+            await self.changed()
+
+    async def outcome(self) -> Result:
+        """Wait for the end and return the result.
+
+        Raises:
+            NexusError: What the run failed with.
+        """
+        with self.hold():
+            await self.wait()
+            if self.error is not None:
+                error = self.error.copy()
+                error.reply = await self.reply()
+                raise error
+            if self.result is None:
+                raise RunNotFound(f"The result of run {self.id} is no longer kept.")
+            return self.result
+
+    async def reply(self) -> Any:
+        """Return what event handlers put in the place of the run's error, or None. They get `REPLY_SECONDS`."""
+        if not self._replies:
+            return None
+        await asyncio.wait(self._replies, timeout=REPLY_SECONDS)
+        given = [reply.result() for reply in self._replies if reply.done() and not reply.cancelled()]
+        return next((value for value in given if value is not None), None)
+
+    @property
+    def events(self) -> list[ChannelEvent]:
+        """The run's events, oldest first, as far as they are kept; see `EVENTS_KEPT`."""
+        return self.events_after(0)
+
+    def events_after(self, number: int) -> list[ChannelEvent]:
+        """Return the events with a higher number, oldest first, the last one of all when the run is `done`.
+
+        What it costs grows with their count alone.
+        """
+        fresh: list[ChannelEvent] = []
+        for kept in (self._steps, *self._told.values()):
+            for event in reversed(kept):
+                if event.number <= number:
+                    break
+                if self.done or not event.is_terminal:
+                    fresh.append(event)
+        fresh.sort(key=attrgetter("number"))
+        return fresh
+
+    async def changed(self, timeout: float | None = None) -> bool:
+        """Wait for the next event, for at most ``timeout`` seconds. Returns whether there is one."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return True
+
+    async def follow(self, after: int = 0) -> AsyncIterator[ChannelEvent]:
+        """Yield the run's events with a number above ``after``, from the past and as they come, up to the last."""
+        with self.hold():
+            while True:
+                fresh = self.events_after(after)
+                for event in fresh:
+                    after = event.number
+                    yield event
+                if not fresh:
+                    if self.done:
+                        return
+                    await self.changed()
+
+    def bytes_kept(self) -> int:
+        """Return about how many bytes `forget` would free."""
+        if not self._told and self.result is None:
+            return 0
+        told = sum(len(kept) for kept in self._told.values()) * EVENT_BYTES
+        own = self._told.get(WORKFLOW_EVENT, ())
+        output = self.output_bytes if WORKFLOW_OUTPUT in self._told else 0
+        result = 0 if self.result is None else len(self.result.json)
+        return told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
+
+    def forget_told(self) -> None:
+        """Drop what the workflow said while it ran: progress, output, events of its own."""
+        self._told = {}
+
+    def forget(self) -> None:
+        """Drop everything but how it began and how it ended, as soon as nobody waits for it any more."""
+        self._is_forgotten = True
+        if self.followers:
+            return
+        self.result = None
+        self.forget_told()
+        self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
+
+    def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
+        """Return the run as channels show it: with the error, and with the result unless ``with_result`` is false."""
+        members: dict[str, Any] = {
+            "run_id": self.id,
+            "workflow": self.workflow,
+            "channel": self.channel,
+            "status": str(self.status),
+            "started_at": self.started_at,
+        }
+        if self.finished_at is not None:
+            members["finished_at"] = self.finished_at
+            members["duration"] = round(self.finished_at - self.started_at, 6)
+        if self.session_id is not None:
+            members["session_id"] = self.session_id
+        if self.user_id is not None:
+            members["user_id"] = self.user_id
+        if with_result and self.result is not None:
+            members |= {"result": self.result.value} | self.result.marks()
+        if self.error is not None:
+            members["error"] = self.error.problem()
+        return members
+
+
+class Hold:
+    """Somebody who waits for a run; see `Run.hold`. It ends with its ``with`` block, or when nothing refers to it."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run: Run | None = run
+        run.followers += 1
+
+    def __enter__(self) -> Run:
+        """Return the run."""
+        assert self._run is not None
+        return self._run
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.release()
+
+    __del__ = __exit__

@@ -1,0 +1,1 @@
+"""What channels and servers are to the core: ASGI routing, request limits, addresses, ports."""

@@ -1,0 +1,1 @@
+"""Shared state: stores, their limits per caller, sessions."""

@@ -1,0 +1,1 @@
+"""Values that the core, plugins and workflows exchange. They import nothing but errors."""

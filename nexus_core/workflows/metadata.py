@@ -1,0 +1,202 @@
+"""What a workflow's metadata may say, and whether anything on this platform enforces it."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
+from nexus_core.options.channel import is_on
+from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.text import printable
+
+if TYPE_CHECKING:
+    from nexus_core.app.nexus import Nexus
+    from nexus_core.workflows.workflow import Workflow
+
+log = logging.getLogger(__name__)
+
+KEYS = (
+    "description", "version", "category", "tags", "title", "timeout", "required_permissions", "expected_parameters",
+    "process",
+)  # fmt: skip
+"""The keys that the core knows. Those of plugins are in `PluginSettings.workflow_metadata`."""
+
+ENFORCE = "Set enable_auth=True (pip install nexus-hub-auth), or insecure=True to let every caller run them"
+"""What to do about permissions that nothing checks."""
+
+_MEANT = {"permissions": "required_permissions", "permission": "required_permissions"}
+"""Other words for a key that guards access: taken in silence, they would guard nothing."""
+
+_GUARDS = frozenset({"requiredperms", "requiredscope", "requiredscopes", "requiredrole", "requiredroles"})
+"""Words of other frameworks for it, by their letters. What only resembles them may be a key of one's own."""
+
+_SIMILAR = 0.85
+"""From which similarity on (`difflib.SequenceMatcher.ratio`) an unknown key is a known one with a slip in it."""
+
+_SHOWN = 3
+
+
+def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, Any]:
+    """Return a workflow's metadata, if it can be used.
+
+    Args:
+        name: The workflow's name, for messages.
+        metadata: The metadata.
+        known: Every known key.
+
+    Raises:
+        ConfigurationError: A value does not fit its key, or a key is a known one misspelt.
+    """
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        raise ConfigurationError(f"{name}: metadata must be a mapping with strings as keys.")
+    for key in metadata:
+        if key not in known:
+            _refuse_misspelt(name, key, known)
+    timeout = metadata.get("timeout")
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
+        raise ConfigurationError(
+            f"{name}: metadata['timeout'] must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}."
+        )
+    for key in ("tags", "required_permissions"):
+        value = metadata.get(key, ())
+        is_collection = isinstance(value, Collection) and not isinstance(value, (str, Mapping))
+        if not is_collection or not all(isinstance(each, str) for each in value):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
+    if not isinstance(metadata.get("process", False), bool):
+        raise ConfigurationError(f"{name}: metadata['process'] must be True or False.")
+    for key in ("description", "category"):
+        if not isinstance(metadata.get(key), str | None):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
+    _refuse_unshowable(name, metadata)
+    return metadata
+
+
+def _refuse_unshowable(name: str, metadata: Mapping[str, Any]) -> None:
+    for key in metadata.keys() - {"expected_parameters"}:  # those may hold Python types
+        try:
+            jsontext.encode(metadata[key])
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"{name}: metadata[{key!r}] can't be shown to callers: {exc}.") from None
+
+
+def _refuse_misspelt(name: str, key: str, known: Iterable[str]) -> None:
+    if key == "metadata":
+        raise ConfigurationError(f"{name}: metadata holds the key 'metadata': put its members there directly.")
+    by_letters = {_letters(each): each for each in (*known, "metadata")} | _MEANT
+    letters = "permissions" if _letters(key) in _GUARDS else _letters(key)[:100]
+    found = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_SIMILAR)
+    if found:
+        raise ConfigurationError(
+            f"{name}: metadata has no key {printable(key)!r}; did you mean {by_letters[found[0]]!r}? "
+            "Choose a name that is less like it for a key of your own."
+        )
+
+
+def _letters(key: str) -> str:
+    """Return a key without what only its style says: ``rateLimit`` and ``rate-limit`` are ``rate_limit``."""
+    return "".join(char for char in key.lower() if char.isalnum())
+
+
+def merged(name: str, metadata: Mapping[str, Any] | None, keywords: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return metadata that is given as a mapping and as keywords.
+
+    Raises:
+        ConfigurationError: It is not a mapping, or both have the same key.
+    """
+    if not keywords:
+        return metadata
+    if metadata is None:
+        return keywords
+    if isinstance(metadata, Mapping) and (twice := metadata.keys() & keywords.keys()):
+        raise ConfigurationError(f"{name}: {sorted(map(str, twice))[0]!r} is set in metadata= and as a keyword.")
+    return {**metadata, **keywords} if isinstance(metadata, Mapping) else metadata
+
+
+class MetadataRules:
+    """What the metadata of one platform's workflows may say.
+
+    Args:
+        nexus: The platform.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        self._nexus = nexus
+
+    def checked(self, name: str, metadata: Any) -> Mapping[str, Any]:
+        """Return a workflow's metadata, if it can be used. Raises as `checked` does."""
+        return checked(name, metadata, {*KEYS, *plugin_keys(self._nexus)})
+
+    def refuse_unenforced(self, workflow: Workflow) -> None:
+        """Check a workflow that is registered while the platform runs; others are checked at its start.
+
+        Raises:
+            ConfigurationError: It requires permissions that nothing would check.
+        """
+        if self._nexus.is_ready:
+            report(self._nexus, [workflow], self._nexus.has_authorizers)
+
+
+def report(nexus: Nexus, workflows: Collection[Workflow], has_authorizers: bool) -> None:
+    """Log what workflows' metadata ask for in vain on this platform.
+
+    Raises:
+        ConfigurationError: They require permissions that nothing checks, and the option ``insecure`` is off.
+    """
+    complaint = None if has_authorizers else unenforced_permissions(workflows)
+    if complaint is not None and not nexus.options.insecure:
+        raise ConfigurationError(f"{complaint}. {ENFORCE}.")
+    if complaint is not None:
+        log.warning("%s, and insecure is on", complaint)
+    for key, reason in without_effect(nexus, workflows):
+        log.warning("Workflow metadata %s, %s", key, reason)
+
+
+def plugin_keys(nexus: Nexus) -> dict[str, tuple[str, str | None]]:
+    """Return the keys that plugins read, those of first-party plugins that are absent too.
+
+    Returns:
+        For each key why it would have no effect, or "", and the option to set, or None where none helps.
+    """
+    keys = {
+        key: (f'the plugin "{plugin}" is not active: pip install {first_party.DISTRIBUTION_PREFIX}{plugin}', option)
+        for plugin, entries in first_party.METADATA.items()
+        for key, option in entries.items()
+    }
+    for settings in nexus.every_settings:
+        for key, option in type(settings).workflow_metadata.items():
+            is_off = option is not None and not is_on(getattr(settings, option, None))
+            keys[key] = (f"{option} is off", option) if is_off else ("", option)
+    return keys
+
+
+def without_effect(nexus: Nexus, workflows: Iterable[Workflow]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of workflows' metadata that nothing on this platform reads, and which workflows set them and why.
+
+    A key whose value switches its feature off, such as ``cache=False``, is not missed.
+    """
+    keys = plugin_keys(nexus)
+    users: dict[str, list[str]] = defaultdict(list)
+    for workflow in workflows:
+        for key in workflow.metadata.keys() & keys.keys():
+            if keys[key][0] and workflow.metadata[key]:
+                users[key].append(workflow.name)
+    for key in sorted(users):
+        yield key, f"set by {_listed(users[key])}, has no effect: {keys[key][0]}"
+
+
+def unenforced_permissions(workflows: Iterable[Workflow]) -> str | None:
+    """Return what to say where no authorizer checks ``required_permissions`` that workflows set; None if none does."""
+    names = sorted(workflow.name for workflow in workflows if workflow.required_permissions)
+    return f"required_permissions, set by {_listed(names)}, are not enforced: enable_auth is off" if names else None
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f'"{name}"' for name in names[:_SHOWN]) + more

@@ -1,0 +1,1 @@
+"""``nexus plugins new``: writes a plugin to begin with, and tests that pass."""

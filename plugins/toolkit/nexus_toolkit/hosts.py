@@ -1,0 +1,128 @@
+"""`HostOriginGuard`: which Host and Origin headers are answered, on every channel.
+
+A page at evil.example can have its own name resolve to this machine and then read what a server here answers (DNS
+rebinding). Its requests carry its name in the Host header, so only names that nobody else can own, or that an option
+lists, are answered.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import HostNotAllowed, MalformedRequest, OriginNotAllowed
+from nexus_core.server.listeners import is_loopback
+from nexus_core.server.public_address import mounted_at, origin_of
+from nexus_core.types.addresses import parse_host, parse_origin, parse_public_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nexus_core.options.sources import CoreSettings
+    from nexus_core.server.channel import Scope
+    from nexus_core.types.addresses import Host
+
+ANY = "*"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_REMEMBERED = 1000
+
+
+class HostOriginGuard:
+    """Knows the hosts and origins that one channel answers.
+
+    Args:
+        options: The core's.
+        origins: Origins whose pages may call; ``*`` for all.
+        origins_option: The option that lists them.
+        is_strict: Whether hosts are checked where others reach this machine too, and pages of this machine may call:
+            the MCP specification asks for the former ("Security warning" of the streamable HTTP transport).
+    """
+
+    def __init__(
+        self, options: CoreSettings, origins: Iterable[str] = (), *, origins_option: str = "", is_strict: bool = False
+    ) -> None:
+        public = [parse_public_url(options.public_url).host.name] if options.public_url else []
+        self._hosts = {each.lower() for each in (options.host, *options.allowed_hosts, *public)}
+        self._is_limited = bool(options.allowed_hosts)
+        self._any_host = ANY in self._hosts
+        self._is_reachable = not is_loopback(options.host)
+        self._origins = {each.lower() for each in origins}
+        self._any_origin = ANY in self._origins
+        self._origins_option = origins_option
+        self._is_strict = is_strict
+        self._parse_host = lru_cache(_REMEMBERED)(parse_host)
+
+    def check_host(self, scope: Scope, header: bytes | None) -> None:
+        """Let a request pass.
+
+        Args:
+            scope: The request's.
+            header: Its Host header. Programs may leave it out (HTTP/1.0); pages can't.
+
+        Raises:
+            MalformedRequest: It is no host.
+            HostNotAllowed: It names one that is not answered. The message names the option to set.
+        """
+        if header is None:
+            if self._is_strict:
+                raise MalformedRequest("The Host header is missing.")
+            return
+        host = self._parse_host(header.decode("latin-1"))
+        if host is None:
+            raise MalformedRequest("The Host header is not a host, with or without a port.")
+        if not (self._any_host or host.is_fixed or self._is_listed(host) or self._is_free(host, scope)):
+            raise HostNotAllowed(
+                "The Host header names a host that is not answered here; allowed_hosts (NEXUS_ALLOWED_HOSTS) lists "
+                "those that are."
+            )
+
+    def _is_listed(self, host: Host) -> bool:
+        return host.name in self._hosts or host.text in self._hosts
+
+    def _is_free(self, host: Host, scope: Scope) -> bool:
+        """Whether a name that no option lists is answered: where this is not the channel's to decide."""
+        server = scope.get("server")
+        if self._is_strict:
+            return server is not None and host.name == str(server[0]).lower()
+        if self._is_limited:
+            return False
+        return self._is_reachable or bool(mounted_at(scope)) or server is None or not is_loopback(server[0])
+
+    def check_origin(self, scope: Scope, origin: bytes, host: bytes | None) -> None:
+        """Let a page call.
+
+        Raises:
+            OriginNotAllowed: It may not. The message names the option to set.
+        """
+        if not self.allows_origin(scope, origin, host):
+            raise OriginNotAllowed(
+                f"Pages of this origin may not call here; {self._origins_option} "
+                f"(NEXUS_{self._origins_option.upper()}) lists those that may."
+            )
+
+    def allows_origin(self, scope: Scope, origin: bytes, host: bytes | None) -> bool:
+        """Whether a page may call: of an origin that is listed, or of the same as what it calls."""
+        return self.lists_origin(scope, origin) or self._is_same_origin(scope, origin, host)
+
+    def lists_origin(self, scope: Scope, origin: bytes) -> bool:
+        """Whether pages of an origin may call from elsewhere, which is what CORS is about."""
+        text = origin.decode("latin-1").lower()
+        parsed = parse_origin(text)
+        if parsed is None:
+            return self._any_origin and text == "null"  # a page without an origin, such as a file
+        if self._any_origin or text in self._origins:
+            return True
+        is_page = parsed.scheme in ("http", "https")
+        return self._is_strict and is_page and self._is_own_name(parsed.host, scope)
+
+    def _is_own_name(self, host: Host, scope: Scope) -> bool:
+        server = scope.get("server")  # the address the connection came in at
+        return host.name in _LOOPBACK or self._is_listed(host) or (server is not None and host.name == str(server[0]))
+
+    def _is_same_origin(self, scope: Scope, origin: bytes, host: bytes | None) -> bool:
+        parsed = parse_origin(origin.decode("latin-1"))
+        if parsed is None:
+            return False
+        own = parse_origin(origin_of(scope))
+        named = self._parse_host((host or b"").decode("latin-1"))
+        return (named is not None and parsed.is_of(named)) or (own is not None and parsed.is_of(own.host))
