@@ -16,13 +16,14 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
 	"$$each" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint docs bench pins clean tools
+.PHONY: help install run test lint generate docs bench pins clean tools
 
 help:
 	@echo 'make install   the core and every plugin, with pinned versions, in $(VENV)'
 	@echo 'make run       install, then serve the example on 127.0.0.1 (ports 8000, 8001 and 3001)'
 	@echo 'make test      every test; TESTS=plugins/api/tests for some of them'
 	@echo 'make lint      ruff, mypy and the import rules'
+	@echo 'make generate  writes what follows from other files, such as lists of the plugins; CI compares'
 	@echo 'make docs      the documentation as a site, in site/; it needs no network'
 	@echo 'make bench     the benchmarks, about ten minutes; QUICK=1 for about two'
 	@echo 'make pins      write what is installed to constraints.txt'
@@ -77,6 +78,9 @@ lint: $(VENV)/tools
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(subst $() ,:,$(PLUGINS)) $(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports --no-cache
+
+generate: $(VENV)/tools
+	$(BIN)/python tests/generated/generate.py $(GENERATE_OPTIONS)
 
 # What is wrong with a page, such as a link that leads nowhere, is an error.
 docs: $(VENV)/tools

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+from signal_dispositions import handle_ignored_signals
+
+handle_ignored_signals()
 
 pytest_plugins = ["redis_service", "postgres_service", "otlp_receiver"]
 

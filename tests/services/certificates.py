@@ -9,6 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+VALID = (datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC), datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC))
+"""From when to when certificates hold: whichever date Python, OpenSSL or a browser believes in."""
+
 
 class Authority:
     """Issues certificates for localhost, into files."""
@@ -22,9 +25,8 @@ class Authority:
         self.file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
     def _signed(self, name, public_key, *, is_authority):
-        now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(self._name, name, public_key, x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        builder = builder.not_valid_before(VALID[0]).not_valid_after(VALID[1])
         builder = builder.add_extension(x509.BasicConstraints(is_authority, None), True)
         builder = builder.add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
