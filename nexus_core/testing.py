@@ -54,9 +54,29 @@ def isolated_nexus(*plugins: object, **options: Any) -> Nexus:
 
 
 def stages_of(nexus: Nexus) -> list[Interceptor]:
-    """Return the interceptors that a call passes on a started platform, in order, without guards around them."""
+    """Return the interceptors that a call passes, in order and without guards; none unless it is started."""
     running = nexus._switch.running
     return [getattr(each, "interceptor", each) for each in running.interceptors] if running else []
+
+
+def stage_of(nexus: Nexus, stage: int) -> Any:
+    """Return the interceptor at a stage of a started platform, without a guard around it.
+
+    Example:
+        ``stage_of(nexus, Stage.ADMIT).in_use`` is how many calls are worked on.
+
+    Args:
+        nexus: The platform.
+        stage: A `Stage`, or what else the interceptor has as its ``stage``.
+
+    Raises:
+        LookupError: The platform is not started, or has no or several interceptors at the stage.
+    """
+    found = [each for each in stages_of(nexus) if each.stage == stage]
+    if len(found) != 1:
+        names = ", ".join(f"{type(each).__name__} ({each.stage})" for each in stages_of(nexus)) or "none: not started"
+        raise LookupError(f"{len(found)} interceptors at stage {stage}; the platform's interceptors: {names}")
+    return found[0]
 
 
 async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:

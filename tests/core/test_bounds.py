@@ -21,13 +21,14 @@ from nexus_core import (
     Invocation,
     MalformedRequest,
     NexusError,
+    Stage,
     Workflow,
     WorkflowError,
     WorkflowFailed,
 )
 from nexus_core.runs.context import EVENT_BYTES, MESSAGE_CHARACTERS
 from nexus_core.runs.run import EVENTS_KEPT
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, stage_of
 from nexus_core.workflows.functions import BREATH
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ async def test_whatever_happens_to_calls_every_place_is_given_back(make: Any, se
     loop = asyncio.get_running_loop()
     calls: list[asyncio.Task[Any]] = []
     async with nexus:
-        admission = nexus._switch.running.admission
+        admission = stage_of(nexus, Stage.ADMIT)
         for _ in range(300):
             name, seconds = choose.choice(names), choose.choice([0, 0.001, 0.02, 0.1, 0.3])
             if choose.random() < 0.5:

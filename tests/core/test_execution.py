@@ -25,7 +25,7 @@ from nexus_core import (
     WorkflowTimeout,
     hookimpl,
 )
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, stage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def admission(nexus: Any) -> Any:
-    return nexus._switch.running.admission
+    return stage_of(nexus, Stage.ADMIT)
 
 
 async def test_every_kind_of_callable_runs(make: Any) -> None:

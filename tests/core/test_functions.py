@@ -13,8 +13,9 @@ import msgspec
 import pydantic
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, ValidationError, WorkflowFailed
+from nexus_core import ConfigurationError, Context, Invocation, Stage, ValidationError, WorkflowFailed
 from nexus_core.schema.validation import MAX_ERRORS
+from nexus_core.testing import stage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -373,7 +374,7 @@ async def test_a_sync_stream_stops_when_its_run_is_cancelled(make: Any) -> None:
             run.cancel()
     assert run.status == "cancelled"
     async with asyncio.timeout(5):
-        while nexus._switch.running.admission.in_use:
+        while stage_of(nexus, Stage.ADMIT).in_use:
             await asyncio.sleep(0.005)
     ended = len(made)
     await asyncio.sleep(0.02)

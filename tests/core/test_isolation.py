@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import Invocation, NexusError, WorkflowTimeout
+from nexus_core import Invocation, NexusError, Stage, WorkflowTimeout
 from nexus_core.concurrency.timers import Alarms
+from nexus_core.testing import stage_of
 
 if TYPE_CHECKING:
     from nexus_core import ChannelEvent
@@ -61,7 +62,7 @@ async def test_parameter_resolvers(make: Any, exception: BaseException, kind: st
     run = nexus.submit(Invocation("w", {}))
     assert await run.wait(5)
     assert run.status == "failed"
-    assert nexus._switch.running.admission.in_use == 0
+    assert stage_of(nexus, Stage.ADMIT).in_use == 0
 
 
 async def test_an_alarm_that_raises_does_not_silence_the_others() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from nexus_core import Invocation, Nexus, Overloaded
+from nexus_core import Invocation, Nexus, Overloaded, Stage
+from nexus_core.testing import stage_of
 
 APP = """
 import asyncio, sys, threading, time
@@ -195,10 +196,10 @@ async def test_work_is_refused_while_stopping(make: Any) -> None:
         await finish.wait()
 
     await nexus.__aenter__()
-    running = nexus._switch.running
+    admission = stage_of(nexus, Stage.ADMIT)
     call = asyncio.create_task(nexus.invoke("work"))
     await began.wait()
-    running.admission.close()
+    admission.close()
     with pytest.raises(Overloaded, match="shutting down"):
         await nexus.invoke("work")
     finish.set()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nexus_core import ConfigurationError, Invocation, Overloaded, WorkflowTimeout, hookimpl
-from nexus_core.testing import eventually
+from nexus_core import ConfigurationError, Invocation, Overloaded, Stage, WorkflowTimeout, hookimpl
+from nexus_core.testing import eventually, stage_of, stages_of
 
 
 class Counting:
@@ -51,11 +51,11 @@ async def test_running_work_may_call_workflows_while_the_platform_stops(make: An
         return [each.value for each in (*as_tasks, from_thread)]
 
     async with nexus:
-        running = nexus._switch.running
+        admission = stage_of(nexus, Stage.ADMIT)
         call = asyncio.create_task(nexus.invoke("outer"))
         await inside.wait()
         stopping = asyncio.create_task(nexus.__aexit__(None, None, None))
-        await eventually(lambda: running.admission._closed)
+        await eventually(lambda: not admission.is_open)
         with pytest.raises(Overloaded, match="shutting down"):
             await nexus.invoke("inner", {"n": 1})
         gate.set()
@@ -90,7 +90,7 @@ async def test_what_a_finished_run_left_running_is_not_part_of_it(make: Any) -> 
         await nexus.invoke("leaves")
         call = asyncio.create_task(nexus.invoke("holds"))
         await begun.wait()
-        nexus._switch.running.admission.close()
+        stage_of(nexus, Stage.ADMIT).close()
         gate.set()
         await call
     assert isinstance(left[0].exception(), Overloaded)
@@ -131,7 +131,7 @@ async def test_threads_that_timed_out_keep_their_places_and_delay_no_stop(make: 
         release.wait(30)
 
     async with nexus:
-        admission = nexus._switch.running.admission
+        admission = stage_of(nexus, Stage.ADMIT)
         outcomes = await asyncio.gather(*(nexus.invoke("blocks") for _ in range(20)), return_exceptions=True)
         assert sum(isinstance(each, WorkflowTimeout) for each in outcomes) == 4
         assert sum(isinstance(each, Overloaded) for each in outcomes) == 16
@@ -200,7 +200,7 @@ async def test_a_start_that_is_given_up_by_its_owner_is_undone(make: Any) -> Non
     await asyncio.wait({entering})
     assert entering.cancelled()
     assert counting.calls == ["start", "stop"]
-    assert nexus._switch.running is None
+    assert not stages_of(nexus)
 
 
 async def test_a_stop_during_the_start_comes_after_it(make: Any) -> None:
@@ -213,7 +213,7 @@ async def test_a_stop_during_the_start_comes_after_it(make: Any) -> None:
     counting.may_start.set()
     await asyncio.gather(starting, stopping)
     assert counting.calls == ["start", "stop"]
-    assert nexus._switch.running is None
+    assert not stages_of(nexus)
 
 
 async def test_two_stops_at_once_are_one(make: Any) -> None:

@@ -58,10 +58,15 @@ def nexus_fixture(make: Any, plugin: Counting) -> Any:
         return nexus.invoke_sync("work").value
 
     yield nexus
-    own = nexus._switch._own
-    if nexus._switch.stop_own():
-        own.join(10)
-        assert not own.is_alive
+    nexus.stop()
+    for each in own_loops():
+        each.join(10)
+    assert not own_loops()
+
+
+def own_loops() -> list[threading.Thread]:
+    """The threads with event loops that platforms have made for themselves."""
+    return [each for each in threading.enumerate() if each.name == "nexus-loop"]
 
 
 def in_threads(count: int, call: Any) -> list[Any]:
@@ -130,7 +135,7 @@ async def test_a_platform_that_is_served_elsewhere_takes_them(nexus: Any, plugin
 
 def test_whoever_starts_it_elsewhere_ends_the_one_of_the_threads(nexus: Any, plugin: Counting) -> None:
     nexus.invoke_sync("work")
-    own = nexus._switch._own
+    (own,) = own_loops()
 
     async def serve() -> int:
         async with nexus:
@@ -138,7 +143,7 @@ def test_whoever_starts_it_elsewhere_ends_the_one_of_the_threads(nexus: Any, plu
 
     assert asyncio.run(serve()) == 5
     own.join(10)
-    assert not own.is_alive
+    assert not own.is_alive()
     assert plugin.calls == ["start", "stop", "start", "stop"]
     assert nexus.invoke_sync("work", {"number": 6}).value == 6
 

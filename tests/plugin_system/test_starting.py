@@ -24,6 +24,7 @@ from nexus_core import (
 )
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import MemoryStore
+from nexus_core.testing import stages_of
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -339,7 +340,7 @@ async def test_a_required_plugin_that_fails_stops_the_start_and_nothing_stays(
     for _ in range(2):  # a second start, such as the next request's, is refused too
         with pytest.raises(PluginError, match='required plugin "auth" is not active'):
             await nexus.__aenter__()
-        assert nexus._switch.running is None
+        assert not stages_of(nexus)
         assert log.count("start good-channel") == log.count("stop good-channel")
         assert log.count("startup good") == log.count("shutdown good")
         assert log.count("startup auth") == log.count("shutdown auth") + (where == "startup")

@@ -16,7 +16,8 @@ import nexus_hypercorn.plugin
 import pytest
 from pydantic import BaseModel
 
-from nexus_core import Context, Nexus, WorkflowError
+from nexus_core import Context, Nexus, Stage, WorkflowError
+from nexus_core.testing import stage_of
 
 
 class Line(BaseModel):
@@ -183,7 +184,7 @@ def idle(eventually):
         def is_idle():
             names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
             calls = sum("Tasks._answer" == name or "_Connection" in name for name in names)
-            return not nexus.runs.running() and not nexus._switch.running.admission.in_use and calls <= connections
+            return not nexus.runs.running() and not stage_of(nexus, Stage.ADMIT).in_use and calls <= connections
 
         await eventually(is_idle)
 

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from nexus_core import Channel, ConfigurationError, hookimpl
+from nexus_core.testing import stages_of
 
 EXECUTE = "/api/workflows/add/execute"
 
@@ -41,11 +42,11 @@ async def served_by_hypercorn(app):
 async def test_under_a_server_of_someone_elses(make_nexus, eventually):
     nexus = make_nexus()
     async with served_by_hypercorn(nexus.asgi_app()) as client:
-        await eventually(lambda: nexus._switch.running)  # the server's lifespan starts it, not the first request
+        await eventually(lambda: stages_of(nexus))  # the server's lifespan starts it, not the first request
         assert (await client.post(EXECUTE, json={"a": 2})).json()["result"] == 2
         assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "/"}]
         assert (await client.get("/nothing")).status_code == 404
-    assert nexus._switch.running is None
+    assert not stages_of(nexus)
 
 
 async def test_mounted(make_nexus):

@@ -9,7 +9,7 @@ import pytest
 from nexus_auth import AuthProvider, JWTAuthProvider
 from token_issuer import SECRET
 
-from nexus_core import ConfigurationError, PluginError
+from nexus_core import ConfigurationError, PluginError, Stage
 from nexus_core.testing import stages_of
 
 URL = "https://auth.example.com"
@@ -134,8 +134,16 @@ async def test_what_is_wrong_does_not_matter_where_nobody_is_asked(alone):
     async with alone(enable_auth=False, jwt_secret="short", auth_strategy="jwt", auth_providers="oauth2") as nexus:
         nexus.register("free", lambda: 1)
         assert (await nexus.invoke("free")).value == 1
-        assert "_gate" not in str([type(each).__name__ for each in stages_of(nexus)])
-        assert not nexus._switch.running.authorizers
+        assert not access_stages(nexus)
+
+
+async def test_where_everybody_is_asked_two_stages_see_to_it(alone):
+    async with alone(enable_auth=True, jwt_secret=SECRET) as nexus:
+        assert access_stages(nexus) == {Stage.AUTHENTICATE, Stage.AUTHORIZE}
+
+
+def access_stages(nexus):
+    return {each.stage for each in stages_of(nexus)} & {Stage.AUTHENTICATE, Stage.AUTHORIZE}
 
 
 def test_the_secret_is_not_shown(alone):

@@ -21,7 +21,7 @@ from nexus_core import (
     WorkflowFailed,
     hookimpl,
 )
-from nexus_core.testing import eventually, isolated_nexus, stages_of
+from nexus_core.testing import eventually, isolated_nexus, stage_of, stages_of
 
 
 async def test_an_equal_call_gets_the_first_answer_and_does_not_run(start, call):
@@ -254,7 +254,7 @@ async def test_a_workflow_that_is_replaced_while_it_runs_leaves_nothing_to_the_n
 
 async def test_plans_of_workflows_that_are_gone_are_not_kept(start, call):
     nexus = await start()
-    (stage,) = [each for each in stages_of(nexus) if each.stage == Stage.CACHE]
+    stage = stage_of(nexus, Stage.CACHE)
     for number in range(20):
         name = f"w{number}"
         nexus.register(name, functools.partial(lambda: 1))
@@ -285,7 +285,7 @@ async def test_a_workflow_that_sees_its_context_is_cached_only_when_it_says_so(s
 
 async def test_what_a_session_holds_is_in_no_key(start, call):
     nexus = await start()
-    sessions = nexus._switch.running.sessions
+    sessions = await nexus.session_store()
     session = await sessions.create("python", None)
 
     @nexus.workflow(cache=True)

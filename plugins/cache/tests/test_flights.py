@@ -18,7 +18,7 @@ from nexus_core import (
     WorkflowTimeout,
     hookimpl,
 )
-from nexus_core.testing import eventually, stages_of
+from nexus_core.testing import eventually, stage_of
 
 
 class Gate:
@@ -68,7 +68,7 @@ async def start_many(gate, count, **options):
 
 
 def flights(nexus):
-    (stage,) = [each for each in stages_of(nexus) if each.stage == Stage.CACHE]
+    stage = stage_of(nexus, Stage.CACHE)
     return stage._flights
 
 

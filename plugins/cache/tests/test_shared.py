@@ -16,7 +16,7 @@ from nexus_cache import shared_shelf, shelf
 from nexus_cache.entry import Claim, encode
 
 from nexus_core import BackendUnavailable, Invocation, Stage, WorkflowFailed, WorkflowTimeout
-from nexus_core.testing import eventually, stages_of
+from nexus_core.testing import eventually, stage_of
 
 # Each platform of a test counts its own runs in `nexus.ran`.
 
@@ -26,7 +26,7 @@ def keys(server):
 
 
 def flights(nexus):
-    (stage,) = [each for each in stages_of(nexus) if each.stage == Stage.CACHE]
+    stage = stage_of(nexus, Stage.CACHE)
     return stage._flights
 
 

@@ -14,9 +14,9 @@ from kailash.nodes.base_async import AsyncNode
 from kailash.runtime.local import LocalRuntime
 from kailash.workflow.builder import WorkflowBuilder
 
-from nexus_core import Nexus
+from nexus_core import Nexus, Stage
 from nexus_core.errors import Overloaded, WorkflowFailed
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, stage_of
 
 PYTHON, ASYNC = "PythonCodeNode", "AsyncPythonCodeNode"
 
@@ -169,5 +169,5 @@ async def test_a_thread_beside_a_failed_node_keeps_the_runs_place() -> None:
         with pytest.raises(Overloaded):
             await nexus.invoke("plain")
         release.set()
-        await eventually(lambda: not nexus._switch.running.admission.in_use)
+        await eventually(lambda: not stage_of(nexus, Stage.ADMIT).in_use)
         assert (await nexus.invoke("plain")).value == 1

@@ -8,7 +8,7 @@ import logging
 import nexus_ratelimit.plugin
 import pytest
 
-from nexus_core import AuthenticationError, ConfigurationError, Invocation, Nexus, RateLimited
+from nexus_core import AuthenticationError, ConfigurationError, Invocation, Nexus, RateLimited, hookimpl
 
 
 def word(text):
@@ -91,24 +91,19 @@ async def test_keys_in_a_header_of_their_own_are_credentials(guarded):
     assert (await guarded.call(headers={b"x-api-key": b"good ann"}, address="203.0.113.8"))[1] is None
 
 
-async def test_errors_after_authentication_are_no_attempts(guarded):
+async def test_errors_after_authentication_are_no_attempts(start, door):
     class Later:
         stage = 75
+
+        @hookimpl
+        def nexus_register_interceptors(self):
+            return [self]
 
         async def __call__(self, invocation, call_next):
             raise AuthenticationError("Something further in asks again.")
 
-    guarded.nexus._switch.running.call = compose_with(guarded, Later())
+    guarded = await start(door, Later(), auth_failures_per_minute=3, rate_limit_per_minute=100)
     assert await kinds(guarded, *["good ann"] * 6) == [AuthenticationError] * 6
-
-
-def compose_with(platform, interceptor):
-    from nexus_core.pipeline.stage import compose
-
-    async def nothing(invocation):
-        raise AssertionError
-
-    return compose([*platform.nexus._switch.running.interceptors, interceptor], nothing)
 
 
 async def test_who_has_no_address_is_not_counted(guarded):
