@@ -81,7 +81,6 @@ if TYPE_CHECKING:
     from nexus_core.options.sources import PluginSettings as PluginSettings
     from nexus_core.pipeline.invocation import Invocation as Invocation
     from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
-    from nexus_core.pipeline.resolvers import ParameterSource as ParameterSource
     from nexus_core.pipeline.stage import Call as Call
     from nexus_core.pipeline.stage import Interceptor as Interceptor
     from nexus_core.pipeline.stage import Stage as Stage
@@ -96,6 +95,7 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Server as Server
     from nexus_core.state.sessions import Session as Session
     from nexus_core.state.sessions import SessionStore as SessionStore
+    from nexus_core.types.parameter_source import ParameterSource as ParameterSource
     from nexus_core.types.principal import Principal as Principal
     from nexus_core.types.result import Result as Result
     from nexus_core.workflows.workflow import Workflow as Workflow
@@ -115,13 +115,14 @@ _HOMES = {
     "options.production": ("ProductionConfig",),
     "options.sources": ("CoreSettings", "PluginSettings"),
     "pipeline.invocation": ("Invocation",),
-    "pipeline.resolvers": ("ParameterResolver", "ParameterSource"),
+    "pipeline.resolvers": ("ParameterResolver",),
     "pipeline.stage": ("Call", "Interceptor", "Stage"),
     "plugins.markers": ("hookimpl",),
     "runs.context": ("Context",),
     "runs.run": ("Run", "RunStatus"),
     "server.channel": ("Channel", "Command", "Listener", "Route", "Server"),
     "state.sessions": ("Session", "SessionStore"),
+    "types.parameter_source": ("ParameterSource",),
     "types.principal": ("Principal",),
     "types.result": ("Result",),
     "workflows.workflow": ("Workflow", "WorkflowAdapter"),

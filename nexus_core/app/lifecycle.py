@@ -119,13 +119,14 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
     )
     idempotency = Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout)
+    sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
         admission,
         *([proxies] if proxies is not None else []),
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
-        Resolution(everyone, nexus.threads, execution.limit),
+        Resolution(everyone, sources, nexus.threads, execution.limit),
         idempotency,
         *(
             item if plugin is None else GuardedInterceptor(item, plugin, nexus.alarms, options.workflow_timeout)

@@ -10,10 +10,11 @@ from nexus_core.errors import MalformedRequest, NexusError, WorkflowTimeout
 from nexus_core.pipeline.execution import failed
 from nexus_core.pipeline.resolvers import fitting, outcome, raw_parameters
 from nexus_core.pipeline.stage import Call, Stage
+from nexus_core.types.parameter_source import ParameterSource
 from nexus_core.workflows.registry import unknown_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.pipeline.invocation import Invocation
@@ -28,9 +29,14 @@ class Resolution:
     stage = Stage.RESOLVE
 
     def __init__(
-        self, resolvers: Sequence[ParameterResolver], threads: DaemonThreads, limit: Callable[..., float | None]
+        self,
+        resolvers: Sequence[ParameterResolver],
+        sources: Mapping[str, ParameterSource],
+        threads: DaemonThreads,
+        limit: Callable[..., float | None],
     ) -> None:
         self._resolvers = resolvers
+        self._sources = sources
         self._threads = threads
         self._limit = limit
 
@@ -63,10 +69,11 @@ class Resolution:
         """Return what the resolvers make of parameters, within the time that the run may take."""
         limit = self._limit(invocation, workflow)
         params, added = given, frozenset[str]()
+        source = self._sources.get(invocation.channel, ParameterSource.CODE)
         try:
             async with asyncio.timeout(limit) as patience:
                 for resolver in self._resolvers:
-                    raw = raw_parameters(invocation, params, added)
+                    raw = raw_parameters(invocation, params, added, source)
                     call = resolver.resolve_parameters
                     returned = await self._threads.call(call, invocation.name, invocation.channel, raw)
                     params = outcome(resolver, returned, raw)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl
 from nexus_core.errors import ConfigurationError, WorkflowNotFound
 from nexus_core.schema.report import pointer
 from nexus_core.text import printable
+from nexus_core.types.parameter_source import ParameterSource
 
 if TYPE_CHECKING:
     from nexus_core.app.nexus import Nexus
@@ -22,25 +22,6 @@ CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-ap
 """Headers that resolvers do not see: who calls is said by the principal, and a credential is nobody's parameter."""
 
 
-class ParameterSource(StrEnum):
-    """Where a parameter comes from."""
-
-    BODY = "body"
-    HEADER = "header"
-    QUERY = "query"
-    OPTION = "option"
-    """An option of the command line."""
-    TOOL = "tool"
-    """An argument of an MCP tool call."""
-    CODE = "code"
-    """A call from Python."""
-    REQUEST = "request"
-    """What the request itself says, not its caller's parameters: ``tool_name``, ``tool_id``."""
-    RESOLVER = "resolver"
-    """A resolver in front of this one."""
-
-
-_SOURCES = {"api": ParameterSource.BODY, "cli": ParameterSource.OPTION, "mcp": ParameterSource.TOOL}
 _MEMBERS = {
     "headers": ParameterSource.HEADER,
     "query": ParameterSource.QUERY,
@@ -159,27 +140,28 @@ def _unchanged(params: Any) -> Any:
     return params
 
 
-def raw_parameters(invocation: Invocation, params: Mapping[str, Any], added: frozenset[str]) -> RawParameters:
-    """Return what a resolver gets.
+def raw_parameters(
+    invocation: Invocation, params: Mapping[str, Any], added: frozenset[str], source: ParameterSource
+) -> RawParameters:
+    """Return the parameters and the request as a resolver gets them.
 
     Args:
         invocation: The call.
-        params: The parameters as they are now.
-        added: Those of them that resolvers have added.
+        params: The current parameters.
+        added: Names of those that resolvers have added.
+        source: The `Channel.parameter_source` of the call's channel.
     """
-    channel = invocation.channel
-    source = _SOURCES.get(channel, ParameterSource.CODE)
-    return RawParameters(params, _request(invocation), source, added)
+    return RawParameters(params, _request(invocation, source), source, added)
 
 
-def _request(invocation: Invocation) -> dict[str, Any]:
+def _request(invocation: Invocation, source: ParameterSource) -> dict[str, Any]:
     given = invocation.params
-    match invocation.channel:
-        case "api":
+    match source:
+        case ParameterSource.BODY:
             return {"headers": _headers(invocation), "query": _query(invocation.query), "body": given}
-        case "cli":
+        case ParameterSource.OPTION:
             return {"args": [], "kwargs": given}
-        case "mcp":
+        case ParameterSource.TOOL:
             return {"tool_name": invocation.name, "tool_id": invocation.request_id, "parameters": given}
         case _:
             return {}

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nexus_core.types.parameter_source import ParameterSource
+
 if TYPE_CHECKING:
     import asyncio
     import socket
@@ -32,6 +34,9 @@ class Channel:
         serves_itself: Whether `serve` answers on its port, in place of the platform's server.
         unguarded: What to set so that it asks callers who they are, where it answers without the pipeline and does not:
             such a port is not opened to other machines.
+        parameter_source: Where its callers' parameters come from. Parameter resolvers get headers and query as well
+            with ``BODY``, the arguments of the command with ``OPTION``, the tool's name and call with ``TOOL``.
+        takes_routes: Whether routes that name no channel appear on its port.
     """
 
     name: str = ""
@@ -42,6 +47,8 @@ class Channel:
     shares_port: bool = False
     serves_itself: bool = False
     unguarded: str = ""
+    parameter_source: ParameterSource = ParameterSource.CODE
+    takes_routes: bool = False
 
     def asgi_app(self) -> ASGIApp | None:
         """Return the ASGI application, called once at start-up, or None if the channel does not listen."""
@@ -67,13 +74,13 @@ class Route:
     Attributes:
         path: The prefix it answers.
         app: Called with the scope unchanged: it sees the whole path.
-        channel: The channel on whose port it appears; None for the API's or, where that does not listen, the first
-            one that does.
+        channel: The name of the channel on whose port it appears. Default: the channel that takes routes, which is the
+            API. None for that one or, where it does not listen, the first one that does.
     """
 
     path: str
     app: ASGIApp
-    channel: str | None = "api"
+    channel: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)

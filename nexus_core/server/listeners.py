@@ -13,7 +13,7 @@ from nexus_core.options.sources import ENV_PREFIX
 from nexus_core.server.channel import ASGIApp, Channel, Listener, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 def bind(
@@ -41,14 +41,15 @@ def bind(
         app = channel.asgi_app() if channel.port is not None else None
         if app is not None:
             groups[channel.port or channel].append((channel, app))
-    every = [channel.name for group in groups.values() for channel, _ in group]
-    main = "api" if "api" in every else next(iter(every), "")
+    every = [channel for group in groups.values() for channel, _ in group]
+    taker = next((channel.name for channel in every if channel.takes_routes), None)
+    places = {"": taker, None: taker or next((channel.name for channel in every), None)}
     listeners: list[Listener] = []
     try:
         for group in groups.values():
             bound = _bind(host, group[0][0])
             names = tuple(channel.name for channel, _ in group)
-            listeners.append(Listener(names, (bound,), front(_apps(group, routes, main)), _url(bound, scheme)))
+            listeners.append(Listener(names, (bound,), front(_apps(group, routes, places)), _url(bound, scheme)))
     except BaseException:
         close(listeners)
         raise
@@ -67,9 +68,11 @@ def serve_own(channels: Sequence[Channel], host: str) -> None:
             channel.serve(_bind(host, channel))
 
 
-def _apps(group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route], main: str) -> list[tuple[str, ASGIApp]]:
+def _apps(
+    group: Sequence[tuple[Channel, ASGIApp]], routes: Sequence[Route], places: Mapping[str | None, str | None]
+) -> list[tuple[str, ASGIApp]]:
     names = {channel.name for channel, _ in group}
-    added = [(route.path, route.app) for route in routes if (main if route.channel is None else route.channel) in names]
+    added = [(route.path, route.app) for route in routes if places.get(route.channel, route.channel) in names]
     return added + [(path, app) for channel, app in group for path in channel.paths]
 
 

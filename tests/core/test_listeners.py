@@ -16,6 +16,7 @@ class Listening(Channel):
     def __init__(self, name: str) -> None:
         self.name = name
         self.paths = (f"/{name}",)
+        self.takes_routes = name == "api"
 
     def asgi_app(self) -> Any:
         return answer
@@ -49,6 +50,8 @@ async def test_a_route_without_a_channel_appears_on_the_api_or_the_first_there_i
     assert await places(["cli", "api", "mcp"], None) == ["api"]
     assert await places(["cli", "mcp"], None) == ["cli"]
     assert await places(["cli", "mcp"], "api") == []
+    assert await places(["cli", "api", "mcp"], "") == ["api"]
+    assert await places(["cli", "mcp"], "") == []
     assert await places(["cli", "mcp"], "mcp") == ["mcp"]
     assert await places([], None) == []
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus_core import (
+    Channel,
     ConfigurationError,
     Invocation,
     NexusError,
@@ -18,10 +19,25 @@ from nexus_core import (
     ValidationError,
     WorkflowNotFound,
     WorkflowTimeout,
+    hookimpl,
 )
 from nexus_core.pipeline.resolvers import _MEMBERS, outcome, raw_parameters
 
 HEADERS = {b"x-user-id": b"ada", b"authorization": b"Bearer secret", b"cookie": b"sid=secret", b"x-api-key": b"secret"}
+
+
+SOURCES = {"api": ParameterSource.BODY, "cli": ParameterSource.OPTION, "mcp": ParameterSource.TOOL}
+
+
+class NamedChannel(Channel):
+    def __init__(self, name: str, source: ParameterSource) -> None:
+        self.name, self.parameter_source = name, source
+
+
+class Channels:
+    @hookimpl
+    def nexus_register_channels(self) -> list[Channel]:
+        return [NamedChannel(name, source) for name, source in SOURCES.items()]
 
 
 class Resolver(ParameterResolver):
@@ -44,7 +60,7 @@ def call(channel: str = "api", **params: Any) -> Invocation:
 @pytest.fixture(name="start")
 async def start_fixture(make: Any) -> Any:
     async def start(*functions: Any, workflow: Any = None, **options: Any) -> Any:
-        nexus = make(**options)
+        nexus = make(Channels(), **options)
 
         def work(a: int = 0, b: str | None = None, c: str = "none") -> list[Any]:
             return [a, b, c]
@@ -88,7 +104,7 @@ async def test_what_each_channel_gives(start: Any, channel: str, members: dict[s
 def test_no_parameter_can_be_passed_off_as_the_request(params: dict[str, Any], channel: str) -> None:
     invocation = call(channel)
     invocation.params = params
-    raw = raw_parameters(invocation, params, frozenset())
+    raw = raw_parameters(invocation, params, frozenset(), SOURCES.get(channel, ParameterSource.CODE))
     expected = {
         "headers": {"x-user-id": "ada"}, "query": {"page": "3", "empty": ""}, "body": params, "args": [],
         "kwargs": params, "tool_name": "work", "tool_id": "7", "parameters": params,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import Channel, NexusError, NotFound
+from nexus_core import Channel, NexusError, NotFound, ParameterSource
 from nexus_core.errors import MethodNotAllowed
 from nexus_core.server.asgi import local_path, send_error
 
@@ -27,6 +27,8 @@ class ApiChannel(Channel):
     name = "api"
     port_option = "api_port"
     paths = ("/",)
+    parameter_source = ParameterSource.BODY
+    takes_routes = True
 
     def __init__(self, nexus: Nexus, settings: ApiSettings) -> None:
         self.port = settings.api_port

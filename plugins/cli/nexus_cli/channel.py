@@ -22,6 +22,7 @@ from nexus_core.pipeline.invocation import Invocation
 from nexus_core.server.asgi import error_headers, local_path, rate_limit_headers, send_error
 from nexus_core.server.caller import caller_of, headers_of
 from nexus_core.server.channel import Channel
+from nexus_core.types.parameter_source import ParameterSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +44,7 @@ class CliChannel(Channel):
     name = "cli"
     port_option = "cli_port"
     paths = (PATH,)
+    parameter_source = ParameterSource.OPTION
 
     def __init__(self, nexus: Nexus, settings: CliSettings) -> None:
         self.port = settings.cli_port

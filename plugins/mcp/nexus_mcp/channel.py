@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nexus_toolkit.cors import Cors
 from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_core import Channel
+from nexus_core import Channel, ParameterSource
 from nexus_mcp.http import PATH, HttpFront
 from nexus_mcp.open_sessions import OpenSessions
 from nexus_mcp.stdio import redirected
@@ -35,6 +35,7 @@ class McpChannel(Channel):
     name = "mcp"
     port_option = "mcp_port"
     paths = (PATH,)
+    parameter_source = ParameterSource.TOOL
 
     def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
         self.nexus = nexus

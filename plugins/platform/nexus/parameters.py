@@ -8,10 +8,10 @@ from nexus._names import names
 
 if TYPE_CHECKING:
     from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
-    from nexus_core.pipeline.resolvers import ParameterSource as ParameterSource
+    from nexus_core.types.parameter_source import ParameterSource as ParameterSource
 
 __getattr__, __dir__, __all__ = names(
     __name__,
     ParameterResolver="nexus_core.pipeline.resolvers",
-    ParameterSource="nexus_core.pipeline.resolvers",
+    ParameterSource="nexus_core.types.parameter_source",
 )
