@@ -1,5 +1,5 @@
 # Nexus with every plugin: not as root, without a compiler, on a root file system that may be read-only.
-# docs/operations/deployment.md tells how to build it, and an image with an application on top of it.
+# docs/how-to/deployment.md tells how to build it, and an image with an application on top of it.
 FROM python:3.13-slim-trixie AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE constraints.txt ./

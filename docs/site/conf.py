@@ -12,20 +12,13 @@ ROOT = Path(__file__).parents[2]
 START = "docs/index"
 
 NAVIGATION = {
-    "Guide": [
-        "docs/workflows", "docs/parameters", "docs/sessions", "docs/state", "docs/events", "docs/authentication",
-        "docs/rate-limits", "docs/options",
-        "docs/command-line", "docs/errors", "docs/embedding", "docs/connection-pools", "docs/cpu-bound", "docs/testing",
-        "docs/examples/quickstart/README", "docs/guide-coverage",
-    ],
-    "Operations": [
-        "docs/operations/deployment", "docs/operations/addresses", "docs/operations/health", "docs/operations/metrics",
-        "docs/operations/tracing",
-    ],
+    "Start": ["docs/start/*", "docs/examples/quickstart/README"],
+    "How to": ["docs/how-to/*"],
+    "Reference": ["docs/reference/*", "docs/reference/hooks/*"],
     "Plugins": ["plugins/*/README"],
-    "Writing plugins": ["docs/plugins/index", "docs/plugins/register_*", "docs/plugins/*"],
-    "Nexus": ["docs/architecture", "README", "CHANGELOG"],
-}  # fmt: skip
+    "Understand": ["docs/architecture", "docs/understand/*"],
+    "Nexus": ["README", "CHANGELOG"],
+}
 """Every page, under its heading. With an asterisk: all that there are."""
 
 project = "Nexus"
@@ -34,7 +27,15 @@ extensions = ["myst_parser"]
 root_doc = START
 include_patterns = ["README.md", "CHANGELOG.md", "docs/**.md", "plugins/*/README.md"]
 exclude_patterns = [
-    ".*", "bench-results", "build", "dist", "docs/site", "nexus_core", "plugins/*/nexus_*", "plugins/*/tests", "site",
+    ".*",
+    "bench-results",
+    "build",
+    "dist",
+    "docs/site",
+    "nexus_core",
+    "plugins/*/nexus_*",
+    "plugins/*/tests",
+    "site",
     "tests",
 ]  # fmt: skip
 myst_heading_anchors = 3

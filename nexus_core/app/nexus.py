@@ -57,7 +57,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         config_file: A YAML file with options, in place of ``NEXUS_CONFIG_FILE``.
         plugins: Objects or modules with hook implementations, beside those that are installed.
         discover: Whether installed plugins are loaded.
-        options: Options by name, see ``docs/options.md``.
+        options: Options by name, see ``docs/reference/options.md``.
 
     Attributes:
         options: The core's own options.

@@ -30,7 +30,7 @@ class ChannelConfig:
     Args:
         name: What the channel calls itself.
         port: Where it listens.
-        options: Any other option, see ``docs/options.md``.
+        options: Any other option, see ``docs/reference/options.md``.
     """
 
     def __init__(self, name: str | None = None, port: int | None = None, **options: Any) -> None:

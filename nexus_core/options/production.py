@@ -23,7 +23,7 @@ class ProductionConfig:
         nexus = Nexus(config=ProductionConfig(auth_service_url="https://auth.example.com", enable_https=True, ...))
 
     Args:
-        options: Any options, see ``docs/options.md``; what is None is not set.
+        options: Any options, see ``docs/reference/options.md``; what is None is not set.
     """
 
     def __init__(self, **options: Any) -> None:

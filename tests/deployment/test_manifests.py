@@ -82,7 +82,7 @@ def test_a_misspelt_field_would_be_found() -> None:
 
 
 def test_deployments_in_pages_fit_the_schema() -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", text("docs", "operations", "health.md"), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text("docs", "how-to", "health.md"), re.DOTALL | re.MULTILINE)
     deployments = [each for block in blocks if (each := yaml.safe_load(block)).get("kind") == "Deployment"]
     for each in [*deployments, GUIDE]:
         kubernetes_validate.validate(each, NEWEST, strict=True)
@@ -156,7 +156,7 @@ def test_probes_ask_the_addresses_for_probes() -> None:
     }  # fmt: skip
     assert {(each["port"], each["scheme"]) for each in asked.values()} == {("api", "HTTPS")}
     assert config()["enable_https"] is True
-    table = text("docs", "operations", "addresses.md")
+    table = text("docs", "reference", "routes.md")
     assert all(f"| `{each['path']}` | GET |" in table for each in asked.values())
 
 
@@ -206,7 +206,7 @@ def test_the_example_is_the_application() -> None:
 
 
 def test_the_page_tells_how_to_make_each_secret() -> None:
-    page = text("docs", "operations", "deployment.md")
+    page = text("docs", "how-to", "deployment.md")
     references = [each["valueFrom"]["secretKeyRef"] for each in container()["env"] if "valueFrom" in each]
     assert {each["key"] for each in references} == set(SECRETS)
     assert {each["name"] for each in references} == {"nexus-secrets"}
@@ -354,7 +354,7 @@ def test_volumes_and_addresses_are_there() -> None:
 
 
 def test_the_page_tells_of_each_variable() -> None:
-    page = text("docs", "operations", "deployment.md")
+    page = text("docs", "how-to", "deployment.md")
     asked = set(re.findall(r"\$\{(\w+):\?", text("docs", "operations", "compose.yaml")))
     assert asked == VARIABLES.keys()
     assert all(f"{name}=" in page for name in asked)

@@ -206,7 +206,7 @@ def test_the_ingress_leads_to_each_channel(production: list[dict[str, Any]]) -> 
     assert notes["backend-protocol"] == ("HTTPS" if config(production)["enable_https"] else "HTTP")
     assert notes["proxy-buffering"] == "off"
     assert int(notes["proxy-read-timeout"]) > config(production)["workflow_timeout"]
-    assert "| `max_body_bytes` | 4194304 |" in text("docs", "options.md")
+    assert "| `max_body_bytes` | 4194304 |" in text("docs", "reference", "options.md")
     assert notes["proxy-body-size"] == "4m"
 
 
@@ -247,7 +247,7 @@ def test_the_trial_has_all_that_it_needs(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_commands_of_the_page_make_the_secrets_of_the_trial(tmp_path: Path) -> None:
-    page = text("docs", "operations", "deployment.md")
+    page = text("docs", "how-to", "deployment.md")
     (block,) = re.findall(r"^    password=.*?^    END$", page, re.DOTALL | re.MULTILINE)
     folder = tmp_path / "docs" / "operations" / "kubernetes"
     shutil.copytree(OPERATIONS / "kubernetes", folder)
@@ -268,7 +268,7 @@ def test_nothing_secret_is_in_the_files() -> None:
 
 
 def test_the_page_tells_how_to_make_the_file_of_secrets() -> None:
-    page = text("docs", "operations", "deployment.md")
+    page = text("docs", "how-to", "deployment.md")
     for name in SECRETS:
         assert f"{name}=" in page
     for overlay in OVERLAYS:

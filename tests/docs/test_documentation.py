@@ -20,7 +20,7 @@ PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 
 
 def test_every_core_option_is_documented_with_its_default() -> None:
-    page = text("docs/options.md")
+    page = text("docs/reference/options.md")
     for name, field in CoreSettings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "none" if default in (None, []) else str(default)
@@ -54,7 +54,7 @@ def shown(default: object) -> set[str]:
 
 
 def test_every_error_is_documented() -> None:
-    page = text("docs/errors.md")
+    page = text("docs/reference/errors.md")
     for cls in error_classes():
         row = f"| `{cls.code}` | `{cls.__name__}` | {cls.status} | {cls.exit_code} | {cls.jsonrpc_code} |"
         assert row in page, row

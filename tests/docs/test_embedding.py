@@ -31,7 +31,7 @@ def run(name: str, given: str = "") -> list[str]:
 
 
 def test_the_page_names_every_example() -> None:
-    page = (ROOT / "docs" / "embedding.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "embedding.md").read_text()
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(re.findall(r"embedding/(\w+\.py)", page))
 
 

@@ -90,9 +90,13 @@ def test_the_page_of_options_names_exactly_those_of_a_plugin(plugin: str) -> Non
     module = PLUGINS[plugin]
     there = set(module.nexus_register_settings().model_fields) if hasattr(module, "nexus_register_settings") else set()
     named = [
-        codes(row[1]) for row in rows("docs", "options.md") if row[0] == f"[{plugin}](../plugins/{plugin}/README.md)"
+        codes(row[1])
+        for row in rows("docs/reference/options.md")
+        if row[0] == f"[{plugin}](../../plugins/{plugin}/README.md)"
     ]
-    assert [row for row in named if row] == ([there] if there else []), f"the row of {plugin} in docs/options.md"
+    assert [row for row in named if row] == ([there] if there else []), (
+        f"the row of {plugin} in docs/reference/options.md"
+    )
 
 
 def test_every_environment_variable_is_documented() -> None:
@@ -100,7 +104,7 @@ def test_every_environment_variable_is_documented() -> None:
     for module in PLUGINS.values():
         if hasattr(module, "nexus_register_settings"):
             options |= set(module.nexus_register_settings().model_fields)
-    documented = set().union(*(codes(row[0]) for row in rows("docs", "options.md")))
+    documented = set().union(*(codes(row[0]) for row in rows("docs/reference/options.md")))
     unclear = {
         "<variable>",  # that of an option, see "environment" below
         "<name>",  # those of the command line's options, which are listed there
@@ -122,7 +126,7 @@ def test_every_environment_variable_is_documented() -> None:
             found.add(node.value)
     assert {"NO_COLOR", "NEXUS_APP", "REDIS_URL"} <= found
     found -= {f"NEXUS_{option.upper()}" for option in options}
-    assert found - unclear <= documented, f"not in docs/options.md: {sorted(found - unclear - documented)}"
+    assert found - unclear <= documented, f"not in docs/reference/options.md: {sorted(found - unclear - documented)}"
     assert {name for name in documented if name.isupper()} <= found, "what is documented is there"
 
 
@@ -138,7 +142,7 @@ NOT_HERE = {
 
 def documented_addresses() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for row in rows("docs", "operations", "addresses.md"):
+    for row in rows("docs/reference/routes.md"):
         for address in codes(row[0]):
             found.setdefault(address, set()).update(row[1].split(", "))
     return found
@@ -239,9 +243,9 @@ def test_every_command_is_documented_with_its_options() -> None:
 
     there = commands()
     documented = {
-        name: codes(row[1]) for row in rows("docs", "command-line.md") for name in codes(row[0]) if len(row) > 2
+        name: codes(row[1]) for row in rows("docs/reference/commands.md") for name in codes(row[0]) if len(row) > 2
     }
-    everywhere = {option for row in rows("docs", "command-line.md") for option in codes(row[0]) if len(row) == 2}
+    everywhere = {option for row in rows("docs/reference/commands.md") for option in codes(row[0]) if len(row) == 2}
     assert len(there) > 30
     assert there.pop("nexus") | NAMES == everywhere - {"--help"}
     assert documented == there
@@ -260,8 +264,8 @@ def test_every_class_of_errors_is_documented() -> None:
     assert {
         name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)
     } == shown
-    named = set().union(*(codes(row[1 if len(row) > 2 else 0]) for row in rows("docs", "errors.md")))
-    assert shown <= named, f"not in docs/errors.md: {sorted(shown - named)}"
+    named = set().union(*(codes(row[1 if len(row) > 2 else 0]) for row in rows("docs/reference/errors.md")))
+    assert shown <= named, f"not in docs/reference/errors.md: {sorted(shown - named)}"
 
 
 def test_every_type_of_events_is_documented() -> None:
@@ -273,12 +277,12 @@ def test_every_type_of_events_is_documented() -> None:
             found |= meant(path, node.args[0])
     found -= {"<type>"}  # of an argument of a method of the core's, which is given one of those
     assert len(found) > 15
-    documented = set().union(*(codes(row[0]) for row in rows("docs", "events.md")))
-    assert found <= documented, f"not in docs/events.md: {sorted(found - documented)}"
+    documented = set().union(*(codes(row[0]) for row in rows("docs/how-to/events.md")))
+    assert found <= documented, f"not in docs/how-to/events.md: {sorted(found - documented)}"
 
 
 def test_every_metric_is_documented() -> None:
-    listed = set().union(*(codes(row[0]) for row in rows("docs", "operations", "metrics.md")))
+    listed = set().union(*(codes(row[0]) for row in rows("docs/reference/metrics.md")))
     found = set()
     for path, node in calls("Measurement", "of", "Family"):
         if ast.unparse(node.func) in ("Measurement", "Measurement.of", "Family"):

@@ -16,11 +16,11 @@ from doc_pages import DOCS, ROOT, Pages, environment, python_blocks, text
 from nexus_core.app import hookspecs
 
 HOOKS = {name: hook for name, hook in inspect.getmembers(hookspecs, callable) if name.startswith("nexus_")}
-HOOK_PAGES = [page for page in DOCS if page.startswith("docs/plugins/") and not page.endswith("/index.md")]
+HOOK_PAGES = [page for page in DOCS if page.startswith("docs/reference/hooks/") and not page.endswith("/index.md")]
 
 ELSEWHERE = {
-    "docs/connection-pools.md": "plugins/pools/tests/test_readme.py",
-    "docs/operations/health.md": "plugins/health/tests/test_readme.py",
+    "docs/how-to/connection-pools.md": "plugins/pools/tests/test_readme.py",
+    "docs/how-to/health.md": "plugins/health/tests/test_readme.py",
 }
 """Pages whose code needs more than a folder, and the tests that run it."""
 
@@ -79,19 +79,19 @@ def test_no_code_hides_from_the_tests() -> None:
 
 def test_every_hook_has_a_page_and_every_page_a_hook() -> None:
     assert len(HOOKS) > 20
-    assert {f"docs/plugins/{name.removeprefix('nexus_')}.md" for name in HOOKS} == set(HOOK_PAGES)
+    assert {f"docs/reference/hooks/{name.removeprefix('nexus_')}.md" for name in HOOKS} == set(HOOK_PAGES)
 
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_the_page_of_a_hook_says_everything(name: str) -> None:
     arguments = ", ".join(inspect.signature(HOOKS[name]).parameters)
     short = name.removeprefix("nexus_")
-    page = text("docs", "plugins", f"{short}.md")
+    page = text("docs", "reference", "hooks", f"{short}.md")
     assert page.startswith(f"# {name}\n\n`{name}({arguments})` ")
     assert re.findall(r"^## (.*)", page, re.MULTILINE) == HEADINGS
     for argument in inspect.signature(HOOKS[name]).parameters:
         assert f"\n`{argument}`: " in page.partition("## Arguments")[2]
-    blocks = python_blocks(f"docs/plugins/{short}.md")
+    blocks = python_blocks(f"docs/reference/hooks/{short}.md")
     assert re.match(r"# \w+\.py\n", blocks[0]), "the sample begins with the name of its file"
     assert re.search(rf"@hookimpl\n *(async )?def {name}\(", blocks[0])
     assert 10 <= len(blocks[0].splitlines()) <= 60
@@ -101,6 +101,6 @@ def test_the_page_of_a_hook_says_everything(name: str) -> None:
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_in_the_table_and_has_a_docstring(name: str) -> None:
     arguments = ", ".join(inspect.signature(HOOKS[name]).parameters)
-    row = f"| [`{name}({arguments})`]({name.removeprefix('nexus_')}.md) |"
-    assert row in text("docs", "plugins", "index.md")
+    row = f"| [`{name}({arguments})`](../reference/hooks/{name.removeprefix('nexus_')}.md) |"
+    assert row in text("docs", "how-to", "plugins.md")
     assert "versionadded" in (HOOKS[name].__doc__ or "")

@@ -171,7 +171,13 @@ def test_in_a_browser_pages_fit_a_phone_and_can_be_searched(site: Path, served: 
     asked, problems = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: problems.append(str(error)))
-    for name in (START, "docs/options", "docs/errors", "docs/plugins/register_servers", "plugins/cli/README"):
+    for name in (
+        START,
+        "docs/reference/options",
+        "docs/reference/errors",
+        "docs/reference/hooks/register_servers",
+        "plugins/cli/README",
+    ):
         page.goto(f"{served}/{name}.html")
         assert page.evaluate(TOO_WIDE) == [], f"{name} is too wide"
     result = page.locator("#search-results li a", has_text="nexus_renew_login").first

@@ -8,7 +8,7 @@ from pathlib import Path
 from guide_text import blocks, sentences
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "guide-coverage.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "tests" / "guide" / "coverage.md").read_text(encoding="utf-8")
 CELLS = [line.split("|")[1].strip() for line in PAGE.splitlines() if line.startswith("| ")]
 
 

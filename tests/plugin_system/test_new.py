@@ -84,7 +84,7 @@ def test_every_hook_has_a_kind() -> None:
 
 
 def test_the_documentation_names_every_kind() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "plugins" / "index.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "plugins.md").read_text()
     named = re.search(r"Kinds: (.*?)\. A plugin", page, re.DOTALL)
     assert named is not None
     assert re.findall(r"`([\w-]+)`", named[1]) == kinds()

@@ -14,7 +14,7 @@ from nexus_health.settings import HealthSettings
 
 FOLDER = Path(__file__).parents[1]
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
-PAGE = (FOLDER.parents[1] / "docs" / "operations" / "health.md").read_text(encoding="utf-8")
+PAGE = (FOLDER.parents[1] / "docs" / "how-to" / "health.md").read_text(encoding="utf-8")
 
 
 def test_every_option_is_described_with_its_default():

@@ -16,7 +16,7 @@ import pytest
 from nexus_core.plugins.discovery import discover
 
 README = Path(__file__).parents[1] / "README.md"
-PAGE = Path(__file__).parents[3] / "docs" / "connection-pools.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "connection-pools.md"
 ADDRESS = "postgresql://shop:secret@127.0.0.1:5432/shop"
 WEB = "https://rates.example"
 

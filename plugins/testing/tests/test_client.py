@@ -373,7 +373,7 @@ def test_the_page_about_testing_passes(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    text = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "testing.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     files = [tmp_path / f"test_{number}.py" for number in range(len(blocks))]
     for file, block in zip(files, blocks, strict=True):
