@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from nexus_core import Workflow
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.workflows.registry import Registry
-    from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.runtime import Runtime
+    from nexus_kailash.runtime_arguments import RuntimeArguments
 
-from nexus_kailash.author import WithRuntime
+from nexus_kailash.runtime_arguments import WithRuntime
 
 _BUILDER = ("kailash.workflow.builder", "WorkflowBuilder")
 _WORKFLOW = ("kailash.workflow.graph", "Workflow")
@@ -48,16 +48,16 @@ class KailashAdapter:
             ConfigurationError: A node is unknown or can't be imported, its configuration is wrong, a connection
                 leads nowhere, or ``expected_parameters`` does not fit. The message names the node.
         """
-        from nexus_kailash.build import built, checked
+        from nexus_kailash.registration import build_workflow, check_workflow
         from nexus_kailash.workflow import KailashWorkflow
 
-        _quiet()
+        _lower_log_level()
         _complete_node_registry()
         if not isinstance(target, WithRuntime):
             target = WithRuntime(target)
         target, arguments = target.target, target.arguments
-        workflow = built(name, target) if _BUILDER in _class_names(target) else target
-        checked(name, workflow)
+        workflow = build_workflow(name, target) if _BUILDER in _class_names(target) else target
+        check_workflow(name, workflow)
         return KailashWorkflow(name, workflow, metadata, self._runtime(arguments))
 
     def _runtime(self, arguments: RuntimeArguments) -> Runtime:
@@ -87,12 +87,13 @@ def _class_names(target: object) -> set[tuple[str, str]]:
 def _complete_node_registry() -> None:
     """Let Kailash find every node of its library by name, once Kailash has been imported by somebody."""
     if "kailash.nodes.base" in sys.modules:
-        from nexus_kailash.library import complete_node_registry
+        from nexus_kailash._vendor_internals import complete_node_registry
+        from nexus_kailash.library import import_node
 
-        complete_node_registry()
+        complete_node_registry(import_node)
 
 
-def _quiet() -> None:
+def _lower_log_level() -> None:
     """Keep Kailash's running commentary out of the log, unless the user has set a level for it."""
     logger = logging.getLogger("kailash")
     if logger.level == logging.NOTSET:

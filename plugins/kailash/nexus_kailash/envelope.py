@@ -12,6 +12,7 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nexus_kailash._vendor_internals import workflow_inputs
 from nexus_kailash.parameters import Nodes, Parameter, called
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def take_envelope(workflow: Workflow, nodes: Nodes) -> Envelope:
         nodes: The parameters of each node; the names are put there under ``parameters``.
     """
     found = Envelope()
-    named = workflow.metadata.get("_workflow_inputs", {})
+    named = workflow_inputs(workflow)
     if PARAMETERS in workflow.nodes or any(PARAMETERS in mapping for mapping in named.values()):
         return found
     names: dict[str, Parameter] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.expected import from_expected_parameters
 from nexus_core.text import nearest
+from nexus_kailash._vendor_internals import workflow_inputs
 from nexus_kailash.parameters import Nodes, Parameter, each_parameter
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def aliases(workflow: Workflow, nodes: Nodes) -> Aliases:
         ConfigurationError: A name stands for a parameter that the node does not take from outside.
     """
     found: Aliases = {}
-    for node, mapping in workflow.metadata.get("_workflow_inputs", {}).items():
+    for node, mapping in workflow_inputs(workflow).items():
         for alias, parameter in mapping.items():
             if parameter not in nodes.get(node, {}):
                 raise _unknown(

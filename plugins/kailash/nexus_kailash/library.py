@@ -104,30 +104,3 @@ def _nodes_of(package: str) -> dict[str, str]:
                 for found in _DEFINITION.finditer(source):
                     modules.setdefault(found["alias"] or found["name"], module)
     return modules
-
-
-def complete_node_registry() -> None:
-    """Let ``NodeRegistry.get`` import the node that is asked for, so that ``WorkflowBuilder.build()`` finds it too.
-
-    The registry is one for the whole process; doing this twice changes nothing.
-    """
-    from kailash.nodes.base import NodeRegistry
-    from kailash.sdk_exceptions import NodeConfigurationError  # type: ignore[import-untyped]
-
-    registered_only = NodeRegistry.get
-    if getattr(registered_only, "imports_nodes", False):
-        return
-
-    def get(cls: type[NodeRegistry], node_name: str) -> object:
-        try:
-            return registered_only(node_name)
-        except NodeConfigurationError:
-            try:
-                if not import_node(node_name):
-                    raise
-            except ConfigurationError as exc:
-                raise NodeConfigurationError(str(exc)) from exc
-            return registered_only(node_name)
-
-    get.imports_nodes = True  # type: ignore[attr-defined]
-    NodeRegistry.get = classmethod(get)

@@ -7,12 +7,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
-from kailash.runtime.async_local import AsyncExecutionTracker, AsyncLocalRuntime  # type: ignore[import-untyped]
 
 from nexus_core.types.trace import span
-from nexus_kailash.isolation import KeptByRun
+from nexus_kailash._vendor_internals import OverridableRuntime, set_workflow_context
 from nexus_kailash.parameters import configuration
-from nexus_kailash.runtime import Run, current_run
+from nexus_kailash.run_state import RunScopedContext, RunState, current_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
     from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_kailash.author import RuntimeArguments
+    from nexus_kailash.runtime_arguments import RuntimeArguments
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class ConnectionRefused(Exception):
     """A value on a connection does not fit."""
 
 
-class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
+class NodeRuntime(OverridableRuntime):
     """Kailash's async runtime, but for what Kailash 2.65 does otherwise in it than in `LocalRuntime`, or in vain.
 
     A connection from ``result`` gives the result, not all that the node gave; one from an output that is not there
@@ -57,20 +56,16 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
             resource_registry=arguments.resource_registry,
         )
         self._threads = threads
-        self._kept = KeptByRun()
+        self._workflow_context = RunScopedContext()
 
-    async def _execute_workflow_internal(
-        self, workflow: Workflow, inputs: dict[str, Any], context: Any, run_id: str
-    ) -> dict[str, Any]:
+    async def run_nodes(self, workflow: Workflow, tracker: Any, context: Any) -> None:
+        """Run the nodes level by level."""
         run = _current()
-        tracker = AsyncExecutionTracker(workflow, context)
         for level in run.levels or ():
             await self._execute_level(level, workflow, tracker, context, run)
-        results: dict[str, Any] = tracker.get_result()
-        return results
 
     async def _execute_level(
-        self, level: Sequence[str], workflow: Workflow, tracker: Any, context: Any, run: Run
+        self, level: Sequence[str], workflow: Workflow, tracker: Any, context: Any, run: RunState
     ) -> None:
         tasks = [asyncio.ensure_future(self._execute(node, workflow, tracker, context)) for node in level]
         try:
@@ -84,18 +79,17 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
 
     async def _execute(self, node_id: str, workflow: Workflow, tracker: Any, context: Any) -> None:
         node = workflow.get_node(node_id)
-        node._workflow_context = self._kept  # each time: `LocalRuntime` puts its own there
-        is_async = isinstance(node, AsyncNode)
-        execute = self._execute_node_async if is_async else self._execute_sync_node_async
+        set_workflow_context(node, self._workflow_context)  # each time: `LocalRuntime` sets its own
+        execute = self.run_async_node if isinstance(node, AsyncNode) else self.run_sync_node
         with span("node", **{"kailash.node": node_id, "kailash.node_type": type(node).__name__}):
             await execute(workflow, node_id, tracker, context)
 
-    async def _execute_sync_node_in_thread(self, node_instance: Any, inputs: dict[str, Any]) -> Any:
-        return await self._threads.run(_current().context.run.outlives, node_instance.execute, **inputs)
+    async def run_in_thread(self, node: Any, inputs: dict[str, Any]) -> Any:
+        """Run a sync node in a thread of Nexus."""
+        return await self._threads.run(_current().context.run.outlives, node.execute, **inputs)
 
-    async def _prepare_async_node_inputs(
-        self, workflow: Workflow, node_id: str, tracker: Any, context: Any
-    ) -> dict[str, Any]:
+    async def inputs_of(self, workflow: Workflow, node_id: str, tracker: Any, context: Any) -> dict[str, Any]:
+        """Return what callers, the configuration and connections give a node."""
         inputs = dict(context.variables.get(node_id, {}))
         for each in workflow.connections:
             if each.target_node == node_id:
@@ -120,7 +114,7 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
             for each in workflow.connections:
                 value = _output(tracker.node_outputs.get(each.source_node), each.source_output)
                 outputs.setdefault(each.source_node, {})[each.source_output] = None if value is _MISSING else value
-            broken = self._validate_connection_contracts(workflow, node_id, inputs, outputs)
+            broken = self.broken_contracts(workflow, node_id, inputs, outputs)
             text = "; ".join(f"{each['connection']}: {each['error']}" for each in broken)
             if text and is_strict:
                 raise ConnectionRefused(f'node "{node_id}": {text}')
@@ -130,13 +124,14 @@ class NodeRuntime(AsyncLocalRuntime):  # type: ignore[misc]
             node: Any = workflow.get_node(node_id)
             node.validate_inputs(**{**configuration(node), **inputs})
 
-    async def _w1_emit_node_completion(self, *, node_id: str, **_: Any) -> None:
+    def node_finished(self, node_id: str) -> None:
+        """Report it as progress of the run."""
         run = _current()
         run.done += 1
         run.context.progress(run.done, sum(map(len, run.levels or ())), node_id)
 
 
-def _current() -> Run:
+def _current() -> RunState:
     run = current_run.get()
     assert run is not None  # Nexus starts every run
     return run

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.hints import Hints
-from nexus_kailash.authority import is_library_node, kind_of_setting
+from nexus_kailash._vendor_internals import has_input_schema
+from nexus_kailash.author_settings import is_library_node, kind_of_setting
 from nexus_kailash.code import free_names, hiding_names
 from nexus_kailash.cycles import late_connections
 
@@ -43,7 +44,7 @@ class Parameter:
         schema: Its JSON Schema.
         required: Whether a run without it fails.
         configured: Whether it is closed to callers unless the author names it: the author has set it already, Python
-            knows the name, or it is a setting (see `nexus_kailash.authority`) that has a default.
+            knows the name, or it is a setting (see `nexus_kailash.author_settings`) that has a default.
         fill_in: Whether the schema's default is put in where callers give nothing; else the node has a default.
         setting: What it decides, if it is a setting of a library node ("path", "address", ...).
     """
@@ -197,11 +198,7 @@ def _is_fed(declared: NodeParameter, fed: set[str]) -> bool:
 
 
 def _is_bare_code(node: Any) -> bool:
-    return bool(
-        getattr(node, "code", None)
-        and not getattr(node, "input_types", None)
-        and not getattr(node, "_input_schema", None)
-    )
+    return bool(getattr(node, "code", None) and not getattr(node, "input_types", None) and not has_input_schema(node))
 
 
 def _undeclared(node: Any) -> dict[str, Parameter]:

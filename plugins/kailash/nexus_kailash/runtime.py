@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from nexus_kailash.run_state import current_run
 
+if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
-    from nexus_core import Context
     from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_kailash.author import RuntimeArguments
     from nexus_kailash.cycles import CycleRunner
+    from nexus_kailash.node_secrets import NodeSecrets
     from nexus_kailash.nodes import NodeRuntime
-    from nexus_kailash.secrets import Secrets
-
-
-@dataclass(slots=True)
-class Run:
-    """What nodes and Kailash's runtime need to know about the run they work for.
-
-    Attributes:
-        context: Nexus's side of it.
-        levels: The nodes: those of one level need nothing but what earlier ones gave. None where there are cycles.
-        done: How many nodes have finished.
-        kept: What nodes keep by ``set_workflow_context``.
-    """
-
-    context: Context
-    levels: Sequence[Sequence[str]] | None
-    done: int = 0
-    kept: dict[str, Any] = field(default_factory=dict)
-
-
-current_run: ContextVar[Run | None] = ContextVar("nexus_kailash_run", default=None)
-"""The run that the running code is part of, in its tasks and threads too."""
+    from nexus_kailash.run_state import RunState
+    from nexus_kailash.runtime_arguments import RuntimeArguments
 
 
 class Runtime:
@@ -56,7 +33,7 @@ class Runtime:
         self._cycles: CycleRunner | None = None
 
     async def run(
-        self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: Run, secrets: Secrets
+        self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: RunState, secrets: NodeSecrets
     ) -> dict[str, Any]:
         """Run a workflow and return what each node gave. Each finished node is reported as progress.
 

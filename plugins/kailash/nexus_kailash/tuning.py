@@ -12,15 +12,14 @@ a function that takes no name, so that other people's tasks fail.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import importlib.util
 import inspect
 import re
 import sys
-import types
 from typing import TYPE_CHECKING, Any
 
+from nexus_kailash._vendor_internals import protect_create_task, set_input_schema
 from nexus_kailash.parameters import called
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ DEFAULT_MEMORY_LIMIT = 512 * 1024 * 1024
 
 def tune(workflow: Workflow) -> None:
     """Prepare a workflow for many runs."""
-    note_missing("pandas")
+    mark_missing("pandas")
     for node_id in workflow.nodes:
         node: Any = workflow.get_node(node_id)
         match type(node).__module__, type(node).__qualname__:
@@ -46,7 +45,7 @@ def tune(workflow: Workflow) -> None:
                 _tune_async_python(node, node_id)
 
 
-def note_missing(module: str) -> None:
+def mark_missing(module: str) -> None:
     """Let imports of a module that is not installed fail at once: None in ``sys.modules`` is Python's mark for that.
 
     It holds for the whole process, where such an import would have failed just the same.
@@ -60,14 +59,14 @@ def _tune_python(node: Any, node_id: str) -> None:
         node.executor.security_config = copy.copy(node.executor.security_config)
         node.executor.security_config.memory_limit = 0
     if node.code:
-        node.executor.check_code_safety = _CheckedOnce(node.executor.check_code_safety, node.code)
+        node.executor.check_code_safety = _CachedSafetyCheck(node.executor.check_code_safety, node.code)
     words = _words(node.code)
     node.executor.allowed_modules &= words  # whether an import is allowed is not decided by this list
     declared = node.get_parameters()
     own = {name: each.default for name, each in inspect.signature(type(node).__init__).parameters.items()}
     node.config = _without_own(node.config, node_id, own, words | declared.keys())
     if called(node) is not None:
-        node._input_schema = {name: _checkable(each) for name, each in declared.items()}
+        set_input_schema(node, {name: _checkable(each) for name, each in declared.items()})
 
 
 def _words(code: str | None) -> set[str]:
@@ -97,7 +96,7 @@ def _checkable(declared: NodeParameter) -> NodeParameter:
     return declared
 
 
-class _CheckedOnce:
+class _CachedSafetyCheck:
     """Kailash's check of a code string, made when the workflow is registered and not again in each run.
 
     The check parses the code, which Python 3.11 fails at now and then when several threads do it at once
@@ -118,19 +117,4 @@ def _tune_async_python(node: Any, node_id: str) -> None:
         node.max_memory_mb = 0
     own = {name: each.default for name, each in node.get_parameters().items()}
     node.config = _without_own(node.config, node_id, own, _words(node.code))
-    module = sys.modules[type(node).__module__]
-    if getattr(module, "asyncio", None) is asyncio:
-        module.asyncio = _OwnAsyncio()  # type: ignore[attr-defined]
-
-
-class _OwnAsyncio(types.ModuleType):
-    """What Kailash's async node sees as ``asyncio``: all of it, but what the node sets there reaches nobody."""
-
-    def __init__(self) -> None:
-        super().__init__("asyncio", asyncio.__doc__)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Forget it."""
+    protect_create_task(node)

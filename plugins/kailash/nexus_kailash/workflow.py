@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.expected import from_expected_parameters
+from nexus_kailash._vendor_internals import copy_graph, restrict_placeholders_to_configuration
 from nexus_kailash.addresses import Addresses
 from nexus_kailash.cycles import last_nodes
 from nexus_kailash.envelope import PARAMETERS, WORKFLOW_CONTEXT, Envelope, reads_workflow_context, take_envelope
 from nexus_kailash.expected import aliases, allowed, left_to_callers
-from nexus_kailash.isolation import take_placeholders_from_authors_only
+from nexus_kailash.node_secrets import NodeSecrets
 from nexus_kailash.parameters import taking_anything, unconnected
-from nexus_kailash.runtime import Run
-from nexus_kailash.secrets import Secrets
+from nexus_kailash.run_state import RunState
 from nexus_kailash.tuning import tune
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ class KailashWorkflow(Workflow):
     def __init__(self, name: str, graph: Graph, metadata: Mapping[str, Any], runtime: Runtime) -> None:
         self.runtime = runtime
         tune(graph)
-        take_placeholders_from_authors_only()
-        self._graph = _as_it_is_now(graph)
+        restrict_placeholders_to_configuration()
+        self._graph = copy_graph(graph)
         self._levels = None if graph.has_cycles() else _levels(graph)
         self._leaves = last_nodes(graph)
-        self._secrets = Secrets(graph, runtime.arguments.secret_provider)
+        self._secrets = NodeSecrets(graph, runtime.arguments.secret_provider)
         self._addresses = _addresses(name, graph, metadata.get("expected_parameters"), self._secrets)
         super().__init__(
             name,
@@ -79,8 +78,10 @@ class KailashWorkflow(Workflow):
         """
         try:
             inputs = {node: given for node, given in params.items() if node in self._graph.nodes}
-            kept = {} if WORKFLOW_CONTEXT in inputs else dict(params.get(WORKFLOW_CONTEXT, {}))
-            results = await self.runtime.run(self._graph, inputs, Run(context, self._levels, kept=kept), self._secrets)
+            initial = {} if WORKFLOW_CONTEXT in inputs else dict(params.get(WORKFLOW_CONTEXT, {}))
+            results = await self.runtime.run(
+                self._graph, inputs, RunState(context, self._levels, workflow_context=initial), self._secrets
+            )
         except Exception as exc:
             if (error := _workflow_error(exc)) is not None:
                 raise error from exc
@@ -89,19 +90,6 @@ class KailashWorkflow(Workflow):
             if (reason := _failure(result)) is not None:
                 raise NodeFailed(f'node "{node}": {reason}')
         return {node: results.get(node) for node in self._leaves}
-
-
-def _as_it_is_now(graph: Graph) -> Graph:
-    """Return a copy with the same nodes: its author may build on with the original."""
-    own = copy.copy(graph)
-    own.nodes, own._node_instances = dict(graph.nodes), dict(graph._node_instances)
-    own.connections = list(graph.connections)
-    own.graph = type(graph.graph)()
-    for node_id, data in graph.graph.nodes(data=True):
-        own.graph.add_node(node_id, **data)
-    for source, target, data in graph.graph.edges(data=True):
-        own.graph.add_edge(source, target, **data)
-    return own
 
 
 def _levels(graph: Graph) -> list[list[str]]:
@@ -117,10 +105,10 @@ def _levels(graph: Graph) -> list[list[str]]:
     return levels
 
 
-def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None, secrets: Secrets) -> Addresses:
+def _addresses(name: str, graph: Graph, expected: Mapping[str, Any] | None, secrets: NodeSecrets) -> Addresses:
     try:
         nodes = unconnected(graph)
-        secrets.close(nodes)
+        secrets.hide_from_callers(nodes)
         envelope, context = Envelope(), {"type": "object"} if reads_workflow_context(graph) else None
         if "properties" in (expected or {}).get(PARAMETERS, {"properties"}):
             envelope = take_envelope(graph, nodes)

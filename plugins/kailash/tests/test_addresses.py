@@ -23,7 +23,7 @@ VALUES = st.sampled_from([1, "text", {}, {"x": 1}, {"a": {"x": 2}}, [], None])
 
 
 @st.composite
-def workflows(draw: st.DrawFn) -> Addresses:
+def workflows(draw: st.DrawFn) -> tuple[Nodes, Addresses]:
     nodes: Nodes = draw(NODES)
     targets = [(node, name) for node, own in nodes.items() for name in own]
     aliases: dict[str, list[tuple[str, str]]] = {}
@@ -43,13 +43,13 @@ def workflows(draw: st.DrawFn) -> Addresses:
         envelope = Envelope([taker], draw(st.booleans()))
         nodes[PARAMETERS] = draw(PARAMETERS_OF_A_NODE)
     context = draw(st.sampled_from([None, {"type": "object"}])) if "workflow_context" not in nodes else None
-    return Addresses(nodes, aliases, envelope, context)
+    return nodes, Addresses(nodes, aliases, envelope, context)
 
 
 @settings(max_examples=100)
 @given(st.data())
 def test_what_the_schema_takes_is_taken(data: st.DataObject) -> None:
-    addresses = data.draw(workflows())
+    nodes, addresses = data.draw(workflows())
     validator = Validator(addresses.schema)
     given_ = data.draw(st.dictionaries(NAMES, VALUES, max_size=5))
     choices = {"integer": 1, "string": "text", "object": {}}
@@ -67,7 +67,7 @@ def test_what_the_schema_takes_is_taken(data: st.DataObject) -> None:
         several = [name for name, each in published if "names" in each.get("description", "")]
         assert validator.errors(given_) or several, (given_, addresses.schema, told)
     else:
-        for node, own in addresses._nodes.items():
+        for node, own in nodes.items():
             if node in inputs:
                 missing = {name for name, each in own.items() if each.required} - inputs[node].keys()
                 assert not missing, (given_, addresses.schema, inputs)

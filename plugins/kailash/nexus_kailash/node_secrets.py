@@ -1,4 +1,4 @@
-"""`Secrets`: what nodes require of a ``SecretProvider``. Kailash 2.65 looks for it where no node is."""
+"""`NodeSecrets`: what nodes require of a ``SecretProvider``. Kailash 2.65 looks for it where no node is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nexus_kailash.parameters import Nodes
 
 
-class Secrets:
+class NodeSecrets:
     """The secrets of a workflow's nodes.
 
     Args:
@@ -26,7 +26,7 @@ class Secrets:
     def __bool__(self) -> bool:
         return bool(self._required)
 
-    def close(self, nodes: Nodes) -> None:
+    def hide_from_callers(self, nodes: Nodes) -> None:
         """Take the secrets out of the parameters that callers may give."""
         for node_id, requirements in self._required.items():
             for each in requirements:

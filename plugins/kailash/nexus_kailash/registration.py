@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
 
-def built(name: str, builder: WorkflowBuilder) -> Workflow:
+def build_workflow(name: str, builder: WorkflowBuilder) -> Workflow:
     """Build a workflow, importing the library's nodes that it names.
 
     Raises:
@@ -34,8 +34,8 @@ def built(name: str, builder: WorkflowBuilder) -> Workflow:
         raise ConfigurationError(f"{name}: Kailash can't build it: {_reason(exc)}") from exc
 
 
-def checked(name: str, workflow: Workflow) -> Workflow:
-    """Return the workflow, if all its connections lead somewhere.
+def check_workflow(name: str, workflow: Workflow) -> None:
+    """Check that all connections of a workflow lead somewhere.
 
     What a node needs and does not get from its configuration or a connection is not missing: callers give it.
 
@@ -58,7 +58,6 @@ def checked(name: str, workflow: Workflow) -> Workflow:
         _check_connections(name, node_id, workflow)
         _check_code(name, node_id, workflow.get_node(node_id))
         _check_function(name, node_id, workflow.get_node(node_id))
-    return workflow
 
 
 def _check_code(name: str, node_id: str, node: Any) -> None:
