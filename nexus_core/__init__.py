@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nexus_core.app.nexus import Nexus as Nexus
+    from nexus_core.app.platform import Platform as Platform
+    from nexus_core.app.plugin import Plugin as Plugin
     from nexus_core.errors import (
         AuthenticationError as AuthenticationError,
     )
@@ -103,6 +105,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "app.nexus": ("Nexus",),
+    "app.platform": ("Platform",),
+    "app.plugin": ("Plugin",),
     "errors": (
         "AuthenticationError", "BackendUnavailable", "CircuitOpen", "ConfigurationError", "Conflict",
         "MalformedRequest", "NexusError", "NotFound", "Overloaded", "PermissionDenied", "PluginError", "PortInUse",

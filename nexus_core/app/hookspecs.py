@@ -1,8 +1,9 @@
 """Every hook a plugin may implement. All are sync but ``nexus_startup`` and ``nexus_shutdown``.
 
-Implement the ones you need with `nexus_core.hookimpl`; leave out arguments you do not use. Hooks are called with
-plugins in the order of their names, unless an implementation asks for ``tryfirst`` or ``trylast``. What a hook
-returns may have async methods.
+Implement the ones you need as methods of a `nexus_core.Plugin`, without the argument ``nexus`` (it is
+``self.platform``), or as functions of a module, marked with `nexus_core.hookimpl`; leave out arguments you do not use.
+Hooks are called with plugins in the order of their names, unless an implementation asks for ``tryfirst`` or
+``trylast``. What a hook returns may have async methods.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Mapping
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.platform import Platform
     from nexus_core.events.event import Handler
     from nexus_core.events.shared_log import EventTransport
     from nexus_core.options.sources import PluginSettings
@@ -52,7 +53,7 @@ def nexus_register_settings() -> type[PluginSettings]:
 
 
 @hookspec
-def nexus_register_workflow_adapters(nexus: Nexus) -> Iterable[WorkflowAdapter]:
+def nexus_register_workflow_adapters(nexus: Platform) -> Iterable[WorkflowAdapter]:
     """Return adapters that make workflows of a library's objects. Called when the `Nexus` is made.
 
     The first adapter whose ``adapts`` says yes is used, plain callables last.
@@ -69,7 +70,7 @@ def nexus_register_workflow_adapters(nexus: Nexus) -> Iterable[WorkflowAdapter]:
 
 
 @hookspec
-def nexus_register_channels(nexus: Nexus) -> Iterable[Channel]:
+def nexus_register_channels(nexus: Platform) -> Iterable[Channel]:
     """Return the channels the plugin gives. Called at start-up.
 
     Example::
@@ -84,7 +85,7 @@ def nexus_register_channels(nexus: Nexus) -> Iterable[Channel]:
 
 
 @hookspec
-def nexus_register_servers(nexus: Nexus) -> Iterable[Server]:
+def nexus_register_servers(nexus: Platform) -> Iterable[Server]:
     """Return servers that can listen for channels. Called at start-up; the option ``server`` chooses by name.
 
     .. versionadded:: 0.1
@@ -93,7 +94,7 @@ def nexus_register_servers(nexus: Nexus) -> Iterable[Server]:
 
 
 @hookspec
-def nexus_register_interceptors(nexus: Nexus) -> Iterable[Interceptor]:
+def nexus_register_interceptors(nexus: Platform) -> Iterable[Interceptor]:
     """Return the plugin's stages of the pipeline, only those that are switched on. Called at start-up.
 
     Example::
@@ -116,7 +117,7 @@ def nexus_register_interceptors(nexus: Nexus) -> Iterable[Interceptor]:
 
 
 @hookspec
-def nexus_register_parameter_resolvers(nexus: Nexus) -> Iterable[ParameterResolver]:
+def nexus_register_parameter_resolvers(nexus: Platform) -> Iterable[ParameterResolver]:
     """Return resolvers that complete or rewrite raw parameters before they are checked. Called at start-up.
 
     .. versionadded:: 0.1
@@ -125,7 +126,7 @@ def nexus_register_parameter_resolvers(nexus: Nexus) -> Iterable[ParameterResolv
 
 
 @hookspec
-def nexus_register_session_stores(nexus: Nexus) -> Iterable[SessionStore]:
+def nexus_register_session_stores(nexus: Platform) -> Iterable[SessionStore]:
     """Return a store for sessions in place of the one in memory. Called at start-up; at most one may be given.
 
     .. versionadded:: 0.1
@@ -134,7 +135,7 @@ def nexus_register_session_stores(nexus: Nexus) -> Iterable[SessionStore]:
 
 
 @hookspec
-def nexus_register_stores(nexus: Nexus) -> Iterable[Store]:
+def nexus_register_stores(nexus: Platform) -> Iterable[Store]:
     """Return stores for shared state, beside the one in memory. Called at start-up; options choose one by name.
 
     Example::
@@ -149,7 +150,7 @@ def nexus_register_stores(nexus: Nexus) -> Iterable[Store]:
 
 
 @hookspec
-def nexus_register_event_transports(nexus: Nexus) -> Iterable[EventTransport]:
+def nexus_register_event_transports(nexus: Platform) -> Iterable[EventTransport]:
     """Return what carries events between processes. Called at start-up; ``event_backend`` chooses one by name.
 
     .. versionadded:: 0.1
@@ -158,7 +159,7 @@ def nexus_register_event_transports(nexus: Nexus) -> Iterable[EventTransport]:
 
 
 @hookspec
-def nexus_register_authorizers(nexus: Nexus) -> Iterable[Authorizer]:
+def nexus_register_authorizers(nexus: Platform) -> Iterable[Authorizer]:
     """Return what decides who may do what, only where that is switched on. Called at start-up; all must agree.
 
     .. versionadded:: 0.1
@@ -167,7 +168,7 @@ def nexus_register_authorizers(nexus: Nexus) -> Iterable[Authorizer]:
 
 
 @hookspec
-def nexus_register_event_handlers(nexus: Nexus) -> Iterable[Handler]:
+def nexus_register_event_handlers(nexus: Platform) -> Iterable[Handler]:
     """Return callables that take each `ChannelEvent`, in order, apart from the request. Called at start-up.
 
     Example::
@@ -182,7 +183,7 @@ def nexus_register_event_handlers(nexus: Nexus) -> Iterable[Handler]:
 
 
 @hookspec
-def nexus_register_routes(nexus: Nexus) -> Iterable[Route]:
+def nexus_register_routes(nexus: Platform) -> Iterable[Route]:
     """Return ASGI applications to be reached beside a channel's own addresses. Called at start-up.
 
     Example::
@@ -197,7 +198,7 @@ def nexus_register_routes(nexus: Nexus) -> Iterable[Route]:
 
 
 @hookspec
-def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
+def nexus_register_middleware(nexus: Platform) -> Iterable[Middleware]:
     """Return functions that put something in front of every channel that listens. Called at start-up.
 
     Each takes an ASGI application and returns one. It is called once for each port, and the first is the outermost.
@@ -224,7 +225,7 @@ def nexus_register_middleware(nexus: Nexus) -> Iterable[Middleware]:
 
 
 @hookspec
-def nexus_register_services(nexus: Nexus) -> Mapping[str, object]:
+def nexus_register_services(nexus: Platform) -> Mapping[str, object]:
     """Return objects that applications and workflows use, by name, only those that are switched on.
 
     Called in a thread when the first is asked for, by `Nexus.service` or `Context.service`, before the start perhaps.
@@ -243,7 +244,7 @@ def nexus_register_services(nexus: Nexus) -> Mapping[str, object]:
 
 
 @hookspec
-def nexus_register_measurements(nexus: Nexus) -> Iterable[Measurement]:
+def nexus_register_measurements(nexus: Platform) -> Iterable[Measurement]:
     """Return numbers that the plugin keeps, for whoever exports metrics. Called at start-up.
 
     Example::
@@ -258,7 +259,7 @@ def nexus_register_measurements(nexus: Nexus) -> Iterable[Measurement]:
 
 
 @hookspec
-def nexus_register_metrics_collectors(nexus: Nexus) -> Iterable[Collector]:
+def nexus_register_metrics_collectors(nexus: Platform) -> Iterable[Collector]:
     """Return what takes numbers from user code, only where that is switched on. Called when it is first asked for.
 
     The last one is `Nexus.metrics_collector`, unless the application has registered one.
@@ -269,7 +270,7 @@ def nexus_register_metrics_collectors(nexus: Nexus) -> Iterable[Collector]:
 
 
 @hookspec
-def nexus_register_health_checks(nexus: Nexus) -> Iterable[HealthCheck]:
+def nexus_register_health_checks(nexus: Platform) -> Iterable[HealthCheck]:
     """Return what tells whether something that the plugin needs works. Called at start-up.
 
     Example::
@@ -284,7 +285,7 @@ def nexus_register_health_checks(nexus: Nexus) -> Iterable[HealthCheck]:
 
 
 @hookspec
-def nexus_register_log_handlers(nexus: Nexus) -> Iterable[logging.Handler]:
+def nexus_register_log_handlers(nexus: Platform) -> Iterable[logging.Handler]:
     """Return where log records go when `Nexus.start` owns the process and nobody has configured logging.
 
     .. versionadded:: 0.1
@@ -293,7 +294,7 @@ def nexus_register_log_handlers(nexus: Nexus) -> Iterable[logging.Handler]:
 
 
 @hookspec
-def nexus_register_commands(nexus: Nexus) -> Iterable[Command]:
+def nexus_register_commands(nexus: Platform) -> Iterable[Command]:
     """Return commands for the command line. Called when it is asked for a command it does not have itself.
 
     An implementation without the argument ``nexus`` is also called where the application can't be loaded, or an option
@@ -324,7 +325,7 @@ def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @hookspec
-async def nexus_startup(nexus: Nexus) -> Any:
+async def nexus_startup(nexus: Platform) -> Any:
     """Open what the plugin needs. Awaited at start-up, plugin by plugin, each for at most ``plugin_timeout`` seconds.
 
     A plugin that raises or takes too long is rolled back; everything else starts.
@@ -334,7 +335,7 @@ async def nexus_startup(nexus: Nexus) -> Any:
 
 
 @hookspec
-async def nexus_shutdown(nexus: Nexus) -> Any:
+async def nexus_shutdown(nexus: Platform) -> Any:
     """Close what `nexus_startup` opened. Awaited in the reverse order, under the same time limit.
 
     .. versionadded:: 0.1

@@ -13,6 +13,7 @@ from nexus_core.app.decorator import WorkflowDecorator
 from nexus_core.app.dispatch import Dispatcher
 from nexus_core.app.invoking import Invoking
 from nexus_core.app.observable import Observable
+from nexus_core.app.plugin import PluginFactory
 from nexus_core.app.standalone import StopRequest, run_process
 from nexus_core.concurrency.threads import DaemonThreads, call_on
 from nexus_core.concurrency.timers import Alarms
@@ -55,7 +56,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
     Args:
         config: An object or mapping with options; what is set elsewhere comes first.
         config_file: A YAML file with options, in place of ``NEXUS_CONFIG_FILE``.
-        plugins: Objects or modules with hook implementations, beside those that are installed.
+        plugins: Classes of plugins, and objects or modules with hook implementations, beside those that are installed.
         discover: Whether installed plugins are loaded.
         options: Options by name, see ``docs/reference/options.md``.
 
@@ -134,12 +135,15 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             disabled=self.options.disabled_plugins,
             timeout=self.options.plugin_timeout,
             is_on=is_set,
+            make=(factory := PluginFactory(self, self._option_reader)),
         )
         if discover:
             manager.load_installed()
             self.guards |= manager.guards
         for plugin in given:
             manager.add(plugin)
+        manager.require(factory.guards)
+        self.guards |= factory.guards
         manager.check_required()
         return manager
 

@@ -8,12 +8,18 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nexus_core.app.plugin import PluginFactory
 from nexus_core.concurrency.threads import DaemonThreads
-from nexus_core.options.sources import PluginSettings
+from nexus_core.errors import ConfigurationError
+from nexus_core.options.sources import ENV_PREFIX, OptionSources
 from nexus_core.plugins.discovery import discover
 from nexus_core.plugins.manager import PluginManager
+from nexus_core.plugins.option_reader import OptionReader
+
+if TYPE_CHECKING:
+    from nexus_core.app.nexus import Nexus
 
 
 def main(file: str, name: str | None = None) -> None:
@@ -26,7 +32,6 @@ def main(file: str, name: str | None = None) -> None:
 async def _started() -> dict[str, Any]:
     """Start a platform, without ports, with the options of the environment and the configuration file."""
     from nexus_core.app.nexus import Nexus
-    from nexus_core.errors import ConfigurationError
 
     nexus: Nexus | None = None
     complaint = ""
@@ -41,14 +46,29 @@ async def _started() -> dict[str, Any]:
 
 
 def _loaded(name: str) -> dict[str, Any]:
-    """Load a plugin alone, and ask it for its settings model."""
+    """Load a plugin alone, with its options as the environment and the configuration file have them."""
     others = {record.name for record in discover()} - {name}
-    manager = PluginManager(DaemonThreads("nexus"), disabled=others)
-    manager.load_installed()
-    for owner, model in manager.collect("nexus_register_settings"):
-        if not (isinstance(model, type) and issubclass(model, PluginSettings)):
-            manager.fail(owner, "nexus_register_settings must return a subclass of PluginSettings")
+    options = OptionReader(OptionSources({}))
+    make = PluginFactory(_empty_platform(), options)
+    manager = PluginManager(DaemonThreads("nexus"), disabled=others, make=make)
+    try:
+        manager.load_installed()
+    except ConfigurationError as exc:
+        manager.fail(name, str(exc))
+    else:
+        options.read_plugins(manager)
     return next(record for record in manager.records if record.name == name).to_dict()
+
+
+def _empty_platform() -> Nexus:
+    """Return a platform without plugins, which no option of the environment is for."""
+    from nexus_core.app.nexus import Nexus
+
+    options = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(ENV_PREFIX)}
+    try:
+        return Nexus(discover=False)
+    finally:
+        os.environ.update(options)
 
 
 if __name__ == "__main__":

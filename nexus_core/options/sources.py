@@ -236,7 +236,7 @@ class OptionSources:
                 return model(**values), wrong
             except ValidationError as exc:
                 found_now = self._complaints(exc)
-                wrong |= found_now
+                wrong = found_now | wrong  # what was wrong with a value comes before that it is missing without it
                 if not found_now.keys() & values.keys():
                     raise ConfigurationError("; ".join(dict.fromkeys(wrong.values()))) from None
                 values = {name: value for name, value in values.items() if name not in found_now}

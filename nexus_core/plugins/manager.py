@@ -43,6 +43,7 @@ class PluginManager:
         threads: Where sync hooks that may block are called.
         timeout: Seconds one plugin gets for its import, and for each of its start and stop.
         is_on: Whether an option is set and on: plugins may declare that one lets them guard access.
+        make: Makes what is registered of a plugin's name and of what its entry point names.
 
     Attributes:
         guards: The plugins that guard access, as they declare.
@@ -51,12 +52,14 @@ class PluginManager:
     def __init__(
         self, threads: DaemonThreads, *, required: Collection[str] = (), disabled: Collection[str] = (),
         timeout: float = 10.0, is_on: Callable[[str], bool] = lambda option: False,
+        make: Callable[[str, object], object] = lambda name, loaded: loaded,
     ) -> None:  # fmt: skip
         self._threads = threads
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._required = set(required)
         self._is_on = is_on
+        self._make = make
         self.guards: set[str] = set()
         self._disabled = set(disabled)
         self.timeout = timeout
@@ -73,13 +76,16 @@ class PluginManager:
         self.guards = {record.name for record in found if any(map(self._is_on, record.guards))}
         self._required |= self.guards
         self._report_misspelt({record.name for record in found})
-        for record in reversed(found):  # pluggy calls the last registered first
-            self.records.insert(0, record)
-            self._by_name[record.name] = record
+        self.records[:0] = found
+        self._by_name = {record.name: record for record in found} | self._by_name
+        loaded: list[tuple[PluginRecord, object]] = []
+        for record in found:  # by name: of two plugins with one option, the first has it
             if record.status is PluginStatus.AVAILABLE:
-                self._load(record)
+                loaded += self._load(record)
             elif record.status is not PluginStatus.DISABLED:
                 self._report(record)
+        for record, plugin in reversed(loaded):  # pluggy calls the last registered first
+            self._register(record, plugin)
 
     def _report_misspelt(self, installed: Collection[str]) -> None:
         """Log what ``disabled_plugins`` most likely means; that it names plugins that are absent is no mistake."""
@@ -96,14 +102,20 @@ class PluginManager:
         if isinstance(plugin, str):
             raise PluginError(f"plugins takes modules and objects, not names: import {plugin!r:.100} and give that.")
         name = name or getattr(plugin, "__name__", type(plugin).__name__)
-        record = PluginRecord(name, "", "", f"{type(plugin).__module__}:{type(plugin).__qualname__}")
+        kind = plugin if isinstance(plugin, type) else type(plugin)
+        record = PluginRecord(name, "", "", f"{kind.__module__}:{kind.__qualname__}")
         if name in self._by_name:
             raise PluginError(f'There is a plugin "{name}" already.')
         self.records.append(record)
         self._by_name[name] = record
-        self._register(record, plugin)
+        for _, made in self._made(record, plugin):
+            self._register(record, made)
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
+
+    def require(self, names: Iterable[str]) -> None:
+        """Let the failure of plugins be fatal, from now on."""
+        self._required |= {*names}
 
     def check_required(self) -> None:
         """Make sure that every required plugin is active. Call it once all have been loaded.
@@ -117,15 +129,27 @@ class PluginManager:
         for record in self.records:
             self._require(record)
 
-    def _load(self, record: PluginRecord) -> None:
+    def _load(self, record: PluginRecord) -> list[tuple[PluginRecord, object]]:
+        """Import a plugin and make it. Returns nothing where that fails."""
         begin = time.perf_counter()
         try:
-            plugin = call_within(self.timeout, record.entry_point().load)
+            loaded = call_within(self.timeout, record.entry_point().load)
         except Exception as exc:
             self.fail(record.name, f"its import failed: {one_line(exc)}", exc)
-        else:
-            record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
-            self._register(record, plugin)
+            return []
+        record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
+        return self._made(record, loaded)
+
+    def _made(self, record: PluginRecord, loaded: object) -> list[tuple[PluginRecord, object]]:
+        try:
+            return [(record, call_within(self.timeout, partial(self._make, record.name, loaded)))]
+        except PluginError as exc:
+            self.fail(record.name, str(exc), exc)
+        except ConfigurationError:
+            raise  # the operator's to mend: a wrong option
+        except Exception as exc:
+            self.fail(record.name, f"it can't be made: {one_line(exc)}", exc)
+        return []
 
     def _register(self, record: PluginRecord, plugin: object) -> None:
         try:

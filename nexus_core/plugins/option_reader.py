@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.errors import ConfigurationError
+from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options import first_party
 from nexus_core.options.sources import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
 from nexus_core.text import one_line
@@ -35,6 +35,7 @@ class OptionReader:
     def __init__(self, sources: OptionSources) -> None:
         self.sources = sources
         self.settings: dict[type[PluginSettings], PluginSettings] = {}
+        self._owners = dict.fromkeys(CoreSettings.model_fields, "the core")
         self._wrong: set[str] = set()
         self._complaints: list[str] = []
 
@@ -49,25 +50,48 @@ class OptionReader:
             self._raise()
         return settings
 
+    def read_plugin(self, plugin: str, model: type[Model]) -> Model:
+        """Return a plugin's options.
+
+        Raises:
+            PluginError: The model can't be used, or an option of it belongs to another plugin already.
+            ConfigurationError: The model can't be made of what is set, not even with defaults in its place.
+        """
+        if not (isinstance(model, type) and issubclass(model, PluginSettings)):
+            raise PluginError("nexus_register_settings must return a subclass of PluginSettings")
+        taken = sorted(self._owners.keys() & model.model_fields.keys())
+        if taken:
+            raise PluginError(f"its option {taken[0]} belongs to {self._owners[taken[0]]} already")
+        try:
+            settings = self._read(model)
+        except ConfigurationError as exc:
+            self._complaints.append(str(exc))
+            raise
+        except Exception as exc:
+            raise PluginError(f"its options can't be read: {one_line(exc)}") from exc
+        self._owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+        return settings
+
+    def forget_plugin(self, model: type[PluginSettings]) -> None:
+        """Forget the options of a plugin that has failed before the platform was made."""
+        self.settings.pop(model, None)
+        for name in model.model_fields:
+            self._owners.pop(name, None)
+
     def read_plugins(self, plugins: PluginManager) -> None:
-        """Read the models that plugins register. A plugin whose model can't be used is taken out."""
-        owners = dict.fromkeys(CoreSettings.model_fields, "the core")
+        """Read the other models that plugins register. A plugin whose model can't be used is taken out."""
         for plugin, model in plugins.collect("nexus_register_settings"):
-            if not (isinstance(model, type) and issubclass(model, PluginSettings)):
-                plugins.fail(plugin, "nexus_register_settings must return a subclass of PluginSettings")
-                continue
-            taken = sorted(owners.keys() & model.model_fields.keys())
-            if taken:
-                plugins.fail(plugin, f"its option {taken[0]} belongs to {owners[taken[0]]} already")
+            if self._is_read(model):
                 continue
             try:
-                self._read(model)
-            except ConfigurationError as exc:
-                self._complaints.append(str(exc))
-            except Exception as exc:
-                plugins.fail(plugin, f"its options can't be read: {one_line(exc)}", exc)
-            else:
-                owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+                self.read_plugin(plugin, model)
+            except PluginError as exc:
+                plugins.fail(plugin, str(exc), exc)
+            except ConfigurationError:
+                continue  # `refuse_wrong` raises it
+
+    def _is_read(self, model: Any) -> bool:
+        return isinstance(model, type) and model in self.settings
 
     def refuse_wrong(self, plugins: PluginManager) -> None:
         """Make sure that every option that is set has a fitting value and a plugin that takes it.

@@ -27,8 +27,9 @@ class Site:
         self.folder = folder
         folder.mkdir()
 
-    def add(self, name: str, code: str = "", *, distribution: str = "", requires: str = CORE, guard: str = "") -> str:
-        """Install a distribution with one plugin and return the name of its module."""
+    def add(self, name: str, code: str = "", *, distribution: str = "", requires: str = CORE, guard: str = "",
+        attribute: str = "") -> str:  # fmt: skip
+        """Install a distribution with one plugin, a module or an attribute of it; return the module's name."""
         distribution = distribution or f"nexus-{name}"
         package = f"{distribution.replace('-', '_')}_{next(NUMBERS)}"  # a module that hangs keeps its lock
         files = {
@@ -40,7 +41,9 @@ class Site:
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nRequires-Dist: {requires}\n"
         )
         guards = f"[nexus.guards]\n{guard} = {name}\n" if guard else ""
-        files[f"{info}/entry_points.txt"] = f"[nexus.plugins]\n{name} = {package}.plugin\n{guards}"
+        files[f"{info}/entry_points.txt"] = (
+            f"[nexus.plugins]\n{name} = {package}.plugin{attribute and ':' + attribute}\n{guards}"
+        )
         files[f"{info}/RECORD"] = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
         for path, content in files.items():
             target = self.folder / path

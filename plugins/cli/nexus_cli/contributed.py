@@ -124,10 +124,11 @@ def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
 
 def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
     """Return the installed plugins, and those of their commands that need no platform."""
+    from nexus_core.app.plugin import without_platform
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.plugins.manager import PluginManager
 
-    plugins = PluginManager(DaemonThreads("nexus-commands"))
+    plugins = PluginManager(DaemonThreads("nexus-commands"), make=without_platform)
     plugins.load_installed()
     return plugins, _commands(plugins, plugins.collect(HOOK))
 

@@ -1,0 +1,158 @@
+"""`Plugin`: the normal form of a plugin, an object made for one `Nexus` from its options."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeGuard, TypeVar, get_args
+
+from nexus_core.plugins.markers import PROJECT, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_core.app.platform import Platform
+    from nexus_core.options.sources import PluginSettings
+    from nexus_core.plugins.option_reader import OptionReader
+
+Options = TypeVar("Options", bound="PluginSettings")
+
+_LIFECYCLE = {"nexus_startup": "startup", "nexus_shutdown": "shutdown"}
+"""Hooks that are implemented by methods of shorter names."""
+
+
+class Plugin(Generic[Options]):
+    """Base class of plugins: subclass it and implement hooks as methods.
+
+    Methods whose names are hooks need no marker, and take the hook's arguments without ``nexus``: what that is for is
+    ``self.platform``. State lives on the instance; ``startup`` opens it and ``shutdown`` closes it. An entry point of
+    the group ``nexus.plugins`` names the class, which is instantiated once for each `Nexus`.
+
+    A hook that is a static or class method needs no platform: the command line calls those of
+    ``nexus_register_commands`` and ``nexus_renew_login`` also where the application can't be loaded.
+
+    Args:
+        platform: The `Nexus`, as far as plugins may use it.
+        settings: The plugin's options, an instance of ``Settings``; None where it has none.
+
+    Attributes:
+        Settings: The model of the plugin's options, as the type parameter names it; None for a plugin without options.
+        guards_access: Whether the plugin guards access, with its options as they are. If it fails, or has neither an
+            interceptor nor an authorizer, the start fails. A property, usually: ``return self.settings.enable_x``.
+            Name the option under the entry point group ``nexus.guards`` too: then it holds where the import fails.
+
+    Example::
+
+        class GreetingSettings(PluginSettings):
+            greeting: str = Field("hello", description="What calls are greeted with.")
+
+        class GreetingPlugin(Plugin[GreetingSettings]):
+            def nexus_register_event_handlers(self):
+                return [lambda event: print(self.settings.greeting, event.type)]
+
+    .. versionadded:: 0.1
+    """
+
+    Settings: ClassVar[type[PluginSettings] | None] = None
+    guards_access: bool = False
+
+    settings: Options
+    platform: Platform
+
+    def __init__(self, platform: Platform, settings: Options) -> None:
+        self.platform = platform
+        self.settings = settings
+
+    async def startup(self) -> None:
+        """Open what the plugin needs. Awaited at start-up, for at most ``plugin_timeout`` seconds."""
+
+    async def shutdown(self) -> None:
+        """Close what `startup` opened, under the same time limit."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Mark the methods that are hooks."""
+        super().__init_subclass__(**arguments)
+        if cls.Settings is None:
+            cls.Settings = _type_parameter(cls)
+        if cls.Settings is not None and "nexus_register_settings" not in vars(cls):
+            cls.nexus_register_settings = classmethod(_register_settings)  # type: ignore[attr-defined]
+        for hook, method in _LIFECYCLE.items():
+            if method in vars(cls) and hook not in vars(cls):
+                setattr(cls, hook, _calls(method))
+        for name, member in [*vars(cls).items()]:
+            function = getattr(member, "__func__", member)
+            if name.startswith("nexus_") and inspect.isfunction(function) and not hasattr(function, f"{PROJECT}_impl"):
+                hookimpl(function)
+
+
+def _register_settings(cls: type[Plugin[Any]]) -> type[PluginSettings] | None:
+    return cls.Settings
+
+
+def _calls(method: str) -> Callable[[Any], Any]:
+    async def call(self: Any) -> None:
+        await getattr(self, method)()
+
+    return call
+
+
+def _type_parameter(cls: type) -> type[PluginSettings] | None:
+    for base in getattr(cls, "__orig_bases__", ()):
+        for argument in get_args(base):
+            if isinstance(argument, type):
+                return argument
+    return None
+
+
+def without_platform(_name: str, loaded: object) -> object:
+    """Return what is registered of a plugin where there is no platform: of a class, its static and class methods."""
+    if not is_plugin_class(loaded):
+        return loaded
+    return SimpleNamespace(
+        **{
+            name: getattr(loaded, name)
+            for name in dir(loaded)
+            if name.startswith("nexus_")
+            and isinstance(inspect.getattr_static(loaded, name), staticmethod | classmethod)
+        }
+    )
+
+
+def is_plugin_class(loaded: object) -> TypeGuard[type[Plugin[Any]]]:
+    """Whether an object is a class of plugins, to be instantiated for each platform."""
+    return isinstance(loaded, type) and issubclass(loaded, Plugin)
+
+
+class PluginFactory:
+    """Makes the plugins of one platform: instances of classes, with their options.
+
+    Args:
+        platform: The platform.
+        options: Reads the options.
+
+    Attributes:
+        guards: The plugins that guard access, as their instances say.
+    """
+
+    def __init__(self, platform: Platform, options: OptionReader) -> None:
+        self._platform = platform
+        self._options = options
+        self.guards: set[str] = set()
+
+    def __call__(self, name: str, loaded: object) -> object:
+        """Return what is registered of a plugin.
+
+        Args:
+            name: The plugin's name.
+            loaded: What its entry point names, or the application has given.
+
+        Raises:
+            ConfigurationError: Its options belong to another plugin already, or can't be read.
+        """
+        if not is_plugin_class(loaded):
+            return loaded
+        settings = None if loaded.Settings is None else self._options.read_plugin(name, loaded.Settings)
+        plugin = loaded(self._platform, settings)
+        if plugin.guards_access:
+            self.guards.add(name)
+        return plugin
