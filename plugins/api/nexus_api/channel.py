@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import Channel, NexusError, NotFound, ParameterSource
 from nexus_core.errors import MethodNotAllowed
 from nexus_core.server.asgi import local_path, send_error
+from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from nexus_toolkit.hosts import HostOriginGuard
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -51,7 +53,6 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api import documentation, events, runs, sessions, workflows
     from nexus_api.execute import Execute
     from nexus_api.middleware import in_front_of
-    from nexus_api.origins import OriginCheck
     from nexus_api.websocket import WebSocketCalls
 
     execute = Execute(nexus, settings.event_heartbeat)
@@ -67,7 +68,22 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
         ]
     )
     guard = HostOriginGuard(nexus.options, settings.cors_origins, origins_option="cors_origins")
-    return in_front_of(OriginCheck(_CallsFirst(execute, routes), guard), settings, guard)
+    return in_front_of(_Guarded(_CallsFirst(execute, routes), guard), settings, guard)
+
+
+class _Guarded:
+    """Refuses requests with a Host or Origin header that is not allowed."""
+
+    def __init__(self, app: ASGIApp, guard: HostOriginGuard) -> None:
+        self._app = app
+        self._guard = guard
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        try:
+            self._guard.check(scope, headers_of(scope))
+        except NexusError as exc:
+            return send_error(scope, send, exc)
+        return self._app(scope, receive, send)
 
 
 class _CallsFirst:

@@ -16,7 +16,7 @@ from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_cli.requests import ENDLESS, PARAMS
 from nexus_cli.service import Service
-from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, OriginNotAllowed, Overloaded
+from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, Overloaded
 from nexus_core.jsontext import parse
 from nexus_core.pipeline.invocation import Invocation
 from nexus_core.server.asgi import error_headers, local_path, rate_limit_headers, send_error
@@ -69,7 +69,7 @@ class CliChannel(Channel):
         out = _Lines(scope, send)
         try:
             headers = headers_of(scope)
-            self._guard.check_host(scope, headers.get(b"host"))
+            self._guard.check(scope, headers)
             _check(scope, headers)
             caller = Invocation("", None, "cli", **caller_of(scope, headers))
             body = await read_parsed(self._nexus, caller, receive, lambda body: (body, parse(body)))
@@ -143,8 +143,6 @@ def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
         raise NotFound(f"The command line's only address is {PATH}.")
     if scope["method"] != "POST":
         raise MethodNotAllowed(f"{PATH} takes POST only.")
-    if b"origin" in headers:
-        raise OriginNotAllowed("Web pages may not use the command line's port.")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         raise MalformedRequest("The request must be JSON, with Content-Type: application/json.")

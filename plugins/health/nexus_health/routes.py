@@ -92,7 +92,7 @@ class HealthRoutes:
     def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
         if Stage.AUTHENTICATE not in self._nexus.stages:
-            self._guard.check_host(scope, headers.get(b"host"))
+            self._guard.check(scope, headers)
 
 
 async def _reply(

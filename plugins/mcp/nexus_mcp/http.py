@@ -63,9 +63,7 @@ class HttpFront:
             return
         headers = headers_of(scope)
         try:
-            self._guard.check_host(scope, headers.get(b"host"))
-            if b"origin" in headers:
-                self._guard.check_origin(scope, headers[b"origin"], headers.get(b"host"))
+            self._guard.check(scope, headers)
             _refuse_repeated(scope)
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")

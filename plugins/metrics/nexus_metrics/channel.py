@@ -61,7 +61,7 @@ class MetricsChannel(Channel):
         else:
             headers = headers_of(scope)
             try:
-                self._guard.check_host(scope, headers.get(b"host"))
+                self._guard.check(scope, headers)
                 await self._refuse_strangers(scope, headers)
             except NexusError as exc:
                 await send_error(scope, send, exc)

@@ -1,4 +1,4 @@
-"""`Cors`: lets pages of allowed origins call, and read what they are answered (Fetch standard, section 3.2)."""
+"""`Cors`: lets pages of allowed origins send requests and read the responses (Fetch standard, section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from nexus_toolkit.hosts import HostOriginGuard
 
 SECONDS = 600
-"""How long a browser may remember what a preflight has said."""
+"""Seconds for which a browser may cache the response to a preflight."""
 
 EXPOSED = (
     b"RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, Allow, Accept-Encoding, Location, "
     b"Preference-Applied, Mcp-Session-Id, Mcp-Protocol-Version"
 )
-"""Headers of answers that pages may read."""
+"""Response headers that pages may read."""
 
 _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """Middleware. Preflights are answered before anybody is authenticated: they bring no credential.
+    """ASGI middleware. Preflights are answered before authentication: they carry no credential.
 
-    Cookies are never taken from another origin's page. Which headers a page may send is not limited beyond that:
-    an origin is trusted, or it is not.
+    Cookies of another origin's pages are never accepted. Which headers a page may send is not limited beyond that: an
+    origin is trusted, or it is not.
 
     Args:
-        app: What is behind. It checks the origin of requests that change something.
-        guard: Knows which origins may call.
-        methods: What the channel takes.
+        app: The application behind it. It checks the origin of requests that change something.
+        guard: Decides which origins may call.
+        methods: The methods of the channel.
     """
 
     def __init__(self, app: ASGIApp, guard: HostOriginGuard, methods: bytes) -> None:
@@ -43,7 +43,7 @@ class Cors:
         self._methods = methods
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer a preflight, or pass a request on and add to its answer."""
+        """Answer a preflight, or pass a request on and add headers to its response."""
         if scope["type"] != "http":
             return self._app(scope, receive, send)
         headers = dict(scope["headers"])
@@ -62,7 +62,7 @@ class Cors:
         self, scope: Scope, headers: dict[bytes, bytes], origin: bytes, send: Send, *, is_allowed: bool
     ) -> None:
         if not is_allowed:
-            error = OriginNotAllowed("Pages of this origin may not call here.")
+            error = OriginNotAllowed("Pages of this origin may not call this address.")
             await send_error(scope, send, error, headers=[_VARY])
             return
         answer = [

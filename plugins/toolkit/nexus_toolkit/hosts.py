@@ -1,8 +1,8 @@
-"""`HostOriginGuard`: which Host and Origin headers are answered, on every channel.
+"""`HostOriginGuard`: which Host and Origin headers are allowed, on every channel.
 
-A page at evil.example can have its own name resolve to this machine and then read what a server here answers (DNS
-rebinding). Its requests carry its name in the Host header, so only names that nobody else can own, or that an option
-lists, are answered.
+A page at evil.example can let its own name resolve to this machine and then read the responses of a server here (DNS
+rebinding). Its requests carry its name in the Host header, so only names are allowed that nobody else can own, or that
+``allowed_hosts`` lists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nexus_core.server.public_address import mounted_at, origin_of
 from nexus_core.types.addresses import parse_host, parse_origin, parse_public_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nexus_core.options.sources import CoreSettings
     from nexus_core.server.channel import Scope
@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 ANY = "*"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _REMEMBERED = 1000
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class HostOriginGuard:
-    """Knows the hosts and origins that one channel answers.
+    """Decides which requests one channel answers, by their Host and Origin headers.
 
     Args:
-        options: The core's.
+        options: The core's options.
         origins: Origins whose pages may call; ``*`` for all.
-        origins_option: The option that lists them.
-        is_strict: Whether hosts are checked where others reach this machine too, and pages of this machine may call:
-            the MCP specification asks for the former ("Security warning" of the streamable HTTP transport).
+        origins_option: The option that lists them; empty for a channel that no page may call.
+        is_strict: Whether the Host header is checked on addresses that other machines reach as well, the Origin header
+            of every request is, and pages of this machine may call. The MCP specification requires the former two
+            ("Security warning" of the streamable HTTP transport).
     """
 
     def __init__(
@@ -52,18 +54,35 @@ class HostOriginGuard:
         self._is_strict = is_strict
         self._parse_host = lru_cache(_REMEMBERED)(parse_host)
 
-    def check_host(self, scope: Scope, header: bytes | None) -> None:
+    def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass.
 
+        Programs send no Origin header. Reading is left to the browser's same-origin policy, which CORS loosens; there
+        is none for WebSockets, and simple POST requests are sent without a preflight.
+
         Args:
-            scope: The request's.
-            header: Its Host header. Programs may leave it out (HTTP/1.0); pages can't.
+            scope: The scope of the request.
+            headers: Its headers, names in lower case.
 
         Raises:
-            MalformedRequest: It is no host.
-            HostNotAllowed: It names one that is not answered. The message names the option to set.
+            MalformedRequest: The Host header is invalid.
+            HostNotAllowed: It is not allowed. The message names the option to set.
+            OriginNotAllowed: Pages of the origin may not call. The message names the option to set.
         """
-        if header is None:
+        host, origin = headers.get(b"host"), headers.get(b"origin")
+        self._check_host(scope, host)
+        if origin is None or not (self._is_strict or scope["type"] == "websocket" or scope["method"] not in _READING):
+            return
+        if not self._origins_option:
+            raise OriginNotAllowed("Web pages may not call this address.")
+        if not (self.lists_origin(scope, origin) or self._is_same_origin(scope, origin, host)):
+            raise OriginNotAllowed(
+                f"Pages of this origin may not call this address: {self._origins_option} "
+                f"(NEXUS_{self._origins_option.upper()}) lists the allowed origins."
+            )
+
+    def _check_host(self, scope: Scope, header: bytes | None) -> None:
+        if header is None:  # HTTP/1.0: pages always send it
             if self._is_strict:
                 raise MalformedRequest("The Host header is missing.")
             return
@@ -72,15 +91,14 @@ class HostOriginGuard:
             raise MalformedRequest("The Host header is not a host, with or without a port.")
         if not (self._any_host or host.is_fixed or self._is_listed(host) or self._is_free(host, scope)):
             raise HostNotAllowed(
-                "The Host header names a host that is not answered here; allowed_hosts (NEXUS_ALLOWED_HOSTS) lists "
-                "those that are."
+                "Host header not allowed: allowed_hosts (NEXUS_ALLOWED_HOSTS) lists the allowed host names."
             )
 
     def _is_listed(self, host: Host) -> bool:
         return host.name in self._hosts or host.text in self._hosts
 
     def _is_free(self, host: Host, scope: Scope) -> bool:
-        """Whether a name that no option lists is answered: where this is not the channel's to decide."""
+        """Whether a name that no option lists is allowed: where this is not the channel's to decide."""
         server = scope.get("server")
         if self._is_strict:
             return server is not None and host.name == str(server[0]).lower()
@@ -88,24 +106,8 @@ class HostOriginGuard:
             return False
         return self._is_reachable or bool(mounted_at(scope)) or server is None or not is_loopback(server[0])
 
-    def check_origin(self, scope: Scope, origin: bytes, host: bytes | None) -> None:
-        """Let a page call.
-
-        Raises:
-            OriginNotAllowed: It may not. The message names the option to set.
-        """
-        if not self.allows_origin(scope, origin, host):
-            raise OriginNotAllowed(
-                f"Pages of this origin may not call here; {self._origins_option} "
-                f"(NEXUS_{self._origins_option.upper()}) lists those that may."
-            )
-
-    def allows_origin(self, scope: Scope, origin: bytes, host: bytes | None) -> bool:
-        """Whether a page may call: of an origin that is listed, or of the same as what it calls."""
-        return self.lists_origin(scope, origin) or self._is_same_origin(scope, origin, host)
-
     def lists_origin(self, scope: Scope, origin: bytes) -> bool:
-        """Whether pages of an origin may call from elsewhere, which is what CORS is about."""
+        """Return whether pages of an origin may make cross-origin requests, which is what CORS is about."""
         text = origin.decode("latin-1").lower()
         parsed = parse_origin(text)
         if parsed is None:
