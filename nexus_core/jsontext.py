@@ -225,10 +225,10 @@ def to_jsonable(value: Any) -> Any:
     """
     try:
         if hasattr(value, "model_dump"):
-            from nexus_core.schema.codecs import model_codec
+            from nexus_core.types.codecs import model_codec
 
             kind: Any = type(value)
-            codec = model_codec(kind)
+            codec = model_codec(kind, to_jsonable)
             return value.model_dump(mode="json", by_alias=True) if codec is None else codec.dump(value)
         if isinstance(value, PurePath):
             return str(value)

@@ -12,7 +12,6 @@ from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
 from nexus_core.pipeline.credentials import CredentialWatch
 from nexus_core.runs.run import Run
-from nexus_core.state.limits import payer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,7 +61,11 @@ class Dispatcher:
                 return await hand_over(home, self.invoke(invocation))
         if invocation.idempotency_key is not None:  # a repeat wants its answer: it goes on when the caller leaves
             return await self.submit(invocation).outcome()
-        return await self._process(invocation, Run(invocation, self._events, keeps_result=False))
+        return await self._process(invocation, self._new_run(invocation, keeps_result=False))
+
+    def _new_run(self, invocation: Invocation, *, keeps_result: bool = True) -> Run:
+        has_key = invocation.idempotency_key is not None
+        return Run(invocation.name, invocation.channel, self._events, has_key=has_key, keeps_result=keeps_result)
 
     def invoke_sync(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke_sync`."""
@@ -82,7 +85,7 @@ class Dispatcher:
 
     async def invoke_within(self, invocation: Invocation, seconds: float) -> Result | Run:
         """See `Nexus.invoke_within`."""
-        run = Run(invocation, self._events, keeps_result=False)
+        run = self._new_run(invocation, keeps_result=False)
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._process(invocation, run))
         woken: asyncio.Future[None] = loop.create_future()
@@ -107,7 +110,7 @@ class Dispatcher:
             self._alarms.clear(alarm)
         if task.done():
             return task.result()
-        run.keeps_result, run.payer = True, payer_of(invocation)
+        run.keeps_result, run.payer = True, invocation.payer
         self._leave_behind(task)
         return run
 
@@ -126,7 +129,7 @@ class Dispatcher:
         running = self._switch.running
         if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
             raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
-        run = Run(invocation, self._events)
+        run = self._new_run(invocation)
         task = asyncio.get_running_loop().create_task(self._submitted_run(invocation, run), name=f"nexus-run-{run.id}")
         run.attach(task)
         self._submitted.add(task)
@@ -184,20 +187,20 @@ class Dispatcher:
             return await hand_over(home, self.authenticate(caller))
         running = await self._switch.start()
         if caller.principal is None and running.asks:
-            caller.run = Run(caller, self._events)
+            caller.run = self._new_run(caller)
             await _unharmed(running.authenticate(caller))
 
     async def verify(self, caller: Invocation) -> None:
         """Authenticate a caller once more, for what it has open: nothing is counted, nothing else is asked."""
         running = self._switch.running
         if running is not None:
-            caller.run = Run(caller, self._events)
+            caller.run = self._new_run(caller)
             await running.verify(caller)
 
     async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
         """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""
         running = await self._switch.start()
-        caller.run = Run(caller, self._events)
+        caller.run = self._new_run(caller)
         await _unharmed(running.identify(caller))
         return running.authorizers
 

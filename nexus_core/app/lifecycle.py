@@ -14,6 +14,7 @@ from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options.first_party import GUARDS
 from nexus_core.pipeline.admission import Admission
 from nexus_core.pipeline.authorization import Authorization, Authorizer
+from nexus_core.pipeline.client_address import ClientAddress
 from nexus_core.pipeline.execution import Execution
 from nexus_core.pipeline.idempotency import Idempotency
 from nexus_core.pipeline.resolution import Resolution
@@ -27,10 +28,9 @@ from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
 from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
+from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
-from nexus_core.state.stores import MEMORY
 from nexus_core.types.result import Result
-from nexus_core.workflows.metadata import report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -123,7 +123,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
         admission,
-        *([proxies] if proxies is not None else []),
+        *([ClientAddress(proxies)] if proxies is not None else []),
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
         Resolution(everyone, sources, nexus.threads, execution.limit),
@@ -134,7 +134,7 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         ),
     ]
     _refuse_idle_guards(nexus, contributions, authenticates=_authenticates(chain) and bool(authorizers))
-    report(nexus, nexus.workflows.every(), has_authorizers=bool(authorizers))
+    nexus.metadata_rules.report(nexus.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(nexus, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
     front = _Front(nexus, contributions.of("nexus_register_middleware"), proxies)

@@ -30,7 +30,8 @@ from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.option_reader import OptionReader
 from nexus_core.runs.history import RunStore
 from nexus_core.server.asgi import Embedded
-from nexus_core.state.stores import MemoryStore, Store, choose_store
+from nexus_core.state.memory_store import MemoryStore
+from nexus_core.state.stores import Store, choose_store
 from nexus_core.workflows.metadata import MetadataRules
 from nexus_core.workflows.registry import Registry
 
@@ -100,8 +101,11 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
         self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
+        self.metadata_rules = MetadataRules(
+            self._settings, self.options.insecure, lambda: self.has_authorizers if self.is_ready else None
+        )
         self.workflows = Registry(
-            self._adapters(), self.workflow_threads, self.processes, self._workflows_changed, MetadataRules(self)
+            self._adapters(), self.workflow_threads, self.processes, self._workflows_changed, self.metadata_rules
         )
         self._resolvers: list[ParameterResolver] = []
         self.session_manager: object = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.errors import PermissionDenied, RunNotFound
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
-from nexus_core.state.limits import current_payer, payer_of
+from nexus_core.state.limits import current_payer
 from nexus_core.workflows.registry import unknown_workflow
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class View:
         self.principal = caller.principal
         self.rate_limit = caller.rate_limit
         self._owner = caller.owner
-        self._payer = payer_of(caller)
+        self._payer = caller.payer
         self._caller = caller
 
     def lease(self) -> Lease:

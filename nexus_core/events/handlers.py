@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.events.event import (
@@ -19,7 +19,6 @@ from nexus_core.events.event import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.app.nexus import Nexus
     from nexus_core.types.measurement import Collector
 
 METHODS = {
@@ -35,6 +34,16 @@ DURATION = "event_handler_workflow_seconds"
 """The metrics that handlers' helpers count in, where metrics are on."""
 
 
+class Publisher(Protocol):
+    """What a handler uses of the `Nexus` that it is registered with."""
+
+    def publish(self, event: ChannelEvent) -> None:
+        """Number an event and pass it to handlers and followers."""
+
+    def find_metrics_collector(self) -> Collector | None:
+        """Return the collector of metrics, or None where metrics are off."""
+
+
 class EventHandler:
     """Subclass it, and override what you want to react to; then ``nexus.register_event_handler(Handler())``.
 
@@ -42,7 +51,7 @@ class EventHandler:
     ones run in a thread, because they may block. What raises is logged.
     """
 
-    _nexus: Nexus | None = None
+    _nexus: Publisher | None = None
 
     @cached_property
     def logger(self) -> logging.Logger:
@@ -124,7 +133,7 @@ class EventHandler:
     def _collector(self) -> Collector | None:
         return None if self._nexus is None else self._nexus.find_metrics_collector()
 
-    def attach(self, nexus: Nexus) -> None:
+    def attach(self, nexus: Publisher) -> None:
         """Say whose events it gets. Called when the handler is registered; it belongs to one platform."""
         if self._nexus not in (None, nexus):
             raise ConfigurationError("An event handler belongs to one Nexus: make another one for the second.")

@@ -75,8 +75,16 @@ class Execution:
         begin = time.monotonic()
         limit = self.limit(invocation, workflow)
         deadline = None if limit is None else begin + limit
-        context = Context(invocation, asyncio.get_running_loop(), deadline, self._max_result_bytes, self._service)
-        self._runs.begin(run, invocation)
+        context = Context(
+            run,
+            invocation.principal,
+            invocation.session,
+            asyncio.get_running_loop(),
+            deadline,
+            self._max_result_bytes,
+            self._service,
+        )
+        invocation.begin_run(self._runs)
         try:
             value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
             text = self._text(workflow, value, run)

@@ -20,8 +20,9 @@ from nexus_core.errors import (
 )
 from nexus_core.pipeline.stage import Call, Stage
 from nexus_core.state.heartbeat import Heartbeat
-from nexus_core.state.limits import IDEMPOTENCY_KEYS, payer_of
-from nexus_core.state.stores import MEMORY, scoping
+from nexus_core.state.limits import IDEMPOTENCY_KEYS
+from nexus_core.state.memory_store import MEMORY
+from nexus_core.state.stores import scoping
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Idempotency:
             raise MalformedRequest("The idempotency key is empty. Send a key of your own for each call, or none.")
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
-        store = self._scoped(IDEMPOTENCY_KEYS, payer_of(invocation))
+        store = self._scoped(IDEMPOTENCY_KEYS, invocation.payer)
         claim = _encode(_Entry(params, invocation.run.id, process=self._heartbeat.process))
         if self._is_shared and not self._heartbeat.has_begun:
             await self._heartbeat.begin()

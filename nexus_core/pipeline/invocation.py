@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.state.limits import user_payer
+from nexus_core.types.addresses import network_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nexus_core.runs.history import RunStore
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal, RateLimit, Validity
@@ -67,3 +71,15 @@ class Invocation:
     def owner(self) -> str | None:
         """The `Principal.identity` that what the call makes belongs to; None where nobody is asked."""
         return self.principal.identity if self.principal else None
+
+    @property
+    def payer(self) -> str:
+        """Whose limits count for what the call stores: its principal, else its address; "" where neither is known."""
+        if self.principal is not None:
+            return user_payer(self.principal.identity)
+        return f"address {network_of(self.client_address)}" if self.client_address else ""
+
+    def begin_run(self, runs: RunStore) -> None:
+        """Begin the call's run, unless it has begun."""
+        payer = self.payer if self.run.keeps_result else ""
+        runs.begin(self.run, self.principal, self.session.id if self.session else None, payer)

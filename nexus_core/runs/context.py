@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
     from contextlib import AbstractContextManager
 
-    from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal
@@ -50,23 +49,29 @@ class Context:
     """Given to a workflow that has a parameter annotated ``Context``. Every method may be called from any thread.
 
     Attributes:
+        run: The run.
+        principal: Who calls, or None where nobody is authenticated.
+        session: The session the caller named, or None.
         deadline: The value of `time.monotonic` at which the run times out, or None.
         service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
     """
 
-    __slots__ = ("_invocation", "_loop", "deadline", "max_result_bytes", "run", "service")
+    __slots__ = ("_loop", "deadline", "max_result_bytes", "principal", "run", "service", "session")
 
     def __init__(
         self,
-        invocation: Invocation,
+        run: Run,
+        principal: Principal | None,
+        session: Session | None,
         loop: asyncio.AbstractEventLoop,
         deadline: float | None,
         max_result_bytes: int,
         service: Callable[[str], Any],
     ) -> None:
-        self._invocation = invocation
+        self.run = run
+        self.principal = principal
+        self.session = session
         self._loop = loop
-        self.run: Run = invocation.run
         self.deadline = deadline
         self.max_result_bytes = max_result_bytes
         self.service = service
@@ -85,16 +90,6 @@ class Context:
     def channel(self) -> str:
         """The channel the call came through."""
         return self.run.channel
-
-    @property
-    def principal(self) -> Principal | None:
-        """Who calls, or None where nobody is authenticated."""
-        return self._invocation.principal
-
-    @property
-    def session(self) -> Session | None:
-        """The session the caller named, or None."""
-        return self._invocation.session
 
     @property
     def remaining(self) -> float | None:

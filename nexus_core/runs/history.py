@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from nexus_core.errors import RunNotFound
 from nexus_core.events.event import WORKFLOW_STARTED
 from nexus_core.runs.run import Run, RunStatus
-from nexus_core.state.limits import payer_of
 from nexus_core.state.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.pipeline.invocation import Invocation
     from nexus_core.state.shares import Share
+    from nexus_core.types.principal import Principal
     from nexus_core.types.result import Result
 
 KEPT_BYTES = 1000
@@ -45,14 +44,21 @@ class RunStore:
         self._kept = Shares()
         self._shares: dict[str, Share] = {}
 
-    def begin(self, run: Run, invocation: Invocation) -> None:
-        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on."""
+    def begin(self, run: Run, principal: Principal | None, session_id: str | None, payer: str) -> None:
+        """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on.
+
+        Args:
+            run: The run.
+            principal: Who calls, or None where nobody is authenticated.
+            session_id: The id of the call's session, or None.
+            payer: Whose share of the history a kept result counts for.
+        """
         if run.status is not RunStatus.PENDING:
             return
-        if principal := invocation.principal:
+        if principal:
             run.user_id, run.owner = principal.user_id, principal.identity
-        run.payer = payer_of(invocation) if run.keeps_result else run.owner or ""
-        run.session_id = invocation.session.id if invocation.session else None
+        run.payer = payer if run.keeps_result else run.owner or ""
+        run.session_id = session_id
         run.status = RunStatus.RUNNING
         self._running[run.id] = run
         run.publish(WORKFLOW_STARTED)

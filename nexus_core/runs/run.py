@@ -29,7 +29,6 @@ from nexus_core.events.event import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from nexus_core.pipeline.invocation import Invocation
     from nexus_core.types.result import Result
 
 EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
@@ -92,12 +91,14 @@ class Run:
         "user_id", "workflow",
     )  # fmt: skip
 
-    def __init__(self, invocation: Invocation, bus: EventBus, *, keeps_result: bool = True) -> None:
+    def __init__(
+        self, workflow: str, channel: str, bus: EventBus, *, has_key: bool = False, keeps_result: bool = True
+    ) -> None:
         self.keeps_result = keeps_result
         self.id = new_run_id()
-        self.workflow = invocation.name
-        self.channel = invocation.channel
-        self.has_key = invocation.idempotency_key is not None
+        self.workflow = workflow
+        self.channel = channel
+        self.has_key = has_key
         self.user_id: str | None = None
         self.owner: str | None = None
         self.payer = ""

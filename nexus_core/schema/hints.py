@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from enum import Enum
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, NewType, Union, get_args, get_origin
 
@@ -22,8 +23,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
-from nexus_core.schema.codecs import Codec, is_encoded, is_own_form, json_form
 from nexus_core.schema.parts import ignored_by_msgspec, is_written_by_pydantic, needs_msgspec, parts
+from nexus_core.types.codecs import Codec, is_encoded, is_own_form
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import AfterValidatorFunctionSchema, BytesSchema, EnumSchema, LiteralSchema
@@ -69,7 +70,7 @@ class Hints:
             try:
                 # Within a new type, because it takes no configuration for a bare dataclass.
                 adapter: TypeAdapter[Any] = TypeAdapter(NewType("Value", hint), config=_CONFIG)  # type: ignore[arg-type]
-                self._adapters[name], self._codecs[name] = adapter, Codec(adapter)
+                self._adapters[name], self._codecs[name] = adapter, Codec(adapter, jsontext.to_jsonable)
             except (PydanticSchemaGenerationError, PydanticUserError, TypeError, ImportError) as exc:
                 raise _no_json_form(name, hint, exc) from None
         if not self._adapters:
@@ -126,7 +127,7 @@ class Hints:
 
     def _codec(self, cls: type) -> Codec:
         if cls not in self._model_codecs:
-            self._model_codecs[cls] = Codec(self._model(cls))
+            self._model_codecs[cls] = Codec(self._model(cls), jsontext.to_jsonable)
         return self._model_codecs[cls]
 
     def _convert_model(self, cls: type, value: Any) -> Any:
@@ -185,12 +186,12 @@ class _JsonSchema(GenerateJsonSchema):
     def enum_schema(self, schema: EnumSchema) -> JsonSchemaValue:
         if not any(isinstance(each.value, bytes) for each in schema["members"]):
             return super().enum_schema(schema)
-        return {"title": schema["cls"].__name__, "enum": [json_form(each) for each in schema["members"]]}
+        return {"title": schema["cls"].__name__, "enum": [_json_form(each) for each in schema["members"]]}
 
     def literal_schema(self, schema: LiteralSchema) -> JsonSchemaValue:
         if not any(isinstance(each, bytes) for each in schema["expected"]):
             return super().literal_schema(schema)
-        return {"enum": [json_form(each) for each in schema["expected"]]}
+        return {"enum": [_json_form(each) for each in schema["expected"]]}
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, (bytes, bytearray, list, tuple, set, frozenset, dict)) and not self._has_own_form():
@@ -224,6 +225,11 @@ def _first_failing(names: Iterable[str], make_schema: Callable[[str], object]) -
         except (PydanticUserError, TypeError, NameError):
             break
     return last
+
+
+def _json_form(value: Any) -> Any:
+    """Return a value, or that of a member of an enumeration, as JSON has it."""
+    return jsontext.parse_trusted(jsontext.encode(value.value if isinstance(value, Enum) else value))
 
 
 def _no_json_form(name: str, hint: Any, exc: Exception) -> ConfigurationError:

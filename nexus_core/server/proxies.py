@@ -1,4 +1,4 @@
-"""The stage that finds the address of a caller behind proxies: only those that are named are believed."""
+"""The address of a caller behind proxies: only those that are named are believed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexus_core.pipeline.stage import Stage
 from nexus_core.types.addresses import parse_network
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Iterator, Mapping
-
-    from nexus_core.pipeline.invocation import Invocation
-    from nexus_core.pipeline.stage import Call
-    from nexus_core.types.result import Result
+    from collections.abc import Iterable, Iterator, Mapping
 
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -45,7 +40,7 @@ class Hop(NamedTuple):
 
 
 class TrustedProxies:
-    """Puts the caller's own address in the place of the one of the proxy that it comes through.
+    """Finds the caller's own address where a request comes through proxies that are named.
 
     ``Forwarded`` (RFC 7239) and ``X-Forwarded-For`` are read from the end, for as long as the address so far is one of
     a proxy that is named. What can't be read ends that. Where both are there and say different things, one of them is
@@ -55,17 +50,9 @@ class TrustedProxies:
         networks: The addresses and networks of proxies.
     """
 
-    stage = Stage.AUTHENTICATE - 3  # in front of whatever counts by address
-
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [parse_network(text) for text in networks]
         self._known = lru_cache(KNOWN_ADDRESSES)(self._read)
-
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the invocation on, with its caller's address."""
-        if invocation.client_address and invocation.headers:
-            invocation.client_address = self.client(invocation.client_address, invocation.headers)
-        return call_next(invocation)
 
     def trusts(self, peer: str) -> bool:
         """Whether an address is one of a proxy that is named."""

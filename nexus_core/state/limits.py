@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nexus_core.errors import StateLimitReached
-from nexus_core.types.addresses import network_of
-
-if TYPE_CHECKING:
-    from nexus_core.pipeline.invocation import Invocation
 
 
 class Kind(NamedTuple):
@@ -46,13 +42,6 @@ def limit_reached(kind: Kind, limit: str) -> StateLimitReached:
 
 current_payer: ContextVar[str] = ContextVar("nexus_payer", default="")
 """Whose limits count for a session that is made without a user. A `SessionStore` is told the user alone."""
-
-
-def payer_of(invocation: Invocation) -> str:
-    """Return whose limits count for what a call stores: its principal, else its address; "" where neither is known."""
-    if invocation.principal is not None:
-        return user_payer(invocation.principal.identity)
-    return f"address {network_of(invocation.client_address)}" if invocation.client_address else ""
 
 
 def user_payer(identity: str) -> str:

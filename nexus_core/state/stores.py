@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.state.memory_store import MEMORY as MEMORY
-from nexus_core.state.memory_store import MemoryStore as MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +55,7 @@ class BoundedStore(Store, Protocol):
 
         Args:
             kind: What is stored. Each kind has a limit of its own.
-            owner: Who pays for it, see `nexus_core.state.limits.payer_of`.
+            owner: Who pays for it, see `Invocation.payer`.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -16,7 +16,7 @@ from nexus_core.options.sources import MAX_SECONDS
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.options.sources import PluginSettings
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -123,15 +123,24 @@ class MetadataRules:
     """What the metadata of one platform's workflows may say.
 
     Args:
-        nexus: The platform.
+        settings: The options of the core and of each plugin, by their models; complete once plugins are loaded.
+        insecure: Whether permissions that nothing checks are accepted.
+        checks_permissions: Returns whether permissions are checked; None while the platform does not take calls.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
+    def __init__(
+        self,
+        settings: Mapping[type[PluginSettings], PluginSettings],
+        insecure: bool,
+        checks_permissions: Callable[[], bool | None],
+    ) -> None:
+        self._settings = settings
+        self._insecure = insecure
+        self._checks_permissions = checks_permissions
 
     def checked(self, name: str, metadata: Any) -> Mapping[str, Any]:
         """Return a workflow's metadata, if it can be used. Raises as `checked` does."""
-        return checked(name, metadata, {*KEYS, *plugin_keys(self._nexus)})
+        return checked(name, metadata, {*KEYS, *plugin_keys(self._settings.values())})
 
     def refuse_unenforced(self, workflow: Workflow) -> None:
         """Check a workflow that is registered while the platform runs; others are checked at its start.
@@ -139,27 +148,30 @@ class MetadataRules:
         Raises:
             ConfigurationError: It requires permissions that nothing would check.
         """
-        if self._nexus.is_ready:
-            report(self._nexus, [workflow], self._nexus.has_authorizers)
+        has_authorizers = self._checks_permissions()
+        if has_authorizers is not None:
+            self.report([workflow], has_authorizers=has_authorizers)
+
+    def report(self, workflows: Collection[Workflow], *, has_authorizers: bool) -> None:
+        """Log what workflows' metadata ask for in vain on this platform.
+
+        Raises:
+            ConfigurationError: They require permissions that nothing checks, and the option ``insecure`` is off.
+        """
+        complaint = None if has_authorizers else unenforced_permissions(workflows)
+        if complaint is not None and not self._insecure:
+            raise ConfigurationError(f"{complaint}. {ENFORCE}.")
+        if complaint is not None:
+            log.warning("%s, and insecure is on", complaint)
+        for key, reason in without_effect(self._settings.values(), workflows):
+            log.warning("Workflow metadata %s, %s", key, reason)
 
 
-def report(nexus: Nexus, workflows: Collection[Workflow], has_authorizers: bool) -> None:
-    """Log what workflows' metadata ask for in vain on this platform.
-
-    Raises:
-        ConfigurationError: They require permissions that nothing checks, and the option ``insecure`` is off.
-    """
-    complaint = None if has_authorizers else unenforced_permissions(workflows)
-    if complaint is not None and not nexus.options.insecure:
-        raise ConfigurationError(f"{complaint}. {ENFORCE}.")
-    if complaint is not None:
-        log.warning("%s, and insecure is on", complaint)
-    for key, reason in without_effect(nexus, workflows):
-        log.warning("Workflow metadata %s, %s", key, reason)
-
-
-def plugin_keys(nexus: Nexus) -> dict[str, tuple[str, str | None]]:
+def plugin_keys(every_settings: Iterable[PluginSettings]) -> dict[str, tuple[str, str | None]]:
     """Return the keys that plugins read, those of first-party plugins that are absent too.
+
+    Args:
+        every_settings: The options of the core and of each plugin.
 
     Returns:
         For each key why it would have no effect, or "", and the option to set, or None where none helps.
@@ -169,19 +181,21 @@ def plugin_keys(nexus: Nexus) -> dict[str, tuple[str, str | None]]:
         for plugin, entries in first_party.METADATA.items()
         for key, option in entries.items()
     }
-    for settings in nexus.every_settings:
+    for settings in every_settings:
         for key, option in type(settings).workflow_metadata.items():
             is_off = option is not None and not is_on(getattr(settings, option, None))
             keys[key] = (f"{option} is off", option) if is_off else ("", option)
     return keys
 
 
-def without_effect(nexus: Nexus, workflows: Iterable[Workflow]) -> Iterator[tuple[str, str]]:
+def without_effect(
+    every_settings: Iterable[PluginSettings], workflows: Iterable[Workflow]
+) -> Iterator[tuple[str, str]]:
     """Yield the keys of workflows' metadata that nothing on this platform reads, and which workflows set them and why.
 
     A key whose value switches its feature off, such as ``cache=False``, is not missed.
     """
-    keys = plugin_keys(nexus)
+    keys = plugin_keys(every_settings)
     users: dict[str, list[str]] = defaultdict(list)
     for workflow in workflows:
         for key in workflow.metadata.keys() & keys.keys():

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nexus_core import Conflict, Context, Invocation, NexusError, SessionNotFound, ValidationError, WorkflowError
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.state.stored_sessions import StoredSessions
-from nexus_core.state.stores import MemoryStore
 from nexus_core.testing import eventually
 
 

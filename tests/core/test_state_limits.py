@@ -9,9 +9,10 @@ import pytest
 
 from nexus_core import Conflict, Context, Invocation, Principal
 from nexus_core.errors import StateLimitReached
-from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS, payer_of
+from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.state.shares import Shares
-from nexus_core.state.stores import BoundedStore, MemoryStore, scoping
+from nexus_core.state.stores import BoundedStore, scoping
 
 MALLORY = Principal("mallory")
 VICTIM = Principal("victim")
@@ -252,7 +253,7 @@ def test_a_store_without_limits_is_used_as_it_is() -> None:
     ],
 )
 def test_who_pays(caller: Any, payer: str) -> None:
-    assert payer_of(Invocation("", None, **caller)) == payer
+    assert Invocation("", None, **caller).payer == payer
 
 
 async def test_history_goes_from_those_who_have_the_most(make: Any) -> None:

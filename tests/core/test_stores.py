@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from nexus_core.state.stores import MemoryStore, Store, choose_store
+from nexus_core.state.memory_store import MemoryStore
+from nexus_core.state.stores import Store, choose_store
 
 KEYS = st.sampled_from(["a", "b", "c", "longer", "d" * 40])
 VALUES = st.sampled_from([b"", b"1", b"2", b"x" * 20, b"y" * 50, b"z" * 60, b"w" * 101, b"v" * 10_000])

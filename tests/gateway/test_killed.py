@@ -17,7 +17,7 @@ import pytest
 
 from nexus_core import Conflict, Invocation, Nexus, hookimpl
 from nexus_core.state import heartbeat
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import eventually, isolated_nexus
 
 PROGRAM = """

@@ -22,8 +22,8 @@ from nexus_core import (
     Stage,
     hookimpl,
 )
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.state.stored_sessions import StoredSessions
-from nexus_core.state.stores import MemoryStore
 from nexus_core.testing import stages_of
 
 

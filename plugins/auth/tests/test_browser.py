@@ -18,7 +18,7 @@ from token_issuer import AUDIENCE
 
 from nexus_core import AuthenticationError, ConfigurationError
 from nexus_core.errors import StateLimitReached
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 
 OPTIONS = {"auth_browser_login": True, "oauth2_client_id": "pages", "jwt_audience": AUDIENCE}
 

@@ -11,7 +11,7 @@ from nexus_breaker.records import Records
 from nexus_breaker.shared import Outage, SharedCircuit
 from nexus_breaker.states import NAMES, Rules
 from nexus_core import ChannelEvent
-from nexus_core.state.stores import MEMORY
+from nexus_core.state.memory_store import MEMORY
 from nexus_core.types.measurement import Measurement
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from nexus_core import (
     WorkflowFailed,
     WorkflowTimeout,
 )
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 
 THRESHOLD, RESET = 3, 5.0
 ENDS = {

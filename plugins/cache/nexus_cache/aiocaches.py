@@ -12,7 +12,7 @@ from aiocache.serializers import JsonSerializer  # type: ignore[import-untyped]
 
 from nexus_core import BackendUnavailable
 from nexus_core.options.sources import MAX_SECONDS
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

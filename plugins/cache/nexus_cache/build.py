@@ -9,7 +9,7 @@ from nexus_cache.manager import Advice
 from nexus_cache.plan import Plans, check_metadata
 from nexus_cache.shared_shelf import SharedShelf
 from nexus_cache.shelf import LocalShelf
-from nexus_core.state.stores import MEMORY, MemoryStore
+from nexus_core.state.memory_store import MEMORY, MemoryStore
 
 if TYPE_CHECKING:
     from nexus_cache.settings import CacheSettings

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from nexus_core import RunCancelled, WorkflowTimeout
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
-from nexus_core.state.limits import payer_of
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Result
@@ -36,7 +35,7 @@ class Wait:
     @property
     def payer(self) -> str:
         """Whose limits count for what the call stores."""
-        return payer_of(self._invocation)
+        return self._invocation.payer
 
     def begin(self) -> None:
         """Start the clock, and the run."""
@@ -47,7 +46,7 @@ class Wait:
         limits = (invocation.timeout, self._timeout if own is None else own)
         self._limit = min((limit for limit in limits if limit is not None), default=None)
         self._began = _now()
-        self._runs.begin(invocation.run, invocation)
+        invocation.begin_run(self._runs)
 
     async def until(self, future: asyncio.Future[None], seconds: float | None = None) -> None:
         """Wait for a future, for at most so many seconds.
@@ -99,7 +98,7 @@ class Wait:
         if self._began is not None:
             run.publish(WORKFLOW_COMPLETED, result=result, duration=_now() - self._began)
         elif run.keeps_result:
-            self._runs.begin(run, self._invocation)  # it completes when the pipeline gives its result back
+            self._invocation.begin_run(self._runs)  # it completes when the pipeline gives its result back
 
 
 def _now() -> float:

@@ -17,7 +17,8 @@ from nexus_cache import MemoryCache, RedisCache, StoreCache
 from nexus_cache.aiocaches import AiocacheStore, as_store
 
 from nexus_core import BackendUnavailable
-from nexus_core.state.stores import MemoryStore, Store
+from nexus_core.state.memory_store import MemoryStore
+from nexus_core.state.stores import Store
 from nexus_core.testing import isolated_nexus
 
 

@@ -16,7 +16,7 @@ from nexus_cache.shared_shelf import SharedShelf
 from nexus_cache.shelf import LocalShelf
 
 from nexus_core import BackendUnavailable, Invocation, Principal, WorkflowFailed, hookimpl
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import isolated_nexus
 
 TTL = 1000.0

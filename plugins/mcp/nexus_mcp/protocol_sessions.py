@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NotFound
-from nexus_core.state.limits import current_payer, payer_of
+from nexus_core.state.limits import current_payer
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
@@ -44,7 +44,7 @@ class ProtocolSession:
     async def _made(self, caller: Invocation) -> str | None:
         await self._nexus.authenticate(caller)
         store = await self._nexus.session_store()
-        token = current_payer.set(payer_of(caller))
+        token = current_payer.set(caller.payer)
         try:
             return (await store.create("mcp", caller.owner)).id
         except NotFound:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError, Stage
-from nexus_core.state.stores import MEMORY, CountingStore
+from nexus_core.state.memory_store import MEMORY
+from nexus_core.state.stores import CountingStore
 from nexus_ratelimit.attempts import FailedAttempts
 from nexus_ratelimit.callers import Callers
 from nexus_ratelimit.counters import LocalCounters

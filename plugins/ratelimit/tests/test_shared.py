@@ -15,7 +15,7 @@ from nexus_ratelimit.limits import Limit
 from nexus_ratelimit.shared import Spent
 
 from nexus_core import AuthenticationError, ConfigurationError, Nexus, RateLimited, hookimpl
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import eventually
 
 STRATEGIES = ["sliding_window", "moving_window", "fixed_window"]

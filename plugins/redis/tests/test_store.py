@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from nexus_core.state.stores import CountingStore, MemoryStore, Store
+from nexus_core.state.memory_store import MemoryStore
+from nexus_core.state.stores import CountingStore, Store
 from nexus_core.testing import eventually
 
 BYTES = bytes(range(256)) * 4

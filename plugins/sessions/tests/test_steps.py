@@ -8,7 +8,7 @@ import pytest
 from nexus_sessions import SessionManager
 
 from nexus_core import Context, Invocation, hookimpl
-from nexus_core.state.stores import MemoryStore
+from nexus_core.state.memory_store import MemoryStore
 
 
 class Counting(MemoryStore):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def workflows(nexus: Nexus) -> Iterator[Finding]:
     """Look at the workflows of a platform, started or not. Where permissions are not enforced, it may not start."""
     every = nexus.workflows.every()
-    for key, reason in without_effect(nexus, every):
+    for key, reason in without_effect(nexus.every_settings, every):
         yield warning("workflows", key, f"metadata {key}, {reason}", "do what it says, or remove the key")
     complaint = None if nexus.has_authorizers or nexus.guards else unenforced_permissions(every)
     if complaint is not None:

@@ -26,10 +26,10 @@ from pydantic_core import (
     SchemaValidator,
 )
 
-from nexus_core import jsontext
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    Hook = Callable[[Any], Any]
 
 
 _CONFIG = CoreConfig(ser_json_inf_nan="constants")
@@ -47,6 +47,7 @@ class Codec:
 
     Args:
         adapter: pydantic's view of the type.
+        to_jsonable: Turns a value of any other type into one that msgspec writes.
 
     Attributes:
         decimals: Whether a decimal is anywhere in it.
@@ -54,8 +55,8 @@ class Codec:
 
     __slots__ = ("_dump", "_load", "_load_text", "decimals")
 
-    def __init__(self, adapter: TypeAdapter[Any]) -> None:
-        copied = _Copy()
+    def __init__(self, adapter: TypeAdapter[Any], to_jsonable: Hook) -> None:
+        copied = _Copy(to_jsonable)
         schema = copied.schema(adapter.core_schema)
         self.decimals = copied.decimals
         validator, serializer = adapter.validator, adapter.serializer
@@ -87,7 +88,10 @@ class _Copy:
         decimals: Whether a decimal is anywhere in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, to_jsonable: Hook) -> None:
+        self._to_jsonable = to_jsonable
+        self._any = {"type": "function-plain", "function": partial(_plain, to_jsonable), "when_used": "json"}
+        self._canonical = msgspec.json.Encoder(enc_hook=to_jsonable, order="deterministic").encode
         self.found = False
         self.decimals = False
 
@@ -115,16 +119,16 @@ class _Copy:
             self.found = True
             return _base64(node)
         copy = {key: self._member(key, each, config) for key, each in node.items()}
-        if kind in ("enum", "literal") and (forms := _forms(node.get("members") or node.get("expected") or ())):
+        if kind in ("enum", "literal") and (forms := self._forms(node.get("members") or node.get("expected") or ())):
             self.found = True
-            return _before(partial(_restored, forms), copy)
-        if kind == "model" and node.get("custom_init") and (readers := _field_readers(node, config)):
+            return _before(partial(_restored, forms, self._canonical), copy)
+        if kind == "model" and node.get("custom_init") and (readers := self._field_readers(node, config)):
             return _before(partial(_with_fields, readers), copy)
         if kind == "any" and "serialization" not in node:
             self.found = True
-            copy["serialization"] = _ANY
+            copy["serialization"] = self._any
         elif kind == "model-fields" and config.get("extra_fields_behavior") == "allow":
-            copy.setdefault("extras_schema", {"type": "any", "serialization": _ANY})
+            copy.setdefault("extras_schema", {"type": "any", "serialization": self._any})
         return copy
 
     def _member(self, key: str, node: Any, config: Mapping[str, Any]) -> Any:
@@ -133,6 +137,38 @@ class _Copy:
         if key in _NAMED and isinstance(node, dict):
             return {name: self.schema(each, config) for name, each in node.items()}
         return self.schema(node, config)
+
+    def _forms(self, values: Iterable[Any]) -> dict[bytes, Any]:
+        """Return the allowed values by their JSON text; nothing where each is its own JSON form already."""
+        plain = [each.value if isinstance(each, Enum) else each for each in values]
+        if all(each is None or isinstance(each, (str, int, float)) for each in plain):
+            return {}
+        try:
+            return {
+                self._canonical(msgspec.json.decode(self._canonical(value))): each
+                for value, each in zip(plain, values, strict=True)
+            }
+        except (TypeError, ValueError):
+            return {}
+
+    def _field_readers(self, node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
+        """Return what reads those members of a model with an ``__init__`` of its own that pydantic reads otherwise.
+
+        Such a model validates what its ``__init__`` hands on by the class's own rules.
+        """
+        inner: Any = node["schema"]
+        while isinstance(inner, dict) and inner.get("type") != "model-fields":
+            inner = inner.get("schema")
+        readers: dict[str, Callable[[Any], Any]] = {}
+        for name, field in (inner or {}).get("fields", {}).items():
+            copied = _Copy(self._to_jsonable)
+            schema = copied.schema(field["schema"], config)
+            if copied.found:
+                with suppress(SchemaError):  # it refers to a definition elsewhere
+                    alias = field.get("validation_alias")
+                    load = SchemaValidator(schema, _CONFIG, _use_prebuilt=False).validate_python
+                    readers[alias if isinstance(alias, str) else name] = load
+        return readers
 
 
 def is_own_form(config: Mapping[str, Any]) -> bool:
@@ -157,42 +193,6 @@ def _before(function: Callable[[Any], Any], node: Mapping[str, Any]) -> dict[str
     return {"type": "function-before", "function": {"type": "no-info", "function": function}, "schema": inner, **outer}
 
 
-def json_form(value: Any) -> Any:
-    """Return a value, or that of a member of an enumeration, as JSON has it."""
-    return jsontext.parse_trusted(jsontext.encode(value.value if isinstance(value, Enum) else value))
-
-
-def _forms(values: Iterable[Any]) -> dict[bytes, Any]:
-    """Return the allowed values by their JSON text; nothing where each is its own JSON form already."""
-    plain = [each.value if isinstance(each, Enum) else each for each in values]
-    if all(each is None or isinstance(each, (str, int, float)) for each in plain):
-        return {}
-    try:
-        return {jsontext.canonical(json_form(each)): each for each in values}
-    except (TypeError, ValueError):
-        return {}
-
-
-def _field_readers(node: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Callable[[Any], Any]]:
-    """Return what reads those members of a model with an ``__init__`` of its own that pydantic reads otherwise.
-
-    Such a model validates what its ``__init__`` hands on by the class's own rules.
-    """
-    inner: Any = node["schema"]
-    while isinstance(inner, dict) and inner.get("type") != "model-fields":
-        inner = inner.get("schema")
-    readers: dict[str, Callable[[Any], Any]] = {}
-    for name, field in (inner or {}).get("fields", {}).items():
-        copied = _Copy()
-        schema = copied.schema(field["schema"], config)
-        if copied.found:
-            with suppress(SchemaError):  # it refers to a definition elsewhere
-                alias = field.get("validation_alias")
-                load = SchemaValidator(schema, _CONFIG, _use_prebuilt=False).validate_python
-                readers[alias if isinstance(alias, str) else name] = load
-    return readers
-
-
 def _with_fields(readers: Mapping[str, Callable[[Any], Any]], value: Any) -> Any:
     if not isinstance(value, dict):
         return value
@@ -203,9 +203,9 @@ def _with_fields(readers: Mapping[str, Callable[[Any], Any]], value: Any) -> Any
         raise PydanticCustomError(first["type"], "{reason}", {"reason": first["msg"]}) from None
 
 
-def _restored(forms: Mapping[bytes, Any], value: Any) -> Any:
+def _restored(forms: Mapping[bytes, Any], canonical: Callable[[Any], bytes], value: Any) -> Any:
     try:
-        return forms.get(jsontext.canonical(value), value)
+        return forms.get(canonical(value), value)
     except (TypeError, ValueError):
         return value
 
@@ -226,20 +226,19 @@ def _encoded(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else value
 
 
-def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value, enc_hook=jsontext.to_jsonable, str_keys=True)
+def _plain(to_jsonable: Hook, value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=to_jsonable, str_keys=True)
 
 
 _BYTES = {"type": "function-plain", "function": _encoded, "when_used": "json"}
-_ANY = {"type": "function-plain", "function": _plain, "when_used": "json"}
 
 
 @lru_cache(maxsize=4096)
-def model_codec(cls: type) -> Codec | None:
+def model_codec(cls: type, to_jsonable: Hook) -> Codec | None:
     """Return what writes the instances of a model; None where that does not write them as pydantic does."""
     if not issubclass(cls, BaseModel) or cls.model_dump is not BaseModel.model_dump:
         return None
     try:
-        return Codec(TypeAdapter(cls))
+        return Codec(TypeAdapter(cls), to_jsonable)
     except Exception:  # what pydantic knows is still to be seen, in a model that is not complete
         return None
