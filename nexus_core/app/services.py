@@ -77,7 +77,7 @@ def _advice(name: str, given: Mapping[str, list[tuple[str, object]]], plugins: P
     if owner in (inactive := plugins.inactive()):
         return f'{complaint}: the plugin "{owner}" gives it, which is not active: {inactive[owner]}'
     if owner:
-        install = f"pip install {first_party.DISTRIBUTION_PREFIX}{owner}"
+        install = first_party.install(owner)
         return f'{complaint}: it needs the plugin "{owner}": {install}{on and f", and {on}"}.'
     near = nearest(name, [*given, *first_party.SERVICES])
     return complaint + (f"; did you mean {near!r}?" if near else ".")

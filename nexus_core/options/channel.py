@@ -18,8 +18,6 @@ from nexus_core.options import first_party
 SUFFIX = "_config"
 """Ends the name of an option that holds the configuration of a channel: ``api_config``, ``cli_config``, ..."""
 
-MIDDLEWARE = "api_middleware"
-
 
 class ChannelConfig:
     """Options of one channel. Which channel it is, is said where it is handed over: ``Nexus(api_config=...)``.
@@ -80,13 +78,14 @@ class Layer:
             for name in dict.fromkeys((option.removeprefix(f"{channel}_"), option)):
                 if name in members:
                     yield members[name], self._of(channel, name)
-        yield from self._asked_for_by_middleware(option)
+        yield from self._policy_in_a_list(option)
 
-    def _asked_for_by_middleware(self, option: str) -> Iterator[tuple[Any, str]]:
-        """Give what a list of middleware says of the policies of all channels: those it names are switched on."""
-        rule = next((names for names, meant in first_party.MIDDLEWARE.items() if meant == option), None)
-        found = self.find(MIDDLEWARE) if rule is not None else None
-        if rule is not None and found is not None:
+    def _policy_in_a_list(self, option: str) -> Iterator[tuple[Any, str]]:
+        """Yield what lists of middleware say of the policies of all channels: those they name are switched on."""
+        rule = next((names for names, meant in first_party.POLICIES.items() if meant == option), None)
+        if rule is None:
+            return
+        for found in filter(None, map(self.find, first_party.POLICY_LISTS)):
             listed = _words(found[0])
             places = [listed.index(name) for name in rule if name in listed]
             if len(places) == len(rule):
@@ -104,8 +103,8 @@ class Layer:
             for name in members:
                 full = f"{channel}_{name}"
                 yield name if name in known and full not in known else full, self._of(channel, name)
-        for option in first_party.MIDDLEWARE.values():
-            for _, source in self._asked_for_by_middleware(option):
+        for option in first_party.POLICIES.values():
+            for _, source in self._policy_in_a_list(option):
                 yield option, source
 
     def _of(self, channel: str, name: str) -> str:

@@ -71,9 +71,15 @@ class PluginSettings(BaseSettings):
     Attributes:
         workflow_metadata: The keys of workflows' metadata that the plugin reads, each with the option that switches on
             what it does, or None where nothing has to be. Misspelt ones are refused, and those without effect reported.
+        services: The services that the plugin provides, each with the option that switches it on, or None.
+        policies: Names that stand for the plugin's policies in a list of middleware, with the option that each switches
+            on; several names, with spaces in between, in that order. An option holds such a list where its
+            ``json_schema_extra`` has ``lists_policies``.
     """
 
     workflow_metadata: ClassVar[dict[str, str | None]] = {}
+    services: ClassVar[dict[str, str | None]] = {}
+    policies: ClassVar[dict[str, str]] = {}
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
@@ -328,7 +334,7 @@ def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mappi
     if owner is not None and owner in unloaded:
         return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}', True
     if owner is not None:
-        return f'{source}: it needs the plugin "{owner}": pip install {first_party.DISTRIBUTION_PREFIX}{owner}', False
+        return f'{source}: it needs the plugin "{owner}": {first_party.install(owner)}', False
     every = [*known, *(option for options in first_party.OPTIONS.values() for option in options)]
     near = nearest(name, every)
     complaint = f"{source}: there is no option {printable(name)!r}"

@@ -18,6 +18,7 @@ from nexus_core.app import hookspecs
 from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
+from nexus_core.options.first_party import install as install_command
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
 from nexus_core.plugins.markers import PROJECT
 from nexus_core.text import one_line
@@ -124,7 +125,7 @@ class PluginManager:
             PluginError: One is not.
         """
         for name in sorted(self._required - self._by_name.keys()):
-            install = f": pip install {DISTRIBUTION_PREFIX}{name}" if name in OPTIONS else "."
+            install = f": {install_command(name)}" if name in OPTIONS else "."
             raise PluginError(f'The required plugin "{name}" is not installed{install}')
         for record in self.records:
             self._require(record)

@@ -177,7 +177,7 @@ def plugin_keys(every_settings: Iterable[PluginSettings]) -> dict[str, tuple[str
         For each key why it would have no effect, or "", and the option to set, or None where none helps.
     """
     keys = {
-        key: (f'the plugin "{plugin}" is not active: pip install {first_party.DISTRIBUTION_PREFIX}{plugin}', option)
+        key: (f'the plugin "{plugin}" is not active: {first_party.install(plugin)}', option)
         for plugin, entries in first_party.METADATA.items()
         for key, option in entries.items()
     }

@@ -126,7 +126,7 @@ def test_policies_that_middleware_asks_for_need_their_plugins(name: str, said: s
 
 
 def test_every_policy_is_an_option() -> None:
-    assert set(nexus_core.options.first_party.MIDDLEWARE.values()) <= nexus_core.options.first_party.every_option()
+    assert set(nexus_core.options.first_party.POLICIES.values()) <= nexus_core.options.first_party.every_option()
 
 
 def test_no_configuration_shows_its_values() -> None:

@@ -8,29 +8,13 @@ from nexus_core import Nexus
 from nexus_core.options import first_party
 from nexus_core.options.sources import unknown_option
 from nexus_core.plugins.declared_commands import declared_commands
-from nexus_core.plugins.discovery import PluginRecord, discover
+from nexus_core.plugins.discovery import discover
 
 FIRST_PARTY = [each for each in discover() if each.distribution.startswith(first_party.DISTRIBUTION_PREFIX)]
 
 
 def test_the_first_party_plugins_are_found() -> None:
     assert {"api", "cli", "hypercorn", "kailash", "mcp"} <= {record.name for record in FIRST_PARTY}
-
-
-@pytest.mark.parametrize("record", FIRST_PARTY, ids=lambda record: record.name)
-def test_it_has_the_options_that_each_plugin_has(record: PluginRecord) -> None:
-    plugin = record.entry_point().load()
-    settings = getattr(plugin, "nexus_register_settings", None)
-    options = set(settings().model_fields) if settings is not None else set()
-    assert set(first_party.OPTIONS[record.name]) == options
-
-
-@pytest.mark.parametrize("record", FIRST_PARTY, ids=lambda record: record.name)
-def test_it_has_the_metadata_that_each_plugin_reads(record: PluginRecord) -> None:
-    settings = getattr(record.entry_point().load(), "nexus_register_settings", None)
-    keys = settings().workflow_metadata if settings is not None else {}
-    assert first_party.METADATA.get(record.name, {}) == keys
-    assert {option for option in keys.values() if option} <= set(first_party.OPTIONS[record.name])
 
 
 def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
@@ -42,6 +26,15 @@ def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
         command.name: plugin for plugin, command in registered if plugin in first_party.OPTIONS
     }
     assert all(each.help for each in declared_commands())
+
+
+def test_each_service_names_the_option_that_switches_it_on() -> None:
+    nexus = Nexus()
+    provided = {
+        name for _, services in nexus.plugins.collect("nexus_register_services", nexus=nexus) for name in services
+    }
+    assert provided <= first_party.SERVICES.keys()
+    assert {option for _, option in first_party.SERVICES.values() if option} <= first_party.every_option()
 
 
 def test_no_option_has_two_owners() -> None:

@@ -24,6 +24,7 @@ class ApiSettings(PluginSettings):
         ["compression", "cors"],
         description="What stands in front of the API, the first outermost: cors, compression, logging, functions that "
         "take an ASGI application and return one; auth and rate_limit switch those policies on, for every channel.",
+        json_schema_extra={"lists_policies": True},
     )
     cors_origins: Annotated[list[str], AfterValidator(check_origins)] = Field(
         [], description="Origins whose pages may call the API, such as https://app.example.com; * for all."

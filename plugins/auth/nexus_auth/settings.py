@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path  # noqa: TC003  (pydantic reads the annotation)
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -28,6 +28,10 @@ _URLS = ("auth_service_url", "auth_resource_url", "jwt_jwks_url", "oauth2_intros
 
 class AuthSettings(PluginSettings):
     """How callers say who they are, and how that is checked."""
+
+    policies: ClassVar[dict[str, str]] = {"auth": "enable_auth"}
+
+    services: ClassVar[dict[str, str | None]] = {"auth_manager": "enable_auth"}
 
     enable_auth: bool = Field(False, description="Ask every caller who it is, and what it may do.")
     auth_strategy: Strategy | None = Field(

@@ -118,7 +118,7 @@ def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
     reason = plugins.inactive().get(plugin)
     if reason is not None:
         return f'The command {command!r} belongs to the plugin "{plugin}", which is not loaded: {reason}'
-    install = f"pip install {first_party.DISTRIBUTION_PREFIX}{plugin}"
+    install = first_party.install(plugin)
     return f'The command {command!r} needs the plugin "{plugin}": {install}'
 
 

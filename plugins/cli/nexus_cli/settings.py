@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from nexus_core import PluginSettings
@@ -9,6 +11,8 @@ from nexus_core import PluginSettings
 
 class CliSettings(PluginSettings):
     """Where a running server listens for command lines, and how command lines are to people."""
+
+    services: ClassVar[dict[str, str | None]] = {"command_line": None}
 
     cli_port: int = Field(8001, ge=0, le=65535, description="The channel's port; 0 for any free one.")
     cli_name: str = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (pydantic reads it)
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
@@ -18,6 +18,8 @@ PROMETHEUS, OTLP = "prometheus", "otlp"
 
 class MetricsSettings(PluginSettings):
     """Whether metrics are kept, and who may have them."""
+
+    services: ClassVar[dict[str, str | None]] = {"metrics_collector": "enable_metrics"}
 
     enable_monitoring: bool = Field(False, description="Whether metrics are kept.")
     enable_metrics: bool = Field(False, description="Another name of `enable_monitoring`: one of them is enough.")

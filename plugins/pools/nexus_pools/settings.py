@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote
 
 from nexus_toolkit.redaction import option_secrets
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class PoolsSettings(PluginSettings):
     """Where PostgreSQL is, and how many connections there may be."""
+
+    services: ClassVar[dict[str, str | None]] = {"db_pool": "postgres_url", "http_pool": None}
 
     postgres_url: SecretStr | None = Field(
         None,

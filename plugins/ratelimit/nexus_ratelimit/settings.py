@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 class RateLimitSettings(PluginSettings):
     """How many calls each caller may make, and how callers behind proxies are told apart."""
 
+    policies: ClassVar[dict[str, str]] = {
+        "rate_limit": "enable_rate_limiting",
+        "rate_limit auth": "rate_limit_before_auth",
+    }
+
+    services: ClassVar[dict[str, str | None]] = {"rate_limiter": "enable_rate_limiting"}
+
     workflow_metadata: ClassVar[dict[str, str | None]] = {"rate_limit": "enable_rate_limiting"}
 
     enable_rate_limiting: bool = Field(False, description="Refuse the calls of those who make too many.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class RedisSettings(PluginSettings):
     """Where Redis is, and how much of it is used."""
+
+    services: ClassVar[dict[str, str | None]] = {"redis_pool": "redis_url"}
 
     redis_url: SecretStr | None = Field(
         None,
