@@ -16,12 +16,13 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
 	"$$each" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint generate docs bench pins clean tools
+.PHONY: help install run test check lint generate docs bench pins clean tools
 
 help:
 	@echo 'make install   the core and every plugin, with pinned versions, in $(VENV)'
 	@echo 'make run       install, then serve the example on 127.0.0.1 (ports 8000, 8001 and 3001)'
 	@echo 'make test      every test; TESTS=plugins/api/tests for some of them'
+	@echo 'make check     lint, the generated files and the unit tests; about two minutes'
 	@echo 'make lint      ruff, mypy and the import rules'
 	@echo 'make generate  writes what follows from other files, such as lists of the plugins; CI compares'
 	@echo 'make docs      the documentation as a site, in site/; it needs no network'
@@ -73,6 +74,11 @@ run: $(VENV)/quickstart
 test: $(VENV)/tools
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TEST_OPTIONS) $(TESTS)
 
+# What starts no process: see tests/services/unit_tests.py.
+check: lint
+	$(BIN)/python tests/generated/generate.py --check
+	$(BIN)/python -m pytest --unit --numprocesses $(WORKERS) --dist loadfile --quiet $(TEST_OPTIONS) $(TESTS)
+
 lint: $(VENV)/tools
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
@@ -80,7 +86,7 @@ lint: $(VENV)/tools
 	$(BIN)/lint-imports --no-cache
 
 generate: $(VENV)/tools
-	$(BIN)/python tests/generated/generate.py $(GENERATE_OPTIONS)
+	$(BIN)/python tests/generated/generate.py
 
 # What is wrong with a page, such as a link that leads nowhere, is an error.
 docs: $(VENV)/tools
