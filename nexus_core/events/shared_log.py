@@ -111,6 +111,21 @@ class SharedEventLog(EventLog):
         self._position = BEFORE_ALL
         self._opening = asyncio.Lock()
 
+    @property
+    def transport(self) -> EventTransport:
+        """The transport."""
+        return self._transport
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether every event of this process has been sent."""
+        return self._idle.is_set()
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether events are received, which is so while somebody follows."""
+        return self._receiver is not None
+
     # Out
 
     def _heard(self, event: ChannelEvent) -> None:

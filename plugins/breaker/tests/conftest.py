@@ -99,7 +99,7 @@ def open_shared(open_shop, redis_server):
 
     async def start(**options):
         return await open_shop(
-            nexus_redis.plugin,
+            nexus_redis.plugin.RedisPlugin,
             redis_url=redis_server.url,
             store="redis",
             event_backend="memory",

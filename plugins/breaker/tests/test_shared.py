@@ -165,7 +165,7 @@ from nexus_breaker.settings import BreakerSettings
 from nexus_core import CircuitOpen, Nexus
 
 nexus_breaker.shared.LEASE_SECONDS, nexus_breaker.shared.RENEW_SECONDS = 1.0, 0.3
-nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin, nexus_redis.plugin], redis_url=sys.argv[1],
+nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin, nexus_redis.plugin.RedisPlugin], redis_url=sys.argv[1],
               store="redis", enable_circuit_breaker=True, circuit_breaker_reset_timeout=0.3)
 
 @nexus.workflow
@@ -214,7 +214,7 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
         "event_backend": "memory",
         "circuit_breaker_reset_timeout": 1,
     }
-    first, second = [await open_shop(nexus_redis.plugin, **options) for _ in range(2)]
+    first, second = [await open_shop(nexus_redis.plugin.RedisPlugin, **options) for _ in range(2)]
     await first.fail(4)
     redis_proxy.mode = "blackhole"
     begin = time.monotonic()
@@ -236,7 +236,9 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
 async def test_what_one_process_found_while_the_store_was_away_holds_when_it_is_back(
     open_shop, redis_server, redis_proxy
 ):
-    shop = await open_shop(nexus_redis.plugin, redis_url=redis_proxy.url, store="redis", event_backend="memory")
+    shop = await open_shop(
+        nexus_redis.plugin.RedisPlugin, redis_url=redis_proxy.url, store="redis", event_backend="memory"
+    )
     await shop.call()
     redis_proxy.mode = "refuse"
     await shop.fail(5)

@@ -45,7 +45,7 @@ async def start_fixture(make):
 @pytest.fixture(name="start_on_redis")
 def start_on_redis_fixture(start):
     """Start platforms that keep results in Redis, each with a client of its own."""
-    redis = pytest.importorskip("nexus_redis.plugin")
+    redis = pytest.importorskip("nexus_redis.plugin").RedisPlugin
 
     async def start_on_redis(url, **options):
         return await start(redis, redis_url=url, **{"cache_backend": "redis", "redis_timeout": 10} | options)

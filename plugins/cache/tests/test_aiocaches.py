@@ -27,7 +27,7 @@ async def store_cache_fixture(request):
     if request.param == "memory":
         yield StoreCache(MemoryStore())
         return
-    plugin = pytest.importorskip("nexus_redis.plugin")
+    plugin = pytest.importorskip("nexus_redis.plugin").RedisPlugin
     server = request.getfixturevalue("redis_server")
     async with isolated_nexus(plugin, redis_url=server.url, redis_timeout=10) as nexus:
         yield StoreCache(nexus.store("redis", "store"))

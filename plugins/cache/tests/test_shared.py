@@ -390,7 +390,7 @@ import asyncio, os, sys
 import nexus_cache.plugin, nexus_redis.plugin
 from nexus_core import Nexus
 
-nexus = Nexus(discover=False, plugins=[nexus_cache.plugin, nexus_redis.plugin], enable_caching=True,
+nexus = Nexus(discover=False, plugins=[nexus_cache.plugin, nexus_redis.plugin.RedisPlugin], enable_caching=True,
               cache_backend="redis", redis_url=sys.argv[1])
 
 @nexus.workflow

@@ -107,6 +107,6 @@ def start_shared(start, redis_server):
     async def begin(*plugins, url=redis_server.url, redis_timeout=10, **options):  # a busy machine gets its time
         options |= {"redis_url": url, "redis_timeout": redis_timeout, "store": "redis"}
         options |= {"event_backend": "memory"}  # whose steps are apart from the calls that are counted here
-        return await start(nexus_redis.plugin, *plugins, **options)
+        return await start(nexus_redis.plugin.RedisPlugin, *plugins, **options)
 
     return begin

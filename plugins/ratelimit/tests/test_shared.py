@@ -50,7 +50,7 @@ import asyncio, sys
 import nexus_ratelimit.plugin, nexus_redis.plugin
 from nexus_core import Invocation, Nexus, RateLimited
 
-nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin, nexus_redis.plugin], redis_url=sys.argv[1],
+nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin, nexus_redis.plugin.RedisPlugin], redis_url=sys.argv[1],
               redis_timeout=10, store="redis",
               enable_rate_limiting=True, rate_limit_per_minute=10, rate_limit_strategy=sys.argv[2])
 

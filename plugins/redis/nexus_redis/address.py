@@ -1,4 +1,4 @@
-"""`Address`: what ``redis_url`` says. Everything that is not known is refused here, and no error repeats the URL."""
+"""`Address`: the parsed ``redis_url``. Unknown parts are refused here, and no error repeats the URL."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ TLS_NAMES = ", ".join(TLS_OPTIONS)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Redis is and how to get in.
+    """Address of a Redis server, and credentials for it.
 
     Attributes:
-        name: For logs: no secret is in it.
-        hosts: Hosts and ports: one server, or the sentinels.
-        path: The Unix socket in place of hosts.
-        service: The name under which sentinels know the servers; empty without sentinels.
-        username, password: Empty where none is needed.
-        db: The database's number.
-        tls: Options of TLS by redis-py's names, or None for a connection in the clear.
+        name: Name for logs, without secrets.
+        hosts: Hosts and ports of one server, or of the sentinels.
+        path: Path of the Unix socket in place of hosts.
+        service: Name of the service that the sentinels monitor; empty without sentinels.
+        username, password: Empty if none is needed.
+        db: Number of the database.
+        tls: TLS options by redis-py's names, or None for a connection without TLS.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Return the address that a URL means.
+    """Return the parsed address of a URL.
 
     Raises:
-        ValueError: It is none that is supported; the message says which part is wrong.
+        ValueError: The URL is not supported; the message names the wrong part.
     """
     try:
         parts = urlsplit(url.strip())
@@ -50,7 +50,7 @@ def parse(url: str) -> Address:
     except ValueError:
         raise ValueError("is not a URL") from None
     if parts.fragment:
-        raise ValueError("has a #, which a password writes as %23")
+        raise ValueError("contains a #: write it as %23 in a password")
     if parts.scheme in ("redis", "rediss"):
         return _server(parts, given)
     if parts.scheme == "unix":
@@ -60,14 +60,14 @@ def parse(url: str) -> Address:
     if "cluster" in parts.scheme:
         raise ValueError("Redis Cluster is not supported: name one server, or its sentinels with redis+sentinel://")
     if "sentinel" in parts.scheme:
-        raise ValueError("sentinels are reached without TLS only, by redis+sentinel://")
-    raise ValueError(f"begins with {SCHEMES}")
+        raise ValueError("sentinels are supported without TLS only: use redis+sentinel://")
+    raise ValueError(f"must begin with {SCHEMES}")
 
 
 def _server(parts: SplitResult, given: dict[str, str]) -> Address:
     hosts = _hosts(parts, PORT)
     if len(hosts) > 1:
-        raise ValueError("names several hosts: Redis Cluster is not supported, sentinels are redis+sentinel://")
+        raise ValueError("names several hosts: Redis Cluster is not supported, and sentinels need redis+sentinel://")
     tls = None
     if parts.scheme == "rediss":
         tls = {name: _tls_option(name, given.pop(name)) for name in TLS_OPTIONS if name in given}
@@ -80,7 +80,7 @@ def _server(parts: SplitResult, given: dict[str, str]) -> Address:
 def _unix(parts: SplitResult, given: dict[str, str]) -> Address:
     path = unquote(parts.path)
     if len(path) < 2:
-        raise ValueError("has no path to a Unix socket, as unix:///run/redis.sock has")
+        raise ValueError("has no path of a Unix socket: write unix:///run/redis.sock")
     db = _database(given.pop("db", "0"))
     _refuse(given)
     return Address(f"{path}/{db}", (), path, "", *_credentials(parts), db)
@@ -89,7 +89,7 @@ def _unix(parts: SplitResult, given: dict[str, str]) -> Address:
 def _sentinels(parts: SplitResult, given: dict[str, str]) -> Address:
     service, _, db = parts.path.strip("/").partition("/")
     if not service:
-        raise ValueError("names no service, as redis+sentinel://host-1:26379,host-2:26379/service/0 does")
+        raise ValueError("names no service: write redis+sentinel://host-1:26379,host-2:26379/service/0")
     _refuse(given)
     hosts, number = _hosts(parts, SENTINEL_PORT), _database(db or "0")
     where = ",".join(f"{_in_url(host)}:{port}" for host, port in hosts)
@@ -97,13 +97,13 @@ def _sentinels(parts: SplitResult, given: dict[str, str]) -> Address:
 
 
 def _hosts(parts: SplitResult, port: int) -> tuple[tuple[str, int], ...]:
-    """Return every host with its port. `SplitResult` itself knows one only."""
+    """Return every host with its port. `SplitResult` itself supports only one."""
     where = parts.netloc.rpartition("@")[2]
     try:
         found = [urlsplit(f"//{each}") for each in where.split(",")]
         return tuple((_host(each), each.port or port) for each in found)
     except ValueError:
-        raise ValueError("has a host or port that is none") from None
+        raise ValueError("has an invalid host or port") from None
 
 
 def _host(part: SplitResult) -> str:
@@ -123,24 +123,24 @@ def _credentials(parts: SplitResult) -> tuple[str, str]:
 
 def _database(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError("names a database that is not a number")
+        raise ValueError("has a database that is not a number")
     return int(text)
 
 
 def _tls_option(name: str, value: str) -> Any:
     if name == "ssl_check_hostname":
         if value.lower() not in ("true", "false"):
-            raise ValueError("ssl_check_hostname is true or false")
+            raise ValueError("ssl_check_hostname must be true or false")
         return value.lower() == "true"
     if name == "ssl_cert_reqs":
         if value not in ("required", "none"):
-            raise ValueError("ssl_cert_reqs is required or none")
+            raise ValueError("ssl_cert_reqs must be required or none")
         return value
     if not Path(value).is_file():
-        raise ValueError(f"{name} names no file")
+        raise ValueError(f"{name} is not a file")
     return value
 
 
 def _refuse(left: dict[str, str]) -> None:
-    if left:  # its name is not repeated: it may be a piece of a password with an unescaped question mark
-        raise ValueError(f"has a parameter that is not supported here: there are db and, with rediss://, {TLS_NAMES}")
+    if left:  # its name is not repeated: it may be part of a password with an unescaped question mark
+        raise ValueError(f"has an unsupported parameter: supported are db and, with rediss://, {TLS_NAMES}")

@@ -1,4 +1,4 @@
-"""`RedisClient`: one command, one round trip, one time limit; and nothing at all while Redis is known to be away."""
+"""`RedisClient`: one round trip and one time limit for each command; none while Redis is known to be unavailable."""
 
 from __future__ import annotations
 
@@ -9,87 +9,93 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError, RedisError
 
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import BackendUnavailable
 from nexus_redis import pools
-from nexus_redis.exchange import Probe, exchange, reason_of, too_late
+from nexus_redis._vendor_internals import connections, idle_connections
+from nexus_redis.exchange import WriteProbe, exchange, reason_of, too_late, unavailable
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool
 
     from nexus_redis.address import Address
-    from nexus_redis.exchange import Command, Line, Value
+    from nexus_redis.exchange import Command, DedicatedConnection, Value
     from nexus_redis.scripts import Script
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
-"""How often Redis is asked whether it is there, beside what calls find out."""
+"""Seconds between two checks while Redis is available, in addition to what calls find out."""
 
 AWAY_SECONDS = 0.5
-"""How often while it is not."""
+"""Seconds between two checks while it is unavailable."""
 
-TOLD = 20
-"""How many different refusals are logged; the same one is logged once."""
+REFUSED_SECONDS = 60.0
+"""Seconds between two log lines about commands that Redis refuses for the same reason."""
 
 
 class RedisClient:
-    """Sends commands through one bounded pool, until Redis does not answer.
+    """Sends commands through one bounded pool until Redis fails to reply in time.
 
-    From then on every command fails at once. One task of its own asks whether Redis is back; no call waits for that.
+    From then on every command fails at once. A background task checks whether Redis is back; no call waits for that.
 
     Args:
-        address: Where Redis is.
-        pool_size: Connections that stay open when they have nothing to do.
-        max_connections: Connections at most, beside one for the task that watches.
-        timeout: Seconds for a command, the wait for a connection included.
-        prefix: What every key begins with.
+        address: Address of Redis.
+        pool_size: Connections that stay open while they are unused.
+        max_connections: Maximum number of connections, in addition to one for the background task.
+        timeout: Seconds for a command, including the wait for a connection.
+        prefix: Prefix of every key.
 
     Attributes:
-        address: Where Redis is.
-        reason: Why Redis is not available, for operators; None while it is.
+        address: Address of Redis.
+        prefix: Prefix of every key.
+        reason: Why Redis is unavailable, for operators; None while it is available.
     """
 
     def __init__(self, address: Address, *, pool_size: int, max_connections: int, timeout: float, prefix: str) -> None:
         self.prefix = prefix
-        self.reason: str | None = "it was not asked yet"
+        self.reason: str | None = "it has not been checked yet"
         self.address = address
         self._pool_size = pool_size
         self._max_connections = max_connections
         self._timeout = timeout
         self._pool: BlockingConnectionPool | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._doubt = asyncio.Event()
-        self._told: set[str] = set()
+        self._monitor: asyncio.Task[None] | None = None
+        self._check_now = asyncio.Event()
+        self._refusals = RateLimitedLog(log, REFUSED_SECONDS)
 
     async def open(self) -> None:
-        """Look whether Redis is there, and watch it from now on. It is no error when it is not."""
+        """Connect, and check from now on whether Redis is available. It is no error if it is not."""
         self._pool = pools.make_pool(self.address, self._max_connections, self._timeout)
-        self._doubt = asyncio.Event()
-        probe = Probe(self._pool, f"{self.prefix}probe", self._timeout)
+        self._check_now = asyncio.Event()
+        probe = WriteProbe(self._pool, f"{self.prefix}probe", self._timeout)
         self._found(await probe.run())
-        self._watching = asyncio.create_task(self._watch(self._pool, probe), name="nexus-redis-watch")
+        self._monitor = asyncio.create_task(self._monitored(self._pool, probe), name="nexus-redis-monitor")
 
     async def close(self) -> None:
-        """Close every connection. What is under way fails."""
-        watching, self._watching = self._watching, None
+        """Close every connection. Commands in flight fail."""
+        monitor, self._monitor = self._monitor, None
         pool, self._pool = self._pool, None
         self.reason = "it is closed"
-        if watching is not None:
-            watching.cancel()
+        if monitor is not None:
+            monitor.cancel()
             with suppress(asyncio.CancelledError):
-                await watching
+                await monitor
         if pool is not None:
             await pools.close(pool)
 
-    async def ready(self) -> bool:
-        """Whether Redis is available, as far as is known. Costs nothing: what is known is about a second old."""
-        return self.reason is None
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections of the pool are idle, and how many are in use."""
+        if self._pool is None:
+            return 0, 0
+        idle = len(idle_connections(self._pool))
+        return idle, len(connections(self._pool)) - idle
 
     async def check(self) -> dict[str, str]:
-        """Ask Redis whether it is there, and return where that is.
+        """Check whether Redis is available, and return its address.
 
         Raises:
-            BackendUnavailable: It is not; the message is for operators.
+            BackendUnavailable: It is unavailable; the message is for operators.
         """
         with suppress(BackendUnavailable):
             await self.execute("PING")
@@ -100,7 +106,7 @@ class RedisClient:
         """Send a command and return its reply.
 
         Raises:
-            BackendUnavailable: There is no reply, or it is a refusal.
+            BackendUnavailable: No reply, or an error as reply.
         """
         return await self._exchange(command)
 
@@ -108,38 +114,38 @@ class RedisClient:
         """Run a script and return its reply.
 
         Raises:
-            BackendUnavailable: There is no reply, or it is a refusal.
+            BackendUnavailable: No reply, or an error as reply.
         """
         rest = (script.keys, *keys_and_args)
         return await self._exchange(("EVALSHA", script.sha, *rest), ("EVAL", script.text, *rest))
 
-    async def wait_for(self, line: Line, seconds: float, *command: Value) -> Any:
-        """Send a command that may take a while, on a connection of its own, and return its reply.
+    async def wait_for(self, connection: DedicatedConnection, seconds: float, *command: Value) -> Any:
+        """Send a blocking command and return its reply.
 
         Args:
-            line: The connection.
-            seconds: What the command may take beside the usual time.
+            connection: The connection.
+            seconds: Time that the command may take in addition to the usual limit.
             *command: The command.
 
         Raises:
-            BackendUnavailable: There is no reply, or it is a refusal.
+            BackendUnavailable: No reply, or an error as reply.
         """
         if self.reason is not None or self._pool is None:
-            raise _unavailable()
+            raise unavailable()
         try:
             async with asyncio.timeout(seconds + self._timeout):
-                return await line.ask(self._pool, command)
+                return await connection.send(self._pool, command)
         except (TimeoutError, OSError):
             pass
         except RedisError as exc:
             if not isinstance(exc, ConnectionError):
                 self._refused(reason_of(exc))
-        raise _unavailable()
+        raise unavailable()
 
     async def _exchange(self, command: Command, otherwise: Command | None = None) -> Any:
         pool = self._pool
         if self.reason is not None or pool is None:
-            raise _unavailable()
+            raise unavailable()
         try:
             async with asyncio.timeout(self._timeout):
                 return await exchange(pool, command, otherwise)
@@ -149,50 +155,44 @@ class RedisClient:
             self._lost(pool, reason_of(exc))
         except RedisError as exc:
             self._refused(reason_of(exc))
-        raise _unavailable()
+        raise unavailable()
 
     def _lost(self, pool: BlockingConnectionPool, reason: str) -> None:
-        """Send nothing more until the task that watches has had an answer. It asks at once."""
+        """Send no more commands until the background task has had a reply. It checks at once."""
         if self.reason is None and pool is self._pool:
             self._found(reason)
-            self._doubt.set()
+            self._check_now.set()
 
     def _refused(self, reason: str) -> None:
-        """Redis answers, and does not do it: for this key alone, or for all, which the task that watches finds out."""
-        if reason not in self._told and len(self._told) < TOLD:
-            self._told.add(reason)
-            log.error("Redis at %s refused a command: %s", self.address.name, reason)
+        """Log that Redis refused a command: for one key, or for all, which the background task finds out."""
+        self._refusals.log(logging.ERROR, reason, "Redis at %s refused a command: %s", self.address.name, reason)
 
     def _found(self, reason: str | None) -> None:
-        """Take note of whether Redis is available, and log what changes."""
+        """Set whether Redis is available, and log a change."""
         before, self.reason = self.reason, reason
         if reason is None and before is not None:
-            log.info("Redis at %s answers", self.address.name)
-        elif reason is not None and (before is None or self._watching is None):
-            log.warning("Redis at %s is not available: %s", self.address.name, reason)
+            log.info("Redis at %s is available", self.address.name)
+        elif reason is not None and (before is None or self._monitor is None):
+            log.warning("Redis at %s is unavailable: %s", self.address.name, reason)
 
-    async def _watch(self, pool: BlockingConnectionPool, probe: Probe) -> None:
-        """Find out whether Redis is available: every now and then, and at once when a call doubts it."""
+    async def _monitored(self, pool: BlockingConnectionPool, probe: WriteProbe) -> None:
+        """Check whether Redis is available: periodically, and at once when a command has failed."""
         now = asyncio.get_running_loop().time
         came_back = -AWAY_SECONDS
         try:
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(WATCH_SECONDS if self.reason is None else AWAY_SECONDS):
-                        await self._doubt.wait()
-                if self._doubt.is_set() and now() - came_back < AWAY_SECONDS:  # it comes and goes
+                        await self._check_now.wait()
+                if self._check_now.is_set() and now() - came_back < AWAY_SECONDS:  # it is unstable
                     await asyncio.sleep(AWAY_SECONDS)
-                self._doubt.clear()
+                self._check_now.clear()
                 was_away, reason = self.reason is not None, await probe.run()
                 self._found(reason)
                 if reason is not None:
-                    await pools.drop_idle(pool)  # what they lead to may be gone for good
+                    await pools.drop_idle(pool)  # their server may be gone for good
                 elif was_away:
                     came_back = now()
                 await pools.trim(pool, self._pool_size)
         finally:
             await probe.close()
-
-
-def _unavailable() -> BackendUnavailable:
-    return BackendUnavailable("The store of shared state does not answer.", retry_after=1.0)

@@ -1,11 +1,11 @@
-"""`RedisEvents`: the events of all processes in one stream, which Redis numbers."""
+"""`RedisEvents`: the events of all processes in one Redis stream, which numbers them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.events.shared_log import BEFORE_ALL
-from nexus_redis.exchange import Line
+from nexus_redis.exchange import DedicatedConnection
 from nexus_redis.scripts import APPEND
 
 if TYPE_CHECKING:
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from nexus_redis.client import RedisClient
 
 WAIT_SECONDS = 2.0
-"""How long one look for new events waits for some."""
+"""Seconds that one read waits for new events."""
 
 KEEP_SECONDS = 86_400.0
-"""How long after the last event of all Redis keeps the stream, and after the last of a process its number."""
+"""Seconds for which the stream is kept after its last event, and a process' event number after its last one."""
 
 
 class RedisEvents:
     """See `nexus_core.events.shared_log.EventTransport`.
 
     Args:
-        client: Sends the commands.
-        kept: Events that the stream keeps, about; the oldest go first.
+        client: The client.
+        kept: Approximate maximum length of the stream.
     """
 
     name = "redis"
@@ -34,7 +34,7 @@ class RedisEvents:
     def __init__(self, client: RedisClient, kept: int) -> None:
         self._client = client
         self._kept = kept
-        self._line = Line()
+        self._reader = DedicatedConnection()
         self._stream = f"{client.prefix}events".encode()
 
     async def append(self, origin: str, first: int, texts: Sequence[bytes]) -> None:
@@ -48,14 +48,14 @@ class RedisEvents:
         return entries[0][0] if entries else BEFORE_ALL
 
     async def has_all_after(self, event_id: str) -> bool:
-        """See `EventTransport.has_all_after`. An event that is there itself has everything behind it."""
+        """See `EventTransport.has_all_after`. An event that still exists is followed by all later ones."""
         if event_id != BEFORE_ALL:
             return bool(await self._client.execute("XRANGE", self._stream, event_id, event_id, "COUNT", 1))
         if not await self._client.execute("EXISTS", self._stream):
             return True
         facts = await self._client.execute("XINFO", "STREAM", self._stream)
-        told = dict(zip(facts[::2], facts[1::2], strict=True))
-        return bool(told[b"entries-added"] == told[b"length"])
+        info = dict(zip(facts[::2], facts[1::2], strict=True))
+        return bool(info[b"entries-added"] == info[b"length"])
 
     async def between(self, after: str, to: str, limit: int) -> Sequence[Entry]:
         """See `EventTransport.between`."""
@@ -65,12 +65,12 @@ class RedisEvents:
         """See `EventTransport.read`."""
         block = ("COUNT", limit, "BLOCK", round(WAIT_SECONDS * 1000))
         command = ("XREAD", *block, "STREAMS", self._stream, after)
-        streams = await self._client.wait_for(self._line, WAIT_SECONDS, *command)
+        streams = await self._client.wait_for(self._reader, WAIT_SECONDS, *command)
         return _entries(streams[0][1]) if streams else ()
 
 
 def _entries(reply: Any) -> list[Entry]:
-    """Return the entries of a reply. Those that somebody else has written keep their place, and say nothing."""
+    """Return the entries of a reply. Entries of other programs keep their id, with an empty text."""
     return [(event_id.decode(), _text(fields or ())) for event_id, fields in reply]
 
 

@@ -1,4 +1,4 @@
-"""A command and its reply, on a connection that never keeps a reply for the next one."""
+"""Send a command and read its reply, on connections that never keep a reply for the next command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from nexus_core.errors import BackendUnavailable
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ async def exchange(pool: BlockingConnectionPool, command: Command, otherwise: Co
     Args:
         pool: The pool.
         command: The command.
-        otherwise: The one to send where the server does not have the script that the first one names.
+        otherwise: The command to send instead if the server does not have the script that the first one names.
 
     Raises:
-        RedisError: There is no connection, no reply, or it is an error.
+        RedisError: No connection, no reply, or an error as reply.
     """
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
@@ -36,7 +37,7 @@ async def exchange(pool: BlockingConnectionPool, command: Command, otherwise: Co
             if otherwise is None:
                 raise
             return await _ask(connection, otherwise)
-    except ReadOnlyError:  # it was the one to write to; which is it now is looked up when connecting
+    except ReadOnlyError:  # the server is a replica now: reconnecting looks up the primary
         await connection.disconnect(nowait=True)
         raise
     finally:
@@ -48,24 +49,24 @@ async def _ask(connection: AbstractConnection, command: Command) -> Any:
         await connection.send_command(*command)
         return await connection.read_response()
     except ResponseError:
-        raise  # a reply like any other
-    except BaseException:  # a reply that may still come would be taken for the next command's
+        raise  # the reply has been read
+    except BaseException:  # a reply that arrives later would be taken for the next command's
         await connection.disconnect(nowait=True)
         raise
 
 
-class Line:
-    """A connection for one who asks long questions, one after the other. It is opened when it is first used."""
+class DedicatedConnection:
+    """A connection outside of the pool, for the blocking commands of one user. It opens at first use."""
 
     def __init__(self) -> None:
         self._pool: BlockingConnectionPool | None = None
         self._connection: AbstractConnection | None = None
 
-    async def ask(self, pool: BlockingConnectionPool, command: Command) -> Any:
-        """Send a command and return its reply. Whatever goes wrong closes the connection.
+    async def send(self, pool: BlockingConnectionPool, command: Command) -> Any:
+        """Send a command and return its reply. Any error closes the connection.
 
         Args:
-            pool: Whose connections are like this one.
+            pool: The pool with the connection's options.
             command: The command.
         """
         if self._connection is None or pool is not self._pool:
@@ -78,22 +79,22 @@ class Line:
             raise
 
 
-class Probe:
-    """Asks Redis to store something, on a connection of its own: a server that only reads is of no use.
+class WriteProbe:
+    """Checks on a connection outside of the pool whether Redis stores values: a read-only server is of no use.
 
     Args:
-        pool: Whose connections are tried.
-        key: Where it is stored, for a second.
-        timeout: Seconds for the answer.
+        pool: The pool with the connection's options.
+        key: Key of the value, which expires after a second.
+        timeout: Seconds for connecting and the reply.
     """
 
     def __init__(self, pool: BlockingConnectionPool, key: str, timeout: float) -> None:
         self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
-        self._command = ("SET", key, "1", "PX", 1000, "NX", "GET")  # as the store does, which needs Redis 7
+        self._command = ("SET", key, "1", "PX", 1000, "NX", "GET")  # the store's command that needs Redis 7
         self._timeout = timeout
 
     async def run(self) -> str | None:
-        """Return why Redis is not available, or None."""
+        """Return why Redis is unavailable, or None."""
         try:
             async with asyncio.timeout(self._timeout):
                 await self._connection.connect()
@@ -111,15 +112,25 @@ class Probe:
         return reason
 
     async def close(self) -> None:
-        """Close the connection; `run` opens it again."""
+        """Close the connection. `run` opens it again."""
         await self._connection.disconnect(nowait=True)
 
 
 def too_late(seconds: float) -> str:
-    """Return the reason where there is no answer."""
+    """Return the reason for a missing reply."""
     return f"it did not answer within {seconds:g} s"
 
 
 def reason_of(exc: Exception) -> str:
-    """Return what went wrong. A server that does not know a command repeats its arguments: they stay out of it."""
+    """Return an error's message without the command's arguments, which a server repeats of an unknown command."""
     return printable(str(exc).partition(", with args")[0] or type(exc).__name__, 200)
+
+
+def unavailable() -> BackendUnavailable:
+    """Return the error for callers, who need not know which store it is."""
+    return BackendUnavailable("The store of shared state is unavailable.", retry_after=1.0)
+
+
+def invalid_reply() -> BackendUnavailable:
+    """Return the error for a reply that no script of this plugin returns."""
+    return BackendUnavailable("The store of shared state sent an invalid reply.")

@@ -1,110 +1,96 @@
-"""Hook implementations of the plugin ``redis``."""
+"""The plugin ``redis``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_core import Plugin
+from nexus_redis.settings import RedisSettings
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.events.shared_log import EventTransport
     from nexus_core.state.stores import Store
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Measurement
+    from nexus_redis.client import RedisClient
+    from nexus_redis.workflows import RedisPool
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give Redis' options."""
-    from nexus_redis.settings import RedisSettings
+class RedisPlugin(Plugin[RedisSettings]):
+    """Redis as a store, as a transport of events and as a pool for workflows, if ``redis_url`` is set."""
 
-    return RedisSettings
+    def __init__(self, platform: Platform, settings: RedisSettings) -> None:
+        super().__init__(platform, settings)
+        self._client: RedisClient | None = None
+        self._pool: RedisPool | None = None
+        if settings.redis_url is None:
+            return
+        from nexus_redis.address import parse
+        from nexus_redis.client import RedisClient
+        from nexus_redis.workflows import RedisPool
 
+        size, limit, timeout = (
+            settings.redis_pool_size, settings.redis_pool_max_connections, settings.redis_timeout,
+        )  # fmt: skip
+        self._client = RedisClient(
+            parse(settings.redis_url.get_secret_value()),
+            pool_size=size, max_connections=limit, timeout=timeout, prefix=settings.redis_key_prefix,
+        )  # fmt: skip
+        self._pool = RedisPool(self._client, size=size, max_connections=limit, timeout=timeout)
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Look whether Redis is there. That it is not is no reason not to start."""
-    from nexus_redis.settings import RedisSettings
+    async def startup(self) -> None:
+        """Connect. The platform starts without Redis too."""
+        if self._client is not None and self._pool is not None:
+            await self._client.open()
+            self._pool.open()
 
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is not None:
-        await settings.client.open()
-        settings.pool.open()
+    async def shutdown(self) -> None:
+        """Close every connection."""
+        if self._client is not None and self._pool is not None:
+            await self._pool.close()
+            await self._client.close()
 
+    def nexus_register_services(self) -> dict[str, object]:
+        """Return the pool for workflows."""
+        return {} if self._pool is None else {self._pool.name: self._pool}
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Close every connection."""
-    from nexus_redis.settings import RedisSettings
+    def nexus_register_stores(self) -> list[Store]:
+        """Return the store ``redis``."""
+        if self._client is None:
+            return []
+        from nexus_toolkit.accounts import CallerLimits
 
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is not None:
-        await settings.pool.close()
-        await settings.client.close()
+        from nexus_redis.store import RedisStore
 
+        limits = CallerLimits(self.settings.redis_caller_max_entries, self.settings.redis_caller_max_bytes)
+        return [RedisStore(self._client, limits)]
 
-@hookimpl
-def nexus_register_services(nexus: Nexus) -> dict[str, object]:
-    """Give Redis for workflows, where ``redis_url`` is set."""
-    from nexus_redis.settings import RedisSettings
+    def nexus_register_event_transports(self) -> list[EventTransport]:
+        """Return the stream of events."""
+        if self._client is None:
+            return []
+        from nexus_redis.events import RedisEvents
 
-    settings = nexus.settings(RedisSettings)
-    return {} if settings.redis_url is None else {settings.pool.name: settings.pool}
+        return [RedisEvents(self._client, self.settings.redis_events_kept)]
 
+    def nexus_register_health_checks(self) -> list[HealthCheck]:
+        """Return the check of Redis. It is critical if the option ``store`` names Redis."""
+        if self._client is None:
+            return []
+        from nexus_core.types.health import HealthCheck
 
-@hookimpl
-def nexus_register_stores(nexus: Nexus) -> list[Store]:
-    """Give the store, where ``redis_url`` is set."""
-    from nexus_redis.settings import RedisSettings
+        return [HealthCheck("redis", self._client.check, self.platform.options.store == "redis")]
 
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is None:
-        return []
-    from nexus_redis.store import RedisStore
+    def nexus_register_measurements(self) -> list[Measurement]:
+        """Return whether Redis is available, and the use of the pool."""
+        client, pool = self._client, self._pool
+        if client is None or pool is None:
+            return []
+        from nexus_toolkit.pools import pool_measurements
 
-    return [RedisStore(settings.client, settings.limits)]
+        from nexus_core.types.measurement import Measurement
 
-
-@hookimpl
-def nexus_register_event_transports(nexus: Nexus) -> list[EventTransport]:
-    """Give the stream of events, where ``redis_url`` is set."""
-    from nexus_redis.settings import RedisSettings
-
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is None:
-        return []
-    from nexus_redis.events import RedisEvents
-
-    return [RedisEvents(settings.client, settings.redis_events_kept)]
-
-
-@hookimpl
-def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
-    """Give whether Redis answers. It is critical where it is the `store`: single features do without for a while."""
-    from nexus_redis.settings import RedisSettings
-
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is None:
-        return []
-    from nexus_core.types.health import HealthCheck
-    from nexus_redis.store import RedisStore
-
-    return [HealthCheck("redis", settings.client.check, nexus.options.store == RedisStore.name)]
-
-
-@hookimpl
-def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
-    """Give whether Redis answers, and how many workflows use it, where ``redis_url`` is set."""
-    from nexus_redis.settings import RedisSettings
-
-    settings = nexus.settings(RedisSettings)
-    if settings.redis_url is None:
-        return []
-    from nexus_toolkit.pools import pool_measurements
-
-    from nexus_core.types.measurement import Measurement
-
-    client = settings.client
-    up = Measurement.of("nexus_redis_up", "gauge", "Whether Redis answers.", lambda: float(client.reason is None))
-    return [up, *pool_measurements([settings.pool], "nexus_redis_pool")]
+        help_text = "Whether Redis is available: 1 or 0."
+        up = Measurement.of("nexus_redis_up", "gauge", help_text, lambda: float(client.reason is None))
+        return [up, *pool_measurements([pool], "nexus_redis_pool")]

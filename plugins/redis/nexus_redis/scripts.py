@@ -1,4 +1,4 @@
-"""Scripts: what must not be divided, in one round trip. They tell the time by Redis' clock."""
+"""Lua scripts: atomic steps in one round trip. Times are of Redis' clock."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Script:
 
     Attributes:
         text: The script.
-        keys: How many keys it works on.
-        sha: What Redis calls it.
+        keys: Number of keys it uses.
+        sha: SHA-1 of the text, by which Redis knows a script it has run before.
     """
 
     text: str
@@ -21,7 +21,7 @@ class Script:
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Name it."""
+        """Compute the digest."""
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -38,8 +38,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# What one caller stores. Keys: the value's, when the caller's values expire, and how large they are; the field "" is
-# the sum. Arguments of those that write: milliseconds, entries and bytes that the caller may have, value.
+# Steps on one caller's account. Keys: the value's, the expiry times of the caller's values, and their sizes; the field
+# "" is the sum. Arguments of the writing scripts: milliseconds, the limits in entries and bytes, the value.
 
 _ACCOUNT = """
 local value, ends, sizes = KEYS[1], KEYS[2], KEYS[3]
@@ -120,9 +120,9 @@ return number
     keys=2,
 )
 
-# Of each strategy: limit, window in microseconds. Returns 1 or 0, calls that are left, microseconds until there are
-# more. Numbers of this size are exact in Lua; what is returned is truncated to whole ones. Redis' clock may be set
-# back: what is then further away than it can be does not count.
+# Rate limit strategies. Arguments: limit, window in microseconds. Each returns 1 or 0, the calls left, and microseconds
+# until there are more. Numbers of this size are exact in Lua; returned ones are truncated to integers. Redis' clock may
+# be set back: times further away than the window are ignored.
 
 _NOW = """
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -146,7 +146,7 @@ end
 return {1, limit - count - 1, left * 1000}
 """)
 
-# A list of the times of calls, oldest first.
+# A list of the calls' times, oldest first.
 MOVING_WINDOW = Script(
     _NOW
     + """
@@ -163,7 +163,7 @@ return {1, limit - count - 1, (oldest or now) + window - now}
 """
 )
 
-# Two counters: of this window, and of the one before, which weighs as much as of it lies in the last window's length.
+# Two counters: of this window and of the one before, weighted by the part of it within the last window's length.
 SLIDING_WINDOW = Script(
     _NOW
     + """
@@ -198,3 +198,8 @@ return {allowed, left, math.ceil(reset * window)}
 
 HITS = {"fixed_window": FIXED_WINDOW, "moving_window": MOVING_WINDOW, "sliding_window": SLIDING_WINDOW}
 """The script of each strategy."""
+
+
+def milliseconds(seconds: float) -> int:
+    """Return an expiry time as Redis takes it: at least 1."""
+    return max(1, round(seconds * 1000))

@@ -1,4 +1,4 @@
-"""`RedisPool`: Redis for workflows, on connections of their own: what they do there holds up no store."""
+"""`RedisPool`: Redis for workflows, on separate connections, so that workflows do not delay the stores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from nexus_toolkit.pools import Pool
 
 from nexus_core.errors import BackendUnavailable
 from nexus_redis import pools
+from nexus_redis._vendor_internals import idle_connections
 
 if TYPE_CHECKING:
     from redis.asyncio import BlockingConnectionPool
@@ -16,23 +17,23 @@ if TYPE_CHECKING:
     from nexus_redis.client import RedisClient
 
 TRIM_SECONDS = 30.0
-"""How often connections beyond ``size`` that nobody has used for a while are closed."""
+"""Seconds between two closings of connections beyond ``size`` that have not been used for a while."""
 
 
 class RedisPool(Pool[Any]):
-    """Gives a ``redis.asyncio.Redis`` to so many at once; each has a connection whenever it sends a command.
+    """Lends a ``redis.asyncio.Redis`` to ``max_connections`` users at a time, so that each finds a free connection.
 
     Args:
-        client: Knows where Redis is, and whether it is there: where it is away, nobody waits.
-        size: Connections that stay open when they have nothing to do.
-        max_connections: Connections at most.
-        timeout: Seconds to wait for one.
+        client: The client of the stores; while it finds Redis unavailable, nobody waits for a connection.
+        size: Connections that stay open while they are unused.
+        max_connections: Maximum number of connections.
+        timeout: Seconds to wait for a connection.
     """
 
     def __init__(self, client: RedisClient, *, size: int, max_connections: int, timeout: float) -> None:
         super().__init__(
             "redis_pool",
-            lambda: _Places(self, client),
+            lambda: _RedisBackend(self, client),
             size=size,
             limit=max_connections,
             timeout=timeout,
@@ -40,7 +41,7 @@ class RedisPool(Pool[Any]):
         )
 
 
-class _Places:
+class _RedisBackend:
     """The backend of a `RedisPool`."""
 
     def __init__(self, pool: RedisPool, client: RedisClient) -> None:
@@ -55,13 +56,13 @@ class _Places:
     @property
     def idle(self) -> int:
         """See `Backend`."""
-        return len(self._connections._available_connections) if self._connections is not None else 0
+        return len(idle_connections(self._connections)) if self._connections is not None else 0
 
     async def take(self) -> Any:
         """See `Backend`."""
         if self._client.reason is not None:
-            where = self._client.address.name
-            raise BackendUnavailable(f"redis_pool: Redis at {where}: {self._client.reason}", retry_after=1.0)
+            server = self._client.address.name
+            raise BackendUnavailable(f"redis_pool: Redis at {server}: {self._client.reason}", retry_after=1.0)
         if self._redis is None:
             self._open()
         await self._free.acquire()
@@ -71,7 +72,7 @@ class _Places:
         from redis.asyncio import Redis
 
         self._connections = pools.make_pool(self._client.address, self._pool.limit, self._pool.timeout)
-        self._connections.timeout = self._pool.timeout  # for what uses more than one connection at once
+        self._connections.timeout = self._pool.timeout  # for code that uses several connections at once
         self._redis = Redis(connection_pool=self._connections)
         self._trim_later()
 

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import nexus_redis.plugin
 import pytest
-from nexus_redis.settings import RedisSettings
 
 from nexus_core import Nexus
 
@@ -19,7 +18,7 @@ def _no_url_in_the_environment(monkeypatch):
 
 @asynccontextmanager
 async def running(url, **options):
-    async with Nexus(discover=False, plugins=[nexus_redis.plugin], redis_url=url, **options) as nexus:
+    async with Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=url, **options) as nexus:
         yield nexus
 
 
@@ -31,7 +30,7 @@ async def connect():
         async def start(url, **options):
             nexus = await stack.enter_async_context(running(url, **{"redis_timeout": 1} | options))
             store = nexus.store("redis", "store")
-            store.client, store.nexus = nexus.settings(RedisSettings).client, nexus
+            store.nexus = nexus
             return store
 
         yield start

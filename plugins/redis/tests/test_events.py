@@ -23,10 +23,18 @@ async def make(redis_proxy):
 
         async def start(**options):
             given = {"redis_url": redis_proxy.url, "event_backend": "redis"} | options
-            nexus = Nexus(discover=False, plugins=[nexus_redis.plugin], **given)
+            nexus = Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], **given)
             return await stack.enter_async_context(nexus)
 
         yield start
+
+
+def transport_of(nexus):
+    return nexus.event_log.transport
+
+
+def client_of(nexus):
+    return nexus.store("redis", "store").client
 
 
 async def follow(nexus, after=None):
@@ -60,7 +68,7 @@ async def nothing_more(follower, nexus):
 
 async def test_everybody_sees_the_same_in_the_same_order(make):
     one, two = await make(), await make()
-    assert isinstance(nexus_redis.plugin.nexus_register_event_transports(one)[0], EventTransport)
+    assert isinstance(transport_of(one), EventTransport)
     followers = [await follow(one), await follow(two), await follow(two)]
     for number in range(100):
         tell(one if number % 3 else two, number)
@@ -114,7 +122,7 @@ async def test_who_has_got_nothing_yet_goes_on_from_its_position(make):
     for before in ([], ["earlier"]):
         tell(one, *before)
         if before:
-            await eventually(lambda: one.event_log._idle.is_set())
+            await eventually(lambda: one.event_log.is_sent)
         follower = await follow(one)
         position = follower.position
         follower.close()
@@ -129,7 +137,7 @@ async def test_one_who_is_ahead_of_this_process_gets_nothing_twice(make, monkeyp
     fast, slow = await follow(one), await follow(two)
     tell(one, "first")
     await take(slow, 1)
-    read = two.event_log._transport.read
+    read = transport_of(two).read
     gate = asyncio.Event()
 
     async def late(after, limit):
@@ -137,7 +145,7 @@ async def test_one_who_is_ahead_of_this_process_gets_nothing_twice(make, monkeyp
         await gate.wait()
         return entries
 
-    monkeypatch.setattr(two.event_log._transport, "read", late)
+    monkeypatch.setattr(transport_of(two), "read", late)
     tell(one, "a")
     await take(slow, 1)  # the read that was under way; the next ones are late
     tell(one, "b", "c")
@@ -157,7 +165,7 @@ async def test_ids_of_the_future_the_past_and_another_log(make, after):
     one = await make()
     await follow(one)
     tell(one, "a", "b")
-    await eventually(lambda: one.event_log._idle.is_set())
+    await eventually(lambda: one.event_log.is_sent)
     follower = await follow(one, after)
     missed, *rest = await take(follower, 3)
     assert (missed.type, missed.data) == ("events.missed", {"count": None})
@@ -170,7 +178,7 @@ async def test_ids_that_are_none(make):
     for after in ("", "5", "a-b", "-", "5-" + "9" * 70):
         with pytest.raises(MalformedRequest):
             await follow(one, after)
-    assert one.event_log._receiver is None
+    assert not one.event_log.is_receiving
 
 
 async def test_a_long_past_comes_page_by_page_and_what_is_trimmed_is_told(make):
@@ -179,11 +187,11 @@ async def test_a_long_past_comes_page_by_page_and_what_is_trimmed_is_told(make):
     many = 3 * BATCH + 7
     tell(one, *range(many))
     [event] = await take(first, 1)
-    await eventually(lambda: one.event_log._idle.is_set())
+    await eventually(lambda: one.event_log.is_sent)
     back = await follow(one, event.id)
     assert names(await take(back, many - 1)) == [str(number) for number in range(1, many)]
     tell(one, *range(many, 3000))  # Redis keeps about a thousand
-    await eventually(lambda: one.event_log._idle.is_set())
+    await eventually(lambda: one.event_log.is_sent)
     again = await follow(one, event.id)
     missed, oldest = await take(again, 2)
     assert missed.type == "events.missed"
@@ -203,13 +211,13 @@ async def test_an_outage_loses_and_repeats_nothing(make, redis_proxy, mode):
         redis_proxy.mode = mode
         tell(one, *range(sent, sent + 10))
         sent += 10
-        await eventually(lambda: one.event_log._transport._client.reason is not None)
+        await eventually(lambda: client_of(one).reason is not None)
         tell(one, *range(sent, sent + 10))
         sent += 10
         with pytest.raises(BackendUnavailable):
             await follow(two, "1-1")
         redis_proxy.mode = "pass"
-        await eventually(lambda: one.event_log._idle.is_set(), 10)
+        await eventually(lambda: one.event_log.is_sent, 10)
     tell(one, "the end")
     for follower in followers:
         assert names(await take(follower, sent + 1, 10)) == [*(str(number) for number in range(sent)), "the end"]
@@ -224,7 +232,7 @@ async def test_an_answer_that_is_lost_is_no_reason_to_repeat(make, redis_proxy):
     for number in range(5):
         redis_proxy.mode = "cut"
         tell(one, f"{number}")
-        await eventually(lambda: one.event_log._transport._client.reason is not None, 10)
+        await eventually(lambda: client_of(one).reason is not None, 10)
         redis_proxy.mode = "pass"
         assert names(await take(follower, 1, 10)) == [f"{number}"]
     await nothing_more(follower, one)
@@ -237,7 +245,7 @@ async def test_a_redis_that_has_lost_everything(make, redis_server):
     for follower in followers:
         assert names(await take(follower, 1)) == ["a"]
     redis_server.kill()
-    await eventually(lambda: one.event_log._transport._client.reason is not None, 10)
+    await eventually(lambda: client_of(one).reason is not None, 10)
     tell(one, "b")
     redis_server.start()
     for follower in followers:
@@ -253,10 +261,10 @@ async def test_too_many_for_a_long_outage_are_counted(make, redis_proxy, monkeyp
     follower = await follow(one)
     redis_proxy.mode = "refuse"
     tell(one, "sent or not")
-    await eventually(lambda: one.event_log._transport._client.reason is not None, 10)
+    await eventually(lambda: client_of(one).reason is not None, 10)
     tell(one, *range(80))
     redis_proxy.mode = "pass"
-    await eventually(lambda: one.event_log._idle.is_set(), 10)
+    await eventually(lambda: one.event_log.is_sent, 10)
     seen = await take(follower, 52, 10)
     assert names(seen[:2]) in (["sent or not", "events.missed"], ["events.missed", "sent or not"])
     missed = next(event for event in seen if event.type == "events.missed")
@@ -267,7 +275,7 @@ async def test_too_many_for_a_long_outage_are_counted(make, redis_proxy, monkeyp
 async def test_what_others_have_written_is_left_out(make):
     one = await make()
     follower = await follow(one)
-    client = one.event_log._transport._client
+    client = client_of(one)
     texts = [b"", b"{", b"[]", b'{"event":{}}', b'{"event":{"type":1}}', b"\xff"]
     for text in texts:
         await client.execute("XADD", "nexus:events", "*", "e", text)
@@ -281,7 +289,7 @@ async def test_the_last_events_of_a_process_that_stops_are_sent(make, redis_serv
     one = await make()
     follower = await follow(one)
     async with Nexus(
-        discover=False, plugins=[nexus_redis.plugin], redis_url=redis_server.url, event_backend="redis"
+        discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=redis_server.url, event_backend="redis"
     ) as other:
         tell(other, *range(500))
     assert names(await take(follower, 500)) == [str(number) for number in range(500)]
@@ -289,7 +297,7 @@ async def test_the_last_events_of_a_process_that_stops_are_sent(make, redis_serv
 
 async def test_a_stop_during_an_outage_does_not_hang(make, redis_proxy, redis_server):
     async with Nexus(
-        discover=False, plugins=[nexus_redis.plugin], redis_url=redis_proxy.url, event_backend="redis"
+        discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=redis_proxy.url, event_backend="redis"
     ) as other:
         await follow(other)
         redis_proxy.mode = "blackhole"
@@ -302,13 +310,13 @@ async def test_a_stop_during_an_outage_does_not_hang(make, redis_proxy, redis_se
 async def test_nobody_reads_where_nobody_follows(make):
     one = await make()
     follower = await follow(one)
-    assert one.event_log._receiver is not None
+    assert one.event_log.is_receiving
     follower.close()
-    assert one.event_log._receiver is None
+    assert not one.event_log.is_receiving
     tell(one, "unheard")
     again = await follow(one)
     tell(one, "heard")
-    await eventually(lambda: one.event_log._idle.is_set())
+    await eventually(lambda: one.event_log.is_sent)
     seen = names(await take(again, 1))
     assert seen in (["heard"], ["unheard"])  # it was being sent
 

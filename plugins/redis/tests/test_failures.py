@@ -9,7 +9,6 @@ import time
 
 import nexus_redis.plugin
 import pytest
-from nexus_redis.settings import RedisSettings
 
 from nexus_core import BackendUnavailable, Nexus
 from nexus_core.testing import eventually
@@ -81,7 +80,7 @@ async def test_it_fails_soon_then_at_once_and_works_again(
     await come_to_work(store)
     assert await store.ready()
     told = [record.getMessage() for record in caplog.records]
-    assert sum("is not available" in line for line in told) == 1
+    assert sum("is unavailable" in line for line in told) == 1
     assert len(told) == 2
 
 
@@ -141,7 +140,7 @@ async def test_it_starts_without_a_server_says_so_once_and_finds_it(connect, sta
         assert duration < AT_ONCE
     await asyncio.sleep(0)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert f"127.0.0.1:{server.port}/0 is not available" in caplog.text
+    assert f"127.0.0.1:{server.port}/0 is unavailable" in caplog.text
     server.start()
     await come_to_work(store)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
@@ -152,7 +151,7 @@ async def test_a_platform_starts_and_stops_again_with_the_same_server(redis_serv
 
     from nexus_core import Nexus
 
-    nexus = Nexus(discover=False, plugins=[nexus_redis.plugin], redis_url=redis_server.url)
+    nexus = Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=redis_server.url)
     for number in (b"1", b"2"):
         async with nexus:
             store = nexus.store("redis", "store")
@@ -245,9 +244,9 @@ async def test_a_cancelled_command_leaves_its_reply_to_nobody(connect, redis_pro
         assert all(task.cancelled() or task.exception() is None for task in tasks)
     assert len(got) > 100
     assert [pair for pair in got if pair[1] != f"value {pair[0]}".encode()] == []
-    pool = store.client._pool
-    assert not pool._in_use_connections
-    assert len(pool._available_connections) <= 4
+    idle, in_use = store.client.connections()
+    assert in_use == 0
+    assert idle <= 4
 
 
 async def test_a_reply_that_comes_too_late_is_nobodys(connect, redis_proxy):
@@ -299,7 +298,9 @@ async def test_under_load_each_call_ends_in_time_with_its_own_reply_whatever_hap
 @pytest.mark.parametrize("store", ["redis", "memory"])
 async def test_a_health_check_says_where_redis_is_and_why_it_is_not_there(watchful, start_redis, store):
     server = start_redis(password="of the server")
-    async with Nexus(discover=False, plugins=[nexus_redis.plugin], redis_url=server.url, store=store) as nexus:
+    async with Nexus(
+        discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=server.url, store=store
+    ) as nexus:
         (check,) = nexus.health_checks()
         assert (check.name, check.is_critical) == ("redis", store == "redis")
         assert await check.check() == {"server": f"127.0.0.1:{server.port}/0"}
@@ -308,11 +309,11 @@ async def test_a_health_check_says_where_redis_is_and_why_it_is_not_there(watchf
             await check.check()
         assert "of the server" not in str(away.value)
         server.start()
-        client = nexus.settings(RedisSettings).client
+        client = nexus.store("redis", "store").client
         await eventually(lambda: client.reason is None)
         assert await check.check()
 
 
 async def test_there_is_no_health_check_where_there_is_no_redis():
-    async with Nexus(discover=False, plugins=[nexus_redis.plugin]) as nexus:
+    async with Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin]) as nexus:
         assert nexus.health_checks() == []

@@ -15,7 +15,7 @@ SECRET = "pa55w0rd"
 
 
 def make(**options):
-    return Nexus(discover=False, plugins=[nexus_redis.plugin], **options)
+    return Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], **options)
 
 
 def test_without_a_url_there_is_no_store():
@@ -36,7 +36,8 @@ def test_the_environment_names_the_url_in_two_ways(monkeypatch, tmp_path):
 
     def where(**options):
         nexus = make(config_file=str(file), **options)
-        return nexus.settings(RedisSettings).address.hosts[0][0], nexus.option_sources()["redis_url"]
+        url = nexus.settings(RedisSettings).redis_url.get_secret_value()
+        return parse(url).hosts[0][0], nexus.option_sources()["redis_url"]
 
     assert where()[0] == "file"
     monkeypatch.setenv("REDIS_URL", "redis://cluster-service:6379/0")
@@ -79,8 +80,8 @@ def test_what_a_url_means(url, expected):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://u:{0}@h", "begins with redis://"),
-        ("{0}", "begins with redis://"),
+        ("http://u:{0}@h", "must begin with redis://"),
+        ("{0}", "must begin with redis://"),
         ("redis://u:{0}@", "host or port"),
         ("redis://u:{0}", "host or port"),
         ("redis://u:{0}@h:port", "host or port"),
@@ -97,7 +98,7 @@ def test_what_a_url_means(url, expected):
         ("rediss+sentinel://u:{0}@h/main", "without TLS"),
         ("redis+sentinel://u:{0}@h", "names no service"),
         ("redis+sentinel://u:{0}@h/main?db=2", "parameter"),
-        ("rediss://u:{0}@h?ssl_ca_certs=/{0}", "names no file"),
+        ("rediss://u:{0}@h?ssl_ca_certs=/{0}", "is not a file"),
         ("rediss://u:{0}@h?ssl_cert_reqs={0}", "required or none"),
         ("rediss://u:{0}@h?ssl_check_hostname={0}", "true or false"),
         ("unix://u:{0}@", "no path"),
@@ -131,7 +132,7 @@ async def test_a_password_that_is_refused_is_in_no_log_and_no_error(start_redis,
             await store.get("a")
         assert "password" in store.reason
         shown = f"{caplog.text} {store.reason} {refused.value.problem()} {nexus.settings(RedisSettings)!r}"
-        assert "not available" in shown
+        assert "is unavailable" in shown
         assert SECRET not in shown
 
 

@@ -21,10 +21,10 @@ async def store(connect, redis_proxy):
 async def held(store, kind, owner):
     """What Redis has of a caller: how many values, and their sizes; and the same once more by counting."""
     scoped = store.scoped(kind, owner)
-    sizes = await store.client.execute("HGETALL", scoped._sizes)
+    sizes = await store.client.execute("HGETALL", scoped.keys[1])
     sizes = dict(zip(sizes[::2], map(int, sizes[1::2]), strict=True))
     total = sizes.pop(b"", 0)
-    count = await store.client.execute("ZCARD", scoped._ends)
+    count = await store.client.execute("ZCARD", scoped.keys[0])
     assert (len(sizes), sum(sizes.values())) == (count, total)
     return count, total - count * len(store.client.prefix)
 
@@ -80,7 +80,7 @@ async def test_what_has_expired_counts_no_longer(store, redis_server):
             except StateLimitReached:
                 await asyncio.sleep(0.01)
     assert await held(store, SESSIONS, "ann") == (1, 6)
-    assert 0 < await store.client.execute("PTTL", ann._sizes) <= 60_000
+    assert 0 < await store.client.execute("PTTL", ann.keys[1]) <= 60_000
 
 
 async def test_processes_count_together(connect, redis_proxy):

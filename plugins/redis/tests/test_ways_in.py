@@ -88,8 +88,8 @@ async def test_tls_with_a_certificate_that_is_known(connect, redis_server, certi
 
 async def test_tls_with_a_certificate_of_the_clients_own_that_is_none(certificate):
     wrong = f"rediss://127.0.0.1:1?ssl_certfile={certificate / 'cert.pem'}&ssl_keyfile={certificate / 'cert.pem'}"
-    with pytest.raises(ConfigurationError, match="redis_url: its certificates can't be loaded"):
-        async with Nexus(discover=False, plugins=[nexus_redis.plugin], redis_url=wrong):
+    with pytest.raises(ConfigurationError, match="redis_url: the certificates can't be loaded"):
+        async with Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], redis_url=wrong):
             pass
 
 

@@ -15,7 +15,7 @@ from nexus_core import BackendUnavailable, ConfigurationError, Context, Nexus
 def make(redis_server):
     def make(**options):
         given = {"redis_url": redis_server.url, "redis_timeout": 10} | options
-        return Nexus(discover=False, plugins=[nexus_redis.plugin], **given)
+        return Nexus(discover=False, plugins=[nexus_redis.plugin.RedisPlugin], **given)
 
     return make
 

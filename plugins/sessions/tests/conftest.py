@@ -56,7 +56,7 @@ def start_shared_fixture(request, start, tmp_path):
     if request.param == "sqlite":
         plugins, options = (), {"sqlite_path": str(tmp_path / "shared.db")}
     else:
-        plugins = (pytest.importorskip("nexus_redis.plugin"),)
+        plugins = (pytest.importorskip("nexus_redis.plugin").RedisPlugin,)
         options = {"redis_url": request.getfixturevalue("redis_server").url, "redis_timeout": 10}
 
     async def start_shared(**more):

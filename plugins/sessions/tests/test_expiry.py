@@ -114,7 +114,7 @@ async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, vie
 
 
 async def test_a_store_that_is_away_is_asked_again(start, view, eventually, redis_server):
-    redis = pytest.importorskip("nexus_redis.plugin")
+    redis = pytest.importorskip("nexus_redis.plugin").RedisPlugin
     nexus = await start(redis, redis_url=redis_server.url, store="redis", session_ttl=0.5, session_cleanup_interval=1)
     made = await (await view(nexus)).create_session("api")
     redis_server.pause()
