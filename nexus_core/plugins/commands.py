@@ -11,10 +11,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.options import first_party
 from nexus_core.plugins.discovery import (
     PluginRecord,
     PluginStatus,
@@ -26,7 +28,8 @@ from nexus_core.plugins.discovery import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from importlib.metadata import Distribution
 
 GROUP = "nexus.plugin_commands"
 """Entry point group of more commands: callables that take the parsers to add one to, from `add_subparsers`."""
@@ -41,30 +44,55 @@ def run(arguments: Sequence[str]) -> int:
     return int(options.run(options))
 
 
+def names() -> list[tuple[str, str]]:
+    """Return the commands of ``nexus plugins`` and what each does."""
+    added = [(point.name, _added_by(distribution)) for point, distribution in installed(GROUP)]
+    return [*((name, text) for name, (_, text) in _commands().items()), *added]
+
+
+def _added_by(distribution: Distribution) -> str:
+    return f"added by {distribution.metadata['Name']}"
+
+
+def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], str]]:
+    return {
+        "list": (_list, "list the installed plugins; imports none"),
+        "check": (_check, "load each plugin and report what is wrong"),
+        "info": (_info, "show everything about one plugin"),
+        "disable": (_disable, "do not load a plugin in this Python environment"),
+        "enable": (_enable, "load a disabled plugin again"),
+    }
+
+
 def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nexus plugins", description="See, check and switch installed plugins.")
+    parser = argparse.ArgumentParser(prog="nexus plugins", description="List, check, enable and disable plugins.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, text in (
-        ("list", _list, "what is installed; imports no plugin"),
-        ("check", _check, "load each plugin and say what is wrong"),
-        ("info", _info, "everything known about one plugin"),
-        ("disable", _disable, "do not load a plugin in this Python environment"),
-        ("enable", _enable, "load it again"),
-    ):
+    for name, (function, text) in _commands().items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name in ("info", "disable", "enable"):
             command.add_argument("name", help="the plugin's name")
         if name == "check":
-            command.add_argument("names", nargs="*", metavar="name", help="plugins to check; all if none is named")
+            command.add_argument("names", nargs="*", metavar="name", help="plugins to check; default: all")
         if name in ("list", "check", "info"):
-            command.add_argument("--json", action="store_true", help="JSON, also on a terminal")
+            command.add_argument("--json", action="store_true", help="JSON, on a terminal too")
         command.set_defaults(run=function)
     for point, distribution in installed(GROUP):
         if [point.name] == list(wanted):
             point.load()(commands)
         elif point.name not in commands.choices:  # not imported: it need not work for the others to work
-            commands.add_parser(point.name, help=f"added by {distribution.metadata['Name']}")
+            commands.add_parser(point.name, help=_added_by(distribution))
+    for name, distribution_name in first_party.PLUGIN_COMMANDS.items():
+        if name not in commands.choices:
+            text = f"not installed: pip install {distribution_name}"
+            command = commands.add_parser(name, help=text, add_help=False, prefix_chars="\0")  # takes any arguments
+            command.add_argument("arguments", nargs="*")
+            command.set_defaults(run=partial(_not_installed, f"the command {name!r} is {text}"))
     return parser
+
+
+def _not_installed(message: str, _: argparse.Namespace) -> int:
+    print(f"nexus plugins: {message}", file=sys.stderr)
+    return 1
 
 
 def _list(options: argparse.Namespace) -> int:

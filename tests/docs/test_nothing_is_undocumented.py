@@ -205,7 +205,7 @@ def test_every_path_of_a_channel_is_documented() -> None:
 def commands() -> dict[str, set[str]]:
     """Return every command of ``nexus``, with its own options."""
     import typer
-    from nexus_cli.commands import build
+    from nexus_cli.commands.app import build
     from nexus_cli.options import EXECUTE
 
     app = build(None)

@@ -67,9 +67,9 @@ class Caller:
 
     async def cli(self, workflow: str, params: dict[str, Any], **_: str) -> Answer:
         """Call through the command line's own way to a server, in a thread; see `nexus` for a whole command line."""
-        from nexus_cli.backend import request_of
+        from nexus_cli.backends.backend import request_of
+        from nexus_cli.backends.remote import RemoteBackend
         from nexus_cli.options import Options
-        from nexus_cli.remote import RemoteBackend
 
         def call() -> dict[str, Any]:
             backend = RemoteBackend(self.urls["cli"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandResult:
     """What became of a command line.
 
     Attributes:
@@ -55,7 +55,7 @@ class CommandLine:
         token: str | None = None,
         session: str | None = None,
         seconds: float | None = None,
-    ) -> Outcome:
+    ) -> CommandResult:
         """Run a command line as if its output were piped. The environment's options for command lines do not count.
 
         Args:
@@ -68,25 +68,25 @@ class CommandLine:
         Raises:
             TimeoutError: One takes longer.
         """
-        from nexus_cli.local import LocalBackend
-        from nexus_cli.main import run
+        from nexus_cli.backends.local import LocalBackend
+        from nexus_cli.context import CliContext
+        from nexus_cli.dispatch import run
         from nexus_cli.options import Options, UsageError, take
-        from nexus_cli.output import Output
-        from nexus_cli.state import State
-        from nexus_cli.thread_streams import own_streams
+        from nexus_cli.terminal.output import Output
+        from nexus_cli.terminal.thread_streams import own_streams
 
         stdout, stderr = _stream(), _stream()
         base = Options(token=token, session=session)
-        state = State(base, Output(stdout, stderr), LocalBackend(self._nexus, loop, seconds))
+        cli = CliContext(base, Output(stdout, stderr), LocalBackend(self._nexus, loop, seconds))
         with suppress(UsageError):  # it is told below
             options, rest = take([*words], base)
             if rest[:1] in (["serve"], ["shell"]):
-                return Outcome(2, "", f"nexus: {rest[0]} needs a process of its own.\n")
+                return CommandResult(2, "", f"nexus: {rest[0]} needs a process of its own.\n")
             if options.app is not None or options.connect is not None:
-                return Outcome(2, "", "nexus: --app and --connect have no place here: there is an application.\n")
+                return CommandResult(2, "", "nexus: --app and --connect have no place here: there is an application.\n")
         with own_streams(stdout, stderr):
-            code = run(state, [*words], base)
-        return Outcome(code, _text(stdout), _text(stderr))
+            code = run(cli, [*words], base)
+        return CommandResult(code, _text(stdout), _text(stderr))
 
 
 def _stream() -> io.TextIOWrapper:

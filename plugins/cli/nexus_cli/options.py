@@ -14,9 +14,12 @@ from typing import Any
 SHORTEST, LONGEST = 0.001, 31_536_000.0
 """Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.sources.MAX_SECONDS` has it."""
 
-
 RETRY_SECONDS = 60.0
 """How long one who follows events waits for a server that has gone, unless ``--retry`` says otherwise."""
+
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C or a cancellation has ended."""
 
 
 class UsageError(Exception):

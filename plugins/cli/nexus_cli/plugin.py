@@ -29,7 +29,7 @@ def nexus_register_services(nexus: Nexus) -> dict[str, object]:
 @hookimpl
 def nexus_register_channels(nexus: Nexus) -> list[Channel]:
     """Give the channel."""
-    from nexus_cli.channel import CliChannel
+    from nexus_cli.server.channel import CliChannel
     from nexus_cli.settings import CliSettings
 
     return [CliChannel(nexus, nexus.settings(CliSettings))]

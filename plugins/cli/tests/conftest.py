@@ -127,9 +127,7 @@ class Runner:
 @functools.cache
 def _import_everything():
     """Import what a command line does, the installed plugins too, so that children need not."""
-    import nexus_cli.commands
-    import nexus_cli.remote  # noqa: F401
-    from nexus_cli.local import LocalBackend
+    from nexus_cli.backends.local import LocalBackend
 
     from nexus_core import Nexus
 
@@ -159,15 +157,15 @@ def _run_once(words):
 
 
 def _run_each(cases):
+    from nexus_cli.context import CliContext
+    from nexus_cli.dispatch import run_line
     from nexus_cli.options import from_environment
-    from nexus_cli.output import standard_output
-    from nexus_cli.shell import _command
-    from nexus_cli.state import State
+    from nexus_cli.terminal.output import standard_output
 
-    state = State(from_environment(), standard_output())
+    cli = CliContext(from_environment(), standard_output())
     for words in cases:
-        code = _command(state, from_environment(), [os.fsdecode(word) for word in words])
-        state.output.line(f"{MARK}{code}{MARK}")
+        code = run_line(cli, from_environment(), [os.fsdecode(word) for word in words])
+        cli.output.line(f"{MARK}{code}{MARK}")
         print(MARK, file=sys.stderr, flush=True)
     return 0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from nexus_cli.backends.remote import RemoteBackend
 from nexus_cli.options import Options
-from nexus_cli.remote import RemoteBackend
 from redis_service import RedisProxy
 
 from nexus_core.errors import BackendUnavailable

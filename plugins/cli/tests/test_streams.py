@@ -8,8 +8,8 @@ import time
 from contextlib import aclosing
 
 import pytest
-from nexus_cli import streams
-from nexus_cli.service import Service
+from nexus_cli.server import streams
+from nexus_cli.server.service import Service
 
 from nexus_core import Context, Invocation, Principal, Stage, hookimpl
 from nexus_core.errors import MalformedRequest, SessionNotFound

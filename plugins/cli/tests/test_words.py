@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("nexus_cli")
 
-from nexus_cli.execution import read_data
-from nexus_cli.fields import Fields
+from nexus_cli.commands.execution import read_data
+from nexus_cli.commands.fields import Fields
 from nexus_cli.options import UsageError, as_utf8
-from nexus_cli.output import Output, json_escape
+from nexus_cli.terminal.output import Output, json_escape
 
 from nexus_core import Nexus, NexusError
 
@@ -253,7 +253,7 @@ def test_words_that_python_could_not_decode():
     ],
 )
 def test_data_is_the_parameter_of_that_name_only_where_no_name_is_the_workflows(data, params):
-    from nexus_cli.service import Service
+    from nexus_cli.server.service import Service
 
     from nexus_core import Workflow
 

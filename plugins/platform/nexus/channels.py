@@ -8,7 +8,7 @@ from nexus._names import names
 
 if TYPE_CHECKING:
     from nexus_api.channel import ApiChannel
-    from nexus_cli.channel import CliChannel
+    from nexus_cli.server.channel import CliChannel
     from nexus_mcp.channel import McpChannel
 
     from nexus_core.options.channel import ChannelConfig as ChannelConfig
@@ -21,6 +21,6 @@ __getattr__, __dir__, __all__ = names(
     ChannelConfig="nexus_core.options.channel",
     Channel="nexus_core.server.channel",
     APIChannel="nexus_api.channel:ApiChannel",
-    CLIChannel="nexus_cli.channel:CliChannel",
+    CLIChannel="nexus_cli.server.channel:CliChannel",
     MCPChannel="nexus_mcp.channel:McpChannel",
 )

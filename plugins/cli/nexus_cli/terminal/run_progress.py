@@ -10,7 +10,7 @@ from nexus_core.text import escaped
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from nexus_cli.output import Output
+    from nexus_cli.terminal.output import Output
 
 
 class LiveRun:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli import streams
-from nexus_cli.requests import LARGEST_PAGE, LONGEST_WAIT, Request
-from nexus_cli.streams import reply_line
+from nexus_cli.server import streams
+from nexus_cli.server.requests import LARGEST_PAGE, LONGEST_WAIT, Request
+from nexus_cli.server.streams import reply_line
 from nexus_core.errors import MalformedRequest
 from nexus_core.runs.run import RunStatus
 

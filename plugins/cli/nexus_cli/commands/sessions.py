@@ -6,41 +6,41 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backend import request_of, utf8
-from nexus_cli.execution import read_data
-from nexus_cli.fields import Fields
+from nexus_cli.backends.backend import request_of, utf8
+from nexus_cli.commands.execution import read_data
+from nexus_cli.commands.fields import Fields
 from nexus_cli.options import UsageError
 from nexus_core.jsontext import parse_object
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
 
 _decode = msgspec.json.Decoder().decode
 
 
-def create(state: State) -> None:
+def create(cli: CliContext) -> None:
     """Run ``nexus sessions create``."""
-    reply = state.backend().call(request_of("sessions.create"), state.options)
-    if not state.output.pretty:
-        state.output.json(reply)
+    reply = cli.backend().call(request_of("sessions.create"), cli.options)
+    if not cli.output.pretty:
+        cli.output.json(reply)
         return
     session_id = _decode(reply)["session_id"]
-    state.output.line(session_id)
-    state.output.note(f"nexus --session {session_id} execute ..., or NEXUS_SESSION={session_id}")
+    cli.output.line(session_id)
+    cli.output.note(f"nexus --session {session_id} execute ..., or NEXUS_SESSION={session_id}")
 
 
-def show(state: State, command: str, session_id: str) -> None:
+def show(cli: CliContext, command: str, session_id: str) -> None:
     """Run a command about one session, and show what it answers."""
-    request = request_of(command, session_id=named(state, session_id))
-    _show(state, state.backend().call(request, state.options))
+    request = request_of(command, session_id=named(cli, session_id))
+    _show(cli, cli.backend().call(request, cli.options))
 
 
-def change(state: State, words: list[str], data: str | None, version: int | None) -> None:
+def change(cli: CliContext, words: list[str], data: str | None, version: int | None) -> None:
     """Run ``nexus sessions set``.
 
     Args:
-        state: What the command line keeps.
+        cli: What the command line keeps.
         words: ``NAME=VALUE`` each; the first may be the session.
         data: What ``--data`` says.
         version: The version that the session must have.
@@ -57,27 +57,27 @@ def change(state: State, words: list[str], data: str | None, version: int | None
         changes[name] = _value(value)
     if not changes and data is None:
         raise UsageError("What is to change? nexus sessions set [ID] NAME=VALUE ... [--data JSON]")
-    request = request_of("sessions.set", session_id=named(state, given), state=changes, version=version)
-    _show(state, state.backend().call(request, state.options))
+    request = request_of("sessions.set", session_id=named(cli, given), state=changes, version=version)
+    _show(cli, cli.backend().call(request, cli.options))
 
 
-def named(state: State, given: str) -> str:
+def named(cli: CliContext, given: str) -> str:
     """Return the session that a command is about.
 
     Raises:
         UsageError: Neither the command nor ``--session`` names one.
     """
-    session_id = given or state.options.session
+    session_id = given or cli.options.session
     if not session_id:
         raise UsageError("Which session? Give its ID, or --session (NEXUS_SESSION).")
     return session_id
 
 
-def _show(state: State, reply: bytes) -> None:
-    if state.output.pretty:
-        state.output.value(_decode(reply))
+def _show(cli: CliContext, reply: bytes) -> None:
+    if cli.output.pretty:
+        cli.output.value(_decode(reply))
     else:
-        state.output.json(reply)
+        cli.output.json(reply)
 
 
 def _value(text: str) -> Any:

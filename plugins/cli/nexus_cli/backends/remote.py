@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from nexus_cli.backend import Line, OnEvent, credentials, encode_request, read_line, trace_of_environment
+from nexus_cli.backends.backend import OnEvent, StreamItem, credentials, encode_request, read_item, trace_of_environment
+from nexus_cli.backends.login import stored_token
 from nexus_cli.options import UsageError
-from nexus_cli.stored import stored_token
 from nexus_core.errors import BackendUnavailable, MalformedRequest, error_from_problem
 from nexus_core.text import printable
 from nexus_core.types.principal import RateLimit
@@ -97,10 +97,10 @@ class RemoteBackend:
             raise error_from_problem(problem)
         if kind != "application/x-ndjson":
             raise self._stranger(response)
-        last: Line | None = None
+        last: StreamItem | None = None
         for text in _lines(response):
             try:
-                last = read_line(text)
+                last = read_item(text)
             except msgspec.DecodeError:
                 raise self._stranger(response) from None
             if last.event is not None and on_event is not None:

@@ -12,9 +12,9 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.backend import OnEvent, credentials, encode_request, read_line, trace_of_environment
-from nexus_cli.requests import PARAMS
-from nexus_cli.service import Service
+from nexus_cli.backends.backend import OnEvent, credentials, encode_request, read_item, trace_of_environment
+from nexus_cli.server.requests import PARAMS
+from nexus_cli.server.service import Service
 from nexus_core.concurrency import process
 from nexus_core.jsontext import parse_trusted
 from nexus_core.pipeline.invocation import Invocation
@@ -85,7 +85,7 @@ class LocalBackend:
         end = None if self._seconds is None else time.monotonic() + self._seconds
         try:
             while (text := lines.get(timeout=None if end is None else max(0.0, end - time.monotonic()))) is not None:
-                line = read_line(text)
+                line = read_item(text)
                 if line.event is None:
                     reply = bytes(line.reply)
                 elif on_event is not None:

@@ -1,4 +1,4 @@
-"""``nexus shell``: commands without ``nexus`` in front, on one application or connection for the whole time."""
+"""``nexus shell``: an interactive prompt, on one application or one connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.options import UsageError, as_utf8, take
+from nexus_cli.options import INTERRUPTED, as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,61 +17,51 @@ if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.document import Document
 
+    from nexus_cli.context import CliContext
     from nexus_cli.settings import CliSettings
-    from nexus_cli.state import State
 
 _LEAVE = ("exit", "quit")
 _SECRET = "--token"  # noqa: S105  (the option's name, not a token)
 
 
-def run(state: State) -> int:
-    """Read commands until the end of input, ``exit`` or ``quit``. Returns the last command's exit code."""
-    backend = state.backend()  # what is wrong with the application is said before the first prompt
-    base = state.options
+def run(cli: CliContext, commands: Any) -> int:
+    """Read commands until the end of input, ``exit`` or ``quit``. Returns the last command's exit code.
+
+    Args:
+        cli: The context of all commands.
+        commands: The click group, for completion.
+    """
+    backend = cli.backend()  # errors of the application are reported before the first prompt
+    base = cli.options
     code = 0
     if sys.stdin.isatty():
-        state.output.note(f"Commands go to {backend.where}. `list` shows the workflows, `exit` leaves.")
-    for line in _lines(state):
+        cli.output.note(f"Commands run on {backend.where}. `list` shows the workflows, `exit` leaves.")
+    for line in _lines(cli, commands):
         try:
             words = shlex.split(line, comments=True)
         except ValueError as exc:
-            state.output.complain(f"{exc}.")
+            cli.output.complain(f"{exc}.")
             code = 2
             continue
-        if words[:1] == ["nexus"]:
-            words = words[1:]
+        words = words[1:] if words[:1] == ["nexus"] else words
         if not words:
             continue
         if words[0] in _LEAVE:
             break
-        code = _command(state, base, words)
+        code = cli.run_line(base, words)
+        if code == INTERRUPTED:
+            cli.output.note("Interrupted.")
     return code
 
 
-def _command(state: State, base: Any, words: list[str]) -> int:
-    from nexus_cli.main import attempt, dispatch
-
-    def act() -> int:
-        options, rest = take(words, base)
-        state.use(options)
-        if rest[:1] in (["shell"], ["serve"]):
-            raise UsageError(f"{rest[0]} does not work inside the shell.")
-        return dispatch(state, rest)
-
-    code = attempt(state, act)
-    if code == 130:
-        state.output.note("Interrupted.")
-    return code
-
-
-def _lines(state: State) -> Iterator[str]:
+def _lines(cli: CliContext, commands: Any) -> Iterator[str]:
     """Yield lines: from a prompt with history and completion on a terminal, else from stdin as they are."""
     if not sys.stdin.isatty():
         for number, line in enumerate(sys.stdin):
             yield as_utf8(line if number else line.removeprefix("\ufeff").removeprefix("\udcef\udcbb\udcbf"))
         return
-    wanted = state.preferences()
-    session = _prompt(state, wanted)
+    wanted = cli.preferences()
+    session = _prompt(cli, wanted, commands)
     while True:
         try:
             yield session.prompt(f"{wanted.cli_name}> ")
@@ -81,23 +71,21 @@ def _lines(state: State) -> Iterator[str]:
             return
 
 
-def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
+def _prompt(cli: CliContext, wanted: CliSettings, commands: Any) -> PromptSession[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import Completer, Completion
     from prompt_toolkit.history import DummyHistory, FileHistory, History, InMemoryHistory
 
-    from nexus_cli.completion import candidates, known_to, words_of
+    from nexus_cli.commands.completion import candidates, source_of, words_of
 
-    known = known_to(state)
+    source = source_of(cli, lambda: commands)
 
     class Words(Completer):
         def get_completions(self, document: Document, complete_event: Any) -> Iterable[Completion]:
             text = document.text_before_cursor
             with contextlib.suppress(Exception):
                 words = words_of(text)
-                if words[:1] == ["nexus"]:
-                    words = words[1:]
-                for word, help_text in candidates(words, known):
+                for word, help_text in candidates(words[1:] if words[:1] == ["nexus"] else words, source):
                     yield Completion(word, -len(words[-1]), display_meta=help_text[:60])
 
     class WithoutSecrets(FileHistory):
@@ -108,9 +96,9 @@ def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
                 return
             try:
                 super().store_string(string)
-            except OSError as exc:  # a full disk, perhaps: the shell works without
+            except OSError as exc:  # such as a full disk: the shell goes on without a history
                 if self.is_stored:
-                    state.output.note(f"The history can't be stored: {exc.strerror}.")
+                    cli.output.note(f"The history can't be stored: {exc.strerror}.")
                 self.is_stored = False
             else:
                 self.is_stored = True
@@ -124,10 +112,10 @@ def _prompt(state: State, wanted: CliSettings) -> PromptSession[str]:
 
 
 def history_file(size: int) -> Path | None:
-    """Return the file that keeps the shell's history, readable by its owner alone; None if none can be.
+    """Return the file of the shell's history, readable by its owner alone; None if it can't be written.
 
     Args:
-        size: Entries that are kept; the latest stay.
+        size: Maximum number of entries; the latest are kept.
     """
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     path = Path(base, "nexus", "history")

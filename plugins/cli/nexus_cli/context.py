@@ -1,24 +1,32 @@
-"""`State`: what one command line, or one shell, keeps while it runs."""
+"""`CliContext`: the options, output and backend of one command line or one shell."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli import preferences
 from nexus_cli.options import Options, UsageError
+from nexus_cli.terminal import preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
-    from nexus_cli.backend import Backend
-    from nexus_cli.output import Output
+    from nexus_cli.backends.backend import Backend
     from nexus_cli.settings import CliSettings
+    from nexus_cli.terminal.output import Output
     from nexus_core.app.nexus import Nexus
 
 
-class State:
-    """Options, output, and the way to the workflows, opened when a command first asks for it."""
+class CliContext:
+    """What commands work with. typer passes it to them as ``context.obj``, those of plugins too.
+
+    Attributes:
+        options: The common options.
+        output: Where results and errors go.
+        run_line: Runs one line of a shell from its words and the options to start from; returns the exit code.
+    """
+
+    run_line: Callable[[Options, list[str]], int]
 
     def __init__(self, options: Options, output: Output, backend: Backend | None = None) -> None:
         self.options = options
@@ -61,13 +69,13 @@ class State:
         """
         if self._backend is None:
             if self.options.connect:
-                from nexus_cli.remote import RemoteBackend
+                from nexus_cli.backends.remote import RemoteBackend
 
                 self._backend = RemoteBackend(self.options.connect)
             else:
-                from nexus_cli.local import LocalBackend
-                from nexus_cli.logs import show_logs
-                from nexus_cli.output import own_stdout
+                from nexus_cli.backends.local import LocalBackend
+                from nexus_cli.terminal.logs import show_logs
+                from nexus_cli.terminal.output import own_stdout
 
                 self.output = self.output.alike(
                     type(self.output)(

@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
     from nexus_core.app.nexus import Nexus
 
 FILE = "NEXUS_CONFIG_FILE"
 
 
-def show(state: State, file: str, *, changed: bool) -> None:
+def show(cli: CliContext, file: str, *, changed: bool) -> None:
     """Show every option; with ``changed``, those that are set somewhere."""
     from nexus_toolkit.option_list import options
 
-    found = [each for each in options(_platform(state, file)) if not changed or each.source is not None]
-    if not state.output.pretty:
-        state.output.json(msgspec.json.encode({"options": [each.to_dict() for each in found]}))
+    found = [each for each in options(_platform(cli, file)) if not changed or each.source is not None]
+    if not cli.output.pretty:
+        cli.output.json(msgspec.json.encode({"options": [each.to_dict() for each in found]}))
     elif not found:
-        state.output.line("Every option is at its default.")
+        cli.output.line("Every option is at its default.")
     else:
         rows = [
             (each.name, _text(each.value), each.source or "default", _text(each.default), each.plugin) for each in found
         ]
-        state.output.table(["OPTION", "VALUE", "SOURCE", "DEFAULT", "OF"], rows)
+        cli.output.table(["OPTION", "VALUE", "SOURCE", "DEFAULT", "OF"], rows)
 
 
-def schema(state: State, file: str) -> None:
+def schema(cli: CliContext, file: str) -> None:
     """Print the JSON Schema of a configuration file."""
     from nexus_toolkit.option_list import schema as schema_of
 
-    state.output.document(schema_of(_platform(state, file)))
+    cli.output.document(schema_of(_platform(cli, file)))
 
 
-def _platform(state: State, file: str) -> Nexus:
+def _platform(cli: CliContext, file: str) -> Nexus:
     """Return the application or, where none is named, what the environment and the file alone make.
 
     Raises:
@@ -45,8 +45,8 @@ def _platform(state: State, file: str) -> Nexus:
     """
     if file:
         os.environ[FILE] = file  # where applications look
-    if state.app_name() is not None:
-        return state.nexus()
+    if cli.app_name() is not None:
+        return cli.nexus()
     from nexus_core.app.nexus import Nexus
 
     return Nexus()

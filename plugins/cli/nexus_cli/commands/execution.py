@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backend import request_of
-from nexus_cli.fields import Fields
-from nexus_cli.following import Following
-from nexus_cli.live import LiveRun
+from nexus_cli.backends.backend import request_of
+from nexus_cli.commands.fields import Fields
+from nexus_cli.commands.following import Following
 from nexus_cli.options import EXECUTE, UsageError, seconds
-from nexus_cli.requests import LONGEST_WAIT
+from nexus_cli.server.requests import LONGEST_WAIT
+from nexus_cli.terminal.run_progress import LiveRun
 from nexus_core.errors import NotFound
 from nexus_core.jsontext import exactly, parse_object
 from nexus_core.server.caller import TEXT_LIMIT
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
-    from nexus_cli.output import Output
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
+    from nexus_cli.terminal.output import Output
 
 _decode = msgspec.json.Decoder().decode
 
@@ -77,31 +77,31 @@ class Arguments:
             raise UsageError(f"Option {option} needs 1 to {TEXT_LIMIT} ASCII characters without spaces.")
 
 
-def run(state: State, words: list[str]) -> None:
+def run(cli: CliContext, words: list[str]) -> None:
     """Run ``nexus execute``."""
     arguments = Arguments(words)
     if arguments.help:
-        from nexus_cli.workflow_help import execute_help
+        from nexus_cli.commands.workflow_help import execute_help
 
-        schema = describe(state, arguments.name) if arguments.name else None
-        state.output.line(execute_help(schema))
+        schema = describe(cli, arguments.name) if arguments.name else None
+        cli.output.line(execute_help(schema))
         return
-    if arguments.wait is not None and not state.options.connect:
+    if arguments.wait is not None and not cli.options.connect:
         raise UsageError("--wait leaves a run behind on a server: it needs --connect.")
-    backend = state.backend()
+    backend = cli.backend()
     request = request_of(
-        "execute", workflow=arguments.name, params=parameters(state, arguments), timeout=state.options.timeout,
+        "execute", workflow=arguments.name, params=parameters(cli, arguments), timeout=cli.options.timeout,
         wait=arguments.wait, by_data=(arguments.data is not None and not arguments.fields) or None,
-        events=(state.output.lively or state.output.pretty) or None,
+        events=(cli.output.lively or cli.output.pretty) or None,
     )  # fmt: skip
-    options = replace(state.options, idempotency_key=arguments.idempotency_key)
+    options = replace(cli.options, idempotency_key=arguments.idempotency_key)
     begin = time.monotonic()
-    with LiveRun(state.output) as live:
+    with LiveRun(cli.output) as live:
         reply = backend.call(request, options, live.show)
-    show_reply(state.output, reply, live.items, time.monotonic() - begin)
+    show_reply(cli.output, reply, live.items, time.monotonic() - begin)
     if options.debug and (left := backend.rate_limit) is not None:
         budget = f"{left.remaining} of {left.limit} calls in {left.window:g} s are left"
-        state.output.note(f"{budget}, more in {math.ceil(left.reset)} s")
+        cli.output.note(f"{budget}, more in {math.ceil(left.reset)} s")
 
 
 def show_reply(output: Output, reply: bytes, items: int, duration: float) -> None:
@@ -127,12 +127,12 @@ def show_reply(output: Output, reply: bytes, items: int, duration: float) -> Non
     output.note(f"run {members['run_id']} ({count}{duration:.2f} s{marks})")
 
 
-def parameters(state: State, arguments: Arguments) -> dict[str, Any]:
+def parameters(cli: CliContext, arguments: Arguments) -> dict[str, Any]:
     """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
     params = _data(arguments.data) if arguments.data is not None else {}
     if arguments.fields:
         try:
-            schema = describe(state, arguments.name)["input_schema"]
+            schema = describe(cli, arguments.name)["input_schema"]
         except NotFound:
             schema = {}  # the call itself says what is wrong
         params |= Fields(schema).read(arguments.fields)
@@ -145,13 +145,13 @@ def _data(given: str) -> dict[str, Any]:
     return exactly(text) if params else params
 
 
-def describe(state: State, name: str) -> dict[str, Any]:
+def describe(cli: CliContext, name: str) -> dict[str, Any]:
     """Return what the server says of a workflow.
 
     Raises:
         WorkflowNotFound: There is none of that name.
     """
-    found: dict[str, Any] = _decode(state.backend().call(request_of("describe", workflow=name), state.options))
+    found: dict[str, Any] = _decode(cli.backend().call(request_of("describe", workflow=name), cli.options))
     return found
 
 
@@ -177,19 +177,19 @@ def _without_mark(text: bytes) -> bytes:
     return text.removeprefix(codecs.BOM_UTF8)
 
 
-def follow(state: State, run_id: str, retry: float) -> None:
+def follow(cli: CliContext, run_id: str, retry: float) -> None:
     """Run ``nexus runs follow``."""
-    backend = state.backend()
-    output = state.output  # not before: a backend in this process takes stdout for itself
+    backend = cli.backend()
+    output = cli.output  # not before: a backend in this process takes stdout for itself
     begin = time.monotonic()
     request = request_of("runs.follow", run_id=run_id)
     if output.pretty:
         with LiveRun(output) as live:
-            reply = Following(state, request, "number", live.show, retry).run(backend)
+            reply = Following(cli, request, "number", live.show, retry).run(backend)
         show_reply(output, reply, live.items, time.monotonic() - begin)
         return
 
     def write(event: dict[str, Any]) -> None:
         output.json(msgspec.json.encode(event))
 
-    output.json(Following(state, request, "number", write, retry).run(backend))
+    output.json(Following(cli, request, "number", write, retry).run(backend))

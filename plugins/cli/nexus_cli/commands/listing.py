@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backend import request_of
+from nexus_cli.backends.backend import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
 
 _decode = msgspec.json.Decoder().decode
 
 
-def workflows(state: State) -> None:
+def workflows(cli: CliContext) -> None:
     """Show the workflows."""
     _table(
-        state, request_of("list"), "workflows", "No workflow is registered.",
+        cli, request_of("list"), "workflows", "No workflow is registered.",
         {"WORKFLOW": itemgetter("name"), "DESCRIPTION": _in_a_line},
     )  # fmt: skip
 
@@ -31,48 +31,52 @@ def _in_a_line(workflow: dict[str, Any]) -> str:
     return " ".join(filter(None, (workflow["description"].partition("\n")[0], tool)))
 
 
-def workflow(state: State, name: str) -> None:
+def workflow(cli: CliContext, name: str) -> None:
     """Show one workflow."""
-    reply = state.backend().call(request_of("describe", workflow=name), state.options)
-    if not state.output.pretty:
-        state.output.json(reply)
+    reply = cli.backend().call(request_of("describe", workflow=name), cli.options)
+    if not cli.output.pretty:
+        cli.output.json(reply)
         return
-    from nexus_cli.workflow_help import description
+    from nexus_cli.commands.workflow_help import description
 
-    description(state.output, _decode(reply))
+    description(cli.output, _decode(reply))
 
 
-def runs(state: State, **filters: Any) -> None:
+def runs(cli: CliContext, **filters: Any) -> None:
     """Show runs, newest first."""
     _table(
-        state, request_of("runs.list", **filters), "runs", "There are no runs.",
+        cli, request_of("runs.list", **filters), "runs", "There are no runs.",
         {"RUN": itemgetter("run_id"), "WORKFLOW": itemgetter("workflow"), "STATUS": itemgetter("status"),
          "STARTED": lambda each: _age(each["started_at"]), "TOOK": _took},
     )  # fmt: skip
 
 
-def run(state: State, command: str, run_id: str) -> None:
+def run(cli: CliContext, command: str, run_id: str) -> None:
     """Show one run."""
-    reply = state.backend().call(request_of(command, run_id=run_id), state.options)
-    if state.output.pretty:
-        state.output.value(_decode(reply))
+    reply = cli.backend().call(request_of(command, run_id=run_id), cli.options)
+    if cli.output.pretty:
+        cli.output.value(_decode(reply))
     else:
-        state.output.json(reply)
+        cli.output.json(reply)
 
 
 def _table(
-    state: State, request: dict[str, Any], member: str, none: str, columns: dict[str, Callable[[dict[str, Any]], str]]
+    cli: CliContext,
+    request: dict[str, Any],
+    member: str,
+    none: str,
+    columns: dict[str, Callable[[dict[str, Any]], str]],
 ) -> None:
     """Show the objects in a member of a reply, one column for each heading, or say that there are none."""
-    reply = state.backend().call(request, state.options)
-    if not state.output.pretty:
-        state.output.json(reply)
+    reply = cli.backend().call(request, cli.options)
+    if not cli.output.pretty:
+        cli.output.json(reply)
         return
     found = _decode(reply)[member]
     if found:
-        state.output.table([*columns], ([column(each) for column in columns.values()] for each in found))
+        cli.output.table([*columns], ([column(each) for column in columns.values()] for each in found))
     else:
-        state.output.line(none)
+        cli.output.line(none)
 
 
 def _age(started_at: float) -> str:

@@ -16,7 +16,7 @@ from nexus_core.plugins.declared_commands import declared_commands
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.server.channel import Command
 
@@ -25,7 +25,7 @@ PANEL = "Commands of plugins"
 HOOK = "nexus_register_commands"
 
 
-def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -> str:
+def add_command(app: typer.Typer, cli: CliContext, wanted: str, known: list[str]) -> str:
     """Add a command of the application's plugins; without an application, of the installed plugins.
 
     Returns:
@@ -36,7 +36,7 @@ def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -
         ConfigurationError: Several have, or the first-party plugin that has it is not active.
     """
     try:
-        plugins, commands = of_application(state)
+        plugins, commands = of_application(cli)
     except ConfigurationError:
         plugins, commands = _without_platform()
         if all(command.name != wanted for _, command in commands):
@@ -48,7 +48,7 @@ def add_command(app: typer.Typer, state: State, wanted: str, known: list[str]) -
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name, help=command.help or None)
         else:
-            app.command(command.name, help=command.help or None)(_awaited(command.callback, state))
+            app.command(command.name, help=command.help or None)(_awaited(command.callback, cli))
         return plugin
     if wanted in first_party.COMMANDS:
         raise ConfigurationError(_needs(wanted, first_party.COMMANDS[wanted], plugins))
@@ -65,30 +65,30 @@ def _failed(plugins: PluginManager) -> str:
     return "".join(f' The plugin "{each.name}" is not active: {each.reason}.' for each in broken)
 
 
-def list_commands(app: typer.Typer, state: State) -> None:
+def list_commands(app: typer.Typer, cli: CliContext) -> None:
     """Add the commands of plugins to an application that only shows its help."""
     own = {each.name for each in app.registered_commands} | {each.name for each in app.registered_groups}
-    for name, text in listed(state).items():
+    for name, text in listed(cli).items():
         if name not in own:
             app.command(name, help=text or None, rich_help_panel=PANEL)(_listed)
 
 
-def listed(state: State) -> dict[str, str]:
+def listed(cli: CliContext) -> dict[str, str]:
     """Return the commands of plugins, sorted, with what each does.
 
     Those of installed plugins come from metadata: no plugin is imported. Those of an application that is named come
     from the application.
     """
     found = {each.name: each.help for each in declared_commands()}
-    if state.options.app:
+    if cli.options.app:
         try:
-            found |= {command.name: command.help for _, command in of_application(state)[1]}
+            found |= {command.name: command.help for _, command in of_application(cli)[1]}
         except (ConfigurationError, UsageError) as exc:
-            state.output.note(f"The commands of its plugins are not listed: {exc}")
+            cli.output.note(f"The commands of its plugins are not listed: {exc}")
     return dict(sorted(found.items()))
 
 
-def of_application(state: State) -> tuple[PluginManager, list[tuple[str, Command]]]:
+def of_application(cli: CliContext) -> tuple[PluginManager, list[tuple[str, Command]]]:
     """Return the plugins of the application that is named, or the installed ones, and their commands.
 
     Raises:
@@ -97,7 +97,7 @@ def of_application(state: State) -> tuple[PluginManager, list[tuple[str, Command
     """
     from nexus_core.app.nexus import Nexus
 
-    nexus = state.nexus() if state.app_name() else Nexus()
+    nexus = cli.nexus() if cli.app_name() else Nexus()
     return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK, nexus=nexus))
 
 
@@ -133,13 +133,13 @@ def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
     return plugins, _commands(plugins, plugins.collect(HOOK))
 
 
-def _awaited(callback: Callable[..., Any], state: State) -> Callable[..., Any]:
+def _awaited(callback: Callable[..., Any], cli: CliContext) -> Callable[..., Any]:
     """Return a function that runs an async callback to its end: typer would drop the coroutine."""
     if not inspect.iscoroutinefunction(callback):
         return callback
 
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return state.run(callback(*args, **kwargs))
+        return cli.run(callback(*args, **kwargs))
 
     return run

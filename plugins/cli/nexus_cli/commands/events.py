@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backend import request_of
-from nexus_cli.following import Following
+from nexus_cli.backends.backend import request_of
+from nexus_cli.commands.following import Following
 from nexus_core.events.event import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED
 
 if TYPE_CHECKING:
-    from nexus_cli.output import Output
-    from nexus_cli.state import State
+    from nexus_cli.context import CliContext
+    from nexus_cli.terminal.output import Output
 
 
-def follow(state: State, after: str | None, session_id: str | None, retry: float) -> None:
+def follow(cli: CliContext, after: str | None, session_id: str | None, retry: float) -> None:
     """Show events until the session ends, or for ever.
 
     Args:
-        state: What the command line keeps.
+        cli: What the command line keeps.
         after: The id of the last event that the user has seen.
         session_id: The session, or None for everything that is the caller's.
         retry: Seconds for which a server that has gone is waited for.
     """
-    backend = state.backend()
-    output = state.output  # not before: a backend in this process takes stdout for itself
+    backend = cli.backend()
+    output = cli.output  # not before: a backend in this process takes stdout for itself
 
     def show(event: dict[str, Any]) -> None:
         if output.pretty:
@@ -35,7 +35,7 @@ def follow(state: State, after: str | None, session_id: str | None, retry: float
             output.json(msgspec.json.encode(event))
 
     request = request_of("events.follow", after=after, session_id=session_id)
-    reply = Following(state, request, "id", show, retry).run(backend)
+    reply = Following(cli, request, "id", show, retry).run(backend)
     if output.pretty:
         ended = msgspec.json.decode(reply)["ended"]
         output.line(f"The session has ended: {ended}.")

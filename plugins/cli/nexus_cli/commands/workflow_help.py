@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.fields import Fields
+from nexus_cli.commands.fields import Fields
 from nexus_cli.options import EXECUTE, NAMES
 from nexus_core.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nexus_cli.output import Output
+    from nexus_cli.terminal.output import Output
 
 OWN = [
     *((f"{name} {metavar}", text) for name, (metavar, text) in EXECUTE.items()),

@@ -11,7 +11,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.backend import utf8
+from nexus_cli.backends.backend import utf8
 from nexus_cli.options import UsageError
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import exactly, parse

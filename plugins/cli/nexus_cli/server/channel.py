@@ -14,8 +14,8 @@ import msgspec
 from nexus_toolkit.bodies import read_parsed
 from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_cli.requests import ENDLESS, PARAMS
-from nexus_cli.service import Service
+from nexus_cli.server.requests import ENDLESS, PARAMS
+from nexus_cli.server.service import Service
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, Overloaded
 from nexus_core.jsontext import parse
 from nexus_core.pipeline.invocation import Invocation

@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.streams import FOLLOWING, HEARTBEAT_SECONDS
+from nexus_cli.server.streams import FOLLOWING, HEARTBEAT_SECONDS
 from nexus_core.errors import BackendUnavailable, CredentialEnded, NexusError, NotFound
 
 if TYPE_CHECKING:
-    from nexus_cli.backend import Backend, OnEvent
-    from nexus_cli.state import State
+    from nexus_cli.backends.backend import Backend, OnEvent
+    from nexus_cli.context import CliContext
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between tries; each pause is twice the one before."""
@@ -24,15 +24,15 @@ class Following:
     """One request that is made again, from the last event on that was shown, when its connection is lost.
 
     Args:
-        state: What the command line keeps.
+        cli: What the command line keeps.
         request: The request; its member ``after`` grows.
         place: The member of an event that ``after`` is the latest of.
         show: Takes each event.
         retry: Seconds for which a server that has gone is waited for.
     """
 
-    def __init__(self, state: State, request: dict[str, Any], place: str, show: OnEvent, retry: float) -> None:
-        self._state = state
+    def __init__(self, cli: CliContext, request: dict[str, Any], place: str, show: OnEvent, retry: float) -> None:
+        self._cli = cli
         self._request = request
         self._place = place
         self._show = show
@@ -47,7 +47,7 @@ class Following:
         Raises:
             NexusError: It was refused, or the server does not come back, or what was followed has gone with it.
         """
-        options = replace(self._state.options, silence=SILENCE_SECONDS)
+        options = replace(self._cli.options, silence=SILENCE_SECONDS)
         while True:
             try:
                 return backend.call(self._request, options, self._take)
@@ -71,9 +71,9 @@ class Following:
         if event["type"] != FOLLOWING:
             self._show(event)
         elif self._gone_since is not None:
-            self._state.output.remark("the server is back")
+            self._cli.output.remark("the server is back")
         elif not self._was_connected:
-            self._state.output.note("Following. Ctrl-C ends it.")
+            self._cli.output.note("Following. Ctrl-C ends it.")
         self._was_connected, self._gone_since, self._pause = True, None, SHORTEST_PAUSE
         self._has_come_back = False
         if place is not None and (event["type"] != FOLLOWING or "after" not in self._request):
@@ -87,7 +87,7 @@ class Following:
         if self._gone_since is None:
             self._gone_since = now
             if self._retry:
-                self._state.output.remark(f"the server has gone; waiting for it up to {self._retry:g} s")
+                self._cli.output.remark(f"the server has gone; waiting for it up to {self._retry:g} s")
         left = self._gone_since + self._retry - now
         if left <= 0:
             raise exc

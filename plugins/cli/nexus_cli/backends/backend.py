@@ -41,7 +41,7 @@ class Backend(Protocol):
         """Let go of everything."""
 
 
-class Line(msgspec.Struct):
+class StreamItem(msgspec.Struct):
     """One line of an answer: an event, or the end as a reply or an error, which may have a reply in its place.
 
     One that has none of these says that the answer goes on.
@@ -55,7 +55,7 @@ class Line(msgspec.Struct):
 encode_request = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a request. Its numbers may be decimals, which no float holds."""
 
-read_line = msgspec.json.Decoder(Line).decode
+read_item = msgspec.json.Decoder(StreamItem).decode
 
 
 def credentials(token: str | None) -> dict[str, str] | None:

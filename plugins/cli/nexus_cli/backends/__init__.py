@@ -1,0 +1,1 @@
+"""Where requests go: an application in this process, or a running server."""

@@ -1,0 +1,1 @@
+"""The server side: the channel ``cli``, its requests and its answers."""
