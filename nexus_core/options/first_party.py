@@ -38,8 +38,8 @@ POLICIES: dict[tuple[str, ...], str] = {
 POLICY_LISTS: tuple[str, ...] = tuple(option for each in _PLUGINS.values() for option in each["policy_lists"])
 """The options that hold such a list."""
 
-PLUGIN_COMMANDS = {"new": f"{DISTRIBUTION_PREFIX}scaffold"}
-"""Commands of ``nexus plugins`` that other first-party distributions add, and the distribution of each."""
+PLUGIN_COMMANDS: dict[str, str] = _DATA["plugin_commands"]
+"""Commands of ``nexus plugins`` beside the core's, each with its distribution."""
 
 GUARDS = {"enable_auth": "auth"}
 """Options that guard access, and the plugin without which they must stop the start."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.options import first_party
 from nexus_core.plugins.discovery import (
     PluginRecord,
     PluginStatus,
@@ -81,13 +80,21 @@ def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
             point.load()(commands)
         elif point.name not in commands.choices:  # not imported: it need not work for the others to work
             commands.add_parser(point.name, help=_added_by(distribution))
-    for name, distribution_name in first_party.PLUGIN_COMMANDS.items():
+    if "".join(wanted) not in commands.choices:
+        _add_missing(commands)
+    return parser
+
+
+def _add_missing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands of first-party distributions that are not installed: they say what to install."""
+    from nexus_core.options.first_party import PLUGIN_COMMANDS
+
+    for name, distribution in PLUGIN_COMMANDS.items():
         if name not in commands.choices:
-            text = f"not installed: pip install {distribution_name}"
+            text = f"not installed: pip install {distribution}"
             command = commands.add_parser(name, help=text, add_help=False, prefix_chars="\0")  # takes any arguments
             command.add_argument("arguments", nargs="*")
             command.set_defaults(run=partial(_not_installed, f"the command {name!r} is {text}"))
-    return parser
 
 
 def _not_installed(message: str, _: argparse.Namespace) -> int:

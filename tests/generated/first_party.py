@@ -12,18 +12,32 @@ ROOT = Path(__file__).parents[2]
 PREFIX = "nexus-hub-"
 DATA = ROOT / "nexus_core/options/first_party.json"
 if not DATA.exists():  # the core reads it, and the plugins import the core
-    DATA.write_text('{"distribution_prefix": "", "plugins": {}}\n', encoding="utf-8")
+    DATA.write_text('{"distribution_prefix": "", "plugins": {}, "plugin_commands": {}}\n', encoding="utf-8")
 NO_SETTINGS = {"options": [], "workflow_metadata": {}, "services": {}, "policies": {}, "policy_lists": []}
 
 
 def plugins(root: Path = ROOT) -> dict[str, dict[str, Any]]:
     """Return each plugin by its name."""
     found = {}
-    for path in sorted(root.glob("plugins/*/pyproject.toml")):
-        groups = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("entry-points", {})
+    for project in _projects(root):
+        groups = project.get("entry-points", {})
         for name, target in groups.get("nexus.plugins", {}).items():
             found[name] = _settings(target) | {"commands": sorted(groups.get("nexus.commands", {}))}
     return found
+
+
+def plugin_commands(root: Path = ROOT) -> dict[str, str]:
+    """Return the commands that distributions add to ``nexus plugins``, each with its distribution."""
+    return {
+        command: project["name"]
+        for project in _projects(root)
+        for command in project.get("entry-points", {}).get("nexus.plugin_commands", {})
+    }
+
+
+def _projects(root: Path) -> list[dict[str, Any]]:
+    paths = sorted(root.glob("plugins/*/pyproject.toml"))
+    return [tomllib.loads(path.read_text(encoding="utf-8"))["project"] for path in paths]
 
 
 def _settings(target: str) -> dict[str, Any]:
@@ -49,7 +63,8 @@ def _lists_policies(field: Any) -> bool:
 
 def first_party(_text: str) -> str:
     """Return the file."""
-    return json.dumps({"distribution_prefix": PREFIX, "plugins": plugins()}, indent=1) + "\n"
+    data = {"distribution_prefix": PREFIX, "plugins": plugins(), "plugin_commands": plugin_commands()}
+    return json.dumps(data, indent=1) + "\n"
 
 
 FILES = {"nexus_core/options/first_party.json": first_party}

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from nexus_core.plugins import commands
+
 GOOD = "@hookimpl\ndef nexus_startup(nexus): ..."
 BROKEN = {
     "raises": "raise ValueError('out of order')",
@@ -201,3 +203,15 @@ def test_it_works_without_the_libraries_of_the_core(site: Any, command: str, tmp
     done = site.python("-c", code)
     assert done.returncode == 0, done.stderr
     assert "good" in done.stdout
+
+
+def test_a_first_party_command_says_which_distribution_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "installed", lambda _group: iter(()))
+    with pytest.raises(SystemExit):
+        commands.run(["--help"])
+    assert "new       not installed: pip install nexus-hub-scaffold" in capsys.readouterr().out
+    for words in (["new"], ["new", "prices", "--kind", "channel"], ["new", "--kind", "channel", "prices"]):
+        assert commands.run(words) == 1
+        assert "'new' is not installed: pip install nexus-hub-scaffold" in capsys.readouterr().err

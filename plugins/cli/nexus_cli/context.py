@@ -73,7 +73,7 @@ class CliContext:
 
                 self._backend = RemoteBackend(self.options.connect)
             else:
-                from nexus_cli.backends.local import LocalBackend
+                from nexus_cli.backends.local import ApplicationBackend
                 from nexus_cli.terminal.logs import show_logs
                 from nexus_cli.terminal.output import own_stdout
 
@@ -85,7 +85,7 @@ class CliContext:
                 nexus = self.nexus()
                 self._prefer(preferences.of_application(nexus))
                 show_logs(self.options)
-                self._backend = LocalBackend(nexus)
+                self._backend = ApplicationBackend(nexus)
         return self._backend
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Platform
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class CommandLine:
     """The service ``command_line``.
 
     Args:
-        nexus: The platform.
+        platform: The platform.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
     def run(
         self,
@@ -77,7 +77,7 @@ class CommandLine:
 
         stdout, stderr = _stream(), _stream()
         base = Options(token=token, session=session)
-        cli = CliContext(base, Output(stdout, stderr), LocalBackend(self._nexus, loop, seconds))
+        cli = CliContext(base, Output(stdout, stderr), LocalBackend(self._platform, loop, seconds))
         with suppress(UsageError):  # it is told below
             options, rest = take([*words], base)
             if rest[:1] in (["serve"], ["shell"]):

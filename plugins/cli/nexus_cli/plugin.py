@@ -1,35 +1,22 @@
-"""Hook implementations of the plugin ``cli``."""
+"""The plugin ``cli``: the channel for command lines, and command lines in this process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from nexus_core import hookimpl
-
-if TYPE_CHECKING:
-    from nexus_core import Channel, Nexus
+from nexus_cli.settings import CliSettings
+from nexus_core import Channel, Plugin
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the channel's options."""
-    from nexus_cli.settings import CliSettings
+class CliPlugin(Plugin[CliSettings]):
+    """Serves command lines on a port, and runs them in this process."""
 
-    return CliSettings
+    def nexus_register_services(self) -> dict[str, object]:
+        """Return the service ``command_line``."""
+        from nexus_cli.embedded import CommandLine
 
+        return {"command_line": CommandLine(self.platform)}
 
-@hookimpl
-def nexus_register_services(nexus: Nexus) -> dict[str, object]:
-    """Give command lines in this process."""
-    from nexus_cli.embedded import CommandLine
+    def nexus_register_channels(self) -> list[Channel]:
+        """Return the channel."""
+        from nexus_cli.server.channel import CliChannel
 
-    return {"command_line": CommandLine(nexus)}
-
-
-@hookimpl
-def nexus_register_channels(nexus: Nexus) -> list[Channel]:
-    """Give the channel."""
-    from nexus_cli.server.channel import CliChannel
-    from nexus_cli.settings import CliSettings
-
-    return [CliChannel(nexus, nexus.settings(CliSettings))]
+        return [CliChannel(self.platform, self.settings.cli_port)]

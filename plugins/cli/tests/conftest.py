@@ -127,11 +127,11 @@ class Runner:
 @functools.cache
 def _import_everything():
     """Import what a command line does, the installed plugins too, so that children need not."""
-    from nexus_cli.backends.local import LocalBackend
+    from nexus_cli.backends.local import ApplicationBackend
 
     from nexus_core import Nexus
 
-    LocalBackend(Nexus()).close()
+    ApplicationBackend(Nexus()).close()
 
 
 def _become_nexus(words, cwd, env, run):

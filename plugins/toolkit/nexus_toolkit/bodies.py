@@ -11,7 +11,7 @@ from nexus_core.server.asgi import read_body
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Platform
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.server.channel import Receive
 
@@ -32,7 +32,7 @@ Parsed = TypeVar("Parsed")
 
 
 async def read_parsed(
-    nexus: Nexus, caller: Invocation, receive: Receive, parse: Callable[[bytes], Parsed]
+    platform: Platform, caller: Invocation, receive: Receive, parse: Callable[[bytes], Parsed]
 ) -> Parsed | None:
     """Return what a request's body says, or None when the caller has left.
 
@@ -41,7 +41,7 @@ async def read_parsed(
     counts as one whatever the body holds.
 
     Args:
-        nexus: Authenticates the caller.
+        platform: Authenticates the caller.
         caller: An `Invocation` with what the channel knows of the caller, its headers among that.
         receive: The request's.
         parse: Reads the body, or raises `MalformedRequest`.
@@ -54,13 +54,13 @@ async def read_parsed(
     headers = caller.headers or {}
     is_small = _is_small(headers)
     if not is_small:
-        await nexus.authenticate(caller)
+        await platform.authenticate(caller)
     try:
         body = await read_body(receive)
-        return None if body is None else parse(decoded(body, headers, nexus.options.max_body_bytes))
+        return None if body is None else parse(decoded(body, headers, platform.options.max_body_bytes))
     except ValidationError:
         if is_small:
-            await nexus.authenticate(caller)
+            await platform.authenticate(caller)
         raise
 
 

@@ -1,7 +1,4 @@
-"""`LocalBackend`: the application in this process, in an event loop on a thread of its own.
-
-The loop goes on while the shell waits at its prompt: the application's own tasks don't stand still.
-"""
+"""Backends in this process: a platform that is started already, and an application to be started."""
 
 from __future__ import annotations
 
@@ -24,43 +21,29 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from nexus_cli.options import Options
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Nexus, Platform
     from nexus_core.types.principal import RateLimit
 
 
 class LocalBackend:
-    """Answers requests with an application of this process. No port is opened.
+    """Answers requests with a platform of this process that is started already. No port is opened.
 
     Args:
-        nexus: The application.
-        loop: The event loop on which somebody else has started it, and will stop it; None to do both here.
-        seconds: How long an answer may take; None for as long as it does.
-
-    Raises:
-        ConfigurationError: The application can't start.
+        platform: The platform.
+        loop: Its event loop. It must not be the running one.
+        seconds: Time limit of an answer; None for no limit.
     """
 
     where = "this process"
     rate_limit: RateLimit | None = None
 
-    def __init__(
-        self, nexus: Nexus, loop: asyncio.AbstractEventLoop | None = None, seconds: float | None = None
-    ) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, loop: asyncio.AbstractEventLoop, seconds: float | None = None) -> None:
         self._seconds = seconds
-        self._service = Service(nexus)
-        self._is_owner = loop is None
-        if loop is not None:
-            self._loop = loop
-            return
-        # When this is closed, only work that nobody waits for any more is left.
-        nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
-        self._loop = process.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
-        self._run(nexus.__aenter__()).result()
+        self._service = Service(platform)
+        self._loop = loop
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the application's event loop, and return what it returns."""
+        """Run a coroutine on the platform's event loop, and return its result."""
         return self._run(work).result()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
@@ -108,10 +91,32 @@ class LocalBackend:
                 lines.put(line)
 
     def close(self) -> None:
-        """Stop the application, if it was started here. Work that does not end in a moment is left behind."""
-        if not self._is_owner:
-            return
+        """Leave the platform as it is."""
+
+
+class ApplicationBackend(LocalBackend):
+    """Answers requests with an application that it starts and stops, on an event loop in a thread of its own.
+
+    The loop runs while the shell waits at its prompt: the application's background tasks go on.
+
+    Args:
+        nexus: The application.
+
+    Raises:
+        ConfigurationError: The application can't start.
+    """
+
+    def __init__(self, nexus: Nexus) -> None:
+        super().__init__(nexus, process.new_event_loop())
+        self._nexus = nexus
+        # Every call has ended when this is closed: whatever still runs was abandoned by its caller.
+        nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
+        threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()
+        self.run(nexus.__aenter__())
+
+    def close(self) -> None:
+        """Stop the application. Work that does not end soon is left behind."""
         try:
-            self._run(self._nexus.__aexit__(None, None, None)).result()
+            self.run(self._nexus.__aexit__(None, None, None))
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)

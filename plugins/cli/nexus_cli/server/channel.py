@@ -27,8 +27,7 @@ from nexus_core.types.parameter_source import ParameterSource
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_cli.settings import CliSettings
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 PATH = "/cli"
@@ -46,11 +45,11 @@ class CliChannel(Channel):
     paths = (PATH,)
     parameter_source = ParameterSource.OPTION
 
-    def __init__(self, nexus: Nexus, settings: CliSettings) -> None:
-        self.port = settings.cli_port
-        self._nexus = nexus
-        self._service = Service(nexus)
-        self._guard = HostOriginGuard(nexus.options)
+    def __init__(self, platform: Platform, port: int) -> None:
+        self.port = port
+        self._platform = platform
+        self._service = Service(platform)
+        self._guard = HostOriginGuard(platform.options)
         self._endless: set[asyncio.Task[None]] = set()
 
     def asgi_app(self) -> ASGIApp:
@@ -72,7 +71,7 @@ class CliChannel(Channel):
             self._guard.check(scope, headers)
             _check(scope, headers)
             caller = Invocation("", None, "cli", **caller_of(scope, headers))
-            body = await read_parsed(self._nexus, caller, receive, lambda body: (body, parse(body)))
+            body = await read_parsed(self._platform, caller, receive, lambda body: (body, parse(body)))
             if body is not None:
                 caller.source = (body[0], PARAMS)
                 await self._work(body[1], caller, receive, out)
@@ -103,7 +102,7 @@ class CliChannel(Channel):
                 async for line in lines:
                     if not out.has_begun:
                         await out.begin(200, rate_limit_headers(caller.rate_limit))
-                        held.enter_context(self._nexus.credentials.lease(caller))  # now it is known who calls
+                        held.enter_context(self._platform.credentials.lease(caller))  # now it is known who calls
                     await out.send(line)
         await out.end()
 

@@ -1,4 +1,4 @@
-"""`Service`: answers the command line's requests on a `Nexus`. Both ways in use it: in process and over the port.
+"""`Service`: answers the requests of command lines, in process and over the port.
 
 An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while something happens, then one
 ``{"reply": ...}``. What goes wrong is raised as a `NexusError`.
@@ -20,7 +20,7 @@ from nexus_core.runs.run import RunStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Platform
     from nexus_core.app.view import View
     from nexus_core.pipeline.invocation import Invocation
 
@@ -30,8 +30,8 @@ _encode = msgspec.json.Encoder().encode
 class Service:
     """Answers requests."""
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
     def answer(self, value: Any, caller: Invocation) -> AsyncGenerator[bytes]:
         """Return the lines that answer a request, the reply last.
@@ -63,7 +63,7 @@ class Service:
             invocation.params = self._meant(invocation.name, invocation.params)
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
-        if wait is not None and self._nexus.options.enable_async_execution:
+        if wait is not None and self._platform.options.enable_async_execution:
             return _reply(self._detached(invocation, wait))
         return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
 
@@ -72,25 +72,25 @@ class Service:
 
         It is the parameter's where the workflow has one, and the JSON object names no parameter at all.
         """
-        workflow = self._nexus.workflows.find(name)
+        workflow = self._platform.workflows.find(name)
         if workflow is None or not isinstance(data, dict) or not data or not workflow.takes("data"):
             return data
         return data if any(map(workflow.takes, data)) else {"data": data}
 
     async def _called(self, invocation: Invocation) -> bytes:
-        return (await self._nexus.invoke(invocation)).reply()
+        return (await self._platform.invoke(invocation)).reply()
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
-        with self._nexus.submit(invocation).hold() as run:
+        with self._platform.submit(invocation).hold() as run:
             await run.settled()  # what the policies refuse is refused at once
-            with self._nexus.credentials.lease(invocation):
+            with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:
                 return (await run.outcome()).reply()
             return _encode(run.to_dict())
 
     async def _followed(self, invocation: Invocation) -> AsyncGenerator[bytes]:
-        with self._nexus.submit(invocation).hold() as run:
+        with self._platform.submit(invocation).hold() as run:
             try:
                 async with aclosing(streams.of_run(run)) as lines:
                     async for line in lines:
@@ -101,7 +101,7 @@ class Service:
 
     async def _follow_run(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
         run_id, after = request.text("run_id"), request.number("after", 0, 0, 2**53)
-        with (await self._nexus.view(caller)).run(run_id).hold() as run:
+        with (await self._platform.view(caller)).run(run_id).hold() as run:
             yield streams.event_line({"type": streams.FOLLOWING})
             async with aclosing(streams.of_run(run, after)) as lines:
                 async for line in lines:
@@ -111,14 +111,14 @@ class Service:
 
     async def _follow_events(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
         after, session_id = request.optional_text("after"), request.optional_text("session_id")
-        view = await self._nexus.view(caller)
+        view = await self._platform.view(caller)
         events = streams.of_caller(view, after) if session_id is None else streams.of_session(view, session_id, after)
         async with aclosing(events) as lines:
             async for line in lines:
                 yield line
 
     async def _look_up(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
-        yield reply_line(_encode(await _look_up(await self._nexus.view(caller), request)))
+        yield reply_line(_encode(await _look_up(await self._platform.view(caller), request)))
 
 
 async def _reply(work: Awaitable[bytes]) -> AsyncGenerator[bytes]:
