@@ -11,6 +11,7 @@ import io
 import sys
 from typing import TYPE_CHECKING
 
+from nexus_core.options.first_party import hint, provider
 from nexus_core.plugins.discovery import installed, read_models
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 CLI_GROUP = "nexus.cli"
 """Entry point group of the command line: one callable that takes the arguments and returns the exit code."""
 
-_USAGE = """\
-usage: nexus plugins list|check|info|disable|enable|new
+_USAGE = f"""\
+usage: nexus plugins list|check|info|disable|enable
        nexus serve MODULE:ATTR|FILE.py:ATTR [--stdio]
 
-The other commands need the plugin "cli": pip install nexus-hub-cli
+The other commands need the plugin "{provider("command line")[0]}": {hint("command line")}
 """
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nexus_core.app.contributions import Contributions
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.shared_log import SharedEventLog
+from nexus_core.options import first_party
 from nexus_core.options.first_party import GUARDS
 from nexus_core.pipeline.admission import Admission
 from nexus_core.pipeline.authorization import Authorization, Authorizer
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 DRAIN_SECONDS = 1.0
 """How long one channel may take to end its streams."""
 
-ADD_CHANNEL = "pip install nexus-hub-api adds REST; nexus plugins list shows what is installed."
+ADD_CHANNEL = f"{first_party.hint('channel')} adds REST; nexus plugins list shows what is installed."
 """What to do where no plugin has a channel."""
 
 CANCEL_SECONDS = 2.0
@@ -212,7 +213,9 @@ def _session_store(nexus: Nexus, contributions: Contributions) -> SessionStore:
     if stores:
         return stores[0]
     if nexus.session_manager is not None:
-        raise ConfigurationError('register_session_manager needs the plugin "sessions": pip install nexus-hub-sessions')
+        plugin = first_party.provider("session manager")[0]
+        cure = first_party.hint("session manager")
+        raise ConfigurationError(f'register_session_manager needs the plugin "{plugin}": {cure}')
     return StoredSessions(nexus.store(None, "store"), nexus.events.publish)
 
 
@@ -225,8 +228,10 @@ def _event_log(nexus: Nexus, contributions: Contributions, sessions: SessionStor
         return SharedEventLog(nexus.events, transports[name])
     if asked not in (None, MEMORY):
         known = ", ".join([MEMORY, *sorted(transports)])
-        hint = ": pip install nexus-hub-redis, and set redis_url" if asked == "redis" else ""
-        raise ConfigurationError(f"event_backend: events can't be kept in {asked!r}, only in {known}{hint}.")
+        cure = first_party.hint(f"store {asked}")
+        raise ConfigurationError(
+            f"event_backend: events can't be stored in {asked!r}, only in {known}{cure and f': {cure}'}."
+        )
     return nexus.own_event_log
 
 
@@ -348,17 +353,19 @@ async def _drain(channels: Sequence[Channel]) -> None:
 def _refuse_unguarded(running: Running) -> None:
     options = running.nexus.options
     if not (options.insecure or listeners.is_loopback(options.host)):
-        _refuse_who_asks_nobody(running, f"host {options.host!r} can be reached from other machines, and")
+        _refuse_unauthenticated(running, f"host {options.host!r} is reachable from other machines, but")
 
 
-def _refuse_who_asks_nobody(running: Running, why: str) -> None:
-    otherwise = "or insecure=True if something in front does it."
+def _refuse_unauthenticated(running: Running, why: str) -> None:
+    plugin, option = first_party.provider("authentication")
+    otherwise = "or insecure=True behind a proxy that authenticates."
     if not _authenticates(running.interceptors):
-        raise ConfigurationError(f"{why} nobody is asked who they are: set enable_auth=True (plugin auth), {otherwise}")
+        raise ConfigurationError(f'{why} authentication is off: set {option}=True (plugin "{plugin}"), {otherwise}')
     for channel in running.channels:
         if channel.port is not None and channel.unguarded:
             raise ConfigurationError(
-                f"{why} the port of {channel.name} asks nobody who they are: set {channel.unguarded}, {otherwise}"
+                f'{why} the channel "{channel.name}" does not authenticate its callers: '
+                f"set {channel.unguarded}, {otherwise}"
             )
 
 
@@ -372,4 +379,4 @@ def _server(running: Running) -> Server:
         raise ConfigurationError(
             f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
         )
-    raise ConfigurationError("Nothing can listen: no server plugin is active. pip install nexus-hub-hypercorn")
+    raise ConfigurationError(f"Nothing can listen: no server plugin is active. {first_party.hint('server')}")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,9 +66,10 @@ async def _stdio(nexus: Nexus) -> None:
     async with nexus:
         channel = next((each for each in nexus.channels if hasattr(each, "serve_stdio")), None)
         if channel is None:
-            reason = nexus.plugins.inactive().get("mcp")
-            cure = "pip install nexus-hub-mcp" if reason is None else f"it is installed, but not active: {reason}"
-            raise ConfigurationError(f'--stdio needs the plugin "mcp": {cure}')
+            plugin = first_party.provider("stdio")[0]
+            reason = nexus.plugins.inactive().get(plugin)
+            cure = first_party.hint("stdio") if reason is None else f"it is installed, but not active: {reason}"
+            raise ConfigurationError(f'--stdio needs the plugin "{plugin}": {cure}')
         try:
             await channel.serve_stdio()
         finally:

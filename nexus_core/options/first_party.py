@@ -27,6 +27,11 @@ SERVICES: dict[str, tuple[str, str]] = {
 }
 """Services, each with its plugin and the option that switches it on."""
 
+PROVIDES: dict[str, tuple[str, str]] = {
+    need: (plugin, option or "") for plugin, each in _PLUGINS.items() for need, option in each["provides"].items()
+}
+"""What else there is to install, each with its plugin and the option that switches it on."""
+
 COMMANDS: dict[str, str] = {command: plugin for plugin, each in _PLUGINS.items() for command in each["commands"]}
 """Commands, each with its plugin."""
 
@@ -58,3 +63,14 @@ def owner_of(option: str) -> str | None:
 def install(plugin: str) -> str:
     """Return the command that installs a plugin."""
     return f"pip install {DISTRIBUTION_PREFIX}{plugin}"
+
+
+def provider(need: str) -> tuple[str, str]:
+    """Return the plugin that provides something, and the option that switches it on; each "" if there is none."""
+    return PROVIDES.get(need, ("", ""))
+
+
+def hint(need: str) -> str:
+    """Return how to get what no active plugin provides: "pip install ...", and the option to set; "" if unknown."""
+    plugin, option = provider(need)
+    return f"{install(plugin)}{option and f', and set {option}'}" if plugin else ""

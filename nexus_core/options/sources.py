@@ -75,11 +75,15 @@ class PluginSettings(BaseSettings):
         policies: Names that stand for the plugin's policies in a list of middleware, with the option that each switches
             on; several names, with spaces in between, in that order. An option holds such a list where its
             ``json_schema_extra`` has ``lists_policies``.
+        provides: What else the plugin has that a platform may lack, for hints at what to install, each with the option
+            that switches it on, or None: ``authentication``, ``channel``, ``command line``, ``server``,
+            ``session manager``, ``stdio``, ``store NAME``.
     """
 
     workflow_metadata: ClassVar[dict[str, str | None]] = {}
     services: ClassVar[dict[str, str | None]] = {}
     policies: ClassVar[dict[str, str]] = {}
+    provides: ClassVar[dict[str, str | None]] = {}
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,

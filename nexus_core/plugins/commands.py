@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.options.first_party import hint
 from nexus_core.plugins.discovery import (
     PluginRecord,
     PluginStatus,
@@ -218,7 +219,7 @@ def _show(records: list[PluginRecord], as_json: bool, columns: Sequence[str]) ->
     if as_json or not sys.stdout.isatty():
         print(json.dumps([record.to_dict() for record in records], indent=2))
     elif not records:
-        print("No plugin is installed. The core works without any; pip install nexus-hub-api adds the first channel.")
+        print(f"No plugin is installed. The core works without any; {hint('channel')} adds the first channel.")
     else:
         _table([[column.upper().replace("_", " ") for column in columns], *(_row(r, columns) for r in records)])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.options import first_party
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,6 +97,7 @@ def choose_store(stores: Iterable[Store], name: str, option: str) -> Store:
     """
     by_name = {store.name: store for store in stores}
     if name not in by_name:
-        hint = ": pip install nexus-hub-redis, and set redis_url" if name == "redis" else ""
-        raise ConfigurationError(f"{option}: there is no store {name!r}, only {', '.join(sorted(by_name))}{hint}.")
+        cure = first_party.hint(f"store {name}")
+        known = ", ".join(sorted(by_name))
+        raise ConfigurationError(f"{option}: there is no store {name!r}, only {known}{cure and f': {cure}'}.")
     return by_name[name]

@@ -27,7 +27,8 @@ KEYS = (
 )  # fmt: skip
 """The keys that the core knows. Those of plugins are in `PluginSettings.workflow_metadata`."""
 
-ENFORCE = "Set enable_auth=True (pip install nexus-hub-auth), or insecure=True to let every caller run them"
+_PLUGIN, _AUTHENTICATION = first_party.provider("authentication")
+ENFORCE = f"Set {_AUTHENTICATION}=True ({first_party.install(_PLUGIN)}), or insecure=True to let every caller run them"
 """What to do about permissions that nothing checks."""
 
 _MEANT = {"permissions": "required_permissions", "permission": "required_permissions"}
@@ -208,7 +209,9 @@ def without_effect(
 def unenforced_permissions(workflows: Iterable[Workflow]) -> str | None:
     """Return what to say where no authorizer checks ``required_permissions`` that workflows set; None if none does."""
     names = sorted(workflow.name for workflow in workflows if workflow.required_permissions)
-    return f"required_permissions, set by {_listed(names)}, are not enforced: enable_auth is off" if names else None
+    return (
+        f"required_permissions, set by {_listed(names)}, are not enforced: {_AUTHENTICATION} is off" if names else None
+    )
 
 
 def _listed(names: list[str]) -> str:

@@ -13,7 +13,14 @@ PREFIX = "nexus-hub-"
 DATA = ROOT / "nexus_core/options/first_party.json"
 if not DATA.exists():  # the core reads it, and the plugins import the core
     DATA.write_text('{"distribution_prefix": "", "plugins": {}, "plugin_commands": {}}\n', encoding="utf-8")
-NO_SETTINGS = {"options": [], "workflow_metadata": {}, "services": {}, "policies": {}, "policy_lists": []}
+NO_SETTINGS = {
+    "options": [],
+    "workflow_metadata": {},
+    "services": {},
+    "policies": {},
+    "provides": {},
+    "policy_lists": [],
+}
 
 
 def plugins(root: Path = ROOT) -> dict[str, dict[str, Any]]:
@@ -52,6 +59,7 @@ def _settings(target: str) -> dict[str, Any]:
         "workflow_metadata": model.workflow_metadata,
         "services": model.services,
         "policies": model.policies,
+        "provides": model.provides,
         "policy_lists": [name for name, field in model.model_fields.items() if _lists_policies(field)],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable  # noqa: TC003  (pydantic reads it)
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -17,6 +17,8 @@ MIDDLEWARE = ("cors", "rate_limit", "auth", "compression", "logging")
 
 class ApiSettings(PluginSettings):
     """Where the channel listens and what browsers may do with it."""
+
+    provides: ClassVar[dict[str, str | None]] = {"channel": None}
 
     api_port: int = Field(8000, ge=0, le=65535, description="The channel's port; 0 for any free one.")
     api_name: str = Field("Nexus", min_length=1, max_length=200, description="The title of the API's documentation.")

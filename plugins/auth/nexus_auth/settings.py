@@ -29,6 +29,8 @@ _URLS = ("auth_service_url", "auth_resource_url", "jwt_jwks_url", "oauth2_intros
 class AuthSettings(PluginSettings):
     """How callers say who they are, and how that is checked."""
 
+    provides: ClassVar[dict[str, str | None]] = {"authentication": "enable_auth"}
+
     policies: ClassVar[dict[str, str]] = {"auth": "enable_auth"}
 
     services: ClassVar[dict[str, str | None]] = {"auth_manager": "enable_auth"}

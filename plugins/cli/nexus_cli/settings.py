@@ -12,6 +12,8 @@ from nexus_core import PluginSettings
 class CliSettings(PluginSettings):
     """The port for command lines, and the preferences of the command line's user."""
 
+    provides: ClassVar[dict[str, str | None]] = {"command line": None}
+
     services: ClassVar[dict[str, str | None]] = {"command_line": None}
 
     cli_port: int = Field(8001, ge=0, le=65535, description="Port of the channel; 0 for any free port.")

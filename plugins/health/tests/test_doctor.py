@@ -256,7 +256,7 @@ def test_metadata_that_nothing_enforces(quick_doctor, app, insecure):
     ("variables", "level", "text"),
     [
         ({"NEXUS_HOST": "0.0.0.0"}, "problem", "others could reach it without being asked"),
-        ({"NEXUS_HOST": "0.0.0.0", "NEXUS_INSECURE": "1"}, "warning", "nobody is asked who they are (insecure)"),
+        ({"NEXUS_HOST": "0.0.0.0", "NEXUS_INSECURE": "1"}, "warning", "authentication is off (insecure)"),
         ({"NEXUS_HOST": "localhost"}, "ok", "only this machine"),
     ],
 )

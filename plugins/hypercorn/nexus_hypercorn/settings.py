@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (pydantic reads it)
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
@@ -11,6 +12,8 @@ from nexus_core.options.sources import MAX_SECONDS, PluginSettings, Seconds
 
 class HypercornSettings(PluginSettings):
     """How the server treats connections."""
+
+    provides: ClassVar[dict[str, str | None]] = {"server": None}
 
     enable_https: bool = Field(False, description="Whether every port speaks HTTPS, and nothing else.")
     ssl_cert_path: Path | None = Field(None, description="The file with the certificate and its chain, in PEM.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -12,6 +12,8 @@ from nexus_core.types.addresses import check_origins
 
 class McpSettings(PluginSettings):
     """Where the channel listens, whom it lets in and how much it takes."""
+
+    provides: ClassVar[dict[str, str | None]] = {"stdio": None}
 
     mcp_port: int = Field(3001, ge=0, le=65535, description="The channel's port; 0 for any free one.")
     mcp_name: str = Field("nexus", min_length=1, max_length=200, description="What the server calls itself.")

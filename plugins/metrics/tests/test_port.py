@@ -175,7 +175,7 @@ class Asks:
 
 
 async def test_beyond_this_machine_a_token_is_needed(make):
-    with pytest.raises(ConfigurationError, match="the port of metrics asks nobody who they are: set metrics_token, or"):
+    with pytest.raises(ConfigurationError, match='"metrics" does not authenticate its callers: set metrics_token, or'):
         async with make(hypercorn, Asks(), metrics_port=0, host="0.0.0.0").serving():
             pytest.fail("it has started")
 

@@ -147,6 +147,6 @@ async def test_without_authentication_credentials_mean_nothing(start):
 
 async def test_limiting_attempts_is_no_authentication():
     nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], enable_rate_limiting=True, host="0.0.0.0")
-    with pytest.raises(ConfigurationError, match="nobody is asked who they are"):
+    with pytest.raises(ConfigurationError, match="authentication is off"):
         async with nexus.serving():
             pass

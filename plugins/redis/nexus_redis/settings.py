@@ -13,6 +13,8 @@ from nexus_redis.address import parse
 class RedisSettings(PluginSettings):
     """Address of Redis, and limits on its use."""
 
+    provides: ClassVar[dict[str, str | None]] = {"store redis": "redis_url"}
+
     services: ClassVar[dict[str, str | None]] = {"redis_pool": "redis_url"}
 
     redis_url: SecretStr | None = Field(

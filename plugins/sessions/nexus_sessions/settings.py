@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class SessionSettings(PluginSettings):
     """Where sessions are kept, and for how long."""
+
+    provides: ClassVar[dict[str, str | None]] = {"session manager": None}
 
     enable_sessions: bool = Field(True, description="Whether there are sessions at all.")
     session_backend: str | None = Field(

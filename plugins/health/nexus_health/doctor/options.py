@@ -82,7 +82,7 @@ def _exposure(nexus: Nexus) -> Iterator[Finding]:
         yield Finding("exposure", host, "others reach it, and are asked who they are")
     elif nexus.options.insecure:
         yield warning(
-            "exposure", host, "others reach it, and nobody is asked who they are (insecure)",
+            "exposure", host, "it is reachable from other machines, and authentication is off (insecure)",
             "make sure that something in front asks, or set enable_auth",
         )  # fmt: skip
     else:
