@@ -1,1 +1,1 @@
-"""``nexus plugins new``: writes a plugin to begin with, and tests that pass."""
+"""``nexus plugins new``: writes a new plugin, with tests that pass."""

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to those of ``nexus plugins``."""
-    text = "write a plugin of your own to begin with, and tests that pass"
+    text = "write a new plugin, with tests that pass"
     command = commands.add_parser("new", help=text, description=text[0].upper() + text[1:] + ".")
     command.add_argument("name", help="the plugin's name")
-    command.add_argument("--kind", required=True, help=f"what it does: {', '.join(kinds())}")
-    command.add_argument("--directory", type=Path, default=Path(), help="where its folder is made")
+    command.add_argument("--kind", required=True, help=f"kind of plugin: {', '.join(kinds())}")
+    command.add_argument(
+        "--directory", type=Path, default=Path(), help="parent of the new folder; default: the current one"
+    )
     command.set_defaults(run=_new)
 
 
@@ -32,6 +34,6 @@ def _new(options: argparse.Namespace) -> int:
     except NewPluginError as exc:
         print(f"nexus plugins: {exc}", file=sys.stderr)
         return 1
-    print(f"{folder} is there. Next:\n\n  cd {shlex.quote(str(folder))}\n  pip install -e '.[test]'")
+    print(f"Created {folder}. Next:\n\n  cd {shlex.quote(str(folder))}\n  pip install -e '.[test]'")
     print(f"  nexus plugins check {options.name}\n  pytest")
     return 0

@@ -1,4 +1,4 @@
-"""``nexus plugins new``: writes a plugin of one kind with tests that pass. Standard library only."""
+"""Writes a plugin of one kind, with tests that pass. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _DECLARES = re.compile(r"(?m)^# declares (\S+): (.*)\n")
 
 
 class NewPluginError(Exception):
-    """A plugin can't be written; the message says why."""
+    """The plugin can't be written; the message says why."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a plugin of a kind begins as.
+    """The template of one kind of plugin.
 
     Attributes:
-        files: The text of each module of the package, and of the tests, by its path; names are to be filled in.
-        requires: What it needs beside the core.
-        tests_require: What its tests need beside that.
-        declares: Entry points beside the plugin's own, by their group.
+        files: The text of each module of the package, and of the tests, by its path, with placeholders for names.
+        requires: Requirements besides the core.
+        tests_require: Further requirements of the tests.
+        declares: Further entry points, by their group.
     """
 
     files: dict[str, str]
@@ -41,21 +41,21 @@ class Kind:
 
 
 def kinds() -> list[str]:
-    """Return the kinds of plugins there are."""
+    """Return the names of the kinds."""
     return sorted(path.stem for path in KINDS.glob("*.txt"))
 
 
 def read_kind(name: str) -> Kind:
-    """Return a kind.
+    """Return a kind by its name.
 
     Raises:
-        NewPluginError: There is none of that name.
+        NewPluginError: The kind does not exist.
     """
     known = kinds()
     if name not in known:
         near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-        raise NewPluginError(f"there is no kind {name!r}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}."
+        raise NewPluginError(f"unknown kind {name!r}; {hint}")
     text = (KINDS / f"{name}.txt").read_text(encoding="utf-8")
     declares = dict(_DECLARES.findall(text))
     text = _DECLARES.sub("", text)
@@ -73,17 +73,17 @@ def _list(text: str) -> list[str]:
 
 
 def write(name: str, kind: str, directory: Path, taken: set[str], version: str) -> Path:
-    """Write a distribution and return its folder. Whatever goes wrong, nothing is left behind.
+    """Write a distribution and return its folder. An error leaves no files behind.
 
     Args:
-        name: The plugin's name: what ``nexus plugins list`` shows.
-        kind: What it does.
-        directory: Where its folder is made.
+        name: The plugin's name, as in ``nexus plugins list``.
+        kind: Its kind, one of `kinds`.
+        directory: The parent of the new folder.
         taken: Names of other plugins.
-        version: The core's version, which it will need.
+        version: The core's version, which becomes a requirement.
 
     Raises:
-        NewPluginError: The name can't be used, there is no such kind, or the folder can't be written.
+        NewPluginError: The name is not valid, the kind is unknown, or the folder can't be written.
     """
     check_name(name, taken)
     found = read_kind(kind)
@@ -110,29 +110,29 @@ def write(name: str, kind: str, directory: Path, taken: set[str], version: str) 
 
 
 def check_name(name: str, taken: set[str]) -> None:
-    """Make sure that a plugin can be called so.
+    """Check the name of a new plugin.
 
     Raises:
-        NewPluginError: It can't.
+        NewPluginError: The name is not valid, or in use.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise NewPluginError(
-            f"{name[: LONGEST + 1]!a} can't be a plugin's name: small letters, digits and single underscores, a "
-            f"letter first, at most {LONGEST}."
+            f"{name[: LONGEST + 1]!a} is not a valid name: use lowercase letters, digits and single underscores, "
+            f"starting with a letter, at most {LONGEST} characters."
         )
     if keyword.iskeyword(name):
-        raise NewPluginError(f"{name!r} is a word of Python's own.")
+        raise NewPluginError(f"{name!r} is a keyword of Python.")
     if name == "core":
-        raise NewPluginError("'core' is what the core's own options go by.")
+        raise NewPluginError("'core' is reserved for the core's options.")
     if name in taken:
-        raise NewPluginError(f"there is a plugin {name!r} already.")
+        raise NewPluginError(f"the plugin {name!r} exists already.")
 
 
 def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
     """Return every file of a distribution by its path."""
     package = f"nexus_plugin_{name}"
     distribution = package.replace("_", "-")
-    hook = next(iter(re.findall(r"def (nexus_\w+)", found.files["plugin.py"])[::-1]))
+    hook = next(iter(re.findall(r"def (nexus_\w+)", found.files["plugin.py"])), "nexus_register_settings")
     low, high = _versions(version)
     of_class = "".join(word.capitalize() for word in name.split("_"))
     names = {"__PACKAGE__": package, "__NAME__": name, "__CLASS__": of_class, "__UPPER__": name.upper()}
@@ -143,7 +143,7 @@ def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
         "tests/test_plugin.py": found.files["tests"],
         "tests/test_contract.py": _CONTRACT,
         "pyproject.toml": _PROJECT.format(
-            distribution=distribution, name=name, package=package, kind=kind,
+            distribution=distribution, name=name, package=package, of_class=of_class, kind=kind,
             requires=_quoted([f"nexus-hub-core>={low},<{high}", *found.requires]),
             tests=_quoted(["pytest", "pytest-asyncio", *found.tests_require]),
             more="".join(f'[project.entry-points."{group}"]\n{each}\n\n' for group, each in found.declares.items()),
@@ -188,7 +188,7 @@ dependencies = [{requires}]
 test = [{tests}]
 
 [project.entry-points."nexus.plugins"]
-{name} = "{package}.plugin"
+{name} = "{package}.plugin:{of_class}Plugin"
 
 {more}[tool.hatch.build.targets.wheel]
 packages = ["{package}"]
@@ -211,7 +211,7 @@ Choose a licence before you publish it.
 """
 
 _CONTRACT = '''\
-"""What every plugin keeps to."""
+"""The tests that every plugin must pass."""
 
 from nexus_core.testing import PluginContract
 

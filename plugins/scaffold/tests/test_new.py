@@ -16,8 +16,8 @@ from nexus_core.app import hookspecs
 from nexus_core.plugins.discovery import core_version, discover
 from nexus_core.plugins.requirements import unmet_requirement
 
-LEFT_OUT = {"nexus_startup", "nexus_shutdown"}
-"""Hooks that plugins of any kind may have beside their own."""
+LEFT_OUT = {"nexus_startup", "nexus_shutdown", "nexus_register_settings"}
+"""Hooks that `Plugin` implements, for plugins of any kind."""
 
 WHOLE = ("auth", "service", "settings")
 """The kinds whose contract is tested here too; that takes several seconds each."""
@@ -84,7 +84,7 @@ def test_every_hook_has_a_kind() -> None:
 
 
 def test_the_documentation_names_every_kind() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "plugins.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "plugins.md").read_text()
     named = re.search(r"Kinds: (.*?)\. A plugin", page, re.DOTALL)
     assert named is not None
     assert re.findall(r"`([\w-]+)`", named[1]) == kinds()
@@ -102,7 +102,9 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert "__NAME__" not in text
     assert "class ShopPricesResolver(ParameterResolver)" in text
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"]["nexus.plugins"] == {"shop_prices": "nexus_plugin_shop_prices.plugin"}
+    assert project["entry-points"]["nexus.plugins"] == {
+        "shop_prices": "nexus_plugin_shop_prices.plugin:ShopPricesPlugin"
+    }
     assert unmet_requirement(project["dependencies"], "nexus-hub-core", core_version()) is None
     assert "nexus_register_parameter_resolvers" in (folder / "README.md").read_text()
 
