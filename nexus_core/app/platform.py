@@ -44,6 +44,8 @@ class Platform(Protocol):
         threads: Daemon threads for code that blocks.
         alarms: Time limits that almost never pass, cheaper than the event loop's timers.
         plugins: The plugins, with the status of each.
+        guards: Names of the plugins that guard access with the options as they are.
+        session_manager: The object given to `Nexus.register_session_manager`, or None.
     """
 
     options: CoreSettings
@@ -54,6 +56,8 @@ class Platform(Protocol):
     threads: DaemonThreads
     alarms: Alarms
     plugins: PluginManager
+    guards: set[str]
+    session_manager: object
 
     def settings(self, model: type[Model]) -> Model:
         """Return the options of a settings model, such as another plugin's."""

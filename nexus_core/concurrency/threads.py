@@ -217,6 +217,12 @@ def call_on(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *a
         loop.call_soon_threadsafe(function, *args)
 
 
+def overridden(instance: object, base: type, name: str) -> Callable[..., Any] | None:
+    """Return an object's method; None if it has none of that name, or the one of the base class."""
+    method: Callable[..., Any] | None = getattr(instance, name, None)
+    return None if getattr(method, "__func__", None) is getattr(base, name) else method
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling an object gives a coroutine or an async generator.
 

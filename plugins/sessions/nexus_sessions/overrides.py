@@ -1,4 +1,4 @@
-"""`Overrides`: the methods that a user's manager has of its own, called within limits."""
+"""`Overrides`: the methods that a user's session manager overrides, called with a time limit."""
 
 from __future__ import annotations
 
@@ -8,63 +8,64 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import BackendUnavailable, NexusError
-from nexus_core.concurrency.threads import call_on, is_async
-from nexus_sessions.manager import SessionManager
-from nexus_sessions.unit import current_unit
+from nexus_core.concurrency.threads import call_on, is_async, overridden
+from nexus_sessions.unit_of_work import current_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_sessions.unit import Unit
+    from nexus_sessions.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 
 THREADS = 32
-"""How many sync methods may be at work at a time, those included that never come back."""
+"""Maximum number of sync methods that run at a time, including those that never return."""
 
 METHODS = (
     "create_session", "get_session", "sync_session_state", "notify_channel", "cleanup_expired_sessions",
     "cleanup_session_resources", "remove_session",
 )  # fmt: skip
-"""What the platform calls of a manager, where it is overridden."""
+"""The methods that the platform calls if they are overridden."""
 
 
 class Overrides:
-    """Calls what a manager overrides: async methods where they are, sync ones in a thread.
+    """Calls overridden methods: async ones on the event loop, sync ones in a thread.
 
     Args:
-        manager: The manager, or None where there is none.
-        threads: Where sync methods run.
-        timeout: Seconds that each call may take.
+        manager: The manager, or None.
+        base: `SessionManager`, whose own methods are no overrides.
+        threads: The threads for sync methods.
+        timeout: Time limit for each call, in seconds.
         loop: The platform's event loop.
     """
 
     def __init__(
-        self, manager: SessionManager | None, threads: DaemonThreads, timeout: float, loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, manager: object | None, base: type, threads: DaemonThreads, timeout: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:  # fmt: skip
         self._threads = threads
         self._loop = loop
         self._free = asyncio.Semaphore(THREADS)
-        self._methods = {name: method for name in METHODS if (method := _own(manager, name)) is not None}
+        self._methods = {name: method for name in METHODS if (method := overridden(manager, base, name)) is not None}
         self.timeout = timeout
 
     def has(self, name: str) -> bool:
-        """Whether the manager has a method of its own."""
+        """Whether the manager overrides a method."""
         return name in self._methods
 
-    async def call(self, unit: Unit, name: str, *args: Any, seconds: float | None = None) -> Any:
-        """Call one of the manager's own methods, and return what it returns.
+    async def call(self, unit: UnitOfWork, name: str, *args: Any, seconds: float | None = None) -> Any:
+        """Call an overridden method and return its result.
 
         Args:
-            unit: What it is part of.
+            unit: The unit of work.
             name: The method's name.
             *args: Its arguments.
-            seconds: How long it may take, where that is not the usual time.
+            seconds: Time limit if it is not the usual one.
 
         Raises:
-            BackendUnavailable: It has taken too long.
-            NexusError: What it raises if it is one, else one that says that it has failed.
+            BackendUnavailable: The method has timed out.
+            NexusError: The method's own `NexusError`, or one that hides another exception.
         """
         context = contextvars.copy_context()
         context.run(current_unit.set, unit)
@@ -77,12 +78,12 @@ class Overrides:
                 work.add_done_callback(_retrieve)
                 work.cancel()
         if not work.done():
-            log.error("The session manager's %s did not come back within %g s", name, limit)
-            raise BackendUnavailable(f"The session manager did not answer within {limit:g} s.", retry_after=1.0)
+            log.error("The session manager's %s did not return within %g s", name, limit)
+            raise BackendUnavailable(f"The session manager did not return within {limit:g} s.", retry_after=1.0)
         try:
             return work.result()
         except NexusError:
-            raise  # the caller's to read
+            raise  # meant for the caller
         except (Exception, asyncio.CancelledError) as exc:
             raise failure(name, "raised", exc) from None
 
@@ -90,9 +91,7 @@ class Overrides:
         if is_async(method):
             return await self._threads.call(method, *args)
         await self._free.acquire()
-        return await self._threads.call(
-            self._in_thread, method, args
-        )  # nothing may come in between: it is released there
+        return await self._threads.call(self._in_thread, method, args)  # which releases it, so nothing may come between
 
     def _in_thread(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         try:
@@ -102,23 +101,17 @@ class Overrides:
 
 
 def failure(name: str, what: str, exc: BaseException | None = None) -> NexusError:
-    """Return what a caller may know of a method that does not do what it should; the log gets the rest.
+    """Log a method's wrong behaviour, and return the error for the caller, which contains no details.
 
     Args:
-        name: The method.
-        what: What it has done.
-        exc: What it has raised.
+        name: The method's name.
+        what: What the method did, such as ``raised``.
+        exc: The exception it raised.
     """
     log.error("The session manager's %s %s", name, what, exc_info=exc)
     return NexusError("The session manager failed; the server's log has the reason.")
 
 
-def _own(manager: SessionManager | None, name: str) -> Callable[..., Any] | None:
-    """Return a manager's method, unless it is the one of `SessionManager`."""
-    method: Callable[..., Any] | None = getattr(manager, name, None)
-    return None if getattr(method, "__func__", None) is getattr(SessionManager, name) else method
-
-
 def _retrieve(work: asyncio.Task[Any]) -> None:
     if not work.cancelled() and (exc := work.exception()) is not None:
-        log.debug("A method of the session manager raised when nobody waited for it any more", exc_info=exc)
+        log.debug("A method of the session manager raised after it had timed out", exc_info=exc)

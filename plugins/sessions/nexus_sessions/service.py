@@ -1,4 +1,4 @@
-"""`SessionService`: does what a manager's methods are for, on the event loop, and keeps what its overrides change."""
+"""`SessionService`: the base methods of a session manager, on the event loop, and the saving of its changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from nexus_core.concurrency.threads import is_on
 from nexus_core.events.event import SESSION_UPDATED, ChannelEvent
 from nexus_core.runs.context import current_run
 from nexus_sessions.overrides import failure
-from nexus_sessions.unit import Unit, current_unit, given_up
+from nexus_sessions.recent_ids import RecentSessionIds
+from nexus_sessions.unit_of_work import UnitOfWork, abandoned, current_unit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
@@ -23,53 +24,55 @@ if TYPE_CHECKING:
     from nexus_core.state.sessions import Session
     from nexus_core.state.stored_sessions import StoredSessions
     from nexus_sessions.overrides import Overrides
-    from nexus_sessions.seen import SeenSessions
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
-"""How many expired sessions are read at a time."""
+"""Number of expired sessions that are read at a time."""
 
 
 class SessionService:
-    """What stands behind a `SessionManager`, and behind the platform where there is none.
+    """The implementation of a `SessionManager`'s methods, used by the platform too if there is no manager.
 
     Args:
-        stored: Keeps the sessions.
-        seen: Remembers which there are.
-        overrides: The manager's own methods.
-        publish: Tells the bus of events.
+        stored: The sessions in their store.
+        overrides: The manager's overridden methods.
+        publish: Publishes an event.
         loop: The platform's event loop.
+
+    Attributes:
+        stored: The sessions in their store.
+        recent_ids: The ids of the sessions that this process has used.
+        overrides: The manager's overridden methods.
     """
 
     def __init__(
         self,
         stored: StoredSessions,
-        seen: SeenSessions,
         overrides: Overrides,
         publish: Callable[[ChannelEvent], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.stored = stored
-        self.seen = seen
+        self.recent_ids = RecentSessionIds()
         self.overrides = overrides
         self._publish = publish
         self._loop = loop
 
     @property
     def is_usable(self) -> bool:
-        """Whether its event loop is there."""
+        """Whether its event loop is open."""
         return not self._loop.is_closed()
 
-    # For a manager's methods
+    # Called by a manager's methods
 
-    def ask(self, step: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-        """Take a step: on the event loop return an awaitable, in another thread the outcome.
+    def perform(self, step: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        """Perform a step: return an awaitable on the event loop, and the result in another thread.
 
         Raises:
-            ConfigurationError: The caller is on another event loop, which would have to stand still meanwhile.
-            RuntimeError: The caller's call of the manager has been given up.
-            BackendUnavailable: It took too long.
+            ConfigurationError: The caller is on another event loop, which this would block.
+            RuntimeError: The caller's call of the manager has failed or timed out already.
+            BackendUnavailable: The step has timed out.
         """
         unit = self._unit()
         if is_on(self._loop):
@@ -80,69 +83,69 @@ class SessionService:
             return work.result(self.overrides.timeout)
         except TimeoutError:
             work.cancel()
-            raise BackendUnavailable("The sessions did not answer in time.", retry_after=1.0) from None
+            raise BackendUnavailable("The session store did not reply in time.", retry_after=1.0) from None
 
     def notify(self, channel: str, session_id: str, state: Mapping[str, Any]) -> Any:
         """See `SessionManager.notify_channel`."""
         unit = self._unit()
-        if not unit.keeps:
-            return self.ask(self._notify, [str(channel)], session_id, state)
-        unit.note(str(channel), session_id)
+        if not unit.saves:
+            return self.perform(self._notify, [str(channel)], session_id, state)
+        unit.notify(str(channel), session_id)
         return self.done()
 
     def done(self) -> Any:
-        """Return what there is to return where nothing is left to do."""
+        """Return an awaitable on the event loop, and None in another thread."""
         return _Done() if is_on(self._loop) else None
 
-    def _unit(self) -> Unit:
-        """Return the unit that the running code is part of; where it is in none, one that keeps nothing."""
+    def _unit(self) -> UnitOfWork:
+        """Return the unit of work that the running code is part of; outside of one, one that saves nothing."""
         unit = current_unit.get()
         if unit is not None and unit.manager is self:
-            if unit.is_given_up:
-                raise given_up()
-            return unit if unit.is_open else Unit(self, unit.owner, sees_all=unit.sees_all, keeps=False)
+            if unit.is_abandoned:
+                raise abandoned()
+            return unit if unit.is_open else UnitOfWork(self, unit.owner, sees_all=unit.sees_all, saves=False)
         run = current_run.get()
-        return Unit(self, sees_all=True, keeps=False) if run is None else Unit(self, run.owner, keeps=False)
+        return UnitOfWork(self, sees_all=True, saves=False) if run is None else UnitOfWork(self, run.owner, saves=False)
 
     def _refuse_other_loops(self) -> None:
         with suppress(RuntimeError):
             asyncio.get_running_loop()
             raise ConfigurationError(
-                "A session manager is used on another event loop than its platform's: use asyncio.to_thread there."
+                "The session manager is used on another event loop than its platform's: use asyncio.to_thread there."
             )
         if not self.is_usable:
-            raise ConfigurationError("A session manager is used after its platform has ended.")
+            raise ConfigurationError("The session manager is used after its platform has stopped.")
 
     # Steps
 
-    async def create(self, unit: Unit, channel: str, user_id: str | None = None) -> Session:
+    async def create(self, unit: UnitOfWork, channel: str, user_id: str | None = None) -> Session:
         """See `SessionManager.create_session`."""
         session = await self.stored.create(channel, user_id)
-        if unit.is_given_up:  # meanwhile
+        if unit.is_abandoned:  # meanwhile
             await self.stored.discard(session)
-            raise given_up()
-        self.seen.note(session)
-        unit.made.append(session)
-        return unit.hand(session)
+            raise abandoned()
+        self.recent_ids.add(session)
+        unit.created.append(session)
+        return unit.track(session)
 
-    async def get(self, unit: Unit, session_id: str) -> Session:
+    async def get(self, unit: UnitOfWork, session_id: str) -> Session:
         """See `SessionManager.get_session`."""
         session = unit.sessions.get(session_id)
         if session is not None:
             return session
         if unit.sees_all:
             session = await self.stored.look(session_id)
-            if session is None or _is_over(session):
+            if session is None or _has_expired(session):
                 raise _not_found()
         else:
             session = await self.stored.get(session_id, unit.owner)
-        self.seen.note(session)
-        return unit.hand(session)
+        self.recent_ids.add(session)
+        return unit.track(session)
 
-    async def sync(self, unit: Unit, session_id: str, state: Mapping[str, Any]) -> Session:
+    async def sync(self, unit: UnitOfWork, session_id: str, state: Mapping[str, Any]) -> Session:
         """See `SessionManager.sync_session_state`."""
         session = await self.get(unit, session_id)
-        if unit.keeps:
+        if unit.saves:
             merged = {**session.state, **state}
             session.state = {name: value for name, value in merged.items() if value is not None}
         else:
@@ -152,20 +155,20 @@ class SessionService:
                 await self.overrides.call(unit, "notify_channel", channel, session_id, dict(state))
         return session
 
-    async def expired(self, unit: Unit) -> list[Session]:
+    async def expired(self, unit: UnitOfWork) -> list[Session]:
         """See `SessionManager.get_expired_sessions`."""
         found = []
-        for session_id in self.seen.due(time.time(), BATCH):
+        for session_id in self.recent_ids.expired(time.time(), BATCH):
             session = unit.sessions.get(session_id) or await self.stored.look(session_id)
             if session is None:
-                self.seen.forget(session_id)
-            elif not _is_over(session):  # another process has used it
-                self.seen.note(session)
+                self.recent_ids.remove(session_id)
+            elif not _has_expired(session):  # another process has used it
+                self.recent_ids.add(session)
             elif unit.sees_all or session.user_id == unit.owner:
-                found.append(unit.hand(session))
+                found.append(unit.track(session))
         return found
 
-    async def cleanup(self, unit: Unit) -> None:
+    async def cleanup(self, unit: UnitOfWork) -> None:
         """See `SessionManager.cleanup_expired_sessions`."""
         for session in await self.expired(unit):
             try:
@@ -180,7 +183,7 @@ class SessionService:
             except NexusError as exc:
                 log.warning("The session %s could not be cleaned up: %s", short_id(session.id), exc)
 
-    async def remove(self, unit: Unit, session_id: str) -> None:
+    async def remove(self, unit: UnitOfWork, session_id: str) -> None:
         """See `SessionManager.remove_session`."""
         session = unit.sessions.pop(session_id, None)
         if session is None:
@@ -188,68 +191,70 @@ class SessionService:
         if session is None:
             raise _not_found()
         unit.removed.add(session_id)
-        self.seen.forget(session_id)
-        if not _is_over(session):
+        self.recent_ids.remove(session_id)
+        if not _has_expired(session):
             await self.stored.remove(session_id, session.user_id)
         elif not await self.stored.discard(session):
             used_since = await self.stored.look(session_id)
             if used_since is not None:
-                self.seen.note(used_since)
+                self.recent_ids.add(used_since)
 
     async def _notify(
-        self, unit: Unit, channels: list[str], session_id: str, state: Mapping[str, Any] | None = None
+        self, unit: UnitOfWork, channels: list[str], session_id: str, state: Mapping[str, Any] | None = None
     ) -> None:
-        self._tell(await self.get(unit, session_id), channels, sorted(state or ()))
+        self._publish_update(await self.get(unit, session_id), channels, sorted(state or ()))
 
-    def _tell(self, session: Session, channels: list[str], changed: list[str]) -> None:
-        told = {"version": session.version, "changed": changed, "channels": channels}
-        self._publish(ChannelEvent(SESSION_UPDATED, session_id=session.id, data=told, owner=session.user_id))
+    def _publish_update(self, session: Session, channels: list[str], changed: list[str]) -> None:
+        data = {"version": session.version, "changed": changed, "channels": channels}
+        self._publish(ChannelEvent(SESSION_UPDATED, session_id=session.id, data=data, owner=session.user_id))
 
     # Units of work
 
     @asynccontextmanager
-    async def unit(self, owner: str | None, *, sees_all: bool = False) -> AsyncIterator[Unit]:
-        """Begin a unit of work. When it fails, what it has changed is not kept, and what it has made is removed."""
-        unit = Unit(self, owner, sees_all=sees_all)
+    async def unit_of_work(self, owner: str | None, *, sees_all: bool = False) -> AsyncIterator[UnitOfWork]:
+        """Begin a unit of work. If it fails, nothing is saved, and the sessions it has created are removed."""
+        unit = UnitOfWork(self, owner, sees_all=sees_all)
         try:
             yield unit
         except BaseException:
-            unit.is_open, unit.is_given_up = False, True
-            for session in unit.made:
-                self.seen.forget(session.id)
+            unit.is_open, unit.is_abandoned = False, True
+            for session in unit.created:
+                self.recent_ids.remove(session.id)
                 with suppress(BackendUnavailable):
                     await self.stored.discard(session)
             raise
 
-    async def keep(
-        self, unit: Unit, session: Session | None = None, *, version: int | None = None, channel: str | None = None,
-        replaces: bool = False,
+    async def commit(
+        self, unit: UnitOfWork, session: Session | None = None, *, version: int | None = None,
+        channel: str | None = None, replaces: bool = False,
     ) -> Session:  # fmt: skip
-        """End a unit of work, and keep what it has changed.
+        """End a unit of work and save its changes.
 
         Args:
-            unit: The unit.
-            session: The session that it is about, which goes first: if it can't be kept, nothing is.
-            version: The version that this one must still have, if it must.
-            channel: The channel that has used it, if one has.
-            replaces: Whether its members take the place of what others have changed, see `StoredSessions.save`.
+            unit: The unit of work.
+            session: The session to save first: if this fails, nothing is saved.
+            version: The version that this session must still have, if any.
+            channel: The channel that has used it, if any.
+            replaces: Whether its members replace concurrent changes, see `StoredSessions.save`.
 
         Returns:
-            That session as it is kept.
+            That session as it is saved.
         """
         unit.is_open = False
-        kept = None if session is None else await self._keep(unit, session, version, channel, replaces)
+        saved = None if session is None else await self._save(unit, session, version, channel, replaces)
         for each in unit.sessions.values():
             if each is not session:
-                with suppress(SessionNotFound):  # it is over, or somebody has removed it
-                    await self._keep(unit, each)
+                with suppress(SessionNotFound):  # it has expired or was removed
+                    await self._save(unit, each)
         for session_id, channels in unit.notified.items():
             with suppress(SessionNotFound):
-                await self._notify(Unit(self, unit.owner, sees_all=unit.sees_all, keeps=False), channels, session_id)
-        return kept  # type: ignore[return-value]
+                await self._notify(
+                    UnitOfWork(self, unit.owner, sees_all=unit.sees_all, saves=False), channels, session_id
+                )
+        return saved  # type: ignore[return-value]
 
-    async def _keep(
-        self, unit: Unit, session: Session, version: int | None = None, channel: str | None = None,
+    async def _save(
+        self, unit: UnitOfWork, session: Session, version: int | None = None, channel: str | None = None,
         replaces: bool = False,
     ) -> Session:  # fmt: skip
         _check(session)
@@ -257,20 +262,20 @@ class SessionService:
         channels = unit.notified.pop(session.id, [])
         kept = await self.stored.save(session, channel, version, tuple(channels), replaces=replaces)
         if channels and not changes:
-            self._tell(kept, channels, [])
-        self.seen.note(kept)
+            self._publish_update(kept, channels, [])
+        self.recent_ids.add(kept)
         return kept
 
 
 class _Done:
-    """An awaitable with nothing to wait for, that need not be awaited."""
+    """An awaitable that is done, and need not be awaited."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
         yield
 
 
-def _is_over(session: Session) -> bool:
+def _has_expired(session: Session) -> bool:
     return session.expires_at is not None and session.expires_at <= time.time()
 
 
@@ -279,7 +284,7 @@ def _not_found() -> SessionNotFound:
 
 
 def _check(session: Session) -> None:
-    """Refuse what no override may leave behind: it is not the caller's mistake."""
+    """Refuse a state or metadata that no override may leave behind; the error is not the caller's."""
     for what in ("state", "metadata"):
         members = getattr(session, what)
         if not isinstance(members, dict):
@@ -287,4 +292,4 @@ def _check(session: Session) -> None:
     try:
         jsontext.encode(session.metadata)
     except (TypeError, ValueError) as exc:
-        raise failure("override", f"left metadata that are not JSON: {exc}") from None
+        raise failure("override", f"left metadata that is not JSON: {exc}") from None

@@ -1,4 +1,4 @@
-"""The file of the store ``sqlite``: how it is opened, and what is in it."""
+"""The file of the store ``sqlite``: how it is opened, and its tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION = 0x4E657875
-"""What marks the file as this store's: "Nexu"."""
+"""SQLite's application id of the file: "Nexu"."""
 
 VERSION = 1
 """The version of the tables."""
@@ -29,27 +29,27 @@ COMMIT;
 """
 
 WAL_BYTES = 4 * 1024 * 1024
-"""What the log of changes is cut down to once it is in the file."""
+"""Maximum size of the write-ahead log after a checkpoint."""
 
 PAUSE_SECONDS = 0.01
-"""How long to wait where somebody else changes the file's mode, which SQLite itself does not wait for."""
+"""Pause while another process changes the journal mode, for which SQLite itself does not wait."""
 
 
 def open_file(path: Path, seconds: float) -> sqlite3.Connection:
-    """Return a connection to the file, which is made if it is not there: for this user alone.
+    """Return a connection to the file. A missing file is created, with access for this user alone.
 
     Args:
         path: The file.
-        seconds: How long to wait for others' locks, here and at each step.
+        seconds: Seconds to wait for locks of other processes, here and at each step.
 
     Raises:
-        OSError, sqlite3.Error: It can't be opened, or is no such file.
+        OSError, sqlite3.Error: The file can't be opened, or is not one of this store.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        pass  # and it must not be opened here: to close it would end the locks of this process's other connections
+        pass  # not opened here: closing it would release the locks of this process's other connections
     connection = sqlite3.connect(path, timeout=seconds, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, seconds)
@@ -60,7 +60,7 @@ def open_file(path: Path, seconds: float) -> sqlite3.Connection:
 
 
 def is_busy(exc: Exception) -> bool:
-    """Whether an error only says that somebody else has the file locked."""
+    """Whether an error means that another connection has locked the file."""
     code = getattr(exc, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -79,23 +79,23 @@ def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
             time.sleep(PAUSE_SECONDS)
     if mode != "wal":
         raise sqlite3.NotSupportedError("its file system does not let processes share it")
-    connection.execute("PRAGMA synchronous = NORMAL")  # what was committed survives the process, not a power failure
+    connection.execute("PRAGMA synchronous = NORMAL")  # commits survive the process, not a power failure
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     is_new = _number(connection, "PRAGMA application_id") != APPLICATION
     if is_new or not _number(connection, "SELECT count(*) FROM sqlite_master WHERE name = 'entry_removed'"):
-        connection.executescript(TABLES)  # one that was made before callers had limits gets what is missing
+        connection.executescript(TABLES)  # a file from before callers had limits gets the missing ones
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Refuse a file that is another program's, or a later version's."""
-    connection.execute("BEGIN")  # all at one moment: another process may be about to make the tables
+    """Refuse a file of another program or of a later version."""
+    connection.execute("BEGIN")  # one snapshot: another process may be creating the tables
     application, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
     tables = _number(connection, "SELECT count(*) FROM sqlite_master")
     connection.execute("COMMIT")
     if application == APPLICATION and version == VERSION:
         return
     if application == APPLICATION:
-        raise sqlite3.NotSupportedError(f"it is of version {version}, and this program knows version {VERSION}")
+        raise sqlite3.NotSupportedError(f"it has version {version}, but this program supports version {VERSION}")
     if application or version or tables:
         raise sqlite3.NotSupportedError("it is the database of another program")
 

@@ -1,22 +1,19 @@
 """`ScopedSqliteStore`: the store in a file as one caller writes to it, with limits that all processes share.
 
-Triggers of the file keep for each caller and kind of state how many values it has and how large they are, whoever
-writes, deletes or cleans up.
+Triggers in the file maintain the number and size of each account's values, whichever process writes, deletes or purges.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexus_core.state.limits import limit_reached
+from nexus_toolkit.accounts import Account, key_bytes
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
 
-    from nexus_core.state.limits import Kind
     from nexus_core.state.stores import Store
 
 TABLES = """
@@ -44,8 +41,8 @@ CREATE TRIGGER IF NOT EXISTS entry_removed AFTER DELETE ON entries BEGIN
 END;
 """
 
-_GET = "SELECT value FROM entries WHERE key = ? AND ends > ?"
-_SET = (
+GET = "SELECT value FROM entries WHERE key = ? AND ends > ?"
+SET = (
     "INSERT INTO entries (key, value, ends) VALUES (?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, ends = excluded.ends"
 )
@@ -56,84 +53,65 @@ _PURGE = "DELETE FROM entries WHERE ends <= ? AND key IN (SELECT key FROM charge
 _ADD = "INSERT OR IGNORE INTO charges (key, account, size) VALUES (?, ?, ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one caller may have of each kind of state.
+class WriteResult(NamedTuple):
+    """The outcome of a write.
 
     Attributes:
-        entries: How many values.
-        bytes: How many bytes of keys and values.
+        existing: The value before it.
+        is_done: Whether the new value has been written.
+        exceeded: The limit that forbids it, ``entries`` or ``bytes``, or None.
     """
 
-    entries: int
-    bytes: int
-
-
-DEFAULT_LIMITS = Limits(1_000_000, 256 * 1024 * 1024)
-
-
-class Written(NamedTuple):
-    """What has become of a step that writes.
-
-    Attributes:
-        there: The value that was there.
-        is_done: Whether the new one is there now.
-        refused: The limit that forbids it, if one does.
-    """
-
-    there: bytes | None
+    existing: bytes | None
     is_done: bool
-    refused: str | None = None
+    exceeded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """A step that writes a value on somebody's account."""
+class AccountedWrite:
+    """A step that writes a value on a caller's account."""
 
-    account: bytes
-    limits: Limits
+    account: Account
     key: bytes
     value: bytes
     ttl: float
-    when: Callable[[bytes | None], bool]
+    condition: Callable[[bytes | None], bool]
 
-    def __call__(self, connection: sqlite3.Connection, now: float) -> Written:
-        """Take the step, in a transaction: write if what is there is as it must be, and the caller may have more."""
+    def __call__(self, connection: sqlite3.Connection, now: float) -> WriteResult:
+        """Write in a transaction, if the existing value meets the condition and the limits allow it."""
         connection.execute("BEGIN IMMEDIATE")
-        row = connection.execute(_GET, (self.key, now)).fetchone()
-        there = None if row is None else row[0]
-        is_due = self.when(there)
-        refused = self._refused(connection, now) if is_due and self.ttl > 0 else None
-        if is_due and refused is None:
+        row = connection.execute(GET, (self.key, now)).fetchone()
+        existing = None if row is None else row[0]
+        is_due = self.condition(existing)
+        exceeded = self._exceeded(connection, now) if is_due and self.ttl > 0 else None
+        if is_due and exceeded is None:
             self._write(connection, now)
         connection.execute("COMMIT")
-        return Written(there, is_due and refused is None, refused)
+        return WriteResult(existing, is_due and exceeded is None, exceeded)
 
     def _write(self, connection: sqlite3.Connection, now: float) -> None:
         if self.ttl > 0:
-            connection.execute(_SET, (self.key, self.value, now + self.ttl))
-            connection.execute(_ADD, (self.key, self.account, len(self.key) + len(self.value)))
+            connection.execute(SET, (self.key, self.value, now + self.ttl))
+            connection.execute(_ADD, (self.key, self.account.id, len(self.key) + len(self.value)))
         else:
             connection.execute(_DELETE, (self.key,))
 
-    def _refused(self, connection: sqlite3.Connection, now: float) -> str | None:
-        """Return the limit that is in the way, once what has expired is gone."""
-        if (found := self._over(connection)) is None:
+    def _exceeded(self, connection: sqlite3.Connection, now: float) -> str | None:
+        """Return the exceeded limit, after deleting expired values."""
+        if (exceeded := self._check(connection)) is None:
             return None
-        connection.execute(_PURGE, (now, self.account))
-        return self._over(connection) and found
+        connection.execute(_PURGE, (now, self.account.id))
+        return self._check(connection) and exceeded
 
-    def _over(self, connection: sqlite3.Connection) -> str | None:
-        size, account = connection.execute(_CHARGE, (self.key,)).fetchone() or (0, self.account)
+    def _check(self, connection: sqlite3.Connection) -> str | None:
+        size, account = connection.execute(_CHARGE, (self.key,)).fetchone() or (0, self.account.id)
         growth = len(self.key) + len(self.value) - size
         if growth <= 0:
             return None
         entries, total = connection.execute(_HELD, (account,)).fetchone() or (0, 0)
-        if not size and entries >= self.limits.entries:
-            return f"{self.limits.entries} (sqlite_caller_max_entries)"
-        if total + growth > self.limits.bytes:
-            return f"{self.limits.bytes} bytes (sqlite_caller_max_bytes)"
-        return None
+        if not size and entries >= self.account.limits.entries:
+            return "entries"
+        return "bytes" if total + growth > self.account.limits.bytes else None
 
 
 class ScopedSqliteStore:
@@ -141,22 +119,18 @@ class ScopedSqliteStore:
 
     Args:
         store: The store.
-        change: Takes a step of it that writes.
-        limits: What the caller may have.
-        kind: What is stored.
-        owner: Who pays for it.
+        write: Runs a writing step of the store.
+        account: The caller's account.
     """
 
     name = "sqlite"
 
     def __init__(
-        self, store: Store, change: Callable[[Write], Awaitable[Written]], limits: Limits, kind: Kind, owner: str
+        self, store: Store, write: Callable[[AccountedWrite], Awaitable[WriteResult]], account: Account
     ) -> None:
         self._store = store
-        self._change = change
-        self._limits = limits
-        self._kind = kind
-        self._account = sha256(f"{kind.name} {owner}".encode("utf-8", "surrogatepass")).digest()[:16]
+        self._write = write
+        self._account = account
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
@@ -164,23 +138,22 @@ class ScopedSqliteStore:
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
         """See `Store.set`."""
-        await self._written(key, value, ttl, lambda there: True)
+        await self._written(key, value, ttl, lambda existing: True)
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """See `Store.add`."""
-        return (await self._written(key, value, ttl, lambda there: there is None)).there
+        return (await self._written(key, value, ttl, lambda existing: existing is None)).existing
 
     async def replace(self, key: str, old: bytes, new: bytes, ttl: float) -> bool:
         """See `Store.replace`."""
-        return (await self._written(key, new, ttl, lambda there: there == old)).is_done
+        return (await self._written(key, new, ttl, lambda existing: existing == old)).is_done
 
     async def delete(self, key: str, value: bytes | None = None) -> bool:
         """See `Store.delete`."""
         return await self._store.delete(key, value)
 
-    async def _written(self, key: str, value: bytes, ttl: float, when: Callable[[bytes | None], bool]) -> Written:
-        blob = key.encode("utf-8", "surrogatepass")
-        written = await self._change(Write(self._account, self._limits, blob, value, ttl, when))
-        if written.refused is not None:
-            raise limit_reached(self._kind, written.refused)
-        return written
+    async def _written(self, key: str, value: bytes, ttl: float, condition: Callable[..., bool]) -> WriteResult:
+        result = await self._write(AccountedWrite(self._account, key_bytes(key), value, ttl, condition))
+        if result.exceeded is not None:
+            raise self._account.limit_reached(result.exceeded)
+        return result

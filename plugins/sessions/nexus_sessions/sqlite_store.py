@@ -1,4 +1,4 @@
-"""`SqliteStore`: shared state in a file of one machine, for all of its processes. It survives restarts."""
+"""`SqliteStore`: shared state in a file, for all processes of one machine. It survives restarts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from nexus_toolkit.accounts import Account, CallerLimits, key_bytes
+
+from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import BackendUnavailable, ConfigurationError
-from nexus_sessions.sqlite_line import Line
-from nexus_sessions.sqlite_scoped import DEFAULT_LIMITS, Limits, ScopedSqliteStore
+from nexus_sessions.serial_executor import SerialExecutor
+from nexus_sessions.sqlite_scoped import GET, SET, ScopedSqliteStore
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,141 +27,140 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 2.0
-"""How long a step waits for locks of other processes."""
+"""Seconds that a step waits for locks of other processes."""
 
 STEP_SECONDS = 3.0
-"""How long anybody waits for a step, the ones before it included."""
+"""Time limit for a step, including the steps before it, in seconds."""
 
 QUIET_SECONDS = 60.0
-"""How long after one complaint the next one with the same reason is logged at the earliest."""
+"""Seconds between two log lines with the same reason."""
 
 PURGE_SECONDS = 60.0
-"""How often what has expired is deleted, while there are changes."""
+"""Seconds between two deletions of expired values, while there are writes."""
 
 PURGED = 500
-"""How many values are deleted at a time."""
+"""Number of expired values that are deleted at a time."""
 
 FREE_BYTES = 1024 * 1024
-"""Free space below which the next changes will find none."""
+"""Free space in bytes below which the disk counts as full."""
 
 PROBE = b"\0probe"
-"""The key that is written to see whether that works: no feature's begins so."""
+"""Key of the health check's value; no feature's keys begin like this."""
 
 Value = TypeVar("Value")
 
-_GET = "SELECT value FROM entries WHERE key = ? AND ends > ?"
-_SET = (
-    "INSERT INTO entries (key, value, ends) VALUES (?, ?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, ends = excluded.ends"
-)
 _REPLACE = "UPDATE entries SET value = ?, ends = ? WHERE key = ? AND value = ? AND ends > ?"
 _DELETE = "DELETE FROM entries WHERE key = ? AND ends > ?"
 _PURGE = "DELETE FROM entries WHERE rowid IN (SELECT rowid FROM entries WHERE ends <= ? LIMIT ?)"
 
 
 class SqliteStore:
-    """See `nexus_core.state.stores.Store`. The file is opened when it is first used.
+    """See `nexus_core.state.stores.Store`. The file is opened at first use.
 
     Args:
         path: The file.
-        lock_seconds: How long a step waits for locks of other processes.
+        lock_seconds: Seconds that a step waits for locks of other processes.
+        step_seconds: Time limit for a step, including the steps before it, in seconds.
         clock: Returns the seconds since the epoch.
-        limits: What one caller may have of each kind of state.
+        limits: What one caller may store of each kind of state.
+
+    Attributes:
+        path: The file.
     """
 
     name = "sqlite"
 
     def __init__(
         self, path: Path, lock_seconds: float = LOCK_SECONDS, clock: Callable[[], float] = time.time,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: CallerLimits | None = None, step_seconds: float | None = None,
     ) -> None:  # fmt: skip
-        self._path = path
+        self.path = path
         self._clock = clock
-        self._limits = limits
+        self._limits = limits or CallerLimits()
         self._lock_seconds = lock_seconds
-        self._step_seconds = lock_seconds + STEP_SECONDS - LOCK_SECONDS
-        self._reads = Line(self._connect, "nexus-sqlite-read")  # which never wait for writers
-        self._writes = Line(self._connect, "nexus-sqlite-write")
+        self._step_seconds = step_seconds or lock_seconds + STEP_SECONDS - LOCK_SECONDS
+        self._reader = SerialExecutor(self._connect, "nexus-sqlite-read")  # reads never wait for writers
+        self._writer = SerialExecutor(self._connect, "nexus-sqlite-write")
         self._next_purge = 0.0
-        self._told: dict[str, float] = {}
+        self._failures = RateLimitedLog(log, QUIET_SECONDS)
 
     def check(self) -> None:
-        """Open the file, in the caller's thread, to see whether that works.
+        """Open the file once, in the caller's thread.
 
         Raises:
-            ConfigurationError: It does not.
+            ConfigurationError: The file can't be used.
         """
         import sqlite3
 
         try:
             self._connect().close()
         except (OSError, sqlite3.Error) as exc:
-            raise ConfigurationError(f"sqlite_path: {self._path} can't be used: {_reason(exc)}.") from None
+            raise ConfigurationError(f"sqlite_path: {self.path} can't be used: {_reason(exc)}.") from None
 
     async def probe(self) -> dict[str, int]:
-        """Write to the file, and return how many bytes are free beside it.
+        """Write to the file, and return the free bytes of its disk.
 
         Raises:
-            BackendUnavailable: It can't be written to, or there is next to no room; the message is for operators.
+            BackendUnavailable: The file can't be written, or the disk is full; the message is for operators.
         """
         import sqlite3
 
         try:
-            free = await self._writes.take(self._probed, self._step_seconds)
+            free = await self._writer.run(self._write_probe, self._step_seconds)
         except TimeoutError:
-            raise BackendUnavailable(f"{self._path}: it took longer than {self._step_seconds:g} s") from None
+            raise BackendUnavailable(f"{self.path}: it took longer than {self._step_seconds:g} s") from None
         except (OSError, sqlite3.Error) as exc:
-            raise BackendUnavailable(f"{self._path}: {_reason(exc)}") from None
+            raise BackendUnavailable(f"{self.path}: {_reason(exc)}") from None
         if free < FREE_BYTES:
-            raise BackendUnavailable(f"{self._path}: the disk is full, {free} bytes are left")
+            raise BackendUnavailable(f"{self.path}: the disk is full, {free} bytes are left")
         return {"free_bytes": free}
 
-    def _probed(self, connection: sqlite3.Connection) -> int:
+    def _write_probe(self, connection: sqlite3.Connection) -> int:
         _set(PROBE, b"1", PURGE_SECONDS, connection, self._clock())
-        return shutil.disk_usage(self._path).free
+        return shutil.disk_usage(self.path).free
 
     async def close(self) -> None:
         """Close the file."""
-        for line in (self._reads, self._writes):
+        for executor in (self._reader, self._writer):
             with suppress(TimeoutError):
-                await line.close(self._step_seconds)
+                await executor.close(self._step_seconds)
 
     def scoped(self, kind: Kind, owner: str) -> Store:
-        """See `nexus_core.state.stores.BoundedStore.scoped`. What is evictable has no limit here but its time."""
+        """See `nexus_core.state.stores.BoundedStore.scoped`. Evictable values have no limit here, but they expire."""
         if kind.is_evictable:
             return self
-        return ScopedSqliteStore(self, self._change, self._limits, kind, owner)
+        return ScopedSqliteStore(self, self._change, Account(self.name, self._limits, kind, owner))
 
     async def get(self, key: str) -> bytes | None:
         """See `Store.get`."""
-        return await self._take(self._reads, lambda connection: _get(_blob(key), connection, self._clock()))
+        return await self._run(self._reader, lambda connection: _get(key_bytes(key), connection, self._clock()))
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
         """See `Store.set`."""
-        await self._change(partial(_set, _blob(key), value, ttl))
+        await self._change(partial(_set, key_bytes(key), value, ttl))
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
         """See `Store.add`."""
-        return await self._change(partial(_add, _blob(key), value, ttl))
+        return await self._change(partial(_add, key_bytes(key), value, ttl))
 
     async def replace(self, key: str, old: bytes, new: bytes, ttl: float) -> bool:
         """See `Store.replace`."""
-        return await self._change(partial(_replace, _blob(key), old, new, ttl))
+        return await self._change(partial(_replace, key_bytes(key), old, new, ttl))
 
     async def delete(self, key: str, value: bytes | None = None) -> bool:
         """See `Store.delete`."""
-        return await self._change(partial(_delete, _blob(key), value))
+        return await self._change(partial(_delete, key_bytes(key), value))
 
     def _connect(self) -> sqlite3.Connection:
         from nexus_sessions.sqlite_file import open_file
 
-        return open_file(self._path, self._lock_seconds)
+        return open_file(self.path, self._lock_seconds)
 
     async def _change(self, step: Callable[[sqlite3.Connection, float], Value]) -> Value:
-        return await self._take(self._writes, partial(self._changed, step))
+        return await self._run(self._writer, partial(self._changed, step))
 
     def _changed(self, step: Callable[[sqlite3.Connection, float], Value], connection: sqlite3.Connection) -> Value:
-        """Take a step in the thread, and delete what has expired if it is time for that."""
+        """Run a step in the thread, and delete expired values if it is time for that."""
         import sqlite3
 
         value = step(connection, self._clock())
@@ -168,32 +170,29 @@ class SqliteStore:
                 self._next_purge = time.monotonic() + (0 if purged == PURGED else PURGE_SECONDS)
         return value
 
-    async def _take(self, line: Line, step: Callable[[sqlite3.Connection], Value]) -> Value:
+    async def _run(self, executor: SerialExecutor, step: Callable[[sqlite3.Connection], Value]) -> Value:
         import sqlite3
 
         try:
-            return await line.take(step, self._step_seconds)
+            return await executor.run(step, self._step_seconds)
         except TimeoutError:
-            self._complain(f"it took longer than {self._step_seconds:g} s")
+            self._log_failure(f"it took longer than {self._step_seconds:g} s")
         except (OSError, sqlite3.Error) as exc:
-            self._complain(_reason(exc))
-        raise BackendUnavailable("The store of shared state does not answer.", retry_after=1.0)
+            self._log_failure(_reason(exc))
+        raise BackendUnavailable("The store of shared state is unavailable.", retry_after=1.0)
 
-    def _complain(self, reason: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(reason, -QUIET_SECONDS) >= QUIET_SECONDS:
-            self._told = {reason: now, **{old: told for old, told in self._told.items() if now - told < QUIET_SECONDS}}
-            log.error("The store sqlite can't be used: %s: %s", self._path, reason)
+    def _log_failure(self, reason: str) -> None:
+        self._failures.log(logging.ERROR, reason, "The store sqlite can't be used: %s: %s", self.path, reason)
 
 
 def _get(key: bytes, connection: sqlite3.Connection, now: float) -> bytes | None:
-    row = connection.execute(_GET, (key, now)).fetchone()
+    row = connection.execute(GET, (key, now)).fetchone()
     return None if row is None else row[0]
 
 
 def _set(key: bytes, value: bytes, ttl: float, connection: sqlite3.Connection, now: float) -> None:
     if ttl > 0:
-        connection.execute(_SET, (key, value, now + ttl))
+        connection.execute(SET, (key, value, now + ttl))
     else:
         _delete(key, None, connection, now)
 
@@ -217,10 +216,6 @@ def _delete(key: bytes, value: bytes | None, connection: sqlite3.Connection, now
     if value is None:
         return connection.execute(_DELETE, (key, now)).rowcount == 1
     return connection.execute(f"{_DELETE} AND value = ?", (key, now, value)).rowcount == 1
-
-
-def _blob(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")
 
 
 def _reason(exc: Exception) -> str:

@@ -28,7 +28,7 @@ def make_fixture():
     """Make a platform with sessions, and with a workflow `put` that changes them."""
 
     def make(*plugins, manager=None, **options):
-        nexus = isolated_nexus(nexus_sessions.plugin, *plugins, **options)
+        nexus = isolated_nexus(nexus_sessions.plugin.SessionPlugin, *plugins, **options)
         if manager is not None:
             nexus.register_session_manager(manager)
         nexus.register("put", put)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from nexus_sessions import SessionManager
-from nexus_sessions.seen import SeenSessions
+from nexus_sessions.recent_ids import RecentSessionIds
 
 from nexus_core import PermissionDenied, SessionNotFound
 from nexus_core.state.sessions import Session
@@ -53,7 +53,7 @@ async def test_a_session_is_over_before_it_is_cleaned_up(start_shared, view):
     for attempt in (me.session(made.id), me.update_session(made.id, {}), me.remove_session(made.id)):
         with pytest.raises(SessionNotFound):
             await attempt
-    assert (await (await nexus.session_store())._stored.look(made.id)).id == made.id
+    assert (await (await nexus.session_store()).service.stored.look(made.id)).id == made.id
     assert expired(nexus) == []
 
 
@@ -107,7 +107,8 @@ async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, vie
     me = await view(nexus)
     first, second = await me.create_session("api"), await me.create_session("api")
     await eventually(lambda: expired(nexus) == [second.id])
-    await eventually(lambda: len(nexus.session_manager._attached_to.seen) == 0)
+    recent_ids = (await nexus.session_store()).service.recent_ids
+    await eventually(lambda: len(recent_ids) == 0)
     assert 1 <= nexus.session_manager.tried <= 4  # then its store lets it go
     assert "could not be cleaned up" in caplog.text
     assert first.id not in caplog.text  # whoever reads the log must not be able to use one
@@ -138,7 +139,7 @@ async def test_a_manager_that_leaves_sessions_be_is_not_asked_for_ever(start, vi
 
 
 async def test_many_are_cleaned_up_some_at_a_time(start, view, eventually, monkeypatch):
-    for name in ("service", "cleaning"):
+    for name in ("service", "cleaner"):
         monkeypatch.setattr(f"nexus_sessions.{name}.BATCH", 7)
     nexus = await start(session_ttl=0.2, session_cleanup_interval=0.5)
     me = await view(nexus)
@@ -151,7 +152,7 @@ async def test_many_are_cleaned_up_some_at_a_time(start, view, eventually, monke
 async def test_removed_and_renewed_sessions_are_not_looked_for(start, view):
     nexus = await start()
     me = await view(nexus)
-    seen = (await nexus.session_store())._service.seen
+    seen = (await nexus.session_store()).service.recent_ids
     made, other = await me.create_session("api"), await me.create_session("api")
     await me.renew_session(made.id)
     await me.remove_session(other.id)
@@ -159,13 +160,13 @@ async def test_removed_and_renewed_sessions_are_not_looked_for(start, view):
 
 
 def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr("nexus_sessions.seen.LIMIT", 3)
-    seen = SeenSessions()
+    monkeypatch.setattr("nexus_sessions.recent_ids.LIMIT", 3)
+    seen = RecentSessionIds()
     for number in range(5):
-        seen.note(Session(str(number), expires_at=float(number)))
-    seen.note(Session("2", expires_at=9.0))
-    seen.note(Session("never"))
-    assert seen.due(5.0, 10) == ["3", "4"]
-    assert seen.due(10.0, 2) == ["3", "4"]
-    seen.forget("3")
-    assert seen.due(10.0, 10) == ["4", "2"]
+        seen.add(Session(str(number), expires_at=float(number)))
+    seen.add(Session("2", expires_at=9.0))
+    seen.add(Session("never"))
+    assert seen.expired(5.0, 10) == ["3", "4"]
+    assert seen.expired(10.0, 2) == ["3", "4"]
+    seen.remove("3")
+    assert seen.expired(10.0, 10) == ["4", "2"]

@@ -356,7 +356,7 @@ async def test_nonsense_is_an_error_whose_reason_is_in_the_log(failing, caplog, 
         with pytest.raises(NexusError, match="server's log has the reason") as refused:
             await attempt
         assert refused.value.status == 500
-        assert f"The session manager's {name} gave a" in caplog.text
+        assert f"The session manager's {name} returned a" in caplog.text
     await is_as_it_was(failing)
 
 
@@ -377,13 +377,13 @@ async def test_anothers_session_is_nonsense_too(start, view, caplog):
     second = await ann.create_session("api")
     mixes = True
     for attempt, reason in (
-        (ann.create_session("api"), "create_session gave a session that is not its caller's"),
-        (ann.session(second.id), "get_session gave another session than the one"),
+        (ann.create_session("api"), "create_session returned a session that is not its caller's"),
+        (ann.session(second.id), "get_session returned another session than the one"),
     ):
         with pytest.raises(NexusError, match="server's log"):
             await attempt
         assert reason in caplog.text
-    assert await (await nexus.session_store())._stored.look(made[2].id) is None
+    assert await (await nexus.session_store()).service.stored.look(made[2].id) is None
 
 
 async def test_what_raises_is_an_error_whose_reason_is_in_the_log(failing, caplog):
@@ -414,7 +414,7 @@ async def test_what_hangs_is_unavailable_and_does_nothing_later(failing, eventua
     answers = await asyncio.gather(*attempts, return_exceptions=True)
     assert time.monotonic() - begin < 10
     assert {type(answer) for answer in answers} == {BackendUnavailable}
-    assert caplog.text.count("did not come back within 0.3 s") == 3
+    assert caplog.text.count("did not return within 0.3 s") == 3
     manager.gate.set()
     await eventually(lambda: len(ended) == 3)
     assert "failed or taken too long" in ended[0]
@@ -423,9 +423,9 @@ async def test_what_hangs_is_unavailable_and_does_nothing_later(failing, eventua
 
 async def is_as_it_was(failing):
     """Nothing has changed, nothing is left of what was made, and the manager works as soon as it wants to."""
-    manager, me, session, _ = failing
+    manager, me, session, nexus = failing
     manager.broken, manager.what = False, lambda: None
-    store = (await me._nexus.session_store())._stored
+    store = (await nexus.session_store()).service.stored
     for made in manager.made[1:]:
         assert await store.look(made) is None
     assert (await store.look(session.id)).version == 1
@@ -437,7 +437,7 @@ async def is_as_it_was(failing):
     ("leave", "reason"),
     [(lambda session: setattr(session, "state", None), "NoneType as a session's state"),
      (lambda session: setattr(session, "metadata", [1]), "list as a session's metadata"),
-     (lambda session: session.metadata.update(x=object()), "metadata that are not JSON")],
+     (lambda session: session.metadata.update(x=object()), "metadata that is not JSON")],
 )  # fmt: skip
 async def test_what_can_not_be_kept_is_the_managers_mistake(start, view, caplog, leave, reason):
     class Leaves(SessionManager):

@@ -50,8 +50,9 @@ async def test_the_environment_sets_them(make, monkeypatch, tmp_path):
     for name, value in {"SESSION_TTL": "5", "SESSION_BACKEND": " ", "SQLITE_PATH": "~/x.db"}.items():
         monkeypatch.setenv(f"NEXUS_{name}", value)
     monkeypatch.setenv("HOME", str(tmp_path))
-    settings = make().settings(SessionSettings)
-    assert (settings.session_ttl, settings.session_backend, settings.sqlite_file) == (5.0, None, tmp_path / "x.db")
+    async with make() as nexus:
+        settings, path = nexus.settings(SessionSettings), nexus.store("sqlite", "store").path
+    assert (settings.session_ttl, settings.session_backend, path) == (5.0, None, tmp_path / "x.db")
 
 
 async def test_the_file_is_where_state_belongs_and_its_users_alone(make, monkeypatch, tmp_path):
@@ -63,7 +64,8 @@ async def test_the_file_is_where_state_belongs_and_its_users_alone(make, monkeyp
     for relative in ("", "relative"):
         monkeypatch.setenv("XDG_STATE_HOME", relative)
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert make().settings(SessionSettings).sqlite_file == tmp_path / ".local" / "state" / "nexus" / "state.db"
+        async with make() as nexus:
+            assert nexus.store("sqlite", "store").path == tmp_path / ".local" / "state" / "nexus" / "state.db"
 
 
 async def test_no_file_is_made_where_nobody_needs_one(make, tmp_path):
@@ -110,6 +112,6 @@ async def test_the_store_is_the_one_that_options_say(start, tmp_path, backend, s
 @pytest.mark.parametrize("manager", [SessionManager, "manager", object()])
 async def test_only_a_session_manager_is_one(make, manager):
     nexus = make(manager=manager)
-    with pytest.raises(ConfigurationError, match="register_session_manager takes an object of a SessionManager's"):
+    with pytest.raises(ConfigurationError, match="register_session_manager takes an instance of a SessionManager"):
         async with nexus:
             pass

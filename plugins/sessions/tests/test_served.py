@@ -116,7 +116,7 @@ from nexus_core import Invocation, Principal
 from nexus_core.testing import isolated_nexus
 
 async def main():
-    nexus = isolated_nexus(nexus_sessions.plugin, session_backend="sqlite", sqlite_path=sys.argv[1])
+    nexus = isolated_nexus(nexus_sessions.plugin.SessionPlugin, session_backend="sqlite", sqlite_path=sys.argv[1])
     nexus.register_session_manager(EnterpriseSessionManager())
     async with nexus:
         ann = await nexus.view(Invocation("", None, principal=Principal("ann", tenant_id="acme")))

@@ -7,8 +7,8 @@ import random
 import sqlite3
 
 import pytest
-from nexus_sessions.sqlite_scoped import Limits
 from nexus_sessions.sqlite_store import SqliteStore
+from nexus_toolkit.accounts import CallerLimits
 
 from nexus_core.errors import StateLimitReached
 from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
@@ -21,7 +21,7 @@ NOW = [1000.0]
 async def stores_fixture(tmp_path):
     """Two processes' stores in one file."""
     NOW[0] = 1000.0
-    limits = Limits(5, 1000)
+    limits = CallerLimits(5, 1000)
     stores = [SqliteStore(tmp_path / "state.db", clock=lambda: NOW[0], limits=limits) for _ in range(2)]
     stores[0].path = tmp_path / "state.db"
     yield stores
@@ -130,7 +130,7 @@ async def test_a_file_from_before_gets_accounts(tmp_path):
         ):
             for name in names:
                 connection.execute(f"DROP {kind} {name}")
-    store = SqliteStore(path, limits=Limits(1, 1000))
+    store = SqliteStore(path, limits=CallerLimits(1, 1000))
     assert await store.get("old") == b"1"
     await store.scoped(SESSIONS, "ann").set("a", b"1", 60)
     with pytest.raises(StateLimitReached):

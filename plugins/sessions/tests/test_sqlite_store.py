@@ -144,8 +144,7 @@ async def test_a_file_that_stays_locked_is_not_available(path, caplog):
 
 
 async def test_whoever_waits_too_long_for_others_does_not_come_to_pass(path):
-    store = SqliteStore(path, lock_seconds=1.0)
-    store._step_seconds = 0.3
+    store = SqliteStore(path, lock_seconds=1.0, step_seconds=0.3)
     await store.set("a", b"1", 60)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

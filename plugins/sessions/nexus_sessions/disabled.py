@@ -1,4 +1,4 @@
-"""`NoSessions`: what there is where ``enable_sessions`` is False."""
+"""`DisabledSessionStore`: the session store while ``enable_sessions`` is False."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from nexus_core.state.sessions import Session
 
 
-class NoSessions:
-    """A `SessionStore` that makes no session and knows none.
+class DisabledSessionStore:
+    """A `SessionStore` that creates no session and finds none.
 
     Args:
-        store_name: The name of the store that shared state is in.
+        store_name: Name of the store of shared state.
     """
 
     def __init__(self, store_name: str) -> None:
@@ -22,7 +22,7 @@ class NoSessions:
 
     async def create(self, channel: str, user_id: str | None = None) -> Session:
         """See `SessionStore.create`."""
-        raise NotFound("There are no sessions here: enable_sessions is False.")
+        raise NotFound("Sessions are disabled: enable_sessions is False.")
 
     async def get(self, *_: Any) -> NoReturn:
         """See `SessionStore.get`."""

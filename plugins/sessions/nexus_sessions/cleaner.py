@@ -1,4 +1,4 @@
-"""`Cleaning`: removes expired sessions every now and then, and tells of each once."""
+"""`ExpiredSessionCleaner`: removes expired sessions periodically, and publishes an event for each once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0
-"""The least time that a manager's own cleaning gets: it has many sessions to look after."""
+"""Minimum time limit for a manager's own cleanup, which has many sessions to handle."""
 
 
-class Cleaning:
-    """Cleans up every so many seconds, whatever goes wrong.
+class ExpiredSessionCleaner:
+    """Cleans up periodically; a failure does not stop it.
 
     Args:
-        service: Does the work.
+        service: The sessions.
         interval: Seconds between two sweeps.
     """
 
@@ -34,11 +34,11 @@ class Cleaning:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin. Call it on the event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._clean(), name="nexus-session-cleaning")
+        """Start. Call it on the event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._clean(), name="nexus-session-cleaner")
 
-    async def end(self) -> None:
-        """End."""
+    async def stop(self) -> None:
+        """Stop."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -56,21 +56,21 @@ class Cleaning:
                 log.exception("Expired sessions could not be cleaned up")
 
     async def sweep(self) -> None:
-        """Clean up until there is nothing left to, or nothing gets less."""
+        """Clean up until no expired session is left, or none of the rest can be removed."""
         before: list[str] = []
         while True:
-            await self._sweep_some()
-            due = self._service.seen.due(time.time(), BATCH)
-            if due in ([], before):
+            await self._sweep_batch()
+            expired = self._service.recent_ids.expired(time.time(), BATCH)
+            if expired in ([], before):
                 return
-            before = due
+            before = expired
 
-    async def _sweep_some(self) -> None:
+    async def _sweep_batch(self) -> None:
         overrides = self._service.overrides
-        async with self._service.unit(None, sees_all=True) as unit:
+        async with self._service.unit_of_work(None, sees_all=True) as unit:
             if overrides.has("cleanup_expired_sessions"):
                 seconds = max(SWEEP_SECONDS, self._interval)
                 await overrides.call(unit, "cleanup_expired_sessions", seconds=seconds)
             else:
                 await self._service.cleanup(unit)
-            await self._service.keep(unit)
+            await self._service.commit(unit)

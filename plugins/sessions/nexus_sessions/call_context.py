@@ -1,4 +1,4 @@
-"""What is known of the caller that a manager's methods are called for."""
+"""The caller for whom a session manager's methods are called."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ current_call: ContextVar[Invocation | None] = ContextVar("nexus_sessions_call", 
 """The call that the running code is part of. A connection's tasks may still have that of an earlier request."""
 
 
-class CallerNote:
-    """Notes a call before it is known who makes it: the call says so from then on, and what its budget is."""
+class CallContextStage:
+    """Sets `current_call` before authentication; the invocation gets its principal and rate limit later."""
 
     stage = Stage.AUTHENTICATE - 1
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the invocation on."""
+        """Set the context variable and pass the call on."""
         current_call.set(invocation)
         return call_next(invocation)
 
 
 def caller(user_id: str | None) -> tuple[Principal | None, RateLimit | None]:
-    """Return the calling principal and its budget, if it is the one of that id."""
+    """Return the calling principal and its rate limit if it has this id, else None for both."""
     call = current_call.get()
     if call is None or call.principal is None or user_id not in (call.principal.identity, call.principal.user_id):
         return None, None

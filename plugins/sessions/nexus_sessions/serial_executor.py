@@ -1,4 +1,4 @@
-"""`Line`: one connection to a file of SQLite, and the thread that is at work on it."""
+"""`SerialExecutor`: runs the steps of one SQLite connection one after the other, in a thread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Line:
-    """Takes steps on a connection, one after the other, in a thread that lives while there are some.
+class SerialExecutor:
+    """Runs steps on a connection one after the other, in a thread that ends when none are waiting.
 
-    The connection is opened by the first step, and anew after an error other than a lock of somebody else's.
+    The first step opens the connection. After an error other than a lock of another process, the next one reopens it.
 
     Args:
-        connect: Opens it.
+        connect: Opens the connection.
         name: The thread's name.
     """
 
@@ -31,38 +31,38 @@ class Line:
         self._connect = connect
         self._threads = DaemonThreads(name)
         self._connection: sqlite3.Connection | None = None
-        self._waiting: deque[tuple[Future[Any], Callable[[sqlite3.Connection], Any]]] = deque()
+        self._queue: deque[tuple[Future[Any], Callable[[sqlite3.Connection], Any]]] = deque()
         self._lock = threading.Lock()
-        self._is_at_work = False
+        self._is_running = False
 
-    async def take(self, step: Callable[[sqlite3.Connection], Value], seconds: float) -> Value:
-        """Take a step, and return what it returns. One that has not begun when nobody waits for it never does.
+    async def run(self, step: Callable[[sqlite3.Connection], Value], seconds: float) -> Value:
+        """Run a step and return its result. A step that has not begun when its caller is cancelled never does.
 
         Raises:
-            TimeoutError: It has taken longer than so many seconds, and may or may not happen.
-            OSError, sqlite3.Error: The file can't be opened, or the step failed and has changed nothing.
+            TimeoutError: The step took longer than this many seconds; it may or may not have an effect.
+            OSError, sqlite3.Error: The file can't be opened, or the step failed without an effect.
         """
         work: Future[Value] = Future()
         with self._lock:
-            self._waiting.append((work, step))
-            begins, self._is_at_work = not self._is_at_work, True
+            self._queue.append((work, step))
+            begins, self._is_running = not self._is_running, True
         if begins:
             self._threads.start(self._work)
         async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(work)
 
     async def close(self, seconds: float) -> None:
-        """Close the connection, after the steps that wait."""
-        if self._connection is not None or self._is_at_work:
-            await self.take(lambda _: self._drop(), seconds)
+        """Close the connection, after the waiting steps."""
+        if self._connection is not None or self._is_running:
+            await self.run(lambda _: self._drop(), seconds)
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._waiting:
-                    self._is_at_work = False
+                if not self._queue:
+                    self._is_running = False
                     return
-                work, step = self._waiting.popleft()
+                work, step = self._queue.popleft()
             if work.set_running_or_notify_cancel():
                 self._perform(work, step)
 
