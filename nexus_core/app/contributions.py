@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.app.hook_results import AT_START, NAMED, flaw
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.concurrency.watchdog import LoopWatch
 from nexus_core.errors import ConfigurationError
@@ -22,31 +23,6 @@ log = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 1.0
 """How long a plugin that is too slow is waited for once it is cancelled; it may catch the cancellation and go on."""
-
-MEMBERS = {
-    "nexus_register_stores": ("name", "get", "set", "add", "replace", "delete"),
-    "nexus_register_authorizers": ("granted",),
-    "nexus_register_interceptors": ("stage", "__call__"),
-    "nexus_register_session_stores": ("create", "get", "update", "used", "renew", "remove"),
-    "nexus_register_event_transports": ("name", "append", "latest", "has_all_after", "between", "read"),
-    "nexus_register_parameter_resolvers": ("resolve_parameters",),
-    "nexus_register_event_handlers": ("__call__",),
-    "nexus_register_routes": ("path", "app", "channel"),
-    "nexus_register_middleware": ("__call__",),
-    "nexus_register_servers": ("name", "serve"),
-    "nexus_register_measurements": ("name", "kind", "description", "labels", "read"),
-    "nexus_register_health_checks": ("name", "check", "is_critical", "timeout"),
-    "nexus_register_channels": ("name", "start", "stop", "asgi_app", "paths", "port"),
-}
-"""The hooks called at each start, and what every contribution to them must have."""
-
-NAMED = {
-    "nexus_register_stores": "store",
-    "nexus_register_event_transports": "event transport",
-    "nexus_register_servers": "server",
-    "nexus_register_channels": "channel",
-}
-"""Hooks whose contributions are chosen by name: no two plugins can give the same one."""
 
 
 class Contributions:
@@ -92,7 +68,7 @@ class Contributions:
         self._plugins.check_required()  # one that failed in an earlier start is not there now: fail closed
         try:
             await self._start_plugins()
-            for hook in MEMBERS:
+            for hook in AT_START:
                 self._given[hook] = await self._nexus.threads.call(self._plugins.collect, hook, nexus=self._nexus)
                 self._check(hook)
                 await self._close_failed()
@@ -132,11 +108,11 @@ class Contributions:
             if not self._plugins.is_active(plugin):
                 continue  # one flaw is enough
             try:
-                flaw = _flaw(hook, item)
+                wrong = flaw(hook, item)
             except (Exception, *ENDS_PROCESS) as exc:
-                flaw = f"that fails: {one_line(exc)}"
-            if flaw:
-                self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {flaw}")
+                wrong = f"that fails: {one_line(exc)}"
+            if wrong:
+                self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {wrong}")
             elif hook in NAMED:
                 owner = owners.setdefault(item.name, plugin)
                 if owner != plugin:
@@ -197,21 +173,6 @@ class Contributions:
         except Exception as exc:
             log.error('The plugin "%s": %s failed: %s', plugin, what, one_line(exc))
             log.debug("Why %s failed", what, exc_info=exc)
-
-
-async def _nothing(*_: Any) -> None:
-    """Stand in for an application while middleware is tried."""
-
-
-def _flaw(hook: str, item: Any) -> str:
-    for member in MEMBERS[hook]:
-        if not hasattr(item, member):
-            return f"without {member!r}"
-    if hook == "nexus_register_middleware" and not callable(item(_nothing)):
-        return "that returns no application"
-    if hook == "nexus_register_interceptors" and not isinstance(item.stage, int):
-        return f"whose stage is {item.stage!r}"
-    return ""
 
 
 async def within(seconds: float, work: Awaitable[Any]) -> Any:

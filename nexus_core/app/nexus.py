@@ -11,6 +11,7 @@ from nexus_core.app.applications import leave_start_to_loader
 from nexus_core.app.controller import Switch
 from nexus_core.app.decorator import WorkflowDecorator
 from nexus_core.app.dispatch import Dispatcher
+from nexus_core.app.hook_results import flaw
 from nexus_core.app.invoking import Invoking
 from nexus_core.app.observable import Observable
 from nexus_core.app.plugin import PluginFactory
@@ -155,10 +156,11 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         """Return what tells the adapters of the plugins that are active at the time."""
         found: list[tuple[str, WorkflowAdapter]] = []
         for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self):
-            if all(hasattr(adapter, member) for member in ("name", "adapts", "adapt")):
-                found.append((plugin, adapter))
+            if wrong := flaw("nexus_register_workflow_adapters", adapter):
+                name = type(adapter).__name__
+                self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {name} {wrong}")
             else:
-                self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {type(adapter).__name__}")
+                found.append((plugin, adapter))
         return lambda: [adapter for plugin, adapter in found if self.plugins.is_active(plugin)]
 
     def use_stores(self, stores: Iterable[Store]) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.app.core_metrics import own_measurements
+from nexus_core.app.hook_results import flaw
 from nexus_core.app.services import Services
 from nexus_core.pipeline.authorization import missing_permissions
 from nexus_core.plugins.discovery import PluginStatus
@@ -98,10 +99,11 @@ class Observable:
     def _plugins_collectors(self) -> list[Collector]:
         found: list[Collector] = []
         for plugin, collector in self.plugins.collect("nexus_register_metrics_collectors", nexus=self):
-            if hasattr(collector, "increment_counter"):
-                found.append(collector)
+            if wrong := flaw("nexus_register_metrics_collectors", collector):
+                name = type(collector).__name__
+                self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {name} {wrong}")
             else:
-                self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {type(collector).__name__}")
+                found.append(collector)
         return found
 
     @property

@@ -326,7 +326,7 @@ async def test_where_events_are_kept(make, redis_server):
     assert type((await make(event_backend=None, store="redis")).event_log).__name__ == "SharedEventLog"
     assert type((await make(event_backend="memory", store="redis")).event_log).__name__ == "EventLog"
     with pytest.raises(
-        ConfigurationError, match=r"event_backend: events can't be kept in 'kafka', only in memory, redis"
+        ConfigurationError, match=r"event_backend: events can't be stored in 'kafka', only in memory, redis"
     ):
         await make(event_backend="kafka")
     with pytest.raises(ConfigurationError, match="pip install nexus-hub-redis"):
