@@ -1,15 +1,8 @@
-"""Results that are kept."""
+"""Caches of results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nexus._names import names
-
-if TYPE_CHECKING:
-    from nexus_cache import CacheManager as CacheManager
-    from nexus_cache import MemoryCache as MemoryCache
-    from nexus_cache import RedisCache as RedisCache
 
 __getattr__, __dir__, __all__ = names(
     __name__,

@@ -1,14 +1,8 @@
-"""Checks of what a platform needs."""
+"""Health checks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nexus._names import names
-
-if TYPE_CHECKING:
-    from nexus_health import HealthChecker as HealthChecker
-    from nexus_health import check as check
 
 __getattr__, __dir__, __all__ = names(
     __name__,

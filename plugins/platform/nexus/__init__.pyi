@@ -1,0 +1,3 @@
+# Written by `make generate`.
+
+from nexus_core import *
