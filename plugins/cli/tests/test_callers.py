@@ -202,7 +202,7 @@ def test_the_token_of_a_login_is_used_for_its_server_alone(nexus, guarded, serve
 
 
 def test_an_expired_login_says_what_to_do(nexus, guarded, tmp_path):
-    env = login(guarded, tmp_path, expires_at=time.time() - 1)
+    env = login(guarded, tmp_path, expires_at=1.0)
     done = nexus.forked("--connect", guarded, "list", app=False, env=env)
     assert done.code == 77
     assert f"nexus --connect {guarded} login" in done.err
@@ -239,7 +239,7 @@ def renewer(nexus, guarded, tmp_path):
     (tmp_path / "site" / "renewer_plugin.py").write_text(RENEWS)
 
     def run(*words, **members):
-        env = login(guarded, tmp_path, expires_at=time.time() - 1, access_token="old", **members)
+        env = login(guarded, tmp_path, expires_at=1.0, access_token="old", **members)
         env |= {"PYTHONPATH": str(tmp_path / "site"), "NEXUS_CONNECT": guarded}
         return nexus(*words, app=False, env=env)
 
