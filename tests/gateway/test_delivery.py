@@ -9,19 +9,19 @@ from typing import Any
 
 import httpx2
 import nexus_api.plugin
-import nexus_hypercorn.plugin
 import nexus_mcp.plugin
 import pytest
 import websockets
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from nexus_cli.plugin import CliPlugin
+from nexus_hypercorn.plugin import HypercornPlugin
 
 from nexus_core import Context, Invocation, Nexus
 
 CALLS = 60
 SIZE = 150_000
-PLUGINS = [nexus_api.plugin, CliPlugin, nexus_hypercorn.plugin, nexus_mcp.plugin]
+PLUGINS = [nexus_api.plugin, CliPlugin, HypercornPlugin, nexus_mcp.plugin]
 
 
 class Platform:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import httpx2
 import nexus_api.plugin
-import nexus_hypercorn.plugin
 import pytest
+from nexus_hypercorn.plugin import HypercornPlugin
 from pydantic import BaseModel
 
 from nexus_core import Context, Nexus, Stage, WorkflowError
@@ -149,7 +149,7 @@ def make_nexus(seen):
 
     def make(*more_plugins, **options):
         options = {"api_port": 0, "shutdown_grace": 0.3, "drain_seconds": 0.05} | options
-        nexus = Nexus(discover=False, plugins=[nexus_api.plugin, nexus_hypercorn.plugin, *more_plugins], **options)
+        nexus = Nexus(discover=False, plugins=[nexus_api.plugin, HypercornPlugin, *more_plugins], **options)
         register(nexus, seen)
         return nexus
 

@@ -1,12 +1,12 @@
-"""`Connection`: one TCP connection, its reading and its end, built of hypercorn's parts where those fit.
+"""`Connection`: one TCP connection: how it reads and how it ends.
 
-What is replaced in hypercorn 0.18, and why:
+What is overridden in hypercorn 0.18, and why:
 
-- A request that comes before the answer to the one before it stops hypercorn's reading: that the caller leaves is not
-  noticed. Here a bounded part is read ahead, and the kernel is asked when there is more.
-- A connection that is closed while the other side sends is reset, and the reset may overtake the answer (RFC 9112,
-  section 9.6). Here it is half closed, and what still comes is thrown away for a moment.
-- What goes wrong on a connection, or in an application, is a traceback in the log. Here it is a line at most.
+- A pipelined request stops hypercorn's reading, so that a disconnect is not noticed. Here a bounded part is read ahead,
+  and beyond that the kernel is queried.
+- A connection that is closed while the peer sends is reset, and the reset may overtake the response (RFC 9112, section
+  9.6). Here it is half closed, and further data is discarded for a moment.
+- A failure of a connection or of an application is a traceback in the log. Here it is one line at most.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp, Message, Scope
 
 LINGER_SECONDS = 5.0
-"""How long what still comes is taken and thrown away after the last byte has been sent."""
+"""Seconds for which data is discarded after the last byte has been sent."""
 
 QUIET_SECONDS = 1.0
-"""How long nothing may come meanwhile."""
+"""Seconds without data after which that ends early."""
 
 READ_AHEAD_BYTES = 64 * 1024
-"""What is read of the next requests while one is being answered."""
+"""Bytes of further requests that are read while one is being answered."""
 
 LOOK_SECONDS = 0.5
-"""How often the kernel is asked whether the other side has left while nothing is read."""
+"""Seconds between queries of the kernel whether the peer has disconnected while nothing is read."""
 
 _LEFT = (7, 8)  # TCP_CLOSE, TCP_CLOSE_WAIT: the first byte of Linux's tcp_info
 
 
 class Tasks(TaskGroup):
-    """The tasks of one connection. What an application raises costs one line of the log."""
+    """The tasks of one connection. An exception of the application is one line in the log."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reports: RateLimitedLog) -> None:
         super().__init__(loop)
@@ -67,7 +67,7 @@ class Tasks(TaskGroup):
             await app(scope, receive, send)
         except Exception as exc:
             path = printable(shown_path(scope["path"]), 200)
-            self._reports.failure("application", exc, "An answer on %s was broken off", path)
+            self._reports.failure("application", exc, "The response on %s was aborted", path)
         finally:
             await send(None)
 
@@ -76,12 +76,12 @@ class Connection(TCPServer):
     """One connection.
 
     Args:
-        app: Answers its requests.
-        config: Limits and times.
-        context: Says when the server ends.
-        reader: What comes.
-        writer: What goes.
-        reports: Where failures are logged.
+        app: The ASGI application.
+        config: Limits and timeouts.
+        context: Tells when the server ends.
+        reader: The receiving half.
+        writer: The sending half.
+        reports: The log for failures.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Connection(TCPServer):
                 await self.writer.wait_closed()
 
     async def protocol_send(self, event: Event) -> None:
-        """Do what the protocol asks for."""
+        """Carry out an event of the protocol."""
         if isinstance(event, RawData):
             if self.writer.is_closing():  # asyncio would log each write after a connection was lost
                 await asyncio.sleep(0)
@@ -157,7 +157,7 @@ class Connection(TCPServer):
             return b""
 
     async def _read_ahead(self, protocol: Http11) -> bool:
-        """Wait until the answer that is under way has ended; return False when the other side leaves before."""
+        """Wait for the end of the current response; return False if the peer disconnects before."""
         turn = self.loop.create_task(protocol.can_read.wait())
         size = 0
         try:
@@ -180,7 +180,7 @@ class Connection(TCPServer):
         return True
 
     async def _has_left(self) -> bytes:
-        """Return once the other side has left, which the kernel knows (Linux) though there is more to read."""
+        """Return once the peer has disconnected, which the kernel knows (Linux) though there is more to read."""
         ends = self.writer.get_extra_info("socket")
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -202,12 +202,12 @@ class Connection(TCPServer):
             self._timer = None
 
     async def _end(self) -> None:
-        """Send what is left, then nothing more; close when the other side has, or has had its time."""
+        """Flush and half close; close when the peer has closed, or `LINGER_SECONDS` have passed."""
         if self._is_ending:
             return
         self._is_ending = True
         transport = self.writer.transport
-        if not transport.can_write_eof():  # TLS has a farewell of its own
+        if not transport.can_write_eof():  # TLS has a closing handshake
             self.writer.close()
             return
         with suppress(OSError, RuntimeError):
@@ -224,10 +224,10 @@ class Connection(TCPServer):
             self._timer = self.loop.call_later(seconds, self.abort)
 
     def close_if_idle(self) -> None:
-        """Close it if no request is under way."""
+        """Close the connection if it has no request."""
         if self._is_idle:
             self.writer.close()
 
     def abort(self) -> None:
-        """Cut it, whatever is under way."""
+        """Abort the connection at once."""
         self.writer.transport.abort()

@@ -1,7 +1,7 @@
-"""`Drain`: ends open exchanges when the server stops, and keeps hypercorn from waiting for ever when one ends.
+"""`Drain`: ends open requests and WebSockets when the server stops.
 
-On Python 3.12 and later hypercorn waits for ever for a WebSocket or an event stream that nobody closes
-(https://github.com/pgjones/hypercorn/issues/308). This wrapper closes each of them in the way its protocol has for it.
+On Python 3.12 and later hypercorn waits forever for a WebSocket or an event stream that is not closed
+(https://github.com/pgjones/hypercorn/issues/308). This wrapper closes each as its protocol defines.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 SERVICE_RESTART = 1012
-"""The WebSocket close code that tells a client to connect again (IANA registry)."""
+"""WebSocket close code that tells a client to reconnect (IANA registry)."""
 
 
 class Drain:
-    """Wraps an application and knows what it is still answering."""
+    """Wraps an application and tracks its open requests and WebSockets.
+
+    Args:
+        app: The application.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,11 +35,11 @@ class Drain:
         self._closed = self._ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an exchange on, and end it politely when it is interrupted."""
+        """Pass a request or a WebSocket on, and end it as its protocol defines when it is interrupted."""
         kind = scope["type"]
         sender = _Sender(send)
         if self._closed:
-            self._take_the_rest(receive)
+            self._discard_rest(receive)
             await sender.end(scope)
             return
         task = asyncio.current_task()
@@ -57,26 +61,26 @@ class Drain:
     async def _websocket(self, scope: Scope, receive: Receive, sender: _Sender) -> None:
         left = False
 
-        async def receive_and_look() -> Message:
+        async def receive_noting() -> Message:
             nonlocal left
             message = await receive()
             left = message["type"] == "websocket.disconnect"
             return message
 
         try:
-            await self._app(scope, receive_and_look, sender)
+            await self._app(scope, receive_noting, sender)
         finally:
             if not left:
-                self._take_the_rest(receive)
+                self._discard_rest(receive)
 
-    def _take_the_rest(self, receive: Receive) -> None:
-        """Receive what nobody wants. hypercorn's queue is bounded (0.18): once full, it can't even note the end."""
+    def _discard_rest(self, receive: Receive) -> None:
+        """Discard further messages: hypercorn's queue is bounded (0.18), and must have room for the disconnect."""
         task = asyncio.get_running_loop().create_task(_discard(receive))
         self._leftovers.add(task)
         task.add_done_callback(self._leftovers.discard)
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new, give open exchanges some seconds, then interrupt them and wait until they have ended."""
+        """Refuse new requests, give open ones some seconds, then interrupt them and wait for their end."""
         self._closed = True
         if self._open:
             await asyncio.wait(self._open, timeout=seconds)
@@ -94,7 +98,7 @@ async def _discard(receive: Receive) -> None:
 
 
 class _Sender:
-    """Remembers how far an answer has come."""
+    """Tracks how far a response has come."""
 
     __slots__ = ("complete", "send", "started")
 
@@ -114,7 +118,9 @@ class _Sender:
         if self.complete:
             return
         if scope["type"] == "websocket" and self.started:
-            await self.send({"type": "websocket.close", "code": SERVICE_RESTART, "reason": "The server stops."})
+            await self.send(
+                {"type": "websocket.close", "code": SERVICE_RESTART, "reason": "The server is shutting down."}
+            )
         elif self.started:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})
         else:

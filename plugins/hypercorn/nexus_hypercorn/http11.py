@@ -1,13 +1,13 @@
-"""`Http11`: what is said on one connection.
+"""`Http11`: HTTP/1.1 on one connection.
 
-What is replaced in hypercorn 0.18, and why:
+What is overridden in hypercorn 0.18, and why:
 
-- HTTP/2 can't be switched off: an upgrade to h2c is answered with 101, and HTTP/2's preface with SETTINGS. Here an
+- HTTP/2 can't be disabled: an upgrade to h2c is answered with 101, and HTTP/2's preface with SETTINGS. Here an
   upgrade other than to WebSocket is ignored (RFC 9110, section 7.8), and other versions than HTTP/1 get 505. HTTP/2
-  itself is not served: in hypercorn, an answer that still waits for the client's flow control when its connection goes
-  waits for ever, so that resetting streams fills the memory.
-- The limit on the size of a request's head counts only while the head is incomplete.
-- Refusals have no body that says why, and leave some connections open.
+  itself is not served: in hypercorn, a response that waits for the client's flow control when the connection is lost
+  waits forever, so that resetting streams fills the memory.
+- The limit on the size of a request head is only applied while the head is incomplete.
+- Error responses have no body, and leave some connections open.
 """
 
 from __future__ import annotations
@@ -22,22 +22,30 @@ from hypercorn.protocol.events import Body, EndBody, Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
 
+from nexus_hypercorn import _vendor_internals
 from nexus_hypercorn.websocket import WebSocket
 
 if TYPE_CHECKING:
+    from hypercorn.asyncio.task_group import TaskGroup
+    from hypercorn.asyncio.tcp_server import TCPServer
     from hypercorn.events import Event
-
-    from nexus_hypercorn.connection import Connection, Tasks
 
 
 class Http11(H11Protocol):
-    """What is said on one connection.
+    """The protocol of one connection.
+
+    Args:
+        connection: The connection, for its application, limits and `protocol_send`.
+        tasks: The tasks of the connection.
+        encrypted: Whether it uses TLS.
+        client: The peer's address.
+        server: The local address.
 
     Attributes:
-        is_paused: Whether something has come that has to wait for the answer that is under way.
+        is_paused: Whether data has been received that has to wait for the end of the current response.
     """
 
-    def __init__(self, connection: Connection, tasks: Tasks, encrypted: bool, client: Any, server: Any) -> None:
+    def __init__(self, connection: TCPServer, tasks: TaskGroup, encrypted: bool, client: Any, server: Any) -> None:
         super().__init__(
             connection.app, connection.config, connection.context, tasks, connection.state,  # type: ignore[arg-type]
             encrypted, client, server, connection.protocol_send,
@@ -46,7 +54,7 @@ class Http11(H11Protocol):
         self._is_over = False
 
     async def handle(self, event: Event) -> None:
-        """Take what has come, or that nothing more will."""
+        """Process received data, or the end of the connection."""
         if isinstance(event, RawData):
             if not self._is_over:
                 self.connection.receive_data(event.data)
@@ -56,12 +64,12 @@ class Http11(H11Protocol):
             await self._close_stream()
 
     def keep(self, data: bytes) -> None:
-        """Keep what has come for later."""
+        """Buffer received data."""
         if not self._is_over:
             self.connection.receive_data(data)
 
     async def proceed(self) -> None:
-        """Go on with what was kept."""
+        """Process the buffered data."""
         self.is_paused = False
         await self._handle_events()
 
@@ -72,7 +80,8 @@ class Http11(H11Protocol):
                     h11.InformationalResponse(status_code=100, headers=self.config.response_headers("h11"))
                 )
             if self.connection.their_state is h11.IDLE:
-                self._skip_empty_line()
+                # Some clients end a body with a superfluous empty line (RFC 9112, section 2.2).
+                _vendor_internals.skip_empty_line(self.connection)
             try:
                 event: Any = self.connection.next_event()
             except h11.RemoteProtocolError as exc:
@@ -91,14 +100,8 @@ class Http11(H11Protocol):
                 await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
             elif isinstance(event, h11.EndOfMessage):
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
-            else:  # what came on a WebSocket
+            else:  # data of a WebSocket
                 await self.stream.handle(event)
-
-    def _skip_empty_line(self) -> None:
-        """Some clients end a body with an empty line that belongs to nothing (RFC 9112, section 2.2)."""
-        waiting = self.connection._receive_buffer  # type: ignore[union-attr]
-        if waiting._data[:2] == b"\r\n":
-            waiting.maybe_extract_at_most(2)
 
     async def _begin(self, request: h11.Request) -> None:
         size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
@@ -135,9 +138,9 @@ class Http11(H11Protocol):
             await self._refuse(400, "A header of the WebSocket handshake is not ASCII.")
 
     async def _refuse(self, status: int, detail: str) -> None:
-        """Answer what can't be read, if nothing has been answered yet, and end the connection."""
+        """Send an error response, unless a response has begun, and end the connection."""
         if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            detail = f"The request's head is larger than {self.config.h11_max_incomplete_size} bytes."
+            detail = f"The request head is larger than {self.config.h11_max_incomplete_size} bytes."
         if isinstance(self.connection, H11WSConnection):
             self.connection = self.connection.h11_connection
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
@@ -152,12 +155,12 @@ class Http11(H11Protocol):
             (b"connection", b"close"), *self.config.response_headers("h11"),
         ]  # fmt: skip
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        if self.connection._request_method != b"HEAD":  # type: ignore[union-attr]
+        if _vendor_internals.request_method(self.connection) != b"HEAD":  # type: ignore[arg-type]
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
     async def _maybe_recycle(self) -> None:
-        """Go on with the next request, or end the connection."""
+        """Continue with the next request, or end the connection."""
         connection = self.connection
         both = {connection.our_state, connection.their_state}
         if both != {h11.DONE} or self.context.terminated.is_set() or self._is_over:
@@ -169,7 +172,7 @@ class Http11(H11Protocol):
         await self.send(Updated(idle=True))
 
     async def _finish(self) -> None:
-        """End the connection first: an application that takes no messages must not hold it."""
+        """End the connection, before the stream: an application that receives no messages must not hold it open."""
         self._is_over = True
         await self.can_read.set()
         await self.send(Closed())
@@ -177,7 +180,7 @@ class Http11(H11Protocol):
 
 
 def _asks_for_websocket(request: h11.Request) -> bool:
-    """Whether a request asks for a WebSocket. One with a body does not: what follows it would count as frames."""
+    """Return whether a request is a WebSocket handshake. One with a body is not: it would be taken for frames."""
     headers = {name: value.strip().lower() for name, value in request.headers}
     tokens = [token.strip() for token in headers.get(b"connection", b"").split(b",")]
     return (

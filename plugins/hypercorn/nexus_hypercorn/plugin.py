@@ -1,27 +1,21 @@
-"""Hook implementations of the plugin ``hypercorn``."""
+"""The plugin ``hypercorn``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_core import Plugin
+from nexus_hypercorn.settings import HypercornSettings
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus, Server
+    from nexus_core import Server
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the server's options."""
-    from nexus_hypercorn.settings import HypercornSettings
+class HypercornPlugin(Plugin[HypercornSettings]):
+    """Serves every channel that listens: HTTP/1.1, HTTPS and WebSocket."""
 
-    return HypercornSettings
+    def nexus_register_servers(self) -> list[Server]:
+        """Return the server."""
+        from nexus_hypercorn.server import HypercornServer
 
-
-@hookimpl
-def nexus_register_servers(nexus: Nexus) -> list[Server]:
-    """Give the server."""
-    from nexus_hypercorn.server import HypercornServer
-    from nexus_hypercorn.settings import HypercornSettings
-
-    return [HypercornServer(nexus.settings(HypercornSettings))]
+        return [HypercornServer(self.settings)]

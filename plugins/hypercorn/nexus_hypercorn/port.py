@@ -1,4 +1,4 @@
-"""`Port`: accepts the connections of one listener, and ends them."""
+"""`Port`: accepts the connections of one listener, and closes them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp
 
 PAUSE_SECONDS = 0.5
-"""How long nothing is accepted after the system had nothing left for a connection."""
+"""Seconds without accepting after the system has run out of resources for a connection."""
 
 CLOSING_SECONDS = 1.0
-"""How long connections get at the end to close by themselves."""
+"""Seconds for connections to close by themselves at the end."""
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -34,15 +34,15 @@ class Port:
     """The sockets of one listener and their connections.
 
     asyncio's own server, in CPython 3.11 to 3.13, logs an exception for each of the backlog's connections when file
-    descriptors run out. Here it is one line, and the connections wait in the kernel until there is place.
+    descriptors run out. Here it is one line, and the connections wait in the kernel until they can be accepted.
 
     Args:
-        sockets: They listen.
-        app: Answers the requests.
-        config: Limits and times.
-        context: Encrypts connections; None where nothing does.
-        handshake_seconds: How long a connection may take until it is encrypted.
-        reports: Where failures are logged.
+        sockets: Listening sockets.
+        app: The ASGI application.
+        config: Limits and timeouts.
+        context: The TLS context; None without TLS.
+        handshake_seconds: Seconds that a TLS handshake may take.
+        reports: The log for failures.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Port:
         self._accepting = [loop.create_task(self._accept(each)) for each in self._sockets]
 
     async def close(self) -> None:
-        """Accept nothing more, let connections finish, and cut those that do not."""
+        """Stop accepting, let connections finish, and abort those that do not."""
         for task in self._accepting:
             task.cancel()
         if self._accepting:
@@ -98,7 +98,7 @@ class Port:
                 accepted, _ = await loop.sock_accept(bound)
             except OSError as exc:
                 if exc.errno not in _EXHAUSTED:
-                    await asyncio.sleep(0)  # the connection has gone before it was taken
+                    await asyncio.sleep(0)  # the peer left before the connection was accepted
                     continue
                 self._reports.log(
                     logging.ERROR, "accept",
@@ -110,7 +110,7 @@ class Port:
             task = loop.create_task(self._serve(accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(0)  # who connects all the time must not keep others waiting
+            await asyncio.sleep(0)  # a flood of connections must not keep others waiting
 
     async def _serve(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ class Port:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol, accepted, ssl=self._ssl, ssl_handshake_timeout=self._handshake_seconds
             )
-        except OSError:  # whoever it was can't be understood, or has gone
+        except OSError:  # the TLS handshake failed, or the peer left
             accepted.close()
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core import ConfigurationError
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
-from nexus_hypercorn import internals
+from nexus_hypercorn import _vendor_internals
 from nexus_hypercorn.drain import Drain
 from nexus_hypercorn.tls import HANDSHAKE_SECONDS, Certificate
 
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from nexus_hypercorn.settings import HypercornSettings
 
 ACCEPT_BACKLOG = 1024
-"""Connections that the kernel keeps waiting while the loop is busy."""
+"""Connections that the kernel queues while the event loop is busy."""
 
 LONGEST_USER_TIMEOUT = 2**31 - 1
-"""Milliseconds that the kernel takes for TCP_USER_TIMEOUT."""
+"""Largest value in milliseconds that the kernel accepts for TCP_USER_TIMEOUT."""
 
 
 class HypercornServer:
-    """Serves the listeners that it is given; see `nexus_core.Server`."""
+    """Serves listeners; see `nexus_core.Server`.
+
+    Args:
+        settings: The plugin's options.
+    """
 
     name = "hypercorn"
 
@@ -39,8 +43,8 @@ class HypercornServer:
         self.scheme = "https" if settings.enable_https else "http"
 
     async def serve(self, listeners: Sequence[Listener], started: asyncio.Event, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set; then close the ports, let connections finish, end what is left."""
-        internals.check()
+        """Serve until ``stop`` is set; then close the ports, let connections finish, and close the remaining ones."""
+        _vendor_internals.check()
         certificate = self._certificate()
         watching = None if certificate is None else asyncio.create_task(certificate.watch(), name="nexus-certificate")
         try:
@@ -48,7 +52,7 @@ class HypercornServer:
                 for listener in listeners:
                     serving = self._serve(listener, certificate, stop)
                     group.create_task(serving, name=f"hypercorn-{listener.channels[0]}")
-                # The sockets listen already: the kernel keeps what comes before the first accept.
+                # The sockets listen already: the kernel queues connections until the first accept.
                 started.set()
         finally:
             if watching is not None:
@@ -91,10 +95,10 @@ class HypercornServer:
 
 
 def _notice_lost_peers(bound: socket.socket, seconds: float) -> None:
-    """Let the kernel end connections whose other side is gone or takes nothing; accepted sockets inherit it.
+    """Let the kernel close connections whose peer is gone or does not read; accepted sockets inherit the options.
 
-    Without TCP_USER_TIMEOUT (RFC 5482) an answer that nobody reads is held until the peer goes, and a peer that is
-    cut off is noticed after a quarter of an hour. Linux has it, others do without.
+    Without TCP_USER_TIMEOUT (RFC 5482) a response that the peer does not read is held until the peer disconnects, and a
+    peer without network is noticed after a quarter of an hour. Only Linux has it.
     """
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

@@ -1,4 +1,4 @@
-"""`Certificate`: what the server proves with who it is, loaded anew when its files change."""
+"""`Certificate`: the TLS certificate of the server, reloaded when its files change."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 10.0
-"""How often it is looked whether the files have changed, as they do when a certificate is renewed."""
+"""Seconds between checks whether the files have changed, as they do when a certificate is renewed."""
 
 HANDSHAKE_SECONDS = 10.0
-"""How long a connection may take until it is encrypted."""
+"""Seconds that a TLS handshake may take."""
 
 
 class Certificate:
-    """A certificate with its key. New connections get the renewed one; those that are open keep theirs.
+    """A certificate and its key. New connections use a renewed one; open connections keep theirs.
 
     Args:
-        certificate: The file with it, and with those in between that lead to its issuer, in PEM.
+        certificate: The file with the certificate and its chain, in PEM format.
         key: The file with its private key.
-        password: What the key is encrypted with, if it is.
+        password: The password of the key, if it is encrypted.
 
     Attributes:
-        context: Encrypts connections: TLS 1.2 and later, HTTP/1.1.
+        context: The TLS context: TLS 1.2 and later, HTTP/1.1.
 
     Raises:
-        ConfigurationError: A file can't be read, or they do not belong together.
+        ConfigurationError: A file can't be read, or certificate and key do not match.
     """
 
     def __init__(self, certificate: Path, key: Path, password: SecretStr | None) -> None:
@@ -49,7 +49,7 @@ class Certificate:
         self._state = self._load(self.context)
 
     def _load(self, context: ssl.SSLContext) -> tuple[float, ...]:
-        """Load the files, and return what tells whether they have changed."""
+        """Load the files, and return their times of modification."""
         state = self._stamp()
         try:
             # Without a password in code, OpenSSL would ask for one on the terminal, and wait.
@@ -75,7 +75,7 @@ class Certificate:
         return ConfigurationError(f"{option}: {path} can't be read: {exc.strerror}.")
 
     async def watch(self) -> None:
-        """Load the files anew when they have changed, until it is cancelled. What is wrong with them is logged."""
+        """Reload the files when they have changed, until cancelled. Errors are logged."""
         wrong: tuple[float, ...] = ()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
@@ -87,6 +87,6 @@ class Certificate:
                 self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # half of a pair must not come into use
                 self._state = self._load(self.context)
             except ConfigurationError as exc:
-                log.error("The certificate stays the old one: %s", exc)
+                log.error("The certificate was not renewed, the old one stays in use: %s", exc)
             else:
                 log.info("The certificate has been renewed")

@@ -1,9 +1,9 @@
-"""`WebSocket`: one WebSocket, with messages that are bounded while they are put together.
+"""`WebSocket`: one WebSocket, with messages bounded while they are assembled.
 
-What is replaced in hypercorn 0.18 and wsproto 1: compressed messages are inflated without a bound; after a message that
-is too large, frames are still read, and the connection stays; a handshake that is refused leaves the connection open;
-the task that pings sleeps on when the WebSocket has closed; a ping between two compressed fragments breaks the message;
-frames that are broken are not answered with a reason.
+What is overridden in hypercorn 0.18 and wsproto 1, and why: compressed messages are decompressed without a limit; after
+a message that is too large, frames are still read and the connection stays open; a rejected handshake leaves the
+connection open; the task that sends pings stays when the WebSocket has closed; a ping between two compressed fragments
+corrupts the message; invalid frames are not answered with a close code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from wsproto.frame_protocol import CloseReason, RsvBits
 from wsproto.handshake import server_extensions_handshake
 from wsproto.utilities import generate_accept_token
 
+from nexus_hypercorn import _vendor_internals
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from wsproto.frame_protocol import FrameDecoder, FrameProtocol, Opcode
 
 WINDOW_BITS = 12
-"""The window in which this side compresses: 32 KiB of memory for each connection instead of 256 KiB."""
+"""Window of the compressor: 32 KiB of memory for each connection instead of 256 KiB."""
 
 MEMORY_LEVEL = 5
 
@@ -40,7 +42,7 @@ class WebSocket(WSStream):
     _message: _Message | None = None
 
     async def handle(self, event: Event) -> None:
-        """Take what has come."""
+        """Process a received event."""
         if self.closed:
             return
         if isinstance(event, (Body, Data)) and not self.handshake.accepted:
@@ -51,15 +53,15 @@ class WebSocket(WSStream):
         if isinstance(event, StreamClosed) and self._pings is not None:
             self._pings.cancel()
         await super().handle(event)
-        if isinstance(event, Request) and self.app_put is None:  # it is no handshake, and has been answered
+        if isinstance(event, Request) and self.app_put is None:  # not a valid handshake, and answered
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: Any) -> None:
-        """Send what the application sends. Once it has closed, nothing more is read."""
+        """Send a message of the application. Once it has closed, nothing more is read."""
         closes = message is not None and message["type"] == "websocket.close" and not self.closed
         await super().app_send(message)
         if closes and self.state is ASGIWebsocketState.CLOSED:
-            # Not here: this is the application's task, and its queue may be full.
+            # In another task: this is the application's, and its queue may be full.
             self.task_group.spawn(self.send, StreamClosed(stream_id=self.stream_id))
 
     async def _handle_events(self) -> None:
@@ -76,7 +78,7 @@ class WebSocket(WSStream):
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
             elif isinstance(event, CloseConnection):
-                if self.connection.state is ConnectionState.OPEN:  # the frames are broken
+                if self.connection.state is ConnectionState.OPEN:  # invalid frames
                     await self._fail(event.code)
                     return
                 if self.connection.state is ConnectionState.REMOTE_CLOSING:
@@ -85,7 +87,7 @@ class WebSocket(WSStream):
                 return
 
     async def _fail(self, code: int) -> None:
-        """Say what is wrong, read nothing more, and end the connection (RFC 6455, section 7.1.7)."""
+        """Close with a code, read nothing more, and end the connection (RFC 6455, section 7.1.7)."""
         self._message = None
         await self._send_wsproto_event(CloseConnection(code=code))
         await self.send(StreamClosed(stream_id=self.stream_id))
@@ -96,11 +98,11 @@ class WebSocket(WSStream):
         await self.send(Response(stream_id=self.stream_id, status_code=101, headers=headers))
         interval = self.config.websocket_ping_interval
         if interval is not None and not self.closed:
-            group: asyncio.TaskGroup = self.task_group._task_group  # type: ignore[attr-defined]
+            group = _vendor_internals.task_group_of(self.task_group)  # type: ignore[arg-type]
             self._pings = group.create_task(self._send_pings())
 
     def _agree(self, subprotocol: str | None, added: Any) -> tuple[list[tuple[bytes, bytes]], Connection]:
-        """Return the headers that accept the handshake, and what reads and writes frames from then on."""
+        """Return the headers that accept the handshake, and the codec of frames."""
         handshake = self.handshake
         headers = [(b"upgrade", b"WebSocket"), (b"connection", b"Upgrade")]
         if subprotocol is not None:
@@ -108,14 +110,14 @@ class WebSocket(WSStream):
         deflate = BoundedDeflate(self.config.websocket_max_message_size)
         if handshake.extensions and (accepts := server_extensions_handshake(handshake.extensions, [deflate])):
             headers.append((b"sec-websocket-extensions", accepts))
-        assert handshake.key is not None  # it is valid
+        assert handshake.key is not None  # the handshake is valid
         headers += [(b"sec-websocket-accept", generate_accept_token(handshake.key)), *added]
         handshake.accepted = True
         return headers, Connection(ConnectionType.SERVER, [deflate])
 
 
 class _Message:
-    """A message of which parts have come. Many small parts take no more than their text."""
+    """A partly received message. Many small parts take no more memory than their text."""
 
     __slots__ = ("_left", "_value")
 
@@ -124,7 +126,7 @@ class _Message:
         self._value: StringIO | BytesIO = StringIO() if is_text else BytesIO()
 
     def add(self, data: Any) -> bool:
-        """Add a part; return False, and leave it out, if the message becomes too large."""
+        """Add a part; return False, without adding it, if the message becomes too large."""
         is_plain = isinstance(data, (bytes, bytearray)) or data.isascii()
         self._left -= len(data) if is_plain else len(data.encode("utf-8", "surrogatepass"))
         if self._left < 0:
@@ -139,10 +141,10 @@ class _Message:
 
 
 class BoundedDeflate(PerMessageDeflate):
-    """permessage-deflate (RFC 7692) that stops inflating once a message is larger than it may be.
+    """permessage-deflate (RFC 7692) that stops decompressing once a message exceeds the limit.
 
     Args:
-        limit: Bytes of the largest message.
+        limit: Largest message in bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -150,7 +152,7 @@ class BoundedDeflate(PerMessageDeflate):
         self._limit = self._room = limit
 
     def accept(self, offer: str) -> bool | str | None:
-        """Return what is agreed to, None for nothing: an offer that can't be read is none."""
+        """Return the accepted parameters, or None: an invalid offer is declined."""
         try:
             return super().accept(offer)
         except ValueError:
@@ -159,7 +161,7 @@ class BoundedDeflate(PerMessageDeflate):
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Take a frame's header. Those of control frames don't concern the message they come in between of."""
+        """Process the header of a frame. Control frames do not belong to the message that they interrupt."""
         if opcode.iscontrol():
             self._inbound_is_compressible = False
             return CloseReason.PROTOCOL_ERROR if rsv.rsv1 else RsvBits(True, False, False)
@@ -168,13 +170,13 @@ class BoundedDeflate(PerMessageDeflate):
         return super().frame_inbound_header(proto, opcode, rsv, payload_length)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        """Return a part of a frame inflated, or why that can't be."""
+        """Return a part of a frame decompressed, or the reason why that fails."""
         if not self._inbound_compressed or not self._inbound_is_compressible:
             return data
         return self._inflate(data)
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        """Return what is left of a message when its last frame has come."""
+        """Return the rest of a message after its last frame."""
         if not self._inbound_is_compressible or not fin:
             return None
         is_compressed, self._inbound_compressed = self._inbound_compressed, None
@@ -190,7 +192,7 @@ class BoundedDeflate(PerMessageDeflate):
         assert decompressor is not None
         try:
             found = decompressor.decompress(data, self._room + 1)
-            if decompressor.eof:  # a final block (section 7.2.3.5): what follows begins anew, once
+            if decompressor.eof:  # a final block (section 7.2.3.5): one more may follow
                 self._decompressor = zlib.decompressobj(-self.client_max_window_bits)
                 room = self._room + 1 - len(found)
                 if room > 0 and decompressor.unused_data:

@@ -7,8 +7,8 @@ import json
 from contextlib import AsyncExitStack
 from types import ModuleType
 
-import nexus_hypercorn.plugin
 import pytest
+from nexus_hypercorn.plugin import HypercornPlugin
 
 from nexus_core import Channel, Nexus, hookimpl
 from nexus_core.testing import eventually
@@ -111,7 +111,7 @@ async def serve(small):
 
         async def start(**options):
             options = {"shutdown_grace": 0.2, "drain_seconds": 0.05} | options
-            nexus = Nexus(discover=False, plugins=[plugin, nexus_hypercorn.plugin], **options)
+            nexus = Nexus(discover=False, plugins=[plugin, HypercornPlugin], **options)
             return (await stack.enter_async_context(nexus.serving()))[0].url
 
         yield start

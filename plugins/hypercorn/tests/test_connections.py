@@ -246,7 +246,7 @@ async def test_a_refused_connection_does_not_stay(serve, raw, no_connection_left
 
 SERVER = """
 import asyncio, logging, resource, sys
-import nexus_hypercorn.plugin
+from nexus_hypercorn.plugin import HypercornPlugin
 from nexus_core import Channel, Nexus, hookimpl
 
 class Small(Channel):
@@ -264,7 +264,7 @@ class Channels:
         return [Small()]
 
 async def main():
-    nexus = Nexus(discover=False, plugins=[Channels(), nexus_hypercorn.plugin], keep_alive_timeout=600.0)
+    nexus = Nexus(discover=False, plugins=[Channels(), HypercornPlugin], keep_alive_timeout=600.0)
     async with nexus.serving() as listeners:
         resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
         print(listeners[0].url, flush=True)
@@ -320,5 +320,5 @@ async def test_an_answer_that_breaks_off_costs_a_line(serve, raw, no_connection_
         connection.close()
     await no_connection_left()
     (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
-    assert record.getMessage().startswith("An answer on /breaks was broken off: ValueError: out of paper (conftest.py:")
+    assert record.getMessage().startswith("The response on /breaks was aborted: ValueError: out of paper (conftest.py:")
     assert record.exc_info is None

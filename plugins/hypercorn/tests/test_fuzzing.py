@@ -9,9 +9,9 @@ import zlib
 from contextlib import asynccontextmanager, contextmanager
 from types import ModuleType
 
-import nexus_hypercorn.plugin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nexus_hypercorn.plugin import HypercornPlugin
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection
 from wsproto.extensions import PerMessageDeflate
@@ -134,7 +134,7 @@ async def served():
     plugin = ModuleType("echo_plugin")
     plugin.nexus_register_channels = hookimpl(lambda: [Echo()])
     options = {"websocket_max_message_bytes": LIMIT, "shutdown_grace": 0.2, "drain_seconds": 0.05}
-    async with Nexus(discover=False, plugins=[plugin, nexus_hypercorn.plugin], **options).serving() as listeners:
+    async with Nexus(discover=False, plugins=[plugin, HypercornPlugin], **options).serving() as listeners:
         yield int(listeners[0].url.rpartition(":")[2])
 
 

@@ -7,8 +7,8 @@ import logging
 import os
 import ssl
 
-import nexus_hypercorn.plugin
 import pytest
+from nexus_hypercorn.plugin import HypercornPlugin
 
 from nexus_core import Channel, ConfigurationError, hookimpl
 from nexus_core.testing import eventually, isolated_nexus
@@ -54,7 +54,7 @@ def authority_fixture(tmp_path):
 
 
 def make(**options):
-    return isolated_nexus(nexus_hypercorn.plugin, Channels(), **{"enable_https": True} | options)
+    return isolated_nexus(HypercornPlugin, Channels(), **{"enable_https": True} | options)
 
 
 def port_of(listeners):
@@ -114,7 +114,7 @@ async def test_a_certificate_that_is_renewed_comes_into_use(authority, monkeypat
         assert await subject(port, authority) == "first"
         paths["ssl_key_path"].write_bytes(b"half a key")
         with caplog.at_level(logging.ERROR):
-            await eventually(lambda: "The certificate stays the old one: " in caplog.text)
+            await eventually(lambda: "The certificate was not renewed, the old one stays in use: " in caplog.text)
         assert await subject(port, authority) == "first"
         authority.issue("second")
         os.utime(paths["ssl_cert_path"], (1, 1))

@@ -1,4 +1,4 @@
-"""A hypercorn that is built otherwise than the plugin expects prevents the start."""
+"""A hypercorn with other internals than the plugin expects prevents the start."""
 
 from __future__ import annotations
 

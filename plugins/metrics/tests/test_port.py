@@ -13,7 +13,7 @@ from nexus_core import Channel, ConfigurationError, Invocation, Stage, hookimpl
 from nexus_core.testing import eventually
 
 httpx2 = pytest.importorskip("httpx2")
-hypercorn = pytest.importorskip("nexus_hypercorn.plugin")
+hypercorn = pytest.importorskip("nexus_hypercorn.plugin").HypercornPlugin
 
 
 @pytest.fixture(name="serve")

@@ -10,17 +10,17 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import nexus_api.plugin
-import nexus_hypercorn.plugin
 import nexus_mcp.plugin
 import nexus_ratelimit.plugin
 import pytest
 from nexus_cli.plugin import CliPlugin
+from nexus_hypercorn.plugin import HypercornPlugin
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from nexus_core import Nexus
 
-CHANNELS = [nexus_api.plugin, CliPlugin, nexus_mcp.plugin, nexus_hypercorn.plugin, nexus_ratelimit.plugin]
+CHANNELS = [nexus_api.plugin, CliPlugin, nexus_mcp.plugin, HypercornPlugin, nexus_ratelimit.plugin]
 MCP_VERSION = "2026-07-28"
 
 

@@ -140,9 +140,9 @@ class FixturePlugin:
 
 
 async def main():
-    import nexus_hypercorn.plugin
+    from nexus_hypercorn.plugin import HypercornPlugin
 
-    nexus = Nexus(discover=False, plugins=[FixturePlugin(), nexus_hypercorn.plugin], mcp_port=0)
+    nexus = Nexus(discover=False, plugins=[FixturePlugin(), HypercornPlugin], mcp_port=0)
     register_workflows(nexus)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -1,15 +1,23 @@
-"""Makes sure that hypercorn, h11 and wsproto are built inside as `connection`, `http11` and `websocket` expect.
+"""All use of internals of hypercorn 0.18, h11 0.14 to 0.16 and wsproto 1.2 to 1.3.
 
-hypercorn gives no public handle on its connections, so these modules replace some of its methods. A release that is
-built otherwise must prevent the start: what is replaced would come back, and with it what is wrong there.
+hypercorn has no public interface for its connections, so `connection`, `http11` and `websocket` subclass its classes
+and override methods, each with the reason in its docstring. A release with other internals must prevent the start: the
+overrides would have no effect, and the faults that they correct would be back.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import requires, version
+from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import h11
+    from hypercorn.asyncio.task_group import TaskGroup
 
 PARTS = {
     "hypercorn.asyncio.task_group.TaskGroup": ("spawn_app(self,app,config,scope,send)", "spawn(self,func,args)"),
@@ -38,20 +46,20 @@ PARTS = {
         "frame_outbound(self,proto,opcode,rsv,data,fin)",
     ),
 }  # fmt: skip
-"""Classes, and the methods that are replaced or called, with their parameters."""
+"""Classes, and the methods that are overridden or called, with their parameters."""
 
 
 def check() -> None:
-    """Make sure that the parts are there.
+    """Check that every class and method of `PARTS` exists.
 
     Raises:
-        ConfigurationError: One is not; the message names the versions of hypercorn that have it.
+        ConfigurationError: One does not; the message names the versions of hypercorn that have it.
     """
     missing = [f"{name}.{method}" for name, methods in PARTS.items() for method in methods if not _has(name, method)]
     if missing:
         needs = [each for each in requires("nexus-hub-hypercorn") or () if each.startswith("hypercorn")]
         raise ConfigurationError(
-            f"hypercorn {version('hypercorn')} is built otherwise than the plugin hypercorn expects "
+            f"hypercorn {version('hypercorn')} does not have what the plugin hypercorn expects "
             f"({missing[0]}): install {needs[0]}."
         )
 
@@ -64,3 +72,21 @@ def _has(name: str, method: str) -> bool:
         return False
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04)  # *args
     return f"{code.co_name}({','.join(code.co_varnames[:count])})" == method
+
+
+def skip_empty_line(connection: h11.Connection) -> None:
+    """Drop an empty line in front of a request: h11 does, but only if nothing else is in its buffer."""
+    buffer: Any = connection._receive_buffer
+    if buffer._data[:2] == b"\r\n":
+        buffer.maybe_extract_at_most(2)
+
+
+def request_method(connection: h11.Connection) -> bytes | None:
+    """Return the method of the current request, which h11 keeps for itself."""
+    return connection._request_method
+
+
+def task_group_of(tasks: TaskGroup) -> asyncio.TaskGroup:
+    """Return asyncio's own group: `TaskGroup.spawn` does not return the task, which must be cancelled."""
+    group: asyncio.TaskGroup = tasks._task_group
+    return group
