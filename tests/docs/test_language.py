@@ -8,8 +8,9 @@ To see what is left in a part of the tree, with the place of each hit and what t
 
     python tests/docs/test_language.py plugins/auth
 
-``NOT_YET`` lists the parts that still have such phrases. Once a part has none, its line is deleted; the test fails until
-it is. A phrase belongs on the list only if it is wrong wherever it stands: what a reader must judge is not for a test.
+``NOT_YET`` lists the parts that still have such phrases. Once a part has none, its line is deleted; the test fails
+until it is. A phrase belongs on the list only if it is wrong wherever it stands: what a reader must judge is not for a
+test.
 """
 
 from __future__ import annotations
