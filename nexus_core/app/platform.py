@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Alarms
     from nexus_core.events.event import ChannelEvent, EventBus
+    from nexus_core.events.log import EventLog
     from nexus_core.options.sources import CoreSettings, PluginSettings
     from nexus_core.pipeline.credentials import CredentialWatch
     from nexus_core.pipeline.invocation import Invocation
@@ -40,6 +41,7 @@ class Platform(Protocol):
         workflows: The registered workflows.
         runs: The runs of this process.
         events: The event bus: numbers events, and passes them to handlers.
+        event_log: The log of events, to follow those of every process that shares them.
         credentials: Ends what a caller has open when its credential ends; tell it of revoked credentials.
         threads: Daemon threads for code that blocks.
         alarms: Time limits that almost never pass, cheaper than the event loop's timers.
@@ -52,6 +54,7 @@ class Platform(Protocol):
     workflows: Registry
     runs: RunStore
     events: EventBus
+    event_log: EventLog
     credentials: CredentialWatch
     threads: DaemonThreads
     alarms: Alarms

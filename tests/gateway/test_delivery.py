@@ -8,20 +8,20 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx2
-import nexus_api.plugin
-import nexus_mcp.plugin
 import pytest
 import websockets
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from nexus_api.plugin import ApiPlugin
 from nexus_cli.plugin import CliPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
+from nexus_mcp.plugin import McpPlugin
 
 from nexus_core import Context, Invocation, Nexus
 
 CALLS = 60
 SIZE = 150_000
-PLUGINS = [nexus_api.plugin, CliPlugin, HypercornPlugin, nexus_mcp.plugin]
+PLUGINS = [ApiPlugin, CliPlugin, HypercornPlugin, McpPlugin]
 
 
 class Platform:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from nexus_api.settings import ApiSettings
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 _BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
@@ -32,20 +32,20 @@ class ApiChannel(Channel):
     parameter_source = ParameterSource.BODY
     takes_routes = True
 
-    def __init__(self, nexus: Nexus, settings: ApiSettings) -> None:
+    def __init__(self, platform: Platform, settings: ApiSettings) -> None:
         self.port = settings.api_port
-        self._nexus = nexus
+        self._platform = platform
         self._settings = settings
         self._app: ASGIApp | None = None
 
     def asgi_app(self) -> ASGIApp:
         """Return the application; see `Channel.asgi_app`."""
         if self._app is None:
-            self._app = build(self._nexus, self._settings)
+            self._app = build(self._platform, self._settings)
         return self._app
 
 
-def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
+def build(platform: Platform, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
     from nexus_toolkit.hosts import HostOriginGuard
     from starlette.routing import Route, WebSocketRoute
@@ -55,19 +55,21 @@ def build(nexus: Nexus, settings: ApiSettings) -> ASGIApp:
     from nexus_api.middleware import in_front_of
     from nexus_api.websocket import WebSocketCalls
 
-    execute = Execute(nexus, settings.event_heartbeat)
+    execute = Execute(platform, settings.event_heartbeat)
     routes = _Routes(
         [
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
-            *workflows.routes(nexus),
-            *runs.routes(nexus, settings.event_heartbeat),
-            *events.routes(nexus, settings.event_heartbeat),
-            *sessions.routes(nexus),
-            WebSocketRoute("/api/ws", WebSocketCalls(nexus, settings.websocket_calls, settings.websocket_handshakes)),
-            *documentation.routes(nexus, settings.api_name),
+            *workflows.routes(platform),
+            *runs.routes(platform, settings.event_heartbeat),
+            *events.routes(platform, settings.event_heartbeat),
+            *sessions.routes(platform),
+            WebSocketRoute(
+                "/api/ws", WebSocketCalls(platform, settings.websocket_calls, settings.websocket_handshakes)
+            ),
+            *documentation.routes(platform, settings.api_name),
         ]
     )
-    guard = HostOriginGuard(nexus.options, settings.cors_origins, origins_option="cors_origins")
+    guard = HostOriginGuard(platform.options, settings.cors_origins, origins_option="cors_origins")
     return in_front_of(_Guarded(_CallsFirst(execute, routes), guard), settings, guard)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
 
 STATIC = Path(__file__).parent / "static"
 FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "start.js", "theme.js", "favicon-32x32.png")
@@ -30,12 +30,12 @@ _HEADERS = {
 }
 
 
-def routes(nexus: Nexus, title: str) -> Sequence[Route]:
+def routes(platform: Platform, title: str) -> Sequence[Route]:
     """Return the routes of the documentation."""
-    document = OpenAPI(nexus, title)
+    document = OpenAPI(platform, title)
 
     async def openapi(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         text = await document.text(await view.workflows(), server_url(request.scope))
         return Response(text, media_type="application/json")
 

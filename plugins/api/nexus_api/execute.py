@@ -13,7 +13,7 @@ from nexus_core.server.caller import headers_of
 from nexus_core.server.public_address import root_path
 
 if TYPE_CHECKING:
-    from nexus_core import Invocation, Nexus
+    from nexus_core import Invocation, Platform
     from nexus_core.server.channel import Receive, Scope, Send
 
 
@@ -24,8 +24,8 @@ class Execute:
     ``Accept: text/event-stream`` the run's events. A caller who leaves cancels the run, unless it asked to wait.
     """
 
-    def __init__(self, nexus: Nexus, heartbeat: float) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, heartbeat: float) -> None:
+        self._platform = platform
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,25 +33,25 @@ class Execute:
         headers = headers_of(scope)
         try:
             invocation = invocation_of(scope, headers, scope["path_params"]["name"], None)
-            invocation.params = await read_params(self._nexus, invocation, receive)
+            invocation.params = await read_params(self._platform, invocation, receive)
             if invocation.params is None:
                 return
             wait = seconds_to_wait(scope, headers)
-            if wait is not None and self._nexus.options.enable_async_execution:
+            if wait is not None and self._platform.options.enable_async_execution:
                 await self._detached(invocation, wait, scope, send)
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)
             else:
-                with CallerLeaves(self._nexus.alarms, receive):
-                    result = await self._nexus.invoke(invocation)
+                with CallerLeaves(self._platform.alarms, receive):
+                    result = await self._platform.invoke(invocation)
                     await send_json(send, result.reply(), 200, rate_limit_headers(invocation.rate_limit))
         except NexusError as exc:
             await send_error(scope, send, exc)
 
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
-        with self._nexus.submit(invocation).hold() as run:
+        with self._platform.submit(invocation).hold() as run:
             await run.settled()  # what the policies refuse is refused at once
-            with self._nexus.credentials.lease(invocation):
+            with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:
                 result = await run.outcome()
@@ -63,8 +63,8 @@ class Execute:
         await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
-        lease, caller = self._nexus.credentials.lease(invocation), CallerLeaves(self._nexus.alarms, receive)
-        with self._nexus.submit(invocation).hold() as run:
+        lease, caller = self._platform.credentials.lease(invocation), CallerLeaves(self._platform.alarms, receive)
+        with self._platform.submit(invocation).hold() as run:
             try:
                 await run.settled()
                 if not run.events_after(0)[0].is_terminal:

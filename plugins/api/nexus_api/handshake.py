@@ -16,7 +16,7 @@ from nexus_core.server.caller import headers_of
 from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.app.view import View
     from nexus_core.server.channel import Scope
 
@@ -35,8 +35,8 @@ class Handshakes:
         limit: Handshakes of one address that may be under way.
     """
 
-    def __init__(self, nexus: Nexus, limit: int) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, limit: int) -> None:
+        self._platform = platform
         self._limit = limit
         self._pending: Counter[str] = Counter()
 
@@ -60,7 +60,7 @@ class Handshakes:
         self._pending[network] += 1
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await self._nexus.view(invocation_of(scope, headers, "", None))
+                return await self._platform.view(invocation_of(scope, headers, "", None))
         except TimeoutError:
             raise Overloaded("The handshake was not decided in time.", retry_after=1) from None
         finally:

@@ -30,7 +30,7 @@ from nexus_core.schema.references import move_schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexus_core import ChannelEvent, Nexus, Workflow
+    from nexus_core import ChannelEvent, Platform, Workflow
 
 _PROBLEM = {
     "type": "object",
@@ -136,12 +136,12 @@ _TAGS = [
 class OpenAPI:
     """The document of one `Nexus`. What it says of a workflow is written once; a document puts such parts together."""
 
-    def __init__(self, nexus: Nexus, title: str = "Nexus") -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, title: str = "Nexus") -> None:
+        self._platform = platform
         self._title = title
         self._parts: WeakKeyDictionary[Workflow, _Part] = WeakKeyDictionary()
         self._texts: dict[tuple[str, ...], bytes] = {}
-        nexus.events.listen(self._forget)
+        platform.events.listen(self._forget)
 
     def _forget(self, event: ChannelEvent) -> None:
         if event.type in ("workflow.registered", "workflow.unregistered"):
@@ -175,7 +175,7 @@ class OpenAPI:
         return found
 
     def _document(self, parts: Sequence[_Part], server: str) -> bytes:
-        guarded: dict[str, Any] = {"security": [{name: []} for name in _SCHEMES]} if self._nexus.guards else {}
+        guarded: dict[str, Any] = {"security": [{name: []} for name in _SCHEMES]} if self._platform.guards else {}
         head = guarded | {
             "openapi": "3.1.0",
             "info": {"title": self._title, "version": core_version()},

@@ -1,27 +1,21 @@
-"""Hook implementations of the plugin ``api``."""
+"""The plugin ``api``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_api.settings import ApiSettings
+from nexus_core import Plugin
 
 if TYPE_CHECKING:
-    from nexus_core import Channel, Nexus
+    from nexus_core import Channel
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the channel's options."""
-    from nexus_api.settings import ApiSettings
+class ApiPlugin(Plugin[ApiSettings]):
+    """REST, WebSocket and event streams, with OpenAPI and a documentation page."""
 
-    return ApiSettings
+    def nexus_register_channels(self) -> list[Channel]:
+        """Return the channel."""
+        from nexus_api.channel import ApiChannel
 
-
-@hookimpl
-def nexus_register_channels(nexus: Nexus) -> list[Channel]:
-    """Give the channel."""
-    from nexus_api.channel import ApiChannel
-    from nexus_api.settings import ApiSettings
-
-    return [ApiChannel(nexus, nexus.settings(ApiSettings))]
+        return [ApiChannel(self.platform, self.settings)]

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import Receive, Scope, Send
 
 LARGEST_PAGE = 1000
 """Runs in one listing."""
 
 
-def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
+def routes(platform: Platform, heartbeat: float) -> Sequence[Route]:
     """Return the routes under ``/api/runs``."""
 
     async def list_all(request: Request) -> Response:
@@ -35,21 +35,21 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
             raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
         if not 1 <= limit <= LARGEST_PAGE:
             raise MalformedRequest(f"limit must be from 1 to {LARGEST_PAGE}.")
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         found = view.runs(workflow=query.get("workflow"), status=status, limit=limit)
         return json_answer({"runs": [run.to_dict(with_result=False) for run in found]}, view)
 
     async def show(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         with view.run(request.path_params["run_id"]).hold() as run:
             wait = seconds_to_wait(request.scope, headers_of(request.scope))
             if wait:
-                with view.lease(), CallerLeaves(nexus.alarms, request.receive):
+                with view.lease(), CallerLeaves(platform.alarms, request.receive):
                     await run.wait(wait)
             return json_answer(run.to_dict(), view)
 
     async def cancel(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         run = view.run(request.path_params["run_id"])
         asked = run.cancel()
         return json_answer(run.to_dict() | {"cancelled": asked}, view, 202 if asked else 200)
@@ -58,29 +58,29 @@ def routes(nexus: Nexus, heartbeat: float) -> Sequence[Route]:
         Route("/api/runs", list_all),
         Route("/api/runs/{run_id}", show),
         Route("/api/runs/{run_id}/cancel", cancel, methods=["POST"]),
-        Route("/api/runs/{run_id}/events", _Events(nexus, heartbeat), methods=["GET"]),
+        Route("/api/runs/{run_id}/events", _Events(platform, heartbeat), methods=["GET"]),
     ]
 
 
 class _Events:
     """Streams one run's events, from the number in ``Last-Event-ID`` or ``?after=`` on."""
 
-    def __init__(self, nexus: Nexus, heartbeat: float) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, heartbeat: float) -> None:
+        self._platform = platform
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.requests import Request
 
         request = Request(scope)
-        view = await view_of(self._nexus, scope)
+        view = await view_of(self._platform, scope)
         run = view.run(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
         after = _number(given, "Last-Event-ID")
         if scope["method"] == "HEAD":
             await Response(media_type="text/event-stream")(scope, receive, send)
             return
-        caller = CallerLeaves(self._nexus.alarms, receive)
+        caller = CallerLeaves(self._platform.alarms, receive)
         await send_events(run, after, self._heartbeat, caller, view.lease(), send)
 
 

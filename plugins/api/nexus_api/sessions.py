@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from nexus_core import Nexus, Session
+    from nexus_core import Platform, Session
     from nexus_core.app.view import View
 
 
-def routes(nexus: Nexus) -> Sequence[Route]:
+def routes(platform: Platform) -> Sequence[Route]:
     """Return the routes under ``/api/sessions``."""
 
     async def create(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         return _made(request, view, await view.create_session("api"))
 
     async def show(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         return json_answer((await view.session(request.path_params["session_id"])).to_dict(), view)
 
     async def change(request: Request) -> Response:
         caller = invocation_of(request.scope, headers_of(request.scope), "", None)
-        body = await read_params(nexus, caller, request.receive)
-        view = await nexus.view(caller)
+        body = await read_params(platform, caller, request.receive)
+        view = await platform.view(caller)
         state, version = _change(body or {})
         session = await view.update_session(request.path_params["session_id"], state, version)
         return json_answer(session.to_dict(), view)
 
     async def renew(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         return _made(request, view, await view.renew_session(request.path_params["session_id"]))
 
     async def remove(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         await view.remove_session(request.path_params["session_id"])
         return Response(status_code=204)
 

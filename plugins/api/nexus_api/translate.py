@@ -17,7 +17,7 @@ from nexus_core.server.caller import caller_of, headers_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.app.view import View
     from nexus_core.concurrency.timers import Alarms
     from nexus_core.server.channel import Receive, Scope, Send
@@ -39,13 +39,13 @@ def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: 
     return Invocation(name, params, "api", **caller_of(scope, headers))
 
 
-async def view_of(nexus: Nexus, scope: Scope) -> View:
+async def view_of(platform: Platform, scope: Scope) -> View:
     """Return what the caller of a request sees.
 
     Raises:
         NexusError: A header can't be used, or the caller is refused.
     """
-    return await nexus.view(invocation_of(scope, headers_of(scope), "", None))
+    return await platform.view(invocation_of(scope, headers_of(scope), "", None))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
@@ -72,7 +72,7 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
     return seconds
 
 
-async def read_params(nexus: Nexus, caller: Invocation, receive: Receive) -> dict[str, Any] | None:
+async def read_params(platform: Platform, caller: Invocation, receive: Receive) -> dict[str, Any] | None:
     """Return the parameters in a request's body, or None when the caller has left.
 
     Raises:
@@ -87,7 +87,7 @@ async def read_params(nexus: Nexus, caller: Invocation, receive: Receive) -> dic
         caller.source = (body, ())
         return parse_object(body)
 
-    return await read_parsed(nexus, caller, receive, parse)
+    return await read_parsed(platform, caller, receive, parse)
 
 
 async def send_json(send: Send, body: bytes, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

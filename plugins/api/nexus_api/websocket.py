@@ -29,7 +29,7 @@ from nexus_core.server.caller import check_length
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from nexus_core import Invocation, Nexus
+    from nexus_core import Invocation, Platform
     from nexus_core.runs.run import Hold
     from nexus_core.server.channel import Receive, Scope, Send
 
@@ -49,10 +49,10 @@ class WebSocketCalls:
         handshakes: Handshakes of one address that may be under way.
     """
 
-    def __init__(self, nexus: Nexus, limit: int, handshakes: int) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, limit: int, handshakes: int) -> None:
+        self._platform = platform
         self._limit = limit
-        self._handshakes = Handshakes(nexus, handshakes)
+        self._handshakes = Handshakes(platform, handshakes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it closes; then cancel what it has under way."""
@@ -65,7 +65,7 @@ class WebSocketCalls:
             await send_error(scope, send, exc, close=True)
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
-        connection = _Connection(self._nexus, self._limit, scope, headers, send)
+        connection = _Connection(self._platform, self._limit, scope, headers, send)
         try:
             with view.lease():
                 # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
@@ -83,8 +83,8 @@ class _Call(NamedTuple):
 
 
 class _Connection:
-    def __init__(self, nexus: Nexus, limit: int, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, limit: int, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
+        self._platform = platform
         self._limit = limit
         self._scope = scope
         self._headers = headers
@@ -138,7 +138,7 @@ class _Connection:
         invocation.session_id = _short(message, "session") or invocation.session_id
         invocation.idempotency_key = _short(message, "idempotency_key")  # one of the connection's would be every call's
         self._admit(call_id)
-        run = self._nexus.submit(invocation)
+        run = self._platform.submit(invocation)
         self._calls[call_id] = _Call(self._start(self._report(call_id, run.hold(), 0)), run)
 
     def _follow(self, call_id: str | int, message: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ class _Connection:
 
     async def _tell(self, call_id: str | int, caller: Invocation, after: str | None, session: str | None) -> None:
         try:
-            follower = await (await self._nexus.view(caller)).events(after, session_id=session)
+            follower = await (await self._platform.view(caller)).events(after, session_id=session)
         except NexusError as exc:
             del self._calls[call_id]
             await self._error(call_id, exc)
@@ -187,7 +187,7 @@ class _Connection:
 
     async def _find(self, call_id: str | int, caller: Invocation, run_id: str, after: int) -> None:
         try:
-            run = (await self._nexus.view(caller)).run(run_id)
+            run = (await self._platform.view(caller)).run(run_id)
         except NexusError as exc:
             del self._calls[call_id]
             await self._error(call_id, exc)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.app.view import View
 
 
@@ -26,15 +26,15 @@ def json_answer(value: Any, view: View, status: int = 200) -> Response:
     return response
 
 
-def routes(nexus: Nexus) -> Sequence[Route]:
+def routes(platform: Platform) -> Sequence[Route]:
     """Return the routes under ``/api/workflows``."""
 
     async def list_all(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         return json_answer({"workflows": [each.summary() for each in await view.workflows()]}, view)
 
     async def describe(request: Request) -> Response:
-        view = await view_of(nexus, request.scope)
+        view = await view_of(platform, request.scope)
         return json_answer((await view.workflow(request.path_params["name"])).describe(), view)
 
     return [Route("/api/workflows", list_all), Route("/api/workflows/{name}", describe)]

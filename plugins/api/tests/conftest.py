@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx2
-import nexus_api.plugin
 import pytest
+from nexus_api.plugin import ApiPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
 from pydantic import BaseModel
 
@@ -149,7 +149,7 @@ def make_nexus(seen):
 
     def make(*more_plugins, **options):
         options = {"api_port": 0, "shutdown_grace": 0.3, "drain_seconds": 0.05} | options
-        nexus = Nexus(discover=False, plugins=[nexus_api.plugin, HypercornPlugin, *more_plugins], **options)
+        nexus = Nexus(discover=False, plugins=[ApiPlugin, HypercornPlugin, *more_plugins], **options)
         register(nexus, seen)
         return nexus
 

@@ -17,12 +17,12 @@ import websockets
 
 PROGRAM = """
 import asyncio, sys
-import nexus_api.plugin
+from nexus_api.plugin import ApiPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
 from nexus_core import Context, Nexus
 
 options = eval(sys.argv[1])
-nexus = Nexus(discover=False, plugins=[nexus_api.plugin, HypercornPlugin], **({"api_port": 0} | options))
+nexus = Nexus(discover=False, plugins=[ApiPlugin, HypercornPlugin], **({"api_port": 0} | options))
 
 @nexus.workflow
 async def add(a: int = 0, b: int = 0) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolRequestParams
     from starlette.requests import Request
 
-    from nexus_core import Nexus, Run
+    from nexus_core import Platform, Run
     from nexus_core.types.principal import RateLimit
     from nexus_mcp.caller import StdioMessage
     from nexus_mcp.protocol_sessions import ProtocolSession
@@ -49,9 +49,9 @@ class Calls:
         streams: Whether progress is reported to those who ask for it.
     """
 
-    def __init__(self, nexus: Nexus, timeout: float | None, patience: float | None, *, streams: bool) -> None:
+    def __init__(self, platform: Platform, timeout: float | None, patience: float | None, *, streams: bool) -> None:
         self._streams = streams
-        self._nexus = nexus
+        self._platform = platform
         self._timeout = timeout
         self._patience = patience
 
@@ -71,9 +71,9 @@ class Calls:
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
         try:
             patience = _seconds(meta, self._patience)
-            if not self._nexus.options.enable_async_execution:
+            if not self._platform.options.enable_async_execution:
                 patience = None
-            name = self._nexus.workflows.name_of_tool(params.name)
+            name = self._platform.workflows.name_of_tool(params.name)
             invocation = self._invocation(name, params.arguments or {}, meta, ctx.request)
             invocation.request_id = None if ctx.request_id is None else str(ctx.request_id)
             reports = ctx if self._streams and "progressToken" in meta else None
@@ -87,7 +87,7 @@ class Calls:
 
     def _shares(self, name: str) -> bool:
         """Whether a workflow's calls may have something to do with their session."""
-        workflow = self._nexus.workflows.find(name)
+        workflow = self._platform.workflows.find(name)
         return workflow is not None and workflow.uses_context
 
     async def _in_own_session(
@@ -114,9 +114,9 @@ class Calls:
         if reports is not None:
             outcome = await self._reported(invocation, reports, patience)
         elif patience is None:
-            outcome = await self._nexus.invoke(invocation)
+            outcome = await self._platform.invoke(invocation)
         else:
-            outcome = await self._nexus.invoke_within(invocation, patience)
+            outcome = await self._platform.invoke_within(invocation, patience)
         if isinstance(outcome, Result):
             return _success(outcome, invocation.rate_limit)
         return _goes_on(outcome, invocation.rate_limit)
@@ -125,12 +125,12 @@ class Calls:
         self, invocation: Invocation, reports: ServerRequestContext[Any], patience: float | None
     ) -> Result | Run:
         """Run a workflow while its progress and the items of its stream are reported."""
-        with self._nexus.submit(invocation).hold() as run:
+        with self._platform.submit(invocation).hold() as run:
             try:
                 if await _reported(run, reports, patience):
-                    return await self._nexus.runs.taken(run)
+                    return await self._platform.runs.taken(run)
                 await run.settled()  # what the policies refuse is refused at once
-                return await self._nexus.runs.taken(run) if run.done else run
+                return await self._platform.runs.taken(run) if run.done else run
             except BaseException:
                 run.abandon()
                 raise
@@ -139,7 +139,7 @@ class Calls:
         self, name: str, arguments: dict[str, Any], meta: Mapping[str, Any], request: Request | StdioMessage | None
     ) -> Invocation:
         session_id = _short(meta, SESSION_KEY)
-        if SESSION_ARGUMENT in arguments and takes_session(self._nexus.workflows.find(name)):
+        if SESSION_ARGUMENT in arguments and takes_session(self._platform.workflows.find(name)):
             session_id = _short(arguments, SESSION_ARGUMENT) or session_id
             arguments = {key: value for key, value in arguments.items() if key != SESSION_ARGUMENT}
         invocation = invocation_of(request, name, arguments)

@@ -14,7 +14,7 @@ from nexus_mcp.open_sessions import OpenSessions
 from nexus_mcp.stdio import redirected
 
 if TYPE_CHECKING:
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import ASGIApp
     from nexus_mcp.server import McpServer
     from nexus_mcp.settings import McpSettings
@@ -37,16 +37,16 @@ class McpChannel(Channel):
     paths = (PATH,)
     parameter_source = ParameterSource.TOOL
 
-    def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
-        self.nexus = nexus
+    def __init__(self, platform: Platform, settings: McpSettings) -> None:
+        self.platform = platform
         self.settings = settings
         self.port = settings.mcp_port
         self._loading: asyncio.Task[HttpTransport] | None = None
         self._preload: asyncio.TimerHandle | None = None
         origins = settings.mcp_allowed_origins
-        guard = HostOriginGuard(nexus.options, origins, origins_option="mcp_allowed_origins", is_strict=True)
+        guard = HostOriginGuard(platform.options, origins, origins_option="mcp_allowed_origins", is_strict=True)
         self._open = OpenSessions(settings.max_concurrent_sessions, settings.sessions_per_caller)
-        self._front = HttpFront(guard, nexus, self._transport)
+        self._front = HttpFront(guard, platform, self._transport)
         self._front.streams = settings.enable_streaming
         self._app = Cors(self._front, guard, b"GET, POST, DELETE")
 
@@ -54,7 +54,7 @@ class McpChannel(Channel):
         """Return the application. It sees whole paths, also under a ``root_path``."""
         return self._app
 
-    async def check_sessions(self) -> dict[str, int]:
+    def check_sessions(self) -> dict[str, int]:
         """Return how many sessions there are.
 
         Raises:
@@ -100,12 +100,12 @@ class McpChannel(Channel):
         return await asyncio.shield(self._load())
 
     async def _start_transport(self) -> HttpTransport:
-        await self.nexus.threads.call(_import_library)
+        await self.platform.threads.call(_import_library)
         from nexus_mcp.transport import HttpTransport
 
         transport = HttpTransport(
             self.build_server(),
-            max_body_bytes=self.nexus.options.max_body_bytes,
+            max_body_bytes=self.platform.options.max_body_bytes,
             open_sessions=self._open,
             idle_timeout=self.settings.mcp_session_idle_timeout,
             **self.transport_options(),
@@ -121,7 +121,7 @@ class McpChannel(Channel):
         """Return the server that answers. Called once for HTTP, and once for stdio, with the library imported."""
         from nexus_mcp.server import McpServer
 
-        return McpServer(self.nexus, self.settings)
+        return McpServer(self.platform, self.settings)
 
     def transport_options(self) -> dict[str, Any]:
         """Return further arguments of the SDK's ``StreamableHTTPSessionManager``, such as an event store."""
@@ -139,11 +139,11 @@ class McpChannel(Channel):
         """Serve one client that writes its messages into ``reader``, a line each, and reads from ``writer``."""
         if self._preload is not None:
             self._preload.cancel()  # that one is for HTTP
-        await self.nexus.threads.call(_import_library)
+        await self.platform.threads.call(_import_library)
         from nexus_mcp.stdio_transport import StdioTransport
 
-        options = self.nexus.options
-        transport = StdioTransport(reader, writer, self.nexus.threads, options.max_body_bytes)
+        options = self.platform.options
+        transport = StdioTransport(reader, writer, self.platform.threads, options.max_body_bytes)
         server = self.build_server()
         try:
             await transport.serve(server, options.shutdown_grace)

@@ -13,7 +13,7 @@ from nexus_core.events.event import SESSION_EXPIRED, SESSION_REMOVED, SESSION_UP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core import ChannelEvent, Nexus
+    from nexus_core import ChannelEvent, Platform
     from nexus_core.app.view import View
     from nexus_core.events.log import Follower
 
@@ -32,8 +32,10 @@ class Changes:
         session_changed: Called with the id of each session that has changed or ended.
     """
 
-    def __init__(self, nexus: Nexus, run_ended: Callable[[str], None], session_changed: Callable[[str], None]) -> None:
-        self._nexus = nexus
+    def __init__(
+        self, platform: Platform, run_ended: Callable[[str], None], session_changed: Callable[[str], None]
+    ) -> None:
+        self._platform = platform
         self._run_ended = run_ended
         self._session_changed = session_changed
         self._task: asyncio.Task[None] | None = None
@@ -49,7 +51,7 @@ class Changes:
     async def _tell(self, has_begun: asyncio.Event) -> None:
         while True:
             try:
-                follower = await self._nexus.event_log.follow(None, _is_change)
+                follower = await self._platform.event_log.follow(None, _is_change)
             except BackendUnavailable:
                 has_begun.set()
                 await asyncio.sleep(RETRY_SECONDS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexus_toolkit.hosts import HostOriginGuard
 
-    from nexus_core import Invocation, Nexus
+    from nexus_core import Invocation, Platform
     from nexus_core.server.channel import Message, Receive, Scope, Send
     from nexus_mcp.transport import HttpTransport
 
@@ -47,11 +47,11 @@ class HttpFront:
     def __init__(
         self,
         guard: HostOriginGuard,
-        nexus: Nexus,
+        platform: Platform,
         transport: Callable[[], Awaitable[HttpTransport]],
     ) -> None:
         self._guard = guard
-        self._nexus = nexus
+        self._platform = platform
         self._transport = transport
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,11 +68,11 @@ class HttpFront:
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
             caller = invocation_of_scope(scope, headers)
-            await self._nexus.authenticate(caller)
+            await self._platform.authenticate(caller)
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
             scope[VALIDITY] = caller.validity
             if scope["method"] == "POST":
-                checked = await _checked_body(scope, headers, receive, self._nexus.options.max_body_bytes)
+                checked = await _checked_body(scope, headers, receive, self._platform.options.max_body_bytes)
                 if checked is None:
                     return
                 scope, receive = checked
@@ -83,7 +83,7 @@ class HttpFront:
         if scope["method"] == "GET":
             stream = BoundStream(scope, send)
             answer = self._pass_on(caller, transport, scope, receive, stream.send)
-            await stream.serve(self._nexus.credentials.lease(caller), answer)
+            await stream.serve(self._platform.credentials.lease(caller), answer)
         else:
             await self._pass_on(caller, transport, scope, receive, send)
 
@@ -102,7 +102,7 @@ class HttpFront:
         self, caller: Invocation, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
-            await self._nexus.view(caller)  # a session counts as a call
+            await self._platform.view(caller)  # a session counts as a call
             await transport.open_session(caller_key(caller), scope, receive, send)
         except NexusError as exc:
             await _refuse(scope, send, exc)

@@ -11,7 +11,7 @@ from nexus_mcp.calls import LONGEST_WAIT, tool_result
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexus_core import Nexus, Run
+    from nexus_core import Platform, Run
     from nexus_core.app.view import View
 
 LARGEST_PAGE = 100
@@ -19,7 +19,7 @@ LARGEST_PAGE = 100
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
-class _Platform:
+class _Actions:
     """What the tools do for one caller; the signatures are their schemas."""
 
     def __init__(self, view: View, wait: float) -> None:
@@ -108,12 +108,12 @@ class PlatformTools:
         wait: Seconds that waiting for a run takes at most, unless the caller says otherwise.
     """
 
-    def __init__(self, nexus: Nexus, wait: float) -> None:
-        self._workflows = nexus.workflows
+    def __init__(self, platform: Platform, wait: float) -> None:
+        self._workflows = platform.workflows
         self._wait = wait
-        shown = _Platform(None, wait)  # type: ignore[arg-type]  # only its signatures are read
+        shown = _Actions(None, wait)  # type: ignore[arg-type]  # only its signatures are read
         functions = (shown.nexus_runs, shown.nexus_sessions)
-        self._tools = {each.__name__: FunctionWorkflow(each.__name__, each, {}, nexus.threads) for each in functions}
+        self._tools = {each.__name__: FunctionWorkflow(each.__name__, each, {}, platform.threads) for each in functions}
 
     def has(self, name: str) -> bool:
         """Whether a name is one of these tools, and no workflow's."""
@@ -140,7 +140,7 @@ class PlatformTools:
         prepared = self._tools[name].prepare(arguments)
         if prepared.get("workflow") is not None:
             prepared["workflow"] = self._workflows.name_of_tool(prepared["workflow"])
-        answer: dict[str, Any] = await getattr(_Platform(view, self._wait), name)(**prepared)
+        answer: dict[str, Any] = await getattr(_Actions(view, self._wait), name)(**prepared)
         return answer
 
 

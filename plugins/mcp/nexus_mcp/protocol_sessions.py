@@ -11,7 +11,7 @@ from nexus_core.state.limits import current_payer
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
-    from nexus_core import Invocation, Nexus
+    from nexus_core import Invocation, Platform
 
 _STATE_KEY = "nexus/session"
 
@@ -23,8 +23,8 @@ class ProtocolSession:
         nexus: The platform.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
         self._id: str | None = None
         self._making = asyncio.Lock()
 
@@ -42,8 +42,8 @@ class ProtocolSession:
         return self._id
 
     async def _made(self, caller: Invocation) -> str | None:
-        await self._nexus.authenticate(caller)
-        store = await self._nexus.session_store()
+        await self._platform.authenticate(caller)
+        store = await self._platform.session_store()
         token = current_payer.set(caller.payer)
         try:
             return (await store.create("mcp", caller.owner)).id
@@ -65,9 +65,9 @@ class ProtocolSessions:
         nexus: The platform.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
-        self._of_process = ProtocolSession(nexus)
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._of_process = ProtocolSession(platform)
 
     def of(self, connection: Connection, *, on_stdio: bool) -> ProtocolSession | None:
         """Return a connection's; None where each request stands for itself.
@@ -81,5 +81,5 @@ class ProtocolSessions:
         if connection.session_id is None:
             return None
         state: dict[str, Any] = connection.state
-        found: ProtocolSession = state.setdefault(_STATE_KEY, ProtocolSession(self._nexus))
+        found: ProtocolSession = state.setdefault(_STATE_KEY, ProtocolSession(self._platform))
         return found

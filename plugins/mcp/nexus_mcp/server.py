@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mcp.server.models import InitializationOptions
     from mcp.server.subscriptions import ServerEvent
 
-    from nexus_core import ChannelEvent, Nexus
+    from nexus_core import ChannelEvent, Platform
     from nexus_core.app.view import View
     from nexus_mcp.settings import McpSettings
 
@@ -74,17 +74,17 @@ class McpServer(Server[Any]):
         initialized: Sessions of which ``initialize`` has succeeded; who opens sessions takes them out.
     """
 
-    def __init__(self, nexus: Nexus, settings: McpSettings) -> None:
-        self.nexus = nexus
-        self.catalogue = Catalogue(nexus.workflows)
+    def __init__(self, platform: Platform, settings: McpSettings) -> None:
+        self.platform = platform
+        self.catalogue = Catalogue(platform.workflows)
         self.announcements = Announcements()
         self.initialized: set[str | None] = set()
         self._settings = settings
-        self._calls = Calls(nexus, settings.tool_timeout, settings.mcp_wait, streams=settings.enable_streaming)
+        self._calls = Calls(platform, settings.tool_timeout, settings.mcp_wait, streams=settings.enable_streaming)
         wait = settings.mcp_wait or DEFAULT_WAIT
-        self._platform_tools = PlatformTools(nexus, wait) if settings.mcp_platform_tools else None
-        self._sessions = ProtocolSessions(nexus)
-        self._changes = Changes(nexus, self._run_ended, self._session_changed)
+        self._platform_tools = PlatformTools(platform, wait) if settings.mcp_platform_tools else None
+        self._sessions = ProtocolSessions(platform)
+        self._changes = Changes(platform, self._run_ended, self._session_changed)
         streams = settings.max_concurrent_sessions
         self._listening: Counter[str] = Counter()
         self._listen = ListenHandler(self.announcements.listeners, max_subscriptions=streams)
@@ -100,7 +100,7 @@ class McpServer(Server[Any]):
         self._add_handlers()
         # In place of the SDK's own spans: the pipeline's observers see each call, on every channel.
         self.middleware = [self._guard]
-        self._unlisten = nexus.events.listen(self._heard)
+        self._unlisten = platform.events.listen(self._heard)
         self._library_log = LibraryLog()
         self._library_log.attach()
 
@@ -278,7 +278,7 @@ class McpServer(Server[Any]):
         return True
 
     async def _view(self, ctx: ServerRequestContext[Any]) -> View:
-        return await self.nexus.view(invocation_of(ctx.request))
+        return await self.platform.view(invocation_of(ctx.request))
 
     # What happens around requests
 
@@ -307,7 +307,7 @@ class McpServer(Server[Any]):
         reports = isinstance(meta, dict) and "progressToken" in meta
         if ctx.method != "subscriptions/listen" and not reports:
             return nullcontext()
-        return self.nexus.credentials.lease(invocation_of(ctx.request))
+        return self.platform.credentials.lease(invocation_of(ctx.request))
 
     def _heard(self, event: ChannelEvent) -> None:
         if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import Annotated
 
 import httpx2
-import nexus_mcp.plugin
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from nexus_hypercorn.plugin import HypercornPlugin
+from nexus_mcp.plugin import McpPlugin
 from pydantic import BaseModel, Field
 
 from nexus_core import Context, Nexus, WorkflowError
@@ -112,7 +112,7 @@ def build(seen):
             def nexus_register_interceptors(self):
                 return [Watch(seen)]
 
-        own = [nexus_mcp.plugin, HypercornPlugin, Watching()]
+        own = [McpPlugin, HypercornPlugin, Watching()]
         nexus = Nexus(**({"discover": False, "plugins": [*own, *plugins], "mcp_port": 0} | options))
         register(nexus, seen)
         return nexus

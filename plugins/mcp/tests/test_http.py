@@ -11,8 +11,8 @@ import time
 from types import SimpleNamespace
 
 import httpx2
-import nexus_mcp.plugin
 import pytest
+from nexus_mcp.plugin import McpPlugin
 
 from nexus_core import ConfigurationError, Nexus
 
@@ -20,12 +20,12 @@ from nexus_core import ConfigurationError, Nexus
 async def test_the_library_is_not_imported_before_the_process_is_ready():
     program = """
 import asyncio, sys
-import nexus_mcp.plugin
+from nexus_mcp.plugin import McpPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
 from nexus_core import Nexus
 
 async def main():
-    nexus = Nexus(discover=False, plugins=[nexus_mcp.plugin, HypercornPlugin], mcp_port=0)
+    nexus = Nexus(discover=False, plugins=[McpPlugin, HypercornPlugin], mcp_port=0)
     async with nexus.serving():
         print(sorted({name.partition(".")[0] for name in sys.modules} & {"mcp", "mcp_types", "starlette", "httpx2"}))
 
@@ -41,12 +41,12 @@ async def test_the_event_loop_goes_on_while_the_library_is_imported():
     """The first request waits for the import in a thread; the interpreter's lock goes round meanwhile."""
     program = """
 import asyncio, sys, time
-import nexus_mcp.plugin
+from nexus_mcp.plugin import McpPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
 from nexus_core import Nexus
 
 async def main():
-    nexus = Nexus(discover=False, plugins=[nexus_mcp.plugin, HypercornPlugin], mcp_port=0)
+    nexus = Nexus(discover=False, plugins=[McpPlugin, HypercornPlugin], mcp_port=0)
     async with nexus.serving() as listeners:
         port = int(listeners[0].url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -326,7 +326,7 @@ def test_options_from_a_configuration_object():
     from nexus_mcp.settings import McpSettings
 
     def settings(**options):
-        nexus = Nexus(discover=False, plugins=[nexus_mcp.plugin], **options)
+        nexus = Nexus(discover=False, plugins=[McpPlugin], **options)
         return nexus.settings(McpSettings)
 
     taken = settings(mcp_config=config)

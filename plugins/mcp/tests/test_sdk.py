@@ -7,7 +7,8 @@ import time
 import httpx2
 import pytest
 from nexus_mcp.http import _HANDSHAKE_VERSIONS
-from nexus_mcp.plugin import nexus_register_channels
+from nexus_mcp.plugin import McpPlugin
+from nexus_mcp.settings import McpSettings
 
 
 async def transport_of(nexus):
@@ -121,5 +122,6 @@ async def test_a_call_does_not_list_the_tools(build, kit, era):
 
 
 def test_the_plugin_gives_one_channel(build):
-    (channel,) = nexus_register_channels(build())
+    nexus = build()
+    (channel,) = McpPlugin(nexus, nexus.settings(McpSettings)).nexus_register_channels()
     assert (channel.name, channel.port, channel.port_option, tuple(channel.paths)) == ("mcp", 0, "mcp_port", ("/mcp",))

@@ -9,18 +9,18 @@ import sys
 from contextlib import asynccontextmanager
 
 import httpx2
-import nexus_api.plugin
-import nexus_mcp.plugin
 import nexus_ratelimit.plugin
 import pytest
+from nexus_api.plugin import ApiPlugin
 from nexus_cli.plugin import CliPlugin
 from nexus_hypercorn.plugin import HypercornPlugin
+from nexus_mcp.plugin import McpPlugin
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from nexus_core import Nexus
 
-CHANNELS = [nexus_api.plugin, CliPlugin, nexus_mcp.plugin, HypercornPlugin, nexus_ratelimit.plugin]
+CHANNELS = [ApiPlugin, CliPlugin, McpPlugin, HypercornPlugin, nexus_ratelimit.plugin]
 MCP_VERSION = "2026-07-28"
 
 

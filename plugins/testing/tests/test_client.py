@@ -289,9 +289,9 @@ def test_a_platform_that_can_not_start_says_why() -> None:
 
 
 def test_missing_channels_are_named() -> None:
-    import nexus_api.plugin
+    from nexus_api.plugin import ApiPlugin
 
-    with NexusTestClient(Nexus(discover=False, plugins=[nexus_api.plugin])) as client:
+    with NexusTestClient(Nexus(discover=False, plugins=[ApiPlugin])) as client:
         assert client.get("/api/workflows").status_code == 200
         with pytest.raises(ConfigurationError, match="pip install nexus-hub-cli"):
             client.cli("list")

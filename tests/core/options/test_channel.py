@@ -120,7 +120,7 @@ def test_the_same_value_as_text_is_none_either(read: Any, monkeypatch: Any) -> N
 
 @pytest.mark.parametrize(("name", "said"), [("auth", '"auth"'), ("rate_limit", 'needs the plugin "ratelimit"')])
 def test_policies_that_middleware_asks_for_need_their_plugins(name: str, said: str) -> None:
-    api = pytest.importorskip("nexus_api.plugin")
+    api = pytest.importorskip("nexus_api.plugin").ApiPlugin
     with pytest.raises(ConfigurationError, match=said):
         Nexus(discover=False, plugins=[api], api_config={"middleware": [name]})
 

@@ -81,7 +81,7 @@ async def test_permissions_that_nothing_checks_stop_the_start(make: Callable[...
     with pytest.raises(ConfigurationError, match="are not enforced"):
         async with nexus:
             pass
-    mounted = make(pytest.importorskip("nexus_api.plugin"))
+    mounted = make(pytest.importorskip("nexus_api.plugin").ApiPlugin)
     mounted.register("guarded", work, {"required_permissions": ["a"]})
     messages: list[Any] = []
 

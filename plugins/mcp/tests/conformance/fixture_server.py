@@ -23,7 +23,7 @@ from nexus_mcp.channel import McpChannel
 from nexus_mcp.server import McpServer
 from nexus_mcp.settings import McpSettings
 
-from nexus_core import Nexus, hookimpl
+from nexus_core import Nexus, Plugin
 
 
 def resource(uri, mime_type, **content):
@@ -121,7 +121,7 @@ class MemoryEvents(EventStore):
 
 class FixtureChannel(McpChannel):
     def build_server(self):
-        server = FixtureServer(self.nexus, self.settings)
+        server = FixtureServer(self.platform, self.settings)
         server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=None))
         return server
 
@@ -129,20 +129,15 @@ class FixtureChannel(McpChannel):
         return {"event_store": MemoryEvents(), "retry_interval": 100}
 
 
-class FixturePlugin:
-    @hookimpl
-    def nexus_register_settings(self):
-        return McpSettings
-
-    @hookimpl
-    def nexus_register_channels(self, nexus):
-        return [FixtureChannel(nexus, nexus.settings(McpSettings))]
+class FixturePlugin(Plugin[McpSettings]):
+    def nexus_register_channels(self):
+        return [FixtureChannel(self.platform, self.settings)]
 
 
 async def main():
     from nexus_hypercorn.plugin import HypercornPlugin
 
-    nexus = Nexus(discover=False, plugins=[FixturePlugin(), HypercornPlugin], mcp_port=0)
+    nexus = Nexus(discover=False, plugins=[FixturePlugin, HypercornPlugin], mcp_port=0)
     register_workflows(nexus)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
