@@ -1,4 +1,4 @@
-"""Results of workflows, kept for a while. Names are imported when they are first used."""
+"""A cache for the results of workflows. Names are imported at first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aiocache and Nexus' stores: any store as a cache of aiocache, and any cache of aiocache as a store."""
+"""Adapters between aiocache and Nexus: any store as an aiocache cache, and any aiocache cache as a store."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Value = TypeVar("Value")
 
 
 class StoreCache(BaseCache):  # type: ignore[misc]
-    """A cache of aiocache whose values are in a store of Nexus: ``StoreCache(nexus.store("redis", "..."))``.
+    """An aiocache cache with its values in a store of Nexus: ``StoreCache(nexus.store("redis", "..."))``.
 
-    Values are JSON unless another serializer is given; what it makes must be text or bytes. The store has its own time
-    limit, so there is no other one unless ``timeout`` is given.
+    Values are JSON unless another serializer is given, which must return text or bytes. The store has its own time
+    limit; ``timeout`` adds another one. Its underscored methods are those that aiocache 0.12 calls of a backend.
 
     Args:
         store: The store.
-        options: Those of aiocache: ``namespace``, ``ttl``, ``plugins``, ``serializer``, ``timeout``.
+        options: Options of aiocache: ``namespace``, ``ttl``, ``plugins``, ``serializer``, ``timeout``.
 
     Attributes:
         store: The store.
@@ -100,16 +100,16 @@ class StoreCache(BaseCache):  # type: ignore[misc]
         return int(await self.store.delete(key, _bytes(value)))
 
     async def _clear(self, namespace: str | None = None, _conn: Any = None) -> bool:
-        raise NotImplementedError("A store of Nexus does not list its keys, so they can't be cleared all at once.")
+        raise NotImplementedError("A store of Nexus does not list its keys, so it can't be cleared.")
 
 
 class MemoryCache(StoreCache, SimpleMemoryCache):  # type: ignore[misc]
-    """aiocache's cache in memory with bounds: what was used longest ago makes room.
+    """aiocache's memory cache with bounds: the least recently used values are evicted.
 
     Args:
-        max_entries: How many values it holds.
-        max_bytes: How many bytes of keys and values it holds.
-        options: As for `StoreCache`.
+        max_entries: Maximum number of values.
+        max_bytes: Maximum bytes of keys and values.
+        options: See `StoreCache`.
     """
 
     NAME = "memory"
@@ -124,13 +124,14 @@ class MemoryCache(StoreCache, SimpleMemoryCache):  # type: ignore[misc]
 
 
 def as_store(cache: BaseCache, timeout: float) -> Store:
-    """Return a cache of aiocache as a store.
+    """Return an aiocache cache as a store.
 
-    A `StoreCache` that nothing of aiocache's is asked of is read directly: that takes a tenth of the time.
+    The store of a `StoreCache` without aiocache's plugins, namespace and time limit is used directly, which takes a
+    tenth of the time.
 
     Args:
-        cache: The cache. Its serializer is not used: values are stored as they are.
-        timeout: Seconds that the cache gets for each step.
+        cache: The cache. Its serializer is not used: values are stored unchanged.
+        timeout: Time limit for each step, in seconds.
     """
     if isinstance(cache, StoreCache) and not (cache.plugins or cache.namespace or cache.timeout):
         return cache.store
@@ -138,14 +139,14 @@ def as_store(cache: BaseCache, timeout: float) -> Store:
 
 
 class AiocacheStore:
-    """A `Store` in a cache of aiocache. Times are whole seconds, rounded up.
+    """A `Store` in an aiocache cache. Times are whole seconds, rounded up.
 
-    aiocache has fewer steps than a store: `add` takes two of them, and somebody else's may come between those of
-    `replace`, and of `delete` with a value.
+    aiocache has fewer operations than a store: `add` takes two of them, and `replace`, and `delete` with a value, are
+    not atomic.
 
     Args:
         cache: The cache.
-        timeout: Seconds that it gets for each step.
+        timeout: Time limit for each step, in seconds.
     """
 
     def __init__(self, cache: BaseCache, timeout: float) -> None:
@@ -154,7 +155,7 @@ class AiocacheStore:
         self.name = f"aiocache {cache.NAME}"
 
     async def get(self, key: str) -> bytes | None:
-        """See `Store.get`. What is neither text nor bytes is there, and empty."""
+        """See `Store.get`. A value that is neither text nor bytes is returned as an empty one."""
         return await self._within(self._get(key))
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
@@ -178,14 +179,14 @@ class AiocacheStore:
             async with asyncio.timeout(self._timeout):
                 return await step
         except TimeoutError:
-            raise BackendUnavailable(f"The {self.name} did not answer within {self._timeout:g} s.") from None
+            raise BackendUnavailable(f"The {self.name} did not reply within {self._timeout:g} s.") from None
         except Exception as exc:
             raise BackendUnavailable(f"The {self.name} failed: {type(exc).__name__}.") from exc
 
     async def _get(self, key: str) -> bytes | None:
         try:
             value = await self._cache.get(key, loads_fn=_as_it_is, timeout=0)
-        except UnicodeDecodeError:  # somebody else's
+        except UnicodeDecodeError:  # another program's value
             return b""
         if isinstance(value, str):
             return value.encode("utf-8", "replace")
@@ -199,7 +200,7 @@ class AiocacheStore:
             try:
                 await self._cache.add(key, value, ttl=max(1, math.ceil(ttl)), dumps_fn=_as_it_is, timeout=0)
             except ValueError:
-                continue  # somebody was faster
+                continue  # another call was faster
             return None
         return there
 
@@ -223,8 +224,8 @@ def _bytes(value: Any) -> bytes:
         return value.encode()
     if isinstance(value, bytes):
         return value
-    raise TypeError(f"a store keeps text and bytes, not a {type(value).__name__}: use another serializer")
+    raise TypeError(f"a store holds text and bytes, not a {type(value).__name__}: use another serializer")
 
 
 def _seconds(ttl: float | None) -> float:
-    return ttl or MAX_SECONDS  # aiocache's word for "for ever" is 0 or None
+    return ttl or MAX_SECONDS  # 0 and None mean without expiry in aiocache

@@ -1,29 +1,29 @@
-"""`Counts`: how often results were found."""
+"""`CacheCounts`: numbers of cache hits and misses."""
 
 from __future__ import annotations
 
 from nexus_core.types.measurement import Measurement
 
 
-class Counts:
-    """What became of the calls that may be answered from the cache, since the process began.
+class CacheCounts:
+    """Numbers of cacheable calls since the platform was created.
 
     Attributes:
-        hits: Answered with a kept result.
-        joins: Answered with what an equal call was working on already.
-        misses: Not answered.
+        hits: Calls answered with a cached result.
+        joins: Calls answered with the result of an equal call in flight.
+        misses: Calls that ran.
     """
 
     def __init__(self) -> None:
         self.hits = self.joins = self.misses = 0
 
     def measurements(self) -> list[Measurement]:
-        """Return the counts for those who export metrics."""
+        """Return the counts as measurements."""
         return [
             Measurement(
                 "nexus_cache_requests_total",
                 "counter",
-                "Calls that may be answered from the cache, by whether they were.",
+                "Cacheable calls by outcome: hit, join (of an equal call in flight) or miss.",
                 ("outcome",),
                 lambda: [(("hit",), self.hits), (("join",), self.joins), (("miss",), self.misses)],
             )

@@ -1,4 +1,4 @@
-"""What tells a workflow from another one of its name, in this process or in one that was started with other code."""
+"""A digest that distinguishes a workflow from others of its name, in this process and in those with other code."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from nexus_core import Workflow
 
 MAX_LAYERS = 20
-"""How many decorators are looked through."""
+"""Maximum number of decorators that are unwrapped."""
 
 CONSTANTS = frozenset({bool, int, float, complex, str, bytes, NoneType, EllipsisType})
-"""Types whose values can't change, and look the same everywhere."""
+"""Immutable types with the same text in every process."""
 
 
 def definition(workflow: Workflow) -> bytes:
     """Return a digest of a workflow's name, version, schemas and, where it is a function, its own code.
 
-    It can't see everything: not what the function calls, nor the objects that it closes over. That is what versions
-    are for.
+    It does not include the functions it calls, nor mutable objects in its closure: a new version covers those.
     """
     version = workflow.metadata.get("version")
     known = [workflow.name, str(version), workflow.input_schema, workflow.output_schema]
@@ -34,7 +33,7 @@ def definition(workflow: Workflow) -> bytes:
 
 
 def _layers(function: Any) -> list[str]:
-    """Return the text of a function and, where it is decorated, of what is inside."""
+    """Return the text of a function and of the functions it decorates."""
     found: list[str] = []
     while function is not None and len(found) < MAX_LAYERS:
         if isinstance(function, partial):
@@ -49,7 +48,7 @@ def _layers(function: Any) -> list[str]:
 
 
 def _values(function: Any) -> Iterator[Any]:
-    """Yield what a function closes over, and its defaults."""
+    """Yield the values of a function's closure, and its defaults."""
     for cell in getattr(function, "__closure__", None) or ():
         with suppress(ValueError):  # it is empty
             yield cell.cell_contents
@@ -58,7 +57,7 @@ def _values(function: Any) -> Iterator[Any]:
 
 
 def _text(value: Any) -> str:
-    """Return the same text for equal constants in every process: neither line numbers, nor addresses, nor an order."""
+    """Return the same text for equal constants in every process: without line numbers, addresses and set order."""
     if isinstance(value, FunctionType):
         value = value.__code__
     if isinstance(value, CodeType):

@@ -1,4 +1,4 @@
-"""What is kept under a key: a result, or the claim of whoever works on it. It is JSON, and nothing else is read."""
+"""The value under a cache key: a result, or the lease of the process that works on it. It is JSON, never pickled."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Kept(msgspec.Struct, tag_field="nexus_cache", tag="result.1"):
+class CachedResult(msgspec.Struct, tag_field="nexus_cache", tag="result.1"):
     """A result.
 
     Attributes:
-        created: When it was kept, in seconds since the epoch.
-        run_id: The run that gave it.
-        duration: Seconds that run took.
-        check: The CRC-32 of key and result: neither a damaged entry nor one of another key is taken for this one's.
+        created: Time of caching, in seconds since the epoch.
+        run_id: The run that produced it.
+        duration: Seconds that the run took.
+        check: CRC-32 of key and result, which detects damaged entries and entries of other keys.
         result: The value as JSON text.
     """
 
@@ -32,43 +32,45 @@ class Kept(msgspec.Struct, tag_field="nexus_cache", tag="result.1"):
     result: msgspec.Raw
 
     def is_fresh(self, ttl: float) -> bool:
-        """Whether it is younger than so many seconds; the store may keep it longer."""
+        """Whether it is younger than ``ttl`` seconds; the store may keep it longer."""
         return time.time() - self.created < ttl
 
     def to_result(self) -> Result:
-        """Return it as the answer to a call."""
+        """Return the result of a call."""
         return Result(bytes(self.result), self.run_id, self.duration, cached=True)
 
 
-class Claim(msgspec.Struct, tag_field="nexus_cache", tag="claim.1"):
-    """Says that a process works on the result. Its beat goes up as long as it does.
+class Lease(msgspec.Struct, tag_field="nexus_cache", tag="lease.1"):
+    """Marks a result that a process is working on. It is renewed until the work ends.
 
     Attributes:
-        owner: Who: unique to one call.
-        beat: How often it has been renewed.
+        owner: Unique id of the call that works on it.
+        beat: Number of renewals.
     """
 
     owner: str
     beat: int = 0
 
 
-encode: Callable[[Kept | Claim], bytes] = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Kept | Claim).decode
+encode: Callable[[CachedResult | Lease], bytes] = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(CachedResult | Lease).decode
 
 
-def keep(key: str, result: Result) -> bytes:
-    """Return the text of a result, to be kept under a key."""
-    kept = Kept(time.time(), result.run_id, result.duration, _check(key, result.json), msgspec.Raw(result.json))
-    return encode(kept)
+def encode_result(key: str, result: Result) -> bytes:
+    """Return the entry for a result under a key."""
+    entry = CachedResult(
+        time.time(), result.run_id, result.duration, _check(key, result.json), msgspec.Raw(result.json)
+    )
+    return encode(entry)
 
 
-def decode(key: str, text: bytes) -> Kept | Claim | None:
-    """Return what is kept under a key; None for what this program did not write there."""
+def decode(key: str, text: bytes) -> CachedResult | Lease | None:
+    """Return the entry under a key; None for a value that this program did not write there."""
     try:
-        entry: Kept | Claim = _decode(text)
+        entry: CachedResult | Lease = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    if isinstance(entry, Kept) and entry.check != _check(key, entry.result):
+    if isinstance(entry, CachedResult) and entry.check != _check(key, entry.result):
         return None
     return entry
 

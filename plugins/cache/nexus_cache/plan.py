@@ -1,4 +1,4 @@
-"""`Plans`: for each workflow, whether its results are kept, for whom, how long and under which keys."""
+"""`CachePlans`: for each workflow, whether its results are cached, for whom, how long and under which keys."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHARED = "shared"
-"""What ``metadata["cache"]`` is for a workflow that gives every caller the same."""
+"""The value of ``metadata["cache"]`` for results that all callers share."""
 
 CONTEXT_SAFE = "cache_context_safe"
-"""What metadata say of a shared workflow with a `Context`: nothing of the caller gets into its result."""
+"""Metadata key: the result of a shared workflow with a `Context` does not depend on the caller."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Plan:
-    """What becomes of one workflow's results.
+class CachePlan:
+    """How one workflow's results are cached.
 
     Args:
         workflow: The workflow.
-        ttl: Seconds for which a result is kept.
-        is_cached: Whether results are kept at all.
-        is_shared: Whether every caller gets the same.
-        definition: What tells the workflow from every other one that has had its name.
+        ttl: Lifetime of a result in seconds.
+        is_cached: Whether results are cached at all.
+        is_shared: Whether all callers share results.
+        definition: Digest that distinguishes the workflow from others of its name.
     """
 
     __slots__ = ("_hash", "_is_cached", "_is_shared", "_uses_context", "_workflow", "ttl")
@@ -50,33 +50,33 @@ class Plan:
 
     @property
     def workflow(self) -> Workflow | None:
-        """The workflow, or None when there is nobody left who knows it."""
+        """The workflow, or None if it no longer exists."""
         return self._workflow()
 
     def covers(self, invocation: Invocation) -> bool:
-        """Whether a call may be answered from the cache.
+        """Whether a call is cacheable.
 
-        What a session holds is not in the key. A call with an idempotency key has its answer kept under that already.
+        A session's state is not part of the key. The answer to a call with an idempotency key is stored under that.
         """
         if not self._is_cached or invocation.idempotency_key is not None:
             return False
         return invocation.session is None or self._is_shared or not self._uses_context
 
-    def key(self, invocation: Invocation, own: str, params: bytes) -> str:
+    def key(self, invocation: Invocation, custom: str, params: bytes) -> str:
         """Return the key of a call's result.
 
         Args:
             invocation: The call.
-            own: The key that a manager made, or ``""``.
-            params: The parameters as JSON text, which count where there is no such key.
+            custom: The key from a cache manager, or ``""``.
+            params: The parameters as JSON text, which are the key if there is no custom one.
         """
         digest = self._hash.copy()
         digest.update(self._scope(invocation))
-        digest.update(b"\nkey " + own.encode("utf-8", "surrogatepass") if own else b"\nparams " + params)
+        digest.update(b"\nkey " + custom.encode("utf-8", "surrogatepass") if custom else b"\nparams " + params)
         return f"cache:{digest.hexdigest()}"
 
     def _scope(self, invocation: Invocation) -> bytes:
-        """Return who shares a result: everybody, or one caller, with the same rights where the workflow sees them."""
+        """Return who shares a result: all callers or one, with the same permissions if the workflow sees them."""
         principal = invocation.principal
         if self._is_shared:
             return b"shared"
@@ -87,21 +87,24 @@ class Plan:
         return _encode([principal.identity, sorted(principal.permissions), sorted(principal.scopes)])
 
 
-class Plans:
-    """The plan of each workflow, made at its first call.
+class CachePlans:
+    """The plan of each workflow, created at its first call.
 
     Args:
-        ttl: Seconds for which a result is kept, where the workflow's metadata does not say.
-        decides: Whether a manager decides what is kept.
+        ttl: Default lifetime of a result in seconds.
+        decides: Whether a cache manager decides which calls are cached.
     """
 
     def __init__(self, ttl: float, decides: bool) -> None:
         self._ttl = ttl
         self._decides = decides
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, CachePlan] = {}
         self._generations: dict[bytes, int] = {}
 
-    def of(self, workflow: Workflow) -> Plan:
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def of(self, workflow: Workflow) -> CachePlan:
         """Return the plan of a workflow."""
         plan = self._plans.get(workflow.name)
         if plan is None or plan.workflow is not workflow:
@@ -110,18 +113,18 @@ class Plans:
                 del self._plans[name]
         return plan
 
-    def _plan(self, workflow: Workflow) -> Plan:
+    def _plan(self, workflow: Workflow) -> CachePlan:
         try:
             choice, ttl = check_metadata(workflow)
             known = definition(workflow)
         except Exception as exc:  # it was registered after the start, which would have refused it
             is_wrong = isinstance(exc, ConfigurationError)
             log.error("%s is not cached: %s", workflow.name, exc, exc_info=None if is_wrong else exc)
-            return Plan(workflow, self._ttl, is_cached=False, is_shared=False, definition=b"")
-        # Another object with the same code is no proof of the same function: closures differ.
+            return CachePlan(workflow, self._ttl, is_cached=False, is_shared=False, definition=b"")
+        # Equal code does not prove equal functions, since closures differ.
         generation = self._generations[known] = self._generations.get(known, -1) + 1
         by_default = self._decides or not (workflow.uses_context or workflow.streams)
-        return Plan(
+        return CachePlan(
             workflow,
             self._ttl if ttl is None else ttl,
             is_cached=by_default if choice is None else bool(choice),
@@ -131,10 +134,10 @@ class Plans:
 
 
 def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]:
-    """Return what a workflow's metadata says: ``cache`` and ``cache_ttl``, None for what it leaves open.
+    """Return a workflow's metadata ``cache`` and ``cache_ttl``, None for those that are not set.
 
     Raises:
-        ConfigurationError: It is neither of what these may be, or shares results that may depend on the caller.
+        ConfigurationError: A value is invalid, or shares results that may depend on the caller.
     """
     choice, ttl = workflow.metadata.get("cache"), workflow.metadata.get("cache_ttl")
     if choice is not None and not isinstance(choice, bool) and choice != SHARED:
@@ -148,8 +151,8 @@ def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]
         raise ConfigurationError(f"{workflow.name}: metadata[{CONTEXT_SAFE!r}] must be True or False.")
     if choice == SHARED and workflow.uses_context and not safe:
         raise ConfigurationError(
-            f"{workflow.name}: metadata['cache'] is {SHARED!r}, and the workflow takes a Context: identity or session"
-            " of one caller could reach all others in the cached result. Set cache=True, which caches for each caller, "
-            f"leave out the Context, or set {CONTEXT_SAFE}=True if the result depends on the parameters alone."
+            f"{workflow.name}: metadata['cache'] is {SHARED!r}, but the workflow takes a Context: identity or session"
+            " of one caller could reach all others in the cached result. Set cache=True to cache for each caller, "
+            f"remove the Context, or set {CONTEXT_SAFE}=True if the result depends on the parameters alone."
         )
     return choice, ttl

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from nexus_cache.counts import Counts
-from nexus_cache.manager import METHODS
 from nexus_core.options.sources import PluginSettings, Seconds
+
+METHODS = ("get_cache_key", "should_cache")
+"""The methods of a cache manager, of which it has at least one."""
 
 
 class CacheSettings(PluginSettings):
-    """Whether and where results are kept, and for how long."""
+    """The cache for results: its store, lifetime and limits."""
 
     workflow_metadata: ClassVar[dict[str, str | None]] = dict.fromkeys(
         ("cache", "cache_ttl", "cache_context_safe"), "enable_caching"
     )
 
-    enable_caching: bool = Field(False, description="Keep results and answer equal calls with them.")
-    cache_ttl: Seconds = Field(300.0, description="Seconds for which a result is kept.")
+    enable_caching: bool = Field(False, description="Cache results, and answer equal calls with them.")
+    cache_ttl: Seconds = Field(300.0, description="Lifetime of a cached result, in seconds.")
     cache_backend: Any = Field(
-        None, description="The name of the store to keep them in, or a cache of aiocache; none for what `store` names."
+        None,
+        description="Store of the results, or an aiocache cache. Default: the store that the option store names.",
     )
-    cache_max_entries: int = Field(10_000, ge=1, description="Results kept in memory.")
-    cache_max_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Bytes of results kept in memory.")
-    cache_max_entry_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest result that is kept.")
-    cache_manager: Any = Field(None, description="A `CacheManager` of your own: what is kept, and under which key.")
-    cache_timeout: Seconds = Field(0.4, description="Seconds that such a manager, or a cache of aiocache, may take.")
-
-    @cached_property
-    def counts(self) -> Counts:
-        """How often results were found, on the one platform that these are the options of."""
-        return Counts()
+    cache_max_entries: int = Field(10_000, ge=1, description="Maximum number of results in memory.")
+    cache_max_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Maximum bytes of results in memory.")
+    cache_max_entry_bytes: int = Field(4 * 1024 * 1024, ge=1, description="Maximum size of a cached result, in bytes.")
+    cache_manager: Any = Field(
+        None, description="Instance of a CacheManager, which selects the cached calls and their keys."
+    )
+    cache_timeout: Seconds = Field(
+        0.4, description="Time limit for a call of a cache manager or an aiocache cache, in seconds."
+    )
 
     @field_validator("cache_backend", mode="after")
     @classmethod
@@ -45,7 +45,7 @@ class CacheSettings(PluginSettings):
         from aiocache.base import BaseCache  # type: ignore[import-untyped]
 
         if not isinstance(value, BaseCache):
-            raise ValueError(f"must be the name of a store or a cache of aiocache, not {_shown(value)}")
+            raise ValueError(f"must be the name of a store or an aiocache cache, not {_shown(value)}")
         return value
 
     @field_validator("cache_manager", mode="after")

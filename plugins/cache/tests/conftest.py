@@ -24,7 +24,7 @@ def make_fixture():
     """Make a platform with caching on."""
 
     def make(*plugins, **options):
-        return isolated_nexus(nexus_cache.plugin, *plugins, **{"enable_caching": True} | options)
+        return isolated_nexus(nexus_cache.plugin.CachePlugin, *plugins, **{"enable_caching": True} | options)
 
     return make
 

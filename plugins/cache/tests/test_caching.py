@@ -261,7 +261,7 @@ async def test_plans_of_workflows_that_are_gone_are_not_kept(start, call):
         await nexus.invoke(name)
         nexus.unregister(name)
     await nexus.invoke(call())
-    assert len(stage._plans._plans) < 5
+    assert len(stage.plans) < 5
 
 
 async def test_a_workflow_that_sees_its_context_is_cached_only_when_it_says_so(start, call):
@@ -391,7 +391,7 @@ async def test_each_platform_has_a_memory_of_its_own(start, call):
 async def test_the_common_store_is_not_used_for_results(start, call):
     nexus = await start()
     await nexus.invoke(call())
-    assert len(nexus._memory_store) == 0
+    assert len(nexus.store("memory", "store")) == 0
 
 
 async def test_a_workflow_that_calls_itself_does_not_wait_for_itself(start):
@@ -456,4 +456,4 @@ async def test_results_that_another_stage_gives_are_kept_as_they_are(start, call
 def test_the_platform_needs_nothing_of_it_while_it_is_off():
     import nexus_cache.plugin
 
-    assert isolated_nexus(nexus_cache.plugin).plugins.active() == ["nexus_cache.plugin"]
+    assert isolated_nexus(nexus_cache.plugin.CachePlugin).plugins.active() == ["CachePlugin"]

@@ -69,7 +69,7 @@ async def start_many(gate, count, **options):
 
 def flights(nexus):
     stage = stage_of(nexus, Stage.CACHE)
-    return stage._flights
+    return stage.in_flight
 
 
 async def test_a_hundred_equal_misses_run_once(gate):

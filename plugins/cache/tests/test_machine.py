@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-import nexus_cache.shared_shelf
+import nexus_cache.shared_result_store
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nexus_cache.caching import ResultCache
-from nexus_cache.counts import Counts
-from nexus_cache.manager import Advice
-from nexus_cache.plan import Plans
-from nexus_cache.shared_shelf import SharedShelf
-from nexus_cache.shelf import LocalShelf
+from nexus_cache.counts import CacheCounts
+from nexus_cache.manager import CachePolicy
+from nexus_cache.plan import CachePlans
+from nexus_cache.result_store import LocalResultStore
+from nexus_cache.shared_result_store import SharedResultStore
 
 from nexus_core import BackendUnavailable, Invocation, Principal, WorkflowFailed, hookimpl
 from nexus_core.state.memory_store import MemoryStore
@@ -63,13 +63,13 @@ class FragileStore(MemoryStore):
 
 
 class Stage:
-    def __init__(self, shelf):
-        self.shelf = shelf
+    def __init__(self, store):
+        self.store = store
 
     @hookimpl
     def nexus_register_interceptors(self, nexus):
         self.cache = ResultCache(
-            self.shelf, Plans(TTL, False), Advice(None, nexus.threads, 1, 1), nexus.runs, 300.0, Counts()
+            self.store, CachePlans(TTL, False), CachePolicy(None, nexus.threads, 1, 1), nexus.runs, 300.0, CacheCounts()
         )
         return [self.cache]
 
@@ -79,8 +79,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     platforms = 1
 
-    def shelf(self):
-        return LocalShelf(self.store, 10_000)
+    def result_store(self):
+        return LocalResultStore(self.store, 10_000)
 
     @initialize()
     def make(self):
@@ -88,7 +88,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.store = FragileStore()
         self.ran = 0
         self.kept = {}  # (generation, user, n) -> (value, end)
-        self.stages = [Stage(self.shelf()) for _ in range(self.platforms)]
+        self.stages = [Stage(self.result_store()) for _ in range(self.platforms)]
         self.nexuses = [isolated_nexus(stage, max_concurrent_workflows=1000) for stage in self.stages]
         self.generations = [0] * self.platforms
         for nexus in self.nexuses:
@@ -169,7 +169,7 @@ class CacheMachine(RuleBasedStateMachine):
             return await asyncio.gather(*tasks, return_exceptions=True)
 
         answers = self.runner.run(leave())
-        self.no_claim_is_left_over()
+        self.no_lease_is_left_over()
         got = [each for each in answers if not isinstance(each, asyncio.CancelledError)]
         assert len(got) >= count
         assert len({tuple(each.value) for each in got}) <= 1
@@ -194,12 +194,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_over(self):
-        assert all(not stage.cache._flights for stage in self.stages if hasattr(stage, "cache"))
+        assert all(not stage.cache.in_flight for stage in self.stages if hasattr(stage, "cache"))
 
     @invariant()
-    def no_claim_is_left_over(self):
+    def no_lease_is_left_over(self):
         entries = getattr(self, "store", FragileStore())._entries
-        assert not any(b"claim" in entry.value for entry in entries.values())
+        assert not any(b"lease" in entry.value for entry in entries.values())
 
 
 class LocalMachine(CacheMachine):
@@ -213,8 +213,8 @@ class LocalMachine(CacheMachine):
 class SharedMachine(CacheMachine):
     platforms = 2
 
-    def shelf(self):
-        return SharedShelf(self.store, 10_000)
+    def result_store(self):
+        return SharedResultStore(self.store, 10_000)
 
     @rule(user=USERS, n=NUMBERS, count=st.integers(1, 3))
     @precondition(lambda self: not self.store.is_away)
@@ -257,8 +257,8 @@ class TestLocal(_fast(LocalMachine)):
 
 class TestShared(_fast(SharedMachine)):
     def setUp(self):
-        self.before = nexus_cache.shared_shelf.ASK_SECONDS
-        nexus_cache.shared_shelf.ASK_SECONDS = (0.0, 0.001)
+        self.before = nexus_cache.shared_result_store.POLL_SECONDS
+        nexus_cache.shared_result_store.POLL_SECONDS = (0.0, 0.001)
 
     def tearDown(self):
-        nexus_cache.shared_shelf.ASK_SECONDS = self.before
+        nexus_cache.shared_result_store.POLL_SECONDS = self.before

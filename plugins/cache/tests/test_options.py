@@ -54,7 +54,7 @@ def test_what_is_not_used_is_not_imported(on):
 import asyncio, sys, nexus_cache.plugin
 from nexus_core import Nexus
 async def main():
-    async with Nexus(discover=False, plugins=[nexus_cache.plugin], enable_caching={on}) as nexus:
+    async with Nexus(discover=False, plugins=[nexus_cache.plugin.CachePlugin], enable_caching={on}) as nexus:
         nexus.register("one", lambda: 1)
         print(await nexus.invoke("one"))
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""`Wait`: a call that waits for another call's result, no longer than its own time limit."""
+"""`LeaseWait`: a call that waits for an equal call's result, up to its own time limit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from nexus_core.runs.history import RunStore
 
 
-class Wait:
-    """The waiting of one call. It costs nothing before `begin`; from then on the run can be found and cancelled.
+class LeaseWait:
+    """One call's wait for an equal call, in this process or, by its lease, in another. Free of cost before `begin`.
+
+    From `begin` on the waiting run can be listed and cancelled.
 
     Args:
         invocation: The call.
-        runs: Where runs are kept.
-        timeout: Seconds that a call may take unless its workflow or its caller says otherwise; None for no limit.
+        runs: The runs of this process.
+        timeout: Default time limit of a call in seconds; None for no limit.
     """
 
     __slots__ = ("_began", "_invocation", "_limit", "_runs", "_timeout")
@@ -34,11 +36,11 @@ class Wait:
 
     @property
     def payer(self) -> str:
-        """Whose limits count for what the call stores."""
+        """The payer for values that the call stores, see `payer_of`."""
         return self._invocation.payer
 
     def begin(self) -> None:
-        """Start the clock, and the run."""
+        """Start the time limit and the run, once."""
         if self._began is not None:
             return
         invocation = self._invocation
@@ -49,10 +51,10 @@ class Wait:
         invocation.begin_run(self._runs)
 
     async def until(self, future: asyncio.Future[None], seconds: float | None = None) -> None:
-        """Wait for a future, for at most so many seconds.
+        """Wait for a future, at most for ``seconds``.
 
         Raises:
-            RunCancelled: Somebody has cancelled the run.
+            RunCancelled: The run was cancelled.
             WorkflowTimeout: The time limit has passed.
         """
         left, run = self.left(), self._invocation.run
@@ -71,10 +73,10 @@ class Wait:
         self.left()
 
     def left(self) -> float | None:
-        """Return the seconds that are left, None for no limit.
+        """Return the remaining seconds, None for no limit.
 
         Raises:
-            WorkflowTimeout: There are none.
+            WorkflowTimeout: The time limit has passed.
         """
         if self._limit is None or self._began is None:
             return None
@@ -84,21 +86,21 @@ class Wait:
         return left
 
     def hand_over(self) -> None:
-        """Leave what is left of the caller's limit to the work that begins now.
+        """Limit the work that begins now to the rest of the caller's own limit.
 
         Raises:
-            WorkflowTimeout: Nothing is.
+            WorkflowTimeout: The time limit has passed.
         """
         if self._began is not None and self._invocation.timeout is not None:
             self._invocation.timeout = self.left()
 
     def end(self, result: Result) -> None:
-        """Let the run complete with a result that another run gave, if it has begun or somebody may follow it."""
+        """Complete the run with another run's result, if it has begun or can be followed."""
         run = self._invocation.run
         if self._began is not None:
             run.publish(WORKFLOW_COMPLETED, result=result, duration=_now() - self._began)
         elif run.keeps_result:
-            self._invocation.begin_run(self._runs)  # it completes when the pipeline gives its result back
+            self._invocation.begin_run(self._runs)  # it completes when the pipeline returns the result
 
 
 def _now() -> float:

@@ -1,4 +1,4 @@
-"""`Flight`: one call at work, and the equal calls that wait for what comes of it."""
+"""`InFlightCall`: a call that runs, and the equal calls that wait for its result (single-flight)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from nexus_core import NexusError, Result, RunCancelled, WorkflowTimeout
 from nexus_core.errors import error_from_problem
 
 if TYPE_CHECKING:
-    from nexus_cache.waiting import Wait
+    from nexus_cache.lease_wait import LeaseWait
     from nexus_core import Invocation
 
-led_here: ContextVar[tuple[str, ...]] = ContextVar("nexus_cache_led_here", default=())
-"""The keys whose work the running code is part of: a workflow that calls itself must not wait for itself."""
+keys_in_work: ContextVar[tuple[str, ...]] = ContextVar("nexus_cache_keys_in_work", default=())
+"""Keys of the calls that the running code is part of: a workflow that calls itself must not wait for itself."""
 
 
-class Flight:
-    """What followers get: the leader's result or its failure, or nothing when it left without either."""
+class InFlightCall:
+    """The first of several equal calls ("single-flight"): followers get its result or its error.
+
+    If it ends with neither, one of the followers takes over.
+    """
 
     __slots__ = ("_problem", "_result", "_waiters", "has_ended")
 
@@ -28,18 +31,18 @@ class Flight:
         self._problem: dict[str, Any] | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
-    def land(self, result: Result) -> None:
-        """Give followers the leader's result. It is marked as cached: they did not run."""
+    def complete(self, result: Result) -> None:
+        """Pass the result to followers, marked as cached, since they did not run."""
         if not result.cached:
             result = Result(result.json, result.run_id, result.duration, cached=True)
         self._end(result, None)
 
-    def crash(self, error: NexusError) -> None:
-        """Give followers the error that the leader's run ended with."""
+    def fail(self, error: NexusError) -> None:
+        """Pass the error of the leader's run to followers."""
         self._end(None, error.problem())
 
     def abandon(self) -> None:
-        """Let a follower take over, if the flight has not ended yet."""
+        """Let a follower take over, if the call has not ended yet."""
         self._end(None, None)
 
     def _end(self, result: Result | None, problem: dict[str, Any] | None) -> None:
@@ -50,13 +53,13 @@ class Flight:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def follow(self, wait: Wait) -> Result | None:
-        """Wait for the end and return the result, or None when there is none and somebody has to take over.
+    async def follow(self, wait: LeaseWait) -> Result | None:
+        """Wait for the end and return the result; None if there is none and a follower must take over.
 
         Raises:
-            NexusError: What the leader's run ended with.
-            WorkflowTimeout: It takes longer than this caller waits.
-            RunCancelled: Somebody has cancelled the waiting run.
+            NexusError: The error of the leader's run.
+            WorkflowTimeout: The time limit of the waiting call has passed.
+            RunCancelled: The waiting run was cancelled.
         """
         if not self.has_ended:
             await self._end_of(wait)
@@ -64,7 +67,7 @@ class Flight:
             raise error_from_problem(self._problem)
         return self._result
 
-    async def _end_of(self, wait: Wait) -> None:
+    async def _end_of(self, wait: LeaseWait) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
@@ -75,9 +78,9 @@ class Flight:
 
 
 def concerns_followers(error: NexusError, leader: Invocation) -> bool:
-    """Whether what a leader ended with is true for its followers too: its run has failed.
+    """Whether a leader's error applies to its followers too, because its run has failed.
 
-    What the policies refused before, its own cancellation and its own shorter time limit are not.
+    A refusal before the run, the leader's cancellation and its own shorter time limit do not.
     """
     if error.run_id is None or isinstance(error, RunCancelled):
         return False
