@@ -74,7 +74,7 @@ run: $(VENV)/quickstart
 test: $(VENV)/tools
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TEST_OPTIONS) $(TESTS)
 
-# What starts no process: see tests/services/unit_tests.py.
+# What starts no process and opens no port: see tests/services/unit_tests.py.
 check: lint
 	$(BIN)/python tests/generated/generate.py --check
 	$(BIN)/python -m pytest --unit --numprocesses $(WORKERS) --dist loadfile --quiet $(TEST_OPTIONS) $(TESTS)

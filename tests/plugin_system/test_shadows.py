@@ -139,7 +139,7 @@ def test_the_import_of_nexus_says_so(tmp_path: Path) -> None:
     assert "ImportError: kailash-nexus and nexus-hub are both installed" in done.stderr
 
 
-@pytest.mark.processes  # Python's `platform` asks `uname`
+@pytest.mark.integration  # Python's `platform` asks `uname`
 def test_doctor_says_so(beside: Path) -> None:
     environment: Any = pytest.importorskip("nexus_health.doctor.environment")
     assert [each for each in environment.environment() if each.subject == "nexus"] == []

@@ -1,8 +1,8 @@
-"""`pytest --unit`: the tests of one distribution that start no process, for `make check`.
+"""`pytest --unit`: the tests of one distribution that start no process and open no port, for `make check`.
 
 Which these are is read from their code: a test is none of them if its function, a fixture of it, or a function or class
-of the tests that these name, names what starts a process. Where only the code under test does, the test has the marker
-``processes``. That nothing is missed is checked while they run: a unit test that starts a process fails.
+of the tests that these name, names what does so. Where only the code under test does, the test has the marker
+``integration``. That nothing is missed is checked while they run: a unit test that does either fails.
 
 Tests of several distributions together, in the other folders of ``tests``, are no unit tests.
 """
@@ -21,25 +21,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STARTERS = {
-    "subprocess", "multiprocessing", "Popen", "create_subprocess_exec", "create_subprocess_shell", "subprocess_exec",
-    "fork", "forkpty", "posix_spawn", "system", "playwright",
+    "HTTPServer", "Popen", "StdioServerParameters", "ThreadingHTTPServer", "bind", "create_server",
+    "create_subprocess_exec", "create_subprocess_shell", "fork", "forkpty", "getfixturevalue", "multiprocessing",
+    "playwright", "posix_spawn", "serve", "serving", "start_server", "subprocess", "subprocess_exec", "system",
 }  # fmt: skip
-"""Names of modules and functions that start processes."""
+"""Names of what starts processes or opens ports, or may: whatever fixture a test asks for while it runs."""
 
 FOLDERS = {"core", "docs", "generated", "plugin_system", "services"}
 """Those in ``tests`` that may have unit tests."""
 
-EVENTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.system"}
-"""The audit events of a process that is started."""
+EVENTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.exec", "os.system", "socket.bind"}
+"""The audit events of a process that is started, and of a port that is opened."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--unit", action="store_true", help="only the tests that start no process")
+    parser.addoption("--unit", action="store_true", help="only the tests that start no process and open no port")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--unit"):
-        config.pluginmanager.register(StartedProcesses())
+        config.pluginmanager.register(Started())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,11 +54,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _may_be_unit(item: pytest.Item) -> bool:
     first, second, *_ = item.path.relative_to(ROOT).parts
-    return (first != "tests" or second in FOLDERS) and item.get_closest_marker("processes") is None
+    return (first != "tests" or second in FOLDERS) and item.get_closest_marker("integration") is None
 
 
-class StartedProcesses:
-    """Makes a test fail that starts a process."""
+class Started:
+    """Makes a test fail that starts a process or opens a port."""
 
     def __init__(self) -> None:
         self._started: list[str] = []
@@ -71,11 +72,11 @@ class StartedProcesses:
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
         yield
         started, self._started = self._started, []
-        assert not started, f"a unit test starts a process; mark it with @pytest.mark.processes: {started}"
+        assert not started, f"no unit test: mark it with @pytest.mark.integration: {started}"
 
 
 class _Starters:
-    """Finds out which tests name what starts processes; each function of a test once."""
+    """Finds out which tests name what starts processes or opens ports; each function of a test once."""
 
     def __init__(self) -> None:
         self._known: dict[object, bool] = {}
@@ -92,7 +93,7 @@ class _Starters:
 
 
 def _names_starter(code: Iterable[object]) -> bool:
-    """Whether functions and classes name what starts processes, or others of the tests that do.
+    """Whether functions and classes name what does, or others of the tests that do.
 
     Of a class those methods count whose names occur: a test may use a class without the method that starts something.
     """
