@@ -8,7 +8,7 @@ import time
 from collections import deque
 from enum import StrEnum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on
@@ -27,7 +27,7 @@ from nexus_core.events.event import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from nexus_core.types.result import Result
 
@@ -311,8 +311,21 @@ class Run:
                 self._waiters.remove(waiter)
         return True
 
-    async def follow(self, after: int = 0) -> AsyncIterator[ChannelEvent]:
-        """Yield the run's events with a number above ``after``, from the past and as they come, up to the last."""
+    @overload
+    def follow(self, after: int = 0) -> AsyncGenerator[ChannelEvent, None]: ...
+
+    @overload
+    def follow(self, after: int = 0, *, heartbeat: float) -> AsyncGenerator[ChannelEvent | None, None]: ...
+
+    async def follow(
+        self, after: int = 0, *, heartbeat: float | None = None
+    ) -> AsyncGenerator[ChannelEvent | None, None]:
+        """Yield the run's events with a number above ``after``: past ones, then new ones, up to the last.
+
+        Args:
+            after: The number of the last event that the follower has.
+            heartbeat: Seconds without an event after which None is yielded, for a sign of life to the follower.
+        """
         with self.hold():
             while True:
                 fresh = self.events_after(after)
@@ -322,7 +335,8 @@ class Run:
                 if not fresh:
                     if self.done:
                         return
-                    await self.changed()
+                    if not await self.changed(heartbeat):
+                        yield None
 
     def bytes_kept(self) -> int:
         """Return about how many bytes `forget` would free."""

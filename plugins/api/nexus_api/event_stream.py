@@ -1,9 +1,9 @@
-"""Server-sent events (HTML standard, section 9.2) of one run."""
+"""Server-sent events (HTML standard, section 9.2)."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from nexus_api.translate import encode
@@ -26,46 +26,44 @@ _HEADERS = (
 
 
 LAST_SECONDS = 1.0
-"""How long a caller who does not read may keep a stream whose credential has ended."""
+"""Seconds that a client may take to read the end of a stream whose credential has ended."""
 
 
 async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeaves, lease: Lease, send: Send) -> None:
-    """Send a run's events with a number above ``after``, up to its last, or until the caller leaves.
+    """Send a run's events with a number above ``after``, up to the last one, or until the client disconnects.
 
     Args:
         run: The run.
-        after: The number of the last event that the caller has.
-        heartbeat: Seconds of silence after which a comment keeps the connection alive.
-        caller: Tells when the caller leaves.
-        lease: Ends it when the caller's credential ends.
-        send: Where the events go.
+        after: The number of the last event that the client has.
+        heartbeat: Seconds without an event after which a comment keeps the connection alive.
+        caller: Ends the stream when the client disconnects.
+        lease: Ends the stream when the caller's credential ends.
+        send: The ASGI ``send``.
     """
     try:
-        with run.hold(), lease, caller:  # `Run.follow` knows no heartbeat
+        with run.hold(), lease, caller:
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})  # middleware changes
-            while (fresh := run.events_after(after)) or not run.done:
-                for event in fresh:
-                    after = event.number
-                    await send({"type": "http.response.body", "body": _frame(event), "more_body": True})
-                if not fresh and not await run.changed(heartbeat):
-                    await send({"type": "http.response.body", "body": b": still running\n\n", "more_body": True})
+            async with aclosing(run.follow(after, heartbeat=heartbeat)) as events:
+                async for event in events:
+                    frame = b": still running\n\n" if event is None else _frame(event)
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
     except CredentialEnded as exc:
         await _send_end(exc, send)
 
 
 async def send_followed(follower: Follower, heartbeat: float, caller: CallerLeaves, lease: Lease, send: Send) -> None:
-    """Send what a follower gets until the caller leaves.
+    """Send the events of a follower until the client disconnects.
 
     Args:
-        follower: Who follows.
-        heartbeat: Seconds of silence after which a comment keeps the connection alive.
-        caller: Tells when the caller leaves.
-        lease: Ends it when the caller's credential ends.
-        send: Where the events go.
+        follower: The follower of the event log.
+        heartbeat: Seconds without an event after which a comment keeps the connection alive.
+        caller: Ends the stream when the client disconnects.
+        lease: Ends the stream when the caller's credential ends.
+        send: The ASGI ``send``.
     """
     await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-    # The first bytes tell the caller that it has not to fear to miss anything from here on, and where here is.
+    # From these bytes on the client misses no event; the id is the position that it starts from.
     here = b"id: %b\n: following\n\n" % follower.position.encode()
     await send({"type": "http.response.body", "body": here, "more_body": True})
     try:
@@ -79,7 +77,7 @@ async def send_followed(follower: Follower, heartbeat: float, caller: CallerLeav
 
 
 async def _send_end(error: CredentialEnded, send: Send) -> None:
-    """Say why a stream ends, and end it."""
+    """Send the reason why a stream ends, and end it."""
     frame = _frame(ChannelEvent(CREDENTIAL_ENDED, error=error))
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_SECONDS):
@@ -87,13 +85,13 @@ async def _send_end(error: CredentialEnded, send: Send) -> None:
 
 
 def _silence(follower: Follower) -> bytes:
-    """Return what says that nothing is new, and from where to go on: what others do moves that along too."""
+    """Return a heartbeat with the position to resume from, which events of other callers advance as well."""
     place = follower.place
     return b": nothing new\n\n" if place is None else b"id: %b\n: nothing new\n\n" % place.encode()
 
 
 def _frame(event: ChannelEvent, event_id: bytes | None = None) -> bytes:
-    if event.type in (EVENTS_MISSED, CREDENTIAL_ENDED):  # they have no place among the others
+    if event.type in (EVENTS_MISSED, CREDENTIAL_ENDED):  # they have no number
         return b"event: %b\ndata: %b\n\n" % (event.type.encode(), encode(event.to_dict()))
     number = b"%d" % event.number if event_id is None else event_id
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (number, event.type.encode(), encode(event.to_dict()))

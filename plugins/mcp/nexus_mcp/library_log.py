@@ -9,12 +9,13 @@ from nexus_toolkit.redaction import short_id
 
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.text import printable
+from nexus_mcp._vendor_internals import MODERN_LOGGER
 
 log = logging.getLogger(__name__)
 
 LOGGERS = (
     "mcp.server.runner", "mcp.server.streamable_http", "mcp.server.streamable_http_manager",
-    "mcp.server._streamable_http_modern", "mcp.server.subscriptions", "mcp.shared.jsonrpc_dispatcher",
+    MODERN_LOGGER, "mcp.server.subscriptions", "mcp.shared.jsonrpc_dispatcher",
 )  # fmt: skip
 """Those that log what clients make happen: leave in the middle of an answer, send what is malformed, or guess."""
 

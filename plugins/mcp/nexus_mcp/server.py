@@ -18,6 +18,7 @@ from nexus_core import NexusError, NotFound
 from nexus_core.errors import RateLimited
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
+from nexus_mcp._vendor_internals import connection_of
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
 from nexus_mcp.caller import StdioMessage, caller_key, invocation_of
 from nexus_mcp.calls import Calls, failure, protocol_error
@@ -332,11 +333,6 @@ class McpServer(Server[Any]):
         self.end_listening()
         await self._changes.close()
         await self.announcements.close()
-
-
-def connection_of(ctx: ServerRequestContext[Any]) -> Connection:
-    """Return the session's connection. The SDK has no public way to it (2.3): a test watches over this one."""
-    return ctx.session._connection
 
 
 def _page(member: str, items: list[dict[str, Any]], following: str | None) -> dict[str, Any]:

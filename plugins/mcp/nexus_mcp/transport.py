@@ -12,6 +12,7 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
+from nexus_mcp._vendor_internals import open_transports
 from nexus_mcp.caller import PRINCIPAL
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class HttpTransport:
             # The SDK keeps a session whose `initialize` was answered with an error, under status 200.
             is_initialized = session_id in self.server.initialized
             self.server.initialized.discard(session_id)
-            opened = self._manager._server_instances.get(session_id or "")
+            opened = open_transports(self._manager).get(session_id or "")
             if is_initialized and session_id and opened is not None:
                 superfluous = self._open.commit(opening, session_id, opened)
             else:
@@ -115,8 +116,8 @@ class HttpTransport:
 
     @property
     def sessions(self) -> int:
-        """Open sessions. The SDK has no public count of them (2.3): a test watches over this one."""
-        return len(self._manager._server_instances)
+        """Number of open sessions."""
+        return len(open_transports(self._manager))
 
     async def start(self) -> None:
         """Get ready for requests."""
@@ -137,7 +138,7 @@ class HttpTransport:
     async def drain(self) -> None:
         """End open streams and sessions; requests under way get an answer."""
         self.server.end_listening()
-        for session in list(self._manager._server_instances.values()):
+        for session in list(open_transports(self._manager).values()):
             await session.terminate()
 
     async def stop(self) -> None:

@@ -393,3 +393,23 @@ async def test_a_stream_that_waits_for_nothing_lets_others_run_and_be_followed(m
                 assert made <= 1000 + 3 * BREATH
                 run.cancel()
         assert run.status == "cancelled"
+
+
+async def test_a_follower_hears_a_heartbeat_while_nothing_happens(make: Any) -> None:
+    nexus, go_on = make(), asyncio.Event()
+
+    @nexus.workflow
+    async def work(context: Context) -> int:
+        await go_on.wait()
+        context.output(1)
+        return 1
+
+    async with nexus:
+        seen = []
+        async for event in nexus.submit(Invocation("work", {})).follow(heartbeat=0.01):
+            seen.append(None if event is None else event.type)
+            if seen[-2:] == [None, None]:
+                go_on.set()
+    assert seen[0] == "workflow.started"
+    assert seen.count(None) >= 2
+    assert [each for each in seen if each is not None][-2:] == ["workflow.output", "workflow.completed"]
