@@ -55,7 +55,7 @@ def isolated_nexus(*plugins: object, **options: Any) -> Nexus:
 
 def stages_of(nexus: Nexus) -> list[Interceptor]:
     """Return the interceptors that a call passes, in order and without guards; none unless it is started."""
-    running = nexus._switch.running
+    running = nexus._state.running
     return [getattr(each, "interceptor", each) for each in running.interceptors] if running else []
 
 
@@ -142,7 +142,7 @@ class PluginContract:
         assert record.status is PluginStatus.ACTIVE, record.reason
         for hook in record.hooks:
             assert hasattr(hookspecs, hook)
-            call = next(call for name, call in nexus.plugins.implementations(hook) if name == self.plugin)
+            call = next(call for name, call in nexus.plugins.implementations(hook, login={}) if name == self.plugin)
             assert hook in ("nexus_startup", "nexus_shutdown") or not asyncio.iscoroutinefunction(call), hook
 
     def test_its_options_are_described_have_fitting_defaults_and_are_its_own(self) -> None:

@@ -6,10 +6,10 @@ import importlib
 import importlib.util
 import os
 import sys
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from nexus_core.app.loading import StartedWhileLoading, loading
 from nexus_core.errors import ConfigurationError
 from nexus_core.plugins.shadows import hidden_libraries, name_clash
 
@@ -19,30 +19,6 @@ if TYPE_CHECKING:
     from nexus_core.app.nexus import Nexus
 
 DEFAULT_ATTRIBUTES = ("nexus", "app")
-
-_loading: ContextVar[bool] = ContextVar("nexus_application_loading", default=False)
-
-
-class StartedWhileLoading(BaseException):
-    """Ends the import of an application at its own `Nexus.start`: whoever imports it decides what becomes of it.
-
-    Attributes:
-        nexus: What was started.
-    """
-
-    def __init__(self, nexus: Nexus) -> None:
-        super().__init__("an application was started while it was being loaded")
-        self.nexus = nexus
-
-
-def leave_start_to_loader(nexus: Nexus) -> None:
-    """Return, unless an application is being loaded: its own start would serve, and never come back.
-
-    Raises:
-        StartedWhileLoading: One is being loaded.
-    """
-    if _loading.get():
-        raise StartedWhileLoading(nexus)
 
 
 def configured_app() -> str | None:
@@ -78,13 +54,13 @@ def load(target: str) -> Nexus:
         ConfigurationError: There is no such module, file or attribute, importing it failed, or it is something else.
     """
     place, attribute = split(target)
-    is_loading = _loading.set(True)
+    is_loading = loading.set(True)
     try:
         module = _from_file(Path(place), target) if is_file(place) else _from_path(place, target)
     except StartedWhileLoading as exc:
-        return exc.nexus
+        return cast("Nexus", exc.nexus)
     finally:
-        _loading.reset(is_loading)
+        loading.reset(is_loading)
     found = _attribute(module, attribute, target)
     from nexus_core.app.nexus import Nexus
 

@@ -15,9 +15,10 @@ from nexus_core.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.server.channel import ASGIApp, Channel
+    from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,17 @@ class Contributions:
     """The contributions of every plugin to one start of a `Nexus`.
 
     A plugin that fails is inactive from then on, and what it gave is left out, closed where it was open already.
+
+    Args:
+        plugins: The plugins.
+        threads: Where sync code is called.
+        stores: The platform's stores: plugins' own take the places behind the first, before other hooks are called.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
-        self._plugins: PluginManager = nexus.plugins
+    def __init__(self, plugins: PluginManager, threads: DaemonThreads, stores: list[Store]) -> None:
+        self._plugins = plugins
+        self._threads = threads
+        self._stores = stores
         self._shutdowns = list(self._plugins.implementations("nexus_shutdown"))
         self._opened: set[str] = set()
         self._given: dict[str, list[tuple[str, Any]]] = {}
@@ -69,11 +76,11 @@ class Contributions:
         try:
             await self._start_plugins()
             for hook in AT_START:
-                self._given[hook] = await self._nexus.threads.call(self._plugins.collect, hook, nexus=self._nexus)
+                self._given[hook] = await self._threads.call(self._plugins.collect, hook)
                 self._check(hook)
                 await self._close_failed()
                 if hook == "nexus_register_stores":  # what comes after may use them
-                    self._nexus.use_stores(self.of(hook))
+                    self._stores[1:] = self.of(hook)
             await self._start_channels()
         except BaseException:
             await self.stop()
@@ -84,7 +91,7 @@ class Contributions:
         await self.stop_channels()
         for plugin, shutdown in reversed(self._shutdowns):
             if plugin in self._opened:
-                await self._close(plugin, "nexus_shutdown", shutdown, nexus=self._nexus)
+                await self._close(plugin, "nexus_shutdown", shutdown)
         self._opened.clear()
 
     async def stop_channels(self) -> None:
@@ -97,7 +104,7 @@ class Contributions:
         starts = list(self._plugins.implementations("nexus_startup"))
         self._opened = set(self._plugins.active()) - {name for name, _ in starts}
         for name, startup in starts:
-            if await self._open(name, "nexus_startup", startup, nexus=self._nexus):
+            if await self._open(name, "nexus_startup", startup):
                 self._opened.add(name)
 
     def _check(self, hook: str) -> None:
@@ -146,12 +153,12 @@ class Contributions:
         for plugin, shutdown in reversed(self._shutdowns):
             if plugin in self._opened and not self._plugins.is_active(plugin):
                 self._opened.discard(plugin)
-                await self._close(plugin, "nexus_shutdown", shutdown, nexus=self._nexus)
+                await self._close(plugin, "nexus_shutdown", shutdown)
 
-    async def _open(self, plugin: str, what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    async def _open(self, plugin: str, what: str, call: Callable[..., Any], *args: Any) -> bool:
         """Await a step of a plugin's start. Returns False when it has failed, and the plugin with it."""
         try:
-            await self._step(plugin, what, self._nexus.threads.call(call, *args, **kwargs))
+            await self._step(plugin, what, self._threads.call(call, *args))
         except ConfigurationError:
             raise  # the operator's to mend: a wrong option
         except Exception as exc:
@@ -162,14 +169,14 @@ class Contributions:
     async def _step(self, plugin: str, what: str, work: Awaitable[Any]) -> None:
         """Await a step. One that blocks the event loop is named while it does, and fails if that takes too long."""
         seconds = self._plugins.timeout
-        with LoopWatch(f'The plugin "{plugin}": {what}', self._nexus.threads) as watch:
+        with LoopWatch(f'The plugin "{plugin}": {what}', self._threads) as watch:
             await within(seconds, work)
         if watch.longest > seconds:
             raise TimeoutError(f"it blocked the event loop for {watch.longest:.1f} s (plugin_timeout is {seconds:g})")
 
-    async def _close(self, plugin: str, what: str, call: Callable[..., Any], **kwargs: Any) -> None:
+    async def _close(self, plugin: str, what: str, call: Callable[[], Any]) -> None:
         try:
-            await self._step(plugin, what, self._nexus.threads.call(call, **kwargs))
+            await self._step(plugin, what, self._threads.call(call))
         except Exception as exc:
             log.error('The plugin "%s": %s failed: %s', plugin, what, one_line(exc))
             log.debug("Why %s failed", what, exc_info=exc)

@@ -1,4 +1,4 @@
-"""`Switch`: the platform's start and stop, each done once, whoever asks for it and whoever stops waiting."""
+"""`LifecycleController`: start and stop of a platform, each done once however many callers wait for it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,27 @@ from nexus_core.concurrency.own_loop import OwnLoop, hand_over, wait_for
 from nexus_core.errors import ConfigurationError, RunCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nexus_core.app.nexus import Nexus
-    from nexus_core.pipeline.resolvers import ParameterResolver
+    from nexus_core.app.state import PlatformState, Running
 
 
 EXIT_SECONDS = 5.0
 """How much longer than ``shutdown_grace`` the end of the process waits for a platform on an event loop of its own."""
 
 
-class Switch:
+class LifecycleController:
     """Starts and stops a platform. Each change is a task of its own: it goes on when who asked for it is cancelled.
 
     A call starts the platform where nobody has: on its own event loop in the main thread; from other threads, whose
     event loops come and go, on one of the platform's own, which all of them share.
 
     Args:
-        nexus: The platform.
-        resolvers: The application's own parameter resolvers, read at each start.
-
-    Attributes:
-        running: What is started, or is stopping still; None otherwise.
+        state: The parts of the platform. Its `running` is set and cleared here.
     """
 
-    def __init__(self, nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> None:
-        self._nexus = nexus
-        self._resolvers = resolvers
-        self.running: lifecycle.Running | None = None
+    def __init__(self, state: PlatformState) -> None:
+        self._state = state
         self._changing: tuple[asyncio.AbstractEventLoop | None, asyncio.Lock] = (None, asyncio.Lock())
-        self._starting: asyncio.Task[lifecycle.Running] | None = None
+        self._starting: asyncio.Task[Running] | None = None
         self._deciding = threading.Lock()
         self._home: asyncio.AbstractEventLoop | None = None  # where it is started, or will be
         self._process = 0  # where `_home` is
@@ -58,14 +49,14 @@ class Switch:
             here: The running event loop; None in a thread that has none.
         """
         with self._deciding:
-            home = self._home if self.running is None or self._is_lost() else self.running.loop
+            home = self._home if self._state.running is None or self._is_lost() else self._state.running.loop
             if home is not None and home is not here and self._is_there(home):
                 return home
             is_passing = threading.current_thread() is not threading.main_thread() and home is not here
             if here is None or is_passing:
                 if self._own is None or not self._own.is_alive:
                     self._own = OwnLoop("nexus-loop")
-                    self._nexus.threads.keep_reserve()  # for what the end of the process calls
+                    self._state.threads.keep_reserve()  # for what the end of the process calls
                     atexit.register(self._stop_at_exit, self._own)
                 here = self._own.loop
             self._home, self._process = here, os.getpid()
@@ -80,7 +71,7 @@ class Switch:
         with self._deciding:
             self._home, self._process = asyncio.get_running_loop(), os.getpid()
 
-    async def start(self) -> lifecycle.Running:
+    async def start(self) -> Running:
         """Start the platform on the running event loop, unless it is started there.
 
         Who asks while it is being started shares what becomes of that, and does not try once more.
@@ -88,7 +79,7 @@ class Switch:
         Raises:
             ConfigurationError: It can't be started, or is started on another event loop.
         """
-        here, running, starting = asyncio.get_running_loop(), self.running, self._starting
+        here, running, starting = asyncio.get_running_loop(), self._state.running, self._starting
         if running is not None and running.loop is here:
             return running
         if starting is None or starting.done() or starting.get_loop() is not here:
@@ -97,9 +88,9 @@ class Switch:
             self._starting = starting = asyncio.create_task(self._start(), name="nexus-start")
         return await asyncio.shield(starting)
 
-    async def start_here(self) -> lifecycle.Running:
+    async def start_here(self) -> Running:
         """Start on the running event loop, also where calls have had it started on another: there it is stopped."""
-        here, own, running = asyncio.get_running_loop(), self._own, self.running
+        here, own, running = asyncio.get_running_loop(), self._own, self._state.running
         if own is not None and own.is_alive and own.loop is not here:
             with suppress(RunCancelled):
                 await hand_over(own.loop, self.stop())
@@ -111,7 +102,7 @@ class Switch:
         self._is_held = True
         return started
 
-    async def enter(self) -> lifecycle.Running:
+    async def enter(self) -> Running:
         """Start for somebody who will call `stop`. When he is cancelled meanwhile, that is done for him."""
         try:
             return await self.start_here()
@@ -152,7 +143,7 @@ class Switch:
         if own.is_alive:
 
             async def stop() -> None:
-                async with asyncio.timeout(self._nexus.options.shutdown_grace + EXIT_SECONDS):
+                async with asyncio.timeout(self._state.options.shutdown_grace + EXIT_SECONDS):
                     await self.stop()
 
             with suppress(RunCancelled, TimeoutError):
@@ -160,17 +151,17 @@ class Switch:
             own.end()
             own.join(1.0)
 
-    async def _start(self) -> lifecycle.Running:
+    async def _start(self) -> Running:
         async with self._lock():
-            running = self.running
+            running = self._state.running
             if running is not None and running.loop is not asyncio.get_running_loop():
                 if not running.loop.is_closed() and not self._is_lost():
                     raise ConfigurationError("The platform is started on another event loop: stop it there first.")
                 self._abandon(running)
-            if self.running is None:
-                self.running = await lifecycle.start(self._nexus, self._resolvers)
+            if self._state.running is None:
+                self._state.running = await lifecycle.start(self._state)
                 self._started_in = os.getpid()
-            return self.running
+            return self._state.running
 
     def _is_lost(self) -> bool:
         """Whether the thread of what is started is in the process that this one was forked from."""
@@ -178,16 +169,16 @@ class Switch:
 
     async def _stop(self) -> None:
         async with self._lock():
-            running = self.running
+            running = self._state.running
             if running is None or running.loop is not asyncio.get_running_loop():
                 return
             try:
-                await lifecycle.stop(running)  # what still runs may call workflows meanwhile
+                await lifecycle.stop(self._state, running)  # what still runs may call workflows meanwhile
             finally:
-                self.running, self._is_held = None, False
-                self._nexus.processes.close()
-                self._nexus.workflow_threads.rest()
-                self._nexus.threads.rest()
+                self._state.running, self._is_held = None, False
+                self._state.processes.close()
+                self._state.workflow_threads.rest()
+                self._state.threads.rest()
 
     def _lock(self) -> asyncio.Lock:
         """Return the lock around changes. It belongs to the event loop it was first waited for on."""
@@ -199,8 +190,8 @@ class Switch:
             self._changing = here, (lock := asyncio.Lock())
         return lock
 
-    def _abandon(self, running: lifecycle.Running) -> None:
+    def _abandon(self, running: Running) -> None:
         """Forget what was started on an event loop that was closed without a stop: nothing of it can be awaited."""
-        self.running, self._is_held = None, False
+        self._state.running, self._is_held = None, False
         for handler in running.handlers:
-            self._nexus.events.remove_handler(handler)
+            self._state.events.remove_handler(handler)

@@ -11,12 +11,12 @@ from nexus_core.types.measurement import Measurement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.state import PlatformState
 
 
-def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
+def own_measurements(state: PlatformState) -> Sequence[Measurement]:
     """Return what the core itself can tell of a platform."""
-    events, runs, plugins, options = nexus.events, nexus.runs, nexus.plugins, nexus.options
+    events, runs, plugins, options = state.events, state.runs, state.plugins, state.options
     return [
         Measurement(
             "nexus_event_handler_backlog", "gauge", "Events that wait for a handler.", ("handler",),
@@ -26,20 +26,22 @@ def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
             "nexus_event_handler_dropped_total", "counter", "Events that a handler was too slow for.", ("handler",),
             lambda: _summed((name, dropped) for name, _, dropped in events.handlers()),
         ),
-        Measurement.of("nexus_followers", "gauge", "Callers who follow events.", lambda: nexus.event_log.followed_by),
-        Measurement.of("nexus_places_in_use", "gauge", "Places for calls that are taken.", lambda: nexus.places_in_use),
+        Measurement.of("nexus_followers", "gauge", "Callers who follow events.", lambda: state.event_log.followed_by),
+        Measurement.of(
+            "nexus_places_in_use", "gauge", "Places for calls that are taken.", lambda: places_in_use(state)
+        ),
         Measurement.of(
             "nexus_places", "gauge", "Places for calls that there are.", lambda: options.max_concurrent_workflows
         ),
         Measurement.of(
             "nexus_threads", "gauge", "Threads for sync code.",
-            lambda: nexus.threads.count + nexus.workflow_threads.count,
+            lambda: state.threads.count + state.workflow_threads.count,
         ),
         Measurement.of(
-            "nexus_threads_waiting", "gauge", "Calls that wait for a thread.", lambda: nexus.workflow_threads.waiting
+            "nexus_threads_waiting", "gauge", "Calls that wait for a thread.", lambda: state.workflow_threads.waiting
         ),
         Measurement("nexus_runs_kept", "gauge", "Runs that are remembered.", ("status",), runs.counts),
-        Measurement.of("nexus_workflows", "gauge", "Registered workflows.", lambda: len(nexus.workflows.names())),
+        Measurement.of("nexus_workflows", "gauge", "Registered workflows.", lambda: len(state.workflows.names())),
         Measurement(
             "nexus_plugin_load_seconds", "gauge", "How long the import of a plugin took.", ("plugin",),
             lambda: [((each.name,), each.import_ms / 1000) for each in plugins.records if each.import_ms is not None],
@@ -52,6 +54,11 @@ def own_measurements(nexus: Nexus) -> Sequence[Measurement]:
             ],
         ),
     ]  # fmt: skip
+
+
+def places_in_use(state: PlatformState) -> int:
+    """Return how many workflows run now."""
+    return state.running.admission.in_use if state.running else 0
 
 
 def _summed(numbers: Iterable[tuple[str, float]]) -> Iterable[tuple[tuple[str, ...], float]]:

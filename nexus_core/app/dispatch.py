@@ -6,23 +6,21 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from nexus_core.app.view import View
 from nexus_core.concurrency.own_loop import hand_over, wait_for
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
-from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED, EventBus
+from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
 from nexus_core.pipeline.credentials import CredentialWatch
 from nexus_core.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable
 
-    from nexus_core.app.controller import Switch
-    from nexus_core.concurrency.timers import Alarms
-    from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.app.controller import LifecycleController
+    from nexus_core.app.state import PlatformState
     from nexus_core.pipeline.invocation import Invocation
-    from nexus_core.runs.history import RunStore
     from nexus_core.types.result import Result
-    from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
@@ -31,31 +29,27 @@ class Dispatcher:
     """Takes every call of a platform.
 
     Args:
-        switch: Starts the platform at the first call, if nobody has.
-        find: Returns the workflow of a name, or None.
-        runs: Where runs are kept.
-        events: Where they are told.
-        alarms: Where time limits are kept.
+        state: The parts of the platform.
+        controller: Starts the platform at the first call, if nobody has.
 
     Attributes:
         credentials: Ends what callers have open when their credentials end.
     """
 
-    def __init__(
-        self, switch: Switch, find: Callable[[str], Workflow | None], runs: RunStore, events: EventBus, alarms: Alarms
-    ) -> None:
-        self._switch = switch
-        self._find = find
-        self._runs = runs
-        self._events = events
-        self._alarms = alarms
+    def __init__(self, state: PlatformState, controller: LifecycleController) -> None:
+        self._state = state
+        self._controller = controller
+        self._find = state.workflows.find
+        self._runs = state.runs
+        self._events = state.events
+        self._alarms = state.alarms
         self._submitted: set[asyncio.Task[None]] = set()
         self._left_behind: set[asyncio.Task[Result]] = set()
         self.credentials = CredentialWatch(self.verify)
 
     async def invoke(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke`."""
-        running = self._switch.running
+        running = self._state.running
         if running is None or running.loop is not asyncio.get_running_loop():
             if (home := self._elsewhere()) is not None:
                 return await hand_over(home, self.invoke(invocation))
@@ -73,14 +67,14 @@ class Dispatcher:
             raise ConfigurationError(
                 "invoke_sync() would block the event loop that runs on this thread: use await nexus.invoke()."
             )
-        return wait_for(self._switch.home(None), self.invoke(invocation))
+        return wait_for(self._controller.home(None), self.invoke(invocation))
 
     def _elsewhere(self) -> asyncio.AbstractEventLoop | None:
         """Return the event loop of the platform, if it is another one than the caller's."""
-        here, running = asyncio.get_running_loop(), self._switch.running
+        here, running = asyncio.get_running_loop(), self._state.running
         if running is not None and running.loop is here:
             return None
-        home = self._switch.home(here)
+        home = self._controller.home(here)
         return None if home is here else home
 
     async def invoke_within(self, invocation: Invocation, seconds: float) -> Result | Run:
@@ -126,7 +120,7 @@ class Dispatcher:
 
     def submit(self, invocation: Invocation) -> Run:
         """See `Nexus.submit`."""
-        running = self._switch.running
+        running = self._state.running
         if running is not None and running.loop.is_running() and running.loop is not asyncio.get_running_loop():
             raise ConfigurationError("submit() was called on another event loop than the platform's: use invoke().")
         run = self._new_run(invocation)
@@ -155,11 +149,11 @@ class Dispatcher:
     async def _process(self, invocation: Invocation, run: Run) -> Result:
         """Pass an invocation through the pipeline; whatever goes wrong ends its run and is a `NexusError`."""
         invocation.run = run
-        running = self._switch.running
+        running = self._state.running
         try:
             invocation.workflow = self._find(invocation.name)
             if running is None or running.loop is not asyncio.get_running_loop():
-                running = await self._switch.start()
+                running = await self._controller.start()
             return await running.call(invocation)
         except NexusError as exc:
             run.publish(WORKFLOW_FAILED, error=exc)
@@ -185,24 +179,24 @@ class Dispatcher:
         """See `Nexus.authenticate`."""
         if (home := self._elsewhere()) is not None:
             return await hand_over(home, self.authenticate(caller))
-        running = await self._switch.start()
-        if caller.principal is None and running.asks:
+        running = await self._controller.start()
+        if caller.principal is None and running.authenticates:
             caller.run = self._new_run(caller)
             await _unharmed(running.authenticate(caller))
 
     async def verify(self, caller: Invocation) -> None:
         """Authenticate a caller once more, for what it has open: nothing is counted, nothing else is asked."""
-        running = self._switch.running
+        running = self._state.running
         if running is not None:
             caller.run = self._new_run(caller)
             await running.verify(caller)
 
-    async def identify(self, caller: Invocation) -> Sequence[Authorizer]:
-        """Find out who a caller is, count its asking where calls are limited, and return who decides what it may do."""
-        running = await self._switch.start()
+    async def view(self, caller: Invocation) -> View:
+        """See `Nexus.view`."""
+        running = await self._controller.start()
         caller.run = self._new_run(caller)
         await _unharmed(running.identify(caller))
-        return running.authorizers
+        return View(self._state, self._controller.start, self.credentials, caller, running.authorizers)
 
 
 def _is_being_cancelled() -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.app.view import View
 from nexus_core.pipeline.invocation import Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from nexus_core.app.dispatch import Dispatcher
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.view import View
     from nexus_core.runs.run import Run
     from nexus_core.types.result import Result
 
@@ -98,7 +97,7 @@ class Invoking:
         """
         await self._dispatcher.authenticate(caller)
 
-    async def view(self: Nexus, caller: Invocation) -> View:  # type: ignore[misc]
+    async def view(self, caller: Invocation) -> View:
         """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
 
         Args:
@@ -108,5 +107,4 @@ class Invoking:
             AuthenticationError: The credentials are missing or wrong.
             RateLimited: The caller has used up its budget.
         """
-        authorizers = await self._dispatcher.identify(caller)
-        return View(self, caller, authorizers)
+        return await self._dispatcher.view(caller)

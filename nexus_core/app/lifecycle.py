@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nexus_core.app.contributions import Contributions
+from nexus_core.app.state import Running
 from nexus_core.errors import ConfigurationError, PluginError
+from nexus_core.events.handlers import EventHandler
 from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
 from nexus_core.options.first_party import GUARDS
@@ -21,7 +22,7 @@ from nexus_core.pipeline.idempotency import Idempotency
 from nexus_core.pipeline.resolution import Resolution
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.pipeline.session_lookup import SessionLookup
-from nexus_core.pipeline.stage import Call, Interceptor, Stage, compose
+from nexus_core.pipeline.stage import Interceptor, Stage, compose
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.plugins.shadows import hidden_libraries
 from nexus_core.server import listeners
@@ -31,12 +32,13 @@ from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
+from nexus_core.state.stores import choose_store
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.state import PlatformState
     from nexus_core.events.event import Handler
     from nexus_core.events.log import EventLog
     from nexus_core.pipeline.invocation import Invocation
@@ -55,71 +57,56 @@ CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
 
 
-@dataclass
-class Running:
-    """What exists while a `Nexus` is started."""
-
-    nexus: Nexus
-    loop: asyncio.AbstractEventLoop
-    call: Call
-    authenticate: Call
-    verify: Call
-    asks: bool
-    identify: Call
-    authorizers: Sequence[Authorizer]
-    admission: Admission
-    sessions: SessionStore
-    event_log: EventLog
-    idempotency: Idempotency
-    interceptors: Sequence[Interceptor]
-    contributions: Contributions
-    channels: list[Channel]
-    routes: list[Route]
-    servers: list[Server]
-    handlers: list[Handler]
-    front: Callable[[Iterable[tuple[str, ASGIApp]]], ASGIApp]
-    app: ASGIApp
-    is_served: bool = False
-    work_is_finished: bool = False
-
-
-async def start(nexus: Nexus, resolvers: Sequence[ParameterResolver]) -> Running:
+async def start(state: PlatformState) -> Running:
     """Start plugins and channels and compose the pipeline.
 
     Raises:
         ConfigurationError: A required plugin failed, or the operator has to act. Nothing is left started.
     """
-    if hidden := hidden_libraries(nexus.plugins.records):
+    if hidden := hidden_libraries(state.plugins.records):
         raise ConfigurationError(" ".join(hidden))
-    contributions = Contributions(nexus)
+    contributions = Contributions(state.plugins, state.threads, state.stores)
     await contributions.start()
     try:
-        running = _compose(nexus, resolvers, contributions)
+        running = _compose(state, contributions)
     except BaseException:
         await contributions.stop()
         raise
     for handler in running.handlers:
-        nexus.register_event_handler(handler)
-    nexus.event_log = running.event_log
+        add_handler(state, handler)
+    state.event_log = running.event_log
     return running
 
 
-def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions: Contributions) -> Running:
-    options = nexus.options
-    sessions = _session_store(nexus, contributions)
+def add_handler(state: PlatformState, handler: Handler) -> None:
+    """Let a handler get events from now on.
+
+    Raises:
+        ConfigurationError: It is registered with another Nexus.
+    """
+    if isinstance(handler, EventHandler):
+        handler.attach(state.owner)
+    state.events.add_handler(handler)
+
+
+def _compose(state: PlatformState, contributions: Contributions) -> Running:
+    options = state.options
+    sessions = _session_store(state, contributions)
     admission = Admission(options.max_concurrent_workflows)
-    everyone = [*resolvers, *contributions.of("nexus_register_parameter_resolvers")]
+    everyone = [*state.resolvers, *contributions.of("nexus_register_parameter_resolvers")]
     for resolver in everyone:
         if isinstance(resolver, ParameterResolver):
-            resolver.attach(nexus)
+            resolver.attach(state.owner)
     authorizers: list[Authorizer] = [
         item if plugin is None else GuardedAuthorizer(item, plugin, options.workflow_timeout)
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
     execution = Execution(
-        nexus.runs, nexus.alarms, options.workflow_timeout, options.max_result_bytes, sessions, nexus.service
+        state.runs, state.alarms, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get
     )
-    idempotency = Idempotency(nexus.store(options.store, "store"), options.idempotency_ttl, options.workflow_timeout)
+    idempotency = Idempotency(
+        choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout
+    )
     sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
@@ -127,26 +114,25 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
         *([ClientAddress(proxies)] if proxies is not None else []),
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
-        Resolution(everyone, sources, nexus.threads, execution.limit),
+        Resolution(everyone, sources, state.threads, execution.limit),
         idempotency,
         *(
-            item if plugin is None else GuardedInterceptor(item, plugin, nexus.alarms, options.workflow_timeout)
+            item if plugin is None else GuardedInterceptor(item, plugin, state.alarms, options.workflow_timeout)
             for plugin, item in contributions.third_party("nexus_register_interceptors")
         ),
     ]
-    _refuse_idle_guards(nexus, contributions, authenticates=_authenticates(chain) and bool(authorizers))
-    nexus.metadata_rules.report(nexus.workflows.every(), has_authorizers=bool(authorizers))
-    event_log = _event_log(nexus, contributions, sessions)
+    _refuse_idle_guards(state.guards, contributions, authenticates=_authenticates(chain) and bool(authorizers))
+    state.metadata_rules.report(state.workflows.every(), has_authorizers=bool(authorizers))
+    event_log = _event_log(state, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
-    front = _Front(nexus, contributions.of("nexus_register_middleware"), proxies)
+    front = _Front(state, contributions.of("nexus_register_middleware"), proxies)
     return Running(
-        nexus,
         asyncio.get_running_loop(),
         compose(chain, execution),
         compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.AUTHENTICATE], _known),
         compose([each for each in chain if each.stage == Stage.AUTHENTICATE], _known),
-        _authenticates(chain),
         compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.LIMIT], _known),
+        _authenticates(chain),
         authorizers,
         admission,
         sessions,
@@ -166,8 +152,9 @@ def _compose(nexus: Nexus, resolvers: Sequence[ParameterResolver], contributions
 class _Front:
     """Makes one application of those under several paths, with all that stands in front of them."""
 
-    def __init__(self, nexus: Nexus, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
-        self._nexus = nexus
+    def __init__(self, state: PlatformState, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
+        self._options = state.options
+        self._alarms = state.alarms
         self._proxies = proxies
         self._middleware = middleware
 
@@ -175,8 +162,8 @@ class _Front:
         app: ASGIApp = PathRouter(apps)
         for wrap in reversed(self._middleware):
             app = wrap(app)
-        options = self._nexus.options
-        guarded = Guard(app, self._nexus.alarms, options.max_body_bytes, options.body_timeout)
+        options = self._options
+        guarded = Guard(app, self._alarms, options.max_body_bytes, options.body_timeout)
         return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
 
 
@@ -189,13 +176,13 @@ def _authenticates(chain: Sequence[Interceptor]) -> bool:
     return any(each.stage == Stage.AUTHENTICATE for each in chain)
 
 
-def _refuse_idle_guards(nexus: Nexus, contributions: Contributions, *, authenticates: bool) -> None:
+def _refuse_idle_guards(guards: set[str], contributions: Contributions, *, authenticates: bool) -> None:
     """Make sure that the plugins that guard access do so."""
-    own = nexus.guards & {*GUARDS.values()}
+    own = guards & {*GUARDS.values()}
     if own and not authenticates:
         raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(own)} does it.")
     hooks = ("nexus_register_interceptors", "nexus_register_authorizers")
-    idle = nexus.guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
+    idle = guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
     if idle:
         raise PluginError(
             f"The plugin {_quoted(idle)} guards access, but has neither an interceptor nor an authorizer."
@@ -206,33 +193,33 @@ def _quoted(names: Iterable[str]) -> str:
     return " and ".join(f'"{name}"' for name in sorted(names))
 
 
-def _session_store(nexus: Nexus, contributions: Contributions) -> SessionStore:
+def _session_store(state: PlatformState, contributions: Contributions) -> SessionStore:
     stores: Sequence[SessionStore] = contributions.of("nexus_register_session_stores")
     if len(stores) > 1:
         raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
     if stores:
         return stores[0]
-    if nexus.session_manager is not None:
+    if state.session_manager is not None:
         plugin = first_party.provider("session manager")[0]
         cure = first_party.hint("session manager")
         raise ConfigurationError(f'register_session_manager needs the plugin "{plugin}": {cure}')
-    return StoredSessions(nexus.store(None, "store"), nexus.events.publish)
+    return StoredSessions(choose_store(state.stores, state.options.store, "store"), state.events.publish)
 
 
-def _event_log(nexus: Nexus, contributions: Contributions, sessions: SessionStore) -> EventLog:
+def _event_log(state: PlatformState, contributions: Contributions, sessions: SessionStore) -> EventLog:
     """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
     transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
-    asked = nexus.options.event_backend
+    asked = state.options.event_backend
     name = asked or getattr(sessions, "store_name", MEMORY)
     if name in transports:
-        return SharedEventLog(nexus.events, transports[name])
+        return SharedEventLog(state.events, transports[name])
     if asked not in (None, MEMORY):
         known = ", ".join([MEMORY, *sorted(transports)])
         cure = first_party.hint(f"store {asked}")
         raise ConfigurationError(
             f"event_backend: events can't be stored in {asked!r}, only in {known}{cure and f': {cure}'}."
         )
-    return nexus.own_event_log
+    return state.own_event_log
 
 
 def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:
@@ -241,20 +228,20 @@ def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[s
     return added + [(path, app) for channel, app in embedded for path in channel.paths]
 
 
-async def stop(running: Running) -> None:
+async def stop(state: PlatformState, running: Running) -> None:
     """Let running work finish within ``shutdown_grace`` seconds, cancel the rest, stop channels, then plugins."""
-    await finish_work(running)
+    await finish_work(state, running)
     await running.contributions.stop_channels()
     await running.event_log.close()
     await running.idempotency.close()
-    running.nexus.event_log = running.nexus.own_event_log
-    await running.nexus.events.close()  # plugins' handlers may use what their nexus_shutdown closes
+    state.event_log = state.own_event_log
+    await state.events.close()  # plugins' handlers may use what their nexus_shutdown closes
     for handler in running.handlers:
-        running.nexus.events.remove_handler(handler)
+        state.events.remove_handler(handler)
     await running.contributions.stop()
 
 
-async def finish_work(running: Running) -> None:
+async def finish_work(state: PlatformState, running: Running) -> None:
     """Refuse new work; wait for what runs, at most ``shutdown_grace`` seconds; then cancel it, and end streams.
 
     Done once, while connections are still open.
@@ -263,8 +250,8 @@ async def finish_work(running: Running) -> None:
         return
     admission = running.admission
     admission.close()
-    if not await _within(running.nexus.options.shutdown_grace, admission.idle()):
-        left = running.nexus.runs.running()
+    if not await _within(state.options.shutdown_grace, admission.idle()):
+        left = state.runs.running()
         if left:  # a run that was cancelled before has ended, though its work may go on
             log.warning("shutdown_grace has passed: cancelling %d runs", len(left))
         for run in left:
@@ -291,7 +278,7 @@ async def _within(seconds: float, work: Awaitable[object]) -> bool:
 
 @asynccontextmanager
 async def serving(
-    nexus: Nexus, start: Callable[[], Awaitable[Running]], stop: Callable[[], Awaitable[None]]
+    state: PlatformState, start: Callable[[], Awaitable[Running]], stop: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[list[Listener]]:
     """Start, listen on every port, and stop at the end."""
     running = await start()
@@ -299,12 +286,12 @@ async def serving(
         raise ConfigurationError("This platform is being served already.")
     running.is_served = True
     try:
-        _refuse_unguarded(running)
-        server = _server(running)
+        _refuse_unguarded(state, running)
+        server = _server(state, running)
         scheme = getattr(server, "scheme", "http")
-        bound = listeners.bind(running.channels, running.routes, nexus.options.host, running.front, scheme)
+        bound = listeners.bind(running.channels, running.routes, state.options.host, running.front, scheme)
         try:
-            listeners.serve_own(running.channels, nexus.options.host)
+            listeners.serve_own(running.channels, state.options.host)
         except BaseException:
             listeners.close(bound)
             raise
@@ -323,7 +310,7 @@ async def serving(
             task.result()
             raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
         yield bound
-        await finish_work(running)
+        await finish_work(state, running)
     finally:
         waiting.cancel()
         ending.set()
@@ -350,8 +337,8 @@ async def _drain(channels: Sequence[Channel]) -> None:
             log.exception("The channel %s did not end its streams", channel.name)
 
 
-def _refuse_unguarded(running: Running) -> None:
-    options = running.nexus.options
+def _refuse_unguarded(state: PlatformState, running: Running) -> None:
+    options = state.options
     if not (options.insecure or listeners.is_loopback(options.host)):
         _refuse_unauthenticated(running, f"host {options.host!r} is reachable from other machines, but")
 
@@ -369,8 +356,8 @@ def _refuse_unauthenticated(running: Running, why: str) -> None:
             )
 
 
-def _server(running: Running) -> Server:
-    wanted = running.nexus.options.server
+def _server(state: PlatformState, running: Running) -> Server:
+    wanted = state.options.server
     names = [server.name for server in running.servers]
     for server in running.servers:
         if wanted in (None, server.name):

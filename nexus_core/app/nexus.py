@@ -6,41 +6,36 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from nexus_core.app import lifecycle
-from nexus_core.app.applications import leave_start_to_loader
-from nexus_core.app.controller import Switch
+from nexus_core.app import hookspecs, lifecycle
+from nexus_core.app.controller import LifecycleController
 from nexus_core.app.decorator import WorkflowDecorator
 from nexus_core.app.dispatch import Dispatcher
 from nexus_core.app.hook_results import flaw
 from nexus_core.app.invoking import Invoking
+from nexus_core.app.loading import leave_start_to_loader
 from nexus_core.app.observable import Observable
 from nexus_core.app.plugin import PluginFactory
-from nexus_core.app.standalone import StopRequest, run_process
-from nexus_core.concurrency.threads import DaemonThreads, call_on
-from nexus_core.concurrency.timers import Alarms
-from nexus_core.concurrency.worker_processes import WorkerProcesses
-from nexus_core.concurrency.workflow_threads import WorkflowThreads
+from nexus_core.app.standalone import StopRequest, refuse_running_loop, run_process
+from nexus_core.app.state import PlatformState
+from nexus_core.concurrency.threads import call_on
+from nexus_core.concurrency.worker_processes import is_loading_main
 from nexus_core.errors import ConfigurationError
-from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent, EventBus, Handler
-from nexus_core.events.handlers import EventHandler
-from nexus_core.events.log import EventLog
 from nexus_core.options.first_party import GUARDS
 from nexus_core.options.sources import OptionSources, PluginSettings, is_on
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.option_reader import OptionReader
-from nexus_core.runs.history import RunStore
 from nexus_core.server.asgi import Embedded
-from nexus_core.state.memory_store import MemoryStore
-from nexus_core.state.stores import Store, choose_store
-from nexus_core.workflows.metadata import MetadataRules
-from nexus_core.workflows.registry import Registry
+from nexus_core.state.stores import choose_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
 
+    from nexus_core.events.event import ChannelEvent, Handler
+    from nexus_core.events.log import EventLog
     from nexus_core.server.channel import ASGIApp, Channel, Listener
     from nexus_core.state.sessions import SessionStore
+    from nexus_core.state.stores import Store
     from nexus_core.workflows.workflow import Workflow, WorkflowAdapter
 
 log = logging.getLogger(__name__)
@@ -67,12 +62,8 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         workflows: The registered workflows.
         runs: The runs of this process.
         events: Where events are published, and followed by listeners and handlers.
-        event_log: The latest of them, for callers who follow: those of all processes, where they are shared.
-        own_event_log: The latest of this process.
         credentials: Ends what a caller has open, such as a stream, when its credential ends.
-        session_manager: What `register_session_manager` was given, or None.
         plugins: The plugins, with what became of each.
-        guards: The plugins that guard access, because an option says so: without them nothing starts.
 
     Raises:
         ConfigurationError: An option is unknown or has a wrong value; the message says where it was set.
@@ -88,84 +79,65 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         discover: bool = True,
         **options: Any,
     ) -> None:
-        super().__init__()
-        self._option_reader = OptionReader(OptionSources(options, config, config_file))
-        self._settings = self._option_reader.settings
-        self.options = self._option_reader.read_core()
-        self.threads = DaemonThreads("nexus-thread")
-        self.workflow_threads = WorkflowThreads("nexus-workflow", self.options.workflow_threads)
-        self.processes = WorkerProcesses(self.threads, self.options.workflow_processes)
-        self.alarms = Alarms()
-        self.plugins = self._load_plugins(plugins, discover)
-        self._option_reader.read_plugins(self.plugins)
-        self._option_reader.refuse_wrong(self.plugins)
-        self.events = EventBus(self.threads)
-        self.event_log = self.own_event_log = EventLog(self.events)
-        self.runs = RunStore(self.options.run_history, self.options.run_history_bytes, self.options.run_history_ttl)
-        self.metadata_rules = MetadataRules(
-            self._settings, self.options.insecure, lambda: self.has_authorizers if self.is_ready else None
-        )
-        self.workflows = Registry(
-            self._adapters(), self.workflow_threads, self.processes, self._workflows_changed, self.metadata_rules
-        )
-        self._resolvers: list[ParameterResolver] = []
-        self.session_manager: object = None
-        self._switch = Switch(self, self._resolvers)
-        self._dispatcher = Dispatcher(self._switch, self.workflows.find, self.runs, self.events, self.alarms)
-        self.credentials = self._dispatcher.credentials
+        self._state = state = PlatformState(self, OptionReader(OptionSources(options, config, config_file)))
+        self.options = state.options
+        self.threads, self.workflow_threads, self.alarms = state.threads, state.workflow_threads, state.alarms
+        self.workflows, self.runs, self.events = state.workflows, state.runs, state.events
+        self.metrics_collectors, self.health_checkers = state.metrics_collectors, state.health_checkers
         self.stop_request = StopRequest()
-        self._memory_store = MemoryStore(
-            max_bytes=self.options.store_max_bytes, caller_max_bytes=self.options.store_caller_max_bytes
-        )
-        self.use_stores(())
+        self._controller = LifecycleController(state)
+        self._dispatcher = Dispatcher(state, self._controller)
+        self.credentials = self._dispatcher.credentials
+        self.plugins = state.plugins = self._load_plugins(plugins, discover)
+        state.option_reader.read_plugins(state.plugins)
+        state.option_reader.refuse_wrong(state.plugins)
+        state.adapters += self._adapters()
 
     # Options and plugins
 
     def settings(self, model: type[Model]) -> Model:
         """Return the options of a plugin, read when it was loaded."""
-        return self._settings[model]  # type: ignore[return-value]
+        return self._state.settings[model]  # type: ignore[return-value]
 
     def option_sources(self) -> dict[str, str]:
         """Return where each option that is not at its default was set."""
-        return dict(self._option_reader.sources.sources)
+        return dict(self._state.option_reader.sources.sources)
+
+    @property
+    def guards(self) -> Set[str]:
+        """The plugins that guard access, because an option says so: without them nothing starts."""
+        return self._state.guards
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
-        def is_set(option: str) -> bool:
-            return is_on(self._option_reader.sources.value(option))
-
-        self.guards = {plugin for option, plugin in GUARDS.items() if is_set(option)}
+        reader, options = self._state.option_reader, self.options
+        guards = {plugin for option, plugin in GUARDS.items() if is_on(reader.sources.value(option))}
+        factory = PluginFactory(self, reader)
         manager = PluginManager(
+            hookspecs,
             self.threads,
-            required={*self.options.required_plugins, *self.guards},
-            disabled=self.options.disabled_plugins,
-            timeout=self.options.plugin_timeout,
-            is_on=is_set,
-            make=(factory := PluginFactory(self, self._option_reader)),
+            required={*options.required_plugins, *guards},
+            disabled=options.disabled_plugins,
+            timeout=options.plugin_timeout,
+            is_on=lambda option: is_on(reader.sources.value(option)),
+            make=factory,
+            platform=self,
         )
         if discover:
             manager.load_installed()
-            self.guards |= manager.guards
         for plugin in given:
             manager.add(plugin)
+        self._state.guards = guards | manager.guards | factory.guards
         manager.require(factory.guards)
-        self.guards |= factory.guards
         manager.check_required()
         return manager
 
-    def _adapters(self) -> Callable[[], list[WorkflowAdapter]]:
-        """Return what tells the adapters of the plugins that are active at the time."""
-        found: list[tuple[str, WorkflowAdapter]] = []
-        for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters", nexus=self):
+    def _adapters(self) -> Iterator[tuple[str, WorkflowAdapter]]:
+        for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters"):
             if wrong := flaw("nexus_register_workflow_adapters", adapter):
                 name = type(adapter).__name__
                 self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {name} {wrong}")
             else:
-                found.append((plugin, adapter))
-        return lambda: [adapter for plugin, adapter in found if self.plugins.is_active(plugin)]
-
-    def use_stores(self, stores: Iterable[Store]) -> None:
-        """Take plugins' stores into use, beside the one in memory. Called at each start."""
-        self._stores: list[Store] = [self._memory_store, *stores]
+                yield plugin, adapter
 
     def store(self, name: str | None, option: str) -> Store:
         """Return a store by name, or the one that the option ``store`` names. For hooks called at start-up.
@@ -177,7 +149,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         Raises:
             ConfigurationError: There is none of that name.
         """
-        return choose_store(self._stores, name or self.options.store, option if name else "store")
+        return choose_store(self._state.stores, name or self.options.store, option if name else "store")
 
     # Workflows
 
@@ -218,50 +190,60 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         Raises:
             ConfigurationError: It is registered with another Nexus.
         """
-        if isinstance(handler, EventHandler):
-            handler.attach(self)
-        self.events.add_handler(handler)
+        lifecycle.add_handler(self._state, handler)
 
     def register_parameter_resolver(self, resolver: ParameterResolver) -> None:
         """Let a resolver rewrite raw parameters before they are checked. Takes effect at the next start."""
         if isinstance(resolver, ParameterResolver):
             resolver.attach(self)
-        self._resolvers.append(resolver)
+        self._state.resolvers.append(resolver)
 
     def register_session_manager(self, manager: object) -> None:
         """Let an object manage sessions, a ``SessionManager`` of the plugin "sessions". Takes effect at the next start.
 
         Without that plugin the start is refused.
         """
-        self.session_manager = manager
-
-    def _workflows_changed(self, name: str, there: bool) -> None:
-        self.publish(ChannelEvent(WORKFLOW_REGISTERED if there else WORKFLOW_UNREGISTERED, name))
+        self._state.session_manager = manager
 
     def publish(self, event: ChannelEvent) -> None:
         """Number an event and tell it to handlers and followers, from any thread."""
-        running = self._switch.running
+        running = self._state.running
         if running is not None and not running.loop.is_closed():
             call_on(running.loop, self.events.publish, event)
         else:
             self.events.publish(event)
 
+    @property
+    def event_log(self) -> EventLog:
+        """The latest events, for callers who follow: those of all processes, where they are shared."""
+        return self._state.event_log
+
+    @property
+    def own_event_log(self) -> EventLog:
+        """The latest events of this process."""
+        return self._state.own_event_log
+
+    @property
+    def session_manager(self) -> object:
+        """What `register_session_manager` was given, or None."""
+        return self._state.session_manager
+
     # Lifecycle
 
     def channel(self, name: str) -> Channel | None:
         """Return a channel by name, while the platform is started; None when there is none of that name."""
-        running = self._switch.running
+        running = self._state.running
         channels = running.channels if running else ()
         return next((channel for channel in channels if channel.name == name), None)
 
     async def __aenter__(self) -> Self:
         """Start plugins and channels inside the caller's event loop. No port is opened; see `serving`."""
-        await self._switch.enter()
+        await self._controller.enter()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Let running work finish within ``shutdown_grace``, cancel the rest, stop channels and plugins."""
-        await self._switch.stop()
+        await self._controller.stop()
 
     def asgi_app(self) -> ASGIApp:
         """Return every channel as one ASGI application, to be served or mounted by someone else.
@@ -277,9 +259,9 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             )
 
         async def start() -> ASGIApp:
-            return (await self._switch.start_here()).app
+            return (await self._controller.start_here()).app
 
-        return Embedded(start, self._switch.stop)
+        return Embedded(start, self._controller.stop)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[list[Listener]]:
@@ -292,7 +274,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
         """
         leave_start_to_loader(self)
-        async with lifecycle.serving(self, self._switch.enter, self._switch.stop) as listeners:
+        async with lifecycle.serving(self._state, self._controller.enter, self._controller.stop) as listeners:
             yield listeners
 
     def start(self) -> None:
@@ -300,16 +282,20 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
 
         A second signal ends the process at once. In another thread than the main one, only `stop` ends it.
         """
-        run_process(self)
+        refuse_running_loop()
+        if is_loading_main():
+            return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
+        leave_start_to_loader(self)
+        run_process(self._state, self.serving, self.stop_request)
 
     def stop(self) -> None:
         """Ask `start` to return, from any thread, or at once if it is only being called.
 
         So is a platform that calls from threads have started. Running work gets ``shutdown_grace`` seconds.
         """
-        if not self._switch.stop_own():
+        if not self._controller.stop_own():
             self.stop_request.make()
 
     async def session_store(self) -> SessionStore:
         """Return the store of sessions, started with the platform if nobody has started it yet."""
-        return (await self._switch.start()).sessions
+        return (await self._controller.start()).sessions

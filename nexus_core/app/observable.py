@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.app.core_metrics import own_measurements
+from nexus_core.app.core_metrics import own_measurements, places_in_use
 from nexus_core.app.hook_results import flaw
-from nexus_core.app.services import Services
 from nexus_core.pipeline.authorization import missing_permissions
 from nexus_core.plugins.discovery import PluginStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nexus_core.app.controller import Switch
-    from nexus_core.app.lifecycle import Running
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.controller import LifecycleController
+    from nexus_core.app.state import PlatformState, Running
     from nexus_core.options.sources import PluginSettings
-    from nexus_core.plugins.manager import PluginManager
     from nexus_core.server.channel import Channel
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Collector, Measurement
     from nexus_core.types.principal import Principal
-    from nexus_core.workflows.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -36,29 +32,25 @@ class Observable:
         health_checkers: What `register_health_checker` was given.
     """
 
-    plugins: PluginManager
-    workflows: Registry
-    _switch: Switch
-    _settings: dict[type[PluginSettings], PluginSettings]
-
-    def __init__(self) -> None:
-        self.metrics_collectors: list[Collector] = []
-        self.health_checkers: list[object] = []
-        self._default_collectors: list[Collector] | None = None
-        self._services = Services(self)  # type: ignore[arg-type]  # it is the base of Nexus alone
+    metrics_collectors: list[Collector]
+    health_checkers: list[object]
+    _state: PlatformState
+    _controller: LifecycleController
+    _default_collectors: list[Collector] | None = None
 
     def __repr__(self) -> str:
-        if "workflows" not in vars(self):
+        state = vars(self).get("_state")
+        if state is None or "plugins" not in vars(state):
             return "<Nexus, not made yet>"
-        records = self.plugins.records
+        records = state.plugins.records
         failed = [each.name for each in records if each.status is PluginStatus.FAILED]
-        parts = [f"{len(self.workflows.names())} workflows", f"{len(self.plugins.active())} plugins"]
+        parts = [f"{len(state.workflows.names())} workflows", f"{len(state.plugins.active())} plugins"]
         if failed:
             parts.append(f"failed: {', '.join(failed)}")
-        running = self._switch.running
+        running = self._state.running
         channels = ", ".join(each.name for each in self.channels) or "no channel"
-        state = "not started" if running is None else f"{'serving' if running.is_served else 'started'}: {channels}"
-        return f"<Nexus: {'; '.join([*parts, state])}>"
+        status = "not started" if running is None else f"{'serving' if running.is_served else 'started'}: {channels}"
+        return f"<Nexus: {'; '.join([*parts, status])}>"
 
     def register_metrics_collector(self, collector: Collector) -> None:
         """Let a collector count what happens: a ``MetricsCollector`` of the plugin "metrics". Takes effect at once."""
@@ -76,7 +68,7 @@ class Observable:
             ConfigurationError: Metrics are off; the message says what switches them on.
         """
         found = self.find_metrics_collector()
-        return found if found is not None else self._services.get("metrics_collector")
+        return found if found is not None else self._state.services.get("metrics_collector")
 
     def find_metrics_collector(self) -> Collector | None:
         """Return the collector of metrics, or None where metrics are off."""
@@ -94,14 +86,14 @@ class Observable:
         Raises:
             ConfigurationError: There is none of that name; the message says which plugin or option would give it.
         """
-        return self._services.get(name)
+        return self._state.services.get(name)
 
     def _plugins_collectors(self) -> list[Collector]:
         found: list[Collector] = []
-        for plugin, collector in self.plugins.collect("nexus_register_metrics_collectors", nexus=self):
+        for plugin, collector in self._state.plugins.collect("nexus_register_metrics_collectors"):
             if wrong := flaw("nexus_register_metrics_collectors", collector):
                 name = type(collector).__name__
-                self.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {name} {wrong}")
+                self._state.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {name} {wrong}")
             else:
                 found.append(collector)
         return found
@@ -113,7 +105,7 @@ class Observable:
         Raises:
             ConfigurationError: Authentication is off; the message says what switches it on.
         """
-        return self._services.get("auth_manager")
+        return self._state.services.get("auth_manager")
 
     @property
     def rate_limiter(self) -> Any:
@@ -122,55 +114,54 @@ class Observable:
         Raises:
             ConfigurationError: Rate limiting is off; the message says what switches it on.
         """
-        return self._services.get("rate_limiter")
+        return self._state.services.get("rate_limiter")
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
         """Return those of the permissions that somebody does not have; none where nobody decides about that."""
-        running = await self._switch.start()
+        running = await self._controller.start()
         return await missing_permissions(running.authorizers, principal, frozenset(permissions))
 
     @property
     def is_ready(self) -> bool:
         """Whether calls are taken: it is started, and not stopping."""
-        running = self._switch.running
+        running = self._state.running
         return running is not None and running.admission.is_open
 
     @property
     def places_in_use(self) -> int:
         """How many of the ``max_concurrent_workflows`` places are taken."""
-        running = self._switch.running
-        return running.admission.in_use if running else 0
+        return places_in_use(self._state)
 
     @property
     def stages(self) -> frozenset[int]:
         """The stages that a call passes, while the platform is started."""
-        running = self._switch.running
+        running = self._state.running
         return frozenset(each.stage for each in running.interceptors) if running else frozenset()
 
     @property
     def has_authorizers(self) -> bool:
         """Whether plugins decide who may do what, while the platform is started."""
-        running = self._switch.running
+        running = self._state.running
         return running is not None and bool(running.authorizers)
 
     @property
     def channels(self) -> Sequence[Channel]:
         """The channels, while the platform is started."""
-        running = self._switch.running
+        running = self._state.running
         return tuple(running.channels) if running else ()
 
     @property
     def every_settings(self) -> Sequence[PluginSettings]:
         """The options of the core, and of each plugin that has some."""
-        return tuple(self._settings.values())
+        return tuple(self._state.settings.values())
 
-    def measurements(self: Nexus) -> Sequence[Measurement]:  # type: ignore[misc]
+    def measurements(self) -> Sequence[Measurement]:
         """Return the numbers that the core keeps, and those that plugins give while the platform is started."""
-        return [*own_measurements(self), *_given(self._switch.running, "nexus_register_measurements")]
+        return [*own_measurements(self._state), *_given(self._state.running, "nexus_register_measurements")]
 
     def health_checks(self) -> Sequence[HealthCheck]:
         """Return the checks that plugins give, while the platform is started."""
-        return _given(self._switch.running, "nexus_register_health_checks")
+        return _given(self._state.running, "nexus_register_health_checks")
 
 
 def _given(running: Running | None, hook: str) -> list:  # type: ignore[type-arg]

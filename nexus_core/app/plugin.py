@@ -6,10 +6,13 @@ import inspect
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeGuard, TypeVar, get_args
 
+from nexus_core.app import hookspecs
+from nexus_core.concurrency.threads import DaemonThreads
+from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.markers import PROJECT, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from nexus_core.app.platform import Platform
     from nexus_core.options.sources import PluginSettings
@@ -116,6 +119,16 @@ def without_platform(_name: str, loaded: object) -> object:
             and isinstance(inspect.getattr_static(loaded, name), staticmethod | classmethod)
         }
     )
+
+
+def manager_without_platform(threads: str, disabled: Collection[str] = ()) -> PluginManager:
+    """Return a plugin manager for where there is no platform, such as a command line.
+
+    Args:
+        threads: The name of its threads.
+        disabled: Names of plugins that are not to be loaded.
+    """
+    return PluginManager(hookspecs, DaemonThreads(threads), disabled=disabled, make=without_platform)
 
 
 def is_plugin_class(loaded: object) -> TypeGuard[type[Plugin[Any]]]:

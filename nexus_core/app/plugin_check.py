@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.app import hookspecs
 from nexus_core.app.plugin import PluginFactory
 from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.errors import ConfigurationError
@@ -49,8 +50,10 @@ def _loaded(name: str) -> dict[str, Any]:
     """Load a plugin alone, with its options as the environment and the configuration file have them."""
     others = {record.name for record in discover()} - {name}
     options = OptionReader(OptionSources({}))
-    make = PluginFactory(_empty_platform(), options)
-    manager = PluginManager(DaemonThreads("nexus"), disabled=others, make=make)
+    platform = _empty_platform()
+    manager = PluginManager(
+        hookspecs, DaemonThreads("nexus"), disabled=others, make=PluginFactory(platform, options), platform=platform
+    )
     try:
         manager.load_installed()
     except ConfigurationError as exc:

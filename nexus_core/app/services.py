@@ -12,7 +12,8 @@ from nexus_core.options import first_party
 from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:
-    from nexus_core.app.nexus import Nexus
+    from collections.abc import Callable
+
     from nexus_core.plugins.manager import PluginManager
 
 _HOOK = "nexus_register_services"
@@ -24,11 +25,11 @@ class Services:
     They stay the same objects through every start and stop.
 
     Args:
-        nexus: The platform.
+        plugins: Returns the plugins.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        self._nexus = nexus
+    def __init__(self, plugins: Callable[[], PluginManager]) -> None:
+        self._plugins = plugins
         self._given: dict[str, list[tuple[str, object]]] | None = None
         self._lock = threading.Lock()
 
@@ -38,7 +39,7 @@ class Services:
         Raises:
             ConfigurationError: There is none of that name, or several plugins give one.
         """
-        given, plugins = self._every(), self._nexus.plugins
+        given, plugins = self._every(), self._plugins()
         found = [(plugin, service) for plugin, service in given.get(name, ()) if plugins.is_active(plugin)]
         if len(found) == 1:
             return found[0][1]
@@ -57,8 +58,8 @@ class Services:
 
     def _collect(self) -> dict[str, list[tuple[str, object]]]:
         found: dict[str, list[tuple[str, object]]] = {}
-        plugins = self._nexus.plugins
-        for plugin, services in plugins.collect(_HOOK, nexus=self._nexus):
+        plugins = self._plugins()
+        for plugin, services in plugins.collect(_HOOK):
             if not (isinstance(services, Mapping) and all(isinstance(name, str) for name in services)):
                 plugins.fail(plugin, f"{_HOOK} gave a {type(services).__name__}, not objects by name")
                 continue

@@ -9,15 +9,19 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from nexus_core.app.applications import leave_start_to_loader
 from nexus_core.concurrency import allocator, process
 from nexus_core.concurrency.threads import call_on
 from nexus_core.concurrency.watchdog import Watchdog
-from nexus_core.concurrency.worker_processes import is_loading_main
 from nexus_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from nexus_core.app.nexus import Nexus
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from nexus_core.app.state import PlatformState
+    from nexus_core.server.channel import Listener
+
+    Serving = Callable[[], AbstractAsyncContextManager[list[Listener]]]
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +57,30 @@ class StopRequest:
             self._made, self._told = False, None
 
 
-def run_process(nexus: Nexus) -> None:
-    """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1."""
-    _refuse_running_loop()
-    if is_loading_main():
-        return  # a worker process that looks for its function in a program without `if __name__ == "__main__":`
-    leave_start_to_loader(nexus)
+def run_process(state: PlatformState, serving: Serving, stop_request: StopRequest) -> None:
+    """Serve until a signal or a `StopRequest`; what prevents the start is one line on stderr and exit code 1.
+
+    Args:
+        state: The parts of the platform.
+        serving: See `Nexus.serving`.
+        stop_request: Ends it.
+    """
     try:
-        _show_logs(nexus)
+        _show_logs(state)
         allocator.limit_kept_memory()
-        with Watchdog(nexus.stop_request.make, nexus.options.shutdown_grace) as watchdog:
-            process.run(_serve_until_stopped(nexus, watchdog), owns_signals=True)
+        with Watchdog(stop_request.make, state.options.shutdown_grace) as watchdog:
+            process.run(_serve_until_stopped(serving, stop_request, watchdog), owns_signals=True)
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _refuse_running_loop() -> None:
+def refuse_running_loop() -> None:
+    """Refuse `Nexus.start` where an event loop runs on this thread.
+
+    Raises:
+        ConfigurationError: One does.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -81,29 +92,29 @@ def _refuse_running_loop() -> None:
     )
 
 
-def _show_logs(nexus: Nexus) -> None:
+def _show_logs(state: PlatformState) -> None:
     """Give logging plugins' handlers, or one of its own, unless the application has seen to it."""
     if logging.getLogger().handlers:
         return
     given: list[logging.Handler] = []
-    for plugin, handler in nexus.plugins.collect("nexus_register_log_handlers", nexus=nexus):
+    for plugin, handler in state.plugins.collect("nexus_register_log_handlers"):
         if isinstance(handler, logging.Handler):
             given.append(handler)
         else:
-            nexus.plugins.fail(plugin, f"nexus_register_log_handlers gave a {type(handler).__name__}")
+            state.plugins.fail(plugin, f"nexus_register_log_handlers gave a {type(handler).__name__}")
     logging.basicConfig(
-        level=nexus.options.log_level,
+        level=state.options.log_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=given or None,
     )
 
 
-async def _serve_until_stopped(nexus: Nexus, watchdog: Watchdog) -> None:
+async def _serve_until_stopped(serving: Serving, stop_request: StopRequest, watchdog: Watchdog) -> None:
     loop = asyncio.get_running_loop()
     watchdog.watch(loop)
-    ending = nexus.stop_request.attach(loop)
+    ending = stop_request.attach(loop)
     try:
-        async with nexus.serving() as bound:
+        async with serving() as bound:
             gc.collect()
             gc.freeze()  # what the start has made lives as long as the process: never look through it again
             for listener in bound:
@@ -111,4 +122,4 @@ async def _serve_until_stopped(nexus: Nexus, watchdog: Watchdog) -> None:
             await ending.wait()
             log.info("Stopping")
     finally:
-        nexus.stop_request.detach()
+        stop_request.detach()

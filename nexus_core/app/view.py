@@ -11,14 +11,14 @@ from nexus_core.state.limits import current_payer
 from nexus_core.workflows.registry import unknown_workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core.app.state import PlatformState, Running
     from nexus_core.events.log import Follower
-    from nexus_core.pipeline.credentials import Lease
+    from nexus_core.pipeline.credentials import CredentialWatch, Lease
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.run import Run
-    from nexus_core.state.sessions import Session
+    from nexus_core.state.sessions import Session, SessionStore
     from nexus_core.workflows.workflow import Workflow
 
 
@@ -32,8 +32,17 @@ class View:
         rate_limit: What is left of its budget, where calls are limited.
     """
 
-    def __init__(self, nexus: Nexus, caller: Invocation, authorizers: Sequence[Authorizer]) -> None:
-        self._nexus = nexus
+    def __init__(
+        self,
+        state: PlatformState,
+        start: Callable[[], Awaitable[Running]],
+        credentials: CredentialWatch,
+        caller: Invocation,
+        authorizers: Sequence[Authorizer],
+    ) -> None:
+        self._state = state
+        self._start = start
+        self._credentials = credentials
         self._authorizers = authorizers
         self.principal = caller.principal
         self.rate_limit = caller.rate_limit
@@ -46,7 +55,7 @@ class View:
 
         It is a context manager: when the credential ends, it cancels its block and raises `CredentialEnded`.
         """
-        return self._nexus.credentials.lease(self._caller)
+        return self._credentials.lease(self._caller)
 
     async def require(self, *permissions: str) -> None:
         """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.
@@ -63,7 +72,7 @@ class View:
 
     async def workflows(self) -> list[Workflow]:
         """Return the workflows that the caller may run, by name."""
-        registered = self._nexus.workflows
+        registered = self._state.workflows
         return await self.permitted([registered.get(name) for name in registered.names()])
 
     async def permitted(self, every: list[Workflow]) -> list[Workflow]:
@@ -80,7 +89,7 @@ class View:
         Raises:
             WorkflowNotFound: There is none; the message has the nearest name of those that the caller may know.
         """
-        found = self._nexus.workflows.find(name)
+        found = self._state.workflows.find(name)
         if found is not None:
             required = found.required_permissions if self._authorizers else frozenset[str]()
             if not required or not await missing_permissions(self._authorizers, self.principal, required):
@@ -89,7 +98,7 @@ class View:
 
     async def workflow_of_tool(self, name: str) -> Workflow:
         """Return a workflow that the caller may run, by its name or its tool name; see `workflow`."""
-        return await self.workflow(self._nexus.workflows.name_of_tool(name))
+        return await self.workflow(self._state.workflows.name_of_tool(name))
 
     def run(self, run_id: str) -> Run:
         """Return one of the caller's runs.
@@ -97,14 +106,14 @@ class View:
         Raises:
             RunNotFound: There is none of that id, or it is no longer kept, or another's.
         """
-        run = self._nexus.runs.get(run_id)
+        run = self._state.runs.get(run_id)
         if not self.owns(run):
             raise RunNotFound("There is no run of that id, or it is no longer kept.")
         return run
 
     def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:
         """Return the caller's runs that fit, newest first."""
-        return self._nexus.runs.find(workflow=workflow, status=status, limit=limit, visible=self.owns)
+        return self._state.runs.find(workflow=workflow, status=status, limit=limit, visible=self.owns)
 
     def owns(self, run: Run) -> bool:
         """Whether a run is the caller's."""
@@ -123,9 +132,9 @@ class View:
             BackendUnavailable: What keeps the events does not answer.
         """
         if session_id is None:
-            return await self._nexus.event_log.follow(after, self._sees)
+            return await self._state.event_log.follow(after, self._sees)
         await self.session(session_id)
-        return await self._nexus.event_log.follow(
+        return await self._state.event_log.follow(
             after, lambda event: event.session_id == session_id and self._sees(event)
         )
 
@@ -136,13 +145,16 @@ class View:
             return not self._authorizers  # else somebody would have to be asked first, for what a listing tells as well
         return event.owner == self._owner
 
+    async def _sessions(self) -> SessionStore:
+        return (await self._start()).sessions
+
     async def session(self, session_id: str) -> Session:
         """Return one of the caller's sessions.
 
         Raises:
             SessionNotFound: There is none of that id, or it is another's.
         """
-        return await (await self._nexus.session_store()).get(session_id, self._owner)
+        return await (await self._sessions()).get(session_id, self._owner)
 
     async def create_session(self, channel: str) -> Session:
         """Return a new session of the caller's.
@@ -153,7 +165,7 @@ class View:
         Raises:
             StateLimitReached: The caller has as many sessions as it may.
         """
-        store = await self._nexus.session_store()
+        store = await self._sessions()
         token = current_payer.set(self._payer)
         try:
             return await store.create(channel, self._owner)
@@ -162,7 +174,7 @@ class View:
 
     async def update_session(self, session_id: str, changes: Mapping[str, Any], version: int | None = None) -> Session:
         """Change the state of one of the caller's sessions; see `SessionStore.update`."""
-        return await (await self._nexus.session_store()).update(session_id, self._owner, changes, version)
+        return await (await self._sessions()).update(session_id, self._owner, changes, version)
 
     async def renew_session(self, session_id: str) -> Session:
         """Give one of the caller's sessions another id, as is done after a login; see `SessionStore.renew`.
@@ -170,7 +182,7 @@ class View:
         Raises:
             SessionNotFound: There is none of that id, or it is another's.
         """
-        return await (await self._nexus.session_store()).renew(session_id, self._owner)
+        return await (await self._sessions()).renew(session_id, self._owner)
 
     async def remove_session(self, session_id: str) -> None:
         """Forget one of the caller's sessions, on every channel.
@@ -178,4 +190,4 @@ class View:
         Raises:
             SessionNotFound: There is none of that id, or it is another's.
         """
-        await (await self._nexus.session_store()).remove(session_id, self._owner)
+        await (await self._sessions()).remove(session_id, self._owner)

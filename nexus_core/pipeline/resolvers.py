@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 from nexus_core.errors import ConfigurationError, WorkflowNotFound
@@ -14,8 +14,8 @@ from nexus_core.text import printable
 from nexus_core.types.parameter_source import ParameterSource
 
 if TYPE_CHECKING:
-    from nexus_core.app.nexus import Nexus
     from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.workflows.registry import Registry
     from nexus_core.workflows.workflow import Workflow
 
 CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-csrf-token"})
@@ -69,6 +69,15 @@ class RawParameters(dict[str, Any]):
         return ParameterSource.RESOLVER if name in self._added else _MEMBERS.get(name, self._source)
 
 
+class ResolverPlatform(Protocol):
+    """What a resolver uses of the `Nexus` that it is registered with."""
+
+    workflows: Registry
+
+    def service(self, name: str) -> Any:
+        """Return what a plugin provides for applications and workflows, such as ``db_pool``."""
+
+
 class ParameterResolver:
     """Completes or rewrites parameters. Subclass it, or implement the one method.
 
@@ -79,7 +88,7 @@ class ParameterResolver:
     it, and without that it returns its argument.
     """
 
-    _nexus: Nexus | None = None
+    _nexus: ResolverPlatform | None = None
 
     @cached_property
     def logger(self) -> logging.Logger:
@@ -87,7 +96,7 @@ class ParameterResolver:
         return logging.getLogger(f"nexus.parameters.{type(self).__name__}")
 
     @property
-    def nexus(self) -> Nexus:
+    def nexus(self) -> ResolverPlatform:
         """The platform that it is registered with.
 
         Raises:
@@ -97,7 +106,7 @@ class ParameterResolver:
             raise ConfigurationError("The resolver is not registered; see register_parameter_resolver.")
         return self._nexus
 
-    def attach(self, nexus: Nexus) -> None:
+    def attach(self, nexus: ResolverPlatform) -> None:
         """Say whose parameters it resolves. Called when it is registered; it belongs to one platform.
 
         Raises:

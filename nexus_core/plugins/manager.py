@@ -10,11 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from nexus_core.app import hookspecs
 from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
@@ -23,13 +22,13 @@ from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
 from nexus_core.plugins.markers import PROJECT
 from nexus_core.text import one_line
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 log = logging.getLogger(__name__)
 
 MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
-
-
-_HOOKS = [name for name in vars(hookspecs) if name.startswith("nexus_")]
 
 MAX_ITEMS = 10_000
 """How much one plugin may give to one hook: a generator that never ends would take all memory."""
@@ -39,25 +38,29 @@ class PluginManager:
     """The plugins of one `Nexus`: records of all, hook implementations of those that are active.
 
     Args:
+        hookspecs: The module of hook specs.
         required: Names of plugins whose failure is fatal.
         disabled: Names of plugins that are not to be loaded.
         threads: Where sync hooks that may block are called.
         timeout: Seconds one plugin gets for its import, and for each of its start and stop.
         is_on: Whether an option is set and on: plugins may declare that one lets them guard access.
         make: Makes what is registered of a plugin's name and of what its entry point names.
+        platform: What hooks get as ``nexus``; None where there is no platform: those that ask for it are not called.
 
     Attributes:
         guards: The plugins that guard access, as they declare.
     """
 
     def __init__(
-        self, threads: DaemonThreads, *, required: Collection[str] = (), disabled: Collection[str] = (),
-        timeout: float = 10.0, is_on: Callable[[str], bool] = lambda option: False,
-        make: Callable[[str, object], object] = lambda name, loaded: loaded,
+        self, hookspecs: ModuleType, threads: DaemonThreads, *, required: Collection[str] = (),
+        disabled: Collection[str] = (), timeout: float = 10.0, is_on: Callable[[str], bool] = lambda option: False,
+        make: Callable[[str, object], object] = lambda name, loaded: loaded, platform: object = None,
     ) -> None:  # fmt: skip
         self._threads = threads
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        self._hooks = [name for name in dir(hookspecs) if name.startswith("nexus_")]
+        self._arguments = {} if platform is None else {"nexus": platform}
         self._required = set(required)
         self._is_on = is_on
         self._make = make
@@ -166,7 +169,7 @@ class PluginManager:
             return
         record.hooks = sorted(caller.name for caller in callers)
         record.status = PluginStatus.ACTIVE
-        record.warnings = [*_unmarked_hooks(plugin)]
+        record.warnings = [*_unmarked_hooks(plugin, self._hooks)]
         for warning in record.warnings:
             log.warning('The plugin "%s": %s', record.name, warning)
 
@@ -201,32 +204,28 @@ class PluginManager:
         """Return why each installed plugin that is not active is not."""
         return {r.name: r.reason for r in self.records if r.status is not PluginStatus.ACTIVE}
 
-    def implementations(
-        self, hook: str, given: Collection[str] | None = None
-    ) -> Iterator[tuple[str, Callable[..., Any]]]:
-        """Yield each active plugin's implementation of a hook, in call order, taking its arguments by keyword.
+    def implementations(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Yield each active plugin's implementation of a hook, in call order, as a call with the arguments.
 
-        Args:
-            hook: The hook.
-            given: The arguments that there are, if not all: only those that ask for no other are found.
+        Those that ask for an argument that there is not are left out. ``nexus`` is there where there is a platform.
         """
+        given = self._arguments | arguments
         for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            if given is None or set(impl.argnames) <= set(given):
-                yield impl.plugin_name, _keyword_call(impl)
+            if given.keys() >= {*impl.argnames}:
+                yield impl.plugin_name, partial(impl.function, *(given[name] for name in impl.argnames))
 
     def collect(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Call a registering hook and return each contribution with its plugin's name.
 
-        Implementations that ask for an argument that is not given are left out. A plugin that raises, or takes longer
-        than ``timeout``, fails.
+        A plugin that raises, or takes longer than ``timeout``, fails.
 
         Raises:
             ConfigurationError: A plugin says that the operator has set something wrong, or a required one fails.
         """
         found: list[tuple[str, Any]] = []
-        for name, call in self.implementations(hook, arguments):
+        for name, call in self.implementations(hook, **arguments):
             try:
-                items = call_within(self.timeout, partial(_items, call, arguments))
+                items = call_within(self.timeout, partial(_items, call))
             except ConfigurationError:
                 raise  # the operator's to mend: a wrong option
             except Exception as exc:
@@ -259,7 +258,7 @@ def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> N
             )
 
 
-def _unmarked_hooks(plugin: object) -> Iterator[str]:
+def _unmarked_hooks(plugin: object, hooks: list[str]) -> Iterator[str]:
     """Yield what is wrong with functions that are called like a hook, and that pluggy does not know as one."""
     for name, member in inspect.getmembers_static(plugin):
         if not name.startswith("nexus_") or not inspect.isroutine(member):
@@ -267,14 +266,14 @@ def _unmarked_hooks(plugin: object) -> Iterator[str]:
         function = getattr(member, "__func__", member)
         is_marked = hasattr(function, f"{PROJECT}_impl") or hasattr(function, f"{PROJECT}_spec")
         is_its_own = not inspect.ismodule(plugin) or getattr(member, "__module__", "") == plugin.__name__
-        near = get_close_matches(name, _HOOKS, 1, 0.9)
+        near = get_close_matches(name, hooks, 1, 0.9)
         if near and is_its_own and not is_marked:
             meant = "" if near[0] == name else f" (did you mean {near[0]}?)"
             yield f"{name}{meant} is not marked with @hookimpl: it is never called"
 
 
-def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
-    given = call(**arguments)
+def _items(call: Callable[[], Any]) -> list[Any]:
+    given = call()
     if given is None:
         return []
     if not isinstance(given, Iterable) or isinstance(given, Mapping):
@@ -283,18 +282,6 @@ def _items(call: Callable[..., Any], arguments: dict[str, Any]) -> list[Any]:
     if len(items) > MAX_ITEMS:
         raise ValueError(f"it gave more than {MAX_ITEMS} objects")
     return items
-
-
-def _keyword_call(impl: pluggy.HookImpl) -> Callable[..., Any]:
-    """Return the implementation as a callable that may be given more arguments than it takes."""
-
-    def call(**arguments: Any) -> Any:
-        return impl.function(*(arguments[name] for name in impl.argnames))
-
-    async def call_async(**arguments: Any) -> Any:
-        return await call(**arguments)
-
-    return call_async if is_async(impl.function) else call
 
 
 def call_within(seconds: float, function: Callable[[], Any]) -> Any:

@@ -289,7 +289,7 @@ def test_nexus_knows_every_variable_of_compose(environment: pytest.MonkeyPatch) 
 
 def _check_ports(nexus: Nexus) -> None:
     """Check that each port that the manifests name is the default of the option that has it."""
-    options = {name: value for model in nexus._settings.values() for name, value in model.model_dump().items()}
+    options = {name: value for model in nexus.every_settings for name, value in model.model_dump().items()}
     assert {name: options[f"{name}_port"] for name in PORTS} == container_ports()
     assert options["host"] == "0.0.0.0"
     assert options["enable_auth"] is options["enable_rate_limiting"] is True

@@ -210,7 +210,7 @@ def commands() -> dict[str, set[str]]:
 
     app = build(None)
     nexus = Nexus(enable_auth=True, auth_strategy="api_key", api_key_file="keys.json")
-    for _, command in nexus.plugins.collect("nexus_register_commands", nexus=nexus):
+    for _, command in nexus.plugins.collect("nexus_register_commands"):
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name)
         else:

@@ -174,7 +174,7 @@ async def test_of_many_repeats_one_takes_the_place_of_the_dead(pair: Any) -> Non
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
         await first.settled()
-        dead = one._switch.running.idempotency._heartbeat
+        dead = one._state.running.idempotency._heartbeat
         await dead.close()
         other.gate.set()
         repeats = [other.invoke(Invocation("work", {}, idempotency_key="k")) for _ in range(20)]

@@ -129,7 +129,7 @@ async def test_state_is_in_the_redis_cluster_and_metrics_reach_the_monitoring_se
 
 
 def test_logs_are_json(nexus: Nexus) -> None:
-    ((_, handler),) = nexus.plugins.collect("nexus_register_log_handlers", nexus=nexus)
+    ((_, handler),) = nexus.plugins.collect("nexus_register_log_handlers")
     record = logging.LogRecord("shop", logging.INFO, "", 0, "doubling %d", (2,), None)
     line = json.loads(handler.format(record))
     assert (line["message"], line["level"]) == ("doubling 2", "info")

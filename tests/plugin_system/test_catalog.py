@@ -21,7 +21,7 @@ def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
     declared = {each.name: each.plugin for each in declared_commands() if each.plugin in first_party.OPTIONS}
     assert first_party.COMMANDS == declared
     nexus = Nexus()
-    registered = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    registered = nexus.plugins.collect("nexus_register_commands")
     assert first_party.COMMANDS == {
         command.name: plugin for plugin, command in registered if plugin in first_party.OPTIONS
     }
@@ -30,9 +30,7 @@ def test_it_has_the_commands_that_plugins_declare_and_register() -> None:
 
 def test_each_service_names_the_option_that_switches_it_on() -> None:
     nexus = Nexus()
-    provided = {
-        name for _, services in nexus.plugins.collect("nexus_register_services", nexus=nexus) for name in services
-    }
+    provided = {name for _, services in nexus.plugins.collect("nexus_register_services") for name in services}
     assert provided <= first_party.SERVICES.keys()
     assert {option for _, option in first_party.SERVICES.values() if option} <= first_party.every_option()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 GOOD = "@hookimpl\ndef nexus_register_commands(nexus): return []\n"
 ACTIVE = {
-    "prints": "print('{\"status\": \"failed\"}')\nimport atexit\natexit.register(print, 'bye')",
+    "babbles": "print('{\"status\": \"failed\"}')\nimport atexit\natexit.register(print, 'bye')",
     "thread": "import threading\nthreading.Thread(target=threading.Event().wait).start()",
     "child": "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)'])",
     "closes": "import os\nos.close(1)\nos.close(2)",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nexus_core import ConfigurationError, Nexus, PluginError, hookimpl
-from nexus_core.plugins.manager import PluginManager
+from nexus_core.app.plugin import manager_without_platform
 
 GOOD = """
 @hookimpl
@@ -227,7 +227,7 @@ def test_a_given_plugin_that_is_wrong_is_an_error(platform: Any) -> None:
 
 def test_nothing_of_a_failed_plugin_stays_in_the_manager(site: Any) -> None:
     site.add("wrong", "@hookimpl\ndef nexus_startup(nexus, more): ...\n" + GOOD)
-    manager = PluginManager(Nexus(discover=False).threads)
+    manager = manager_without_platform("nexus-test")
     manager.load_installed()
     assert "wrong" not in [plugin for plugin, _ in manager.implementations("nexus_register_parameter_resolvers")]
     assert "wrong" in manager.inactive()
@@ -237,10 +237,12 @@ def test_commands_that_need_no_platform_are_found_without_one(site: Any, platfor
     site.add("helping", "@hookimpl\ndef nexus_register_commands():\n    return ['help']")
     site.add("working", "@hookimpl\ndef nexus_register_commands(nexus):\n    return ['work']")
     nexus = platform()
-    both = nexus.plugins.collect("nexus_register_commands", nexus=nexus)
+    both = nexus.plugins.collect("nexus_register_commands")
     assert both == [("helping", "help"), ("working", "work")]
-    assert nexus.plugins.collect("nexus_register_commands") == [("helping", "help")]
-    assert nexus.plugins.active() == ["helping", "working"]
+    without_platform = manager_without_platform("nexus-test")
+    without_platform.load_installed()
+    assert without_platform.collect("nexus_register_commands") == [("helping", "help")]
+    assert without_platform.active() == nexus.plugins.active() == ["helping", "working"]
 
 
 def test_metadata_that_is_not_utf_8_stops_nothing(site: Any) -> None:

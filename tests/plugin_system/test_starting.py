@@ -202,7 +202,7 @@ async def check_that_only_good_is_there(nexus: Nexus, log: list[str]) -> None:
     assert {"intercept good", "resolve good", "startup good", "start good-channel"} <= set(log)
     assert not {"intercept bad", "resolve bad", "event bad"} & set(log)
     assert log.count("start bad-channel") == log.count("stop bad-channel")
-    running = nexus._switch.running
+    running = nexus._state.running
     assert [channel.name for channel in running.channels] == ["good-channel"]
     assert nexus.channel("bad-channel") is None
     assert [server.name for server in running.servers] == ["good"]

@@ -113,7 +113,7 @@ async def _decided(nexus: Nexus, principal: Principal, required: frozenset[str])
         return ["the workflow requires no permission"], []
     rules: list[str] = []
     answers: dict[str, list[tuple[bool, str]]] = {permission: [] for permission in sorted(required)}
-    for plugin, authorizer in nexus.plugins.collect("nexus_register_authorizers", nexus=nexus):
+    for plugin, authorizer in nexus.plugins.collect("nexus_register_authorizers"):
         rules.append(getattr(authorizer, "rule", f"the plugin {plugin} decides"))
         granted = await authorizer.granted(principal, required)
         for permission, found in answers.items():

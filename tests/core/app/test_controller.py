@@ -109,7 +109,7 @@ async def test_the_grace_is_waited_for_once(make: Any) -> None:
     async with nexus:
         run = nexus.submit(Invocation("deaf", {}))
         await run.settled()
-        running = nexus._switch.running
+        running = nexus._state.running
         from nexus_core.app import lifecycle
 
         begin = time.monotonic()

@@ -22,7 +22,7 @@ def _clean_environment(monkeypatch):
 def secrets_of(nexus):
     return {
         (type(settings), name)
-        for settings in nexus._settings.values()
+        for settings in nexus.every_settings
         for name, field in type(settings).model_fields.items()
         if "Secret" in str(field.annotation)
     }

@@ -223,9 +223,9 @@ class Broken:
 
 
 async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> None:
-    nexus._memory_store = Broken(nexus._memory_store, {"add"})
-    nexus._memory_store.name = "memory"
-    nexus.use_stores(())
+    nexus._state.memory_store = Broken(nexus._state.memory_store, {"add"})
+    nexus._state.memory_store.name = "memory"
+    nexus._state.stores[:] = [nexus._state.memory_store]
     with pytest.raises(BackendUnavailable):
         await nexus.invoke(call())
     assert nexus.ran == []
@@ -234,8 +234,8 @@ async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> Non
 
 async def test_an_entry_that_can_not_be_read_runs_nothing(nexus: Any) -> None:
     await nexus.invoke(call())
-    (key,) = nexus._memory_store._entries
-    await nexus._memory_store.set(key, b"\x80\x04pickle", 60)
+    (key,) = nexus._state.memory_store._entries
+    await nexus._state.memory_store.set(key, b"\x80\x04pickle", 60)
     with pytest.raises(Conflict, match="can't be read"):
         await nexus.invoke(call())
     assert nexus.ran == [0]

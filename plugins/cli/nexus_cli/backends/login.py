@@ -37,9 +37,9 @@ def _renewed(login: dict[str, Any] | None) -> dict[str, Any] | None:
     from nexus_core.app.nexus import Nexus
 
     plugins = Nexus().plugins
-    for name, renew in plugins.implementations("nexus_renew_login"):
+    for name, renew in plugins.implementations("nexus_renew_login", login=dict(login)):
         try:
-            renewed: dict[str, Any] | None = renew(login=dict(login))
+            renewed: dict[str, Any] | None = renew()
         except NexusError:
             raise  # it is its login, and there is something to tell
         except Exception as exc:

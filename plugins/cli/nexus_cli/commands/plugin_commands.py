@@ -98,7 +98,7 @@ def of_application(cli: CliContext) -> tuple[PluginManager, list[tuple[str, Comm
     from nexus_core.app.nexus import Nexus
 
     nexus = cli.nexus() if cli.app_name() else Nexus()
-    return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK, nexus=nexus))
+    return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK))
 
 
 def _commands(plugins: PluginManager, given: list[tuple[str, Any]]) -> list[tuple[str, Command]]:
@@ -124,11 +124,9 @@ def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
 
 def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
     """Return the installed plugins, and those of their commands that need no platform."""
-    from nexus_core.app.plugin import without_platform
-    from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_core.plugins.manager import PluginManager
+    from nexus_core.app.plugin import manager_without_platform
 
-    plugins = PluginManager(DaemonThreads("nexus-commands"), make=without_platform)
+    plugins = manager_without_platform("nexus-commands")
     plugins.load_installed()
     return plugins, _commands(plugins, plugins.collect(HOOK))
 

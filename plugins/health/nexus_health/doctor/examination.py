@@ -7,10 +7,8 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nexus_core.app.plugin import without_platform
-from nexus_core.concurrency.threads import DaemonThreads
+from nexus_core.app.plugin import manager_without_platform
 from nexus_core.errors import ConfigurationError
-from nexus_core.plugins.manager import PluginManager
 from nexus_core.text import one_line
 from nexus_health.doctor.environment import environment
 from nexus_health.doctor.files import disabled_list, files
@@ -78,7 +76,7 @@ def of_application(line: Line) -> Iterator[Finding]:
 def _without_platform(exc: ConfigurationError) -> Iterator[Finding]:
     """Say what prevents that there is a platform, and look at what can be seen all the same."""
     yield problem("application", "loading", str(exc), _advice(str(exc)))
-    manager = PluginManager(DaemonThreads("nexus-doctor"), make=without_platform)
+    manager = manager_without_platform("nexus-doctor")
     manager.load_installed()
     yield from plugins(manager.records)
     yield from given_variables()
