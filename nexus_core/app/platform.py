@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence, Set
 
     from nexus_core.app.view import View
     from nexus_core.concurrency.threads import DaemonThreads
@@ -46,8 +46,6 @@ class Platform(Protocol):
         threads: Daemon threads for code that blocks.
         alarms: Time limits that almost never pass, cheaper than the event loop's timers.
         plugins: The plugins, with the status of each.
-        guards: Names of the plugins that guard access with the options as they are.
-        session_manager: The object given to `Nexus.register_session_manager`, or None.
     """
 
     options: CoreSettings
@@ -59,8 +57,14 @@ class Platform(Protocol):
     threads: DaemonThreads
     alarms: Alarms
     plugins: PluginManager
-    guards: set[str]
-    session_manager: object
+
+    @property
+    def guards(self) -> Set[str]:
+        """Names of the plugins that guard access with the options as they are."""
+
+    @property
+    def session_manager(self) -> object:
+        """The object given to `Nexus.register_session_manager`, or None."""
 
     def settings(self, model: type[Model]) -> Model:
         """Return the options of a settings model, such as another plugin's."""

@@ -113,9 +113,9 @@ async def test_the_grace_is_waited_for_once(make: Any) -> None:
         from nexus_core.app import lifecycle
 
         begin = time.monotonic()
-        await lifecycle.finish_work(running)
+        await lifecycle.finish_work(nexus._state, running)
         first = time.monotonic() - begin
-        await lifecycle.finish_work(running)
+        await lifecycle.finish_work(nexus._state, running)
         again = time.monotonic() - begin - first
     assert run.done
     assert again < first / 2
