@@ -41,7 +41,6 @@ class Platform(Protocol):
         workflows: The registered workflows.
         runs: The runs of this process.
         events: The event bus: numbers events, and passes them to handlers.
-        event_log: The log of events, to follow those of every process that shares them.
         credentials: Ends what a caller has open when its credential ends; tell it of revoked credentials.
         threads: Daemon threads for code that blocks.
         alarms: Time limits that almost never pass, cheaper than the event loop's timers.
@@ -52,11 +51,14 @@ class Platform(Protocol):
     workflows: Registry
     runs: RunStore
     events: EventBus
-    event_log: EventLog
     credentials: CredentialWatch
     threads: DaemonThreads
     alarms: Alarms
     plugins: PluginManager
+
+    @property
+    def event_log(self) -> EventLog:
+        """The log of events, to follow those of every process that shares them."""
 
     @property
     def guards(self) -> Set[str]:
