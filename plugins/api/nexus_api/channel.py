@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from nexus_api.operations import DescribedRoute
     from nexus_api.settings import ApiSettings
     from nexus_core import Platform
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
@@ -50,27 +51,36 @@ def build(platform: Platform, settings: ApiSettings) -> ASGIApp:
     from nexus_toolkit.hosts import HostOriginGuard
     from starlette.routing import Route, WebSocketRoute
 
-    from nexus_api import documentation, events, runs, sessions, workflows
+    from nexus_api import documentation
     from nexus_api.execute import Execute
     from nexus_api.middleware import in_front_of
     from nexus_api.websocket import WebSocketCalls
 
-    execute = Execute(platform, settings.event_heartbeat)
+    execute, described = Execute(platform, settings.event_heartbeat), described_routes(platform, settings)
+    calls = WebSocketCalls(platform, settings.websocket_calls, settings.websocket_handshakes)
     routes = _Routes(
         [
             Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
-            *workflows.routes(platform),
-            *runs.routes(platform, settings.event_heartbeat),
-            *events.routes(platform, settings.event_heartbeat),
-            *sessions.routes(platform),
-            WebSocketRoute(
-                "/api/ws", WebSocketCalls(platform, settings.websocket_calls, settings.websocket_handshakes)
-            ),
-            *documentation.routes(platform, settings.api_name),
+            *described,
+            WebSocketRoute("/api/ws", calls),
+            *documentation.routes(platform, settings.api_name, described),
         ]
     )
     guard = HostOriginGuard(platform.options, settings.cors_origins, origins_option="cors_origins")
     return in_front_of(_Guarded(_CallsFirst(execute, routes), guard), settings, guard)
+
+
+def described_routes(platform: Platform, settings: ApiSettings) -> list[DescribedRoute]:
+    """Return the routes that are the same for all workflows, each with its OpenAPI operation."""
+    from nexus_api import events, runs, sessions, workflows
+
+    heartbeat = settings.event_heartbeat
+    return [
+        *workflows.routes(platform),
+        *runs.routes(platform, heartbeat),
+        *events.routes(platform, heartbeat),
+        *sessions.routes(platform),
+    ]
 
 
 class _Guarded:

@@ -1,4 +1,4 @@
-"""``/openapi.json`` and ``/docs``: the channel's own description, for programs and for people, without a network."""
+"""``/openapi.json`` and ``/docs``: the OpenAPI document and a documentation page that needs no network."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from nexus_core import Platform
 
@@ -30,9 +31,15 @@ _HEADERS = {
 }
 
 
-def routes(platform: Platform, title: str) -> Sequence[Route]:
-    """Return the routes of the documentation."""
-    document = OpenAPI(platform, title)
+def routes(platform: Platform, title: str, described: Sequence[BaseRoute]) -> Sequence[Route]:
+    """Return the routes of the documentation.
+
+    Args:
+        platform: The platform.
+        title: The title of the document and the page.
+        described: The routes that it describes.
+    """
+    document = OpenAPI(platform, title, described)
 
     async def openapi(request: Request) -> Response:
         view = await view_of(platform, request.scope)
@@ -44,7 +51,7 @@ def routes(platform: Platform, title: str) -> Sequence[Route]:
     async def show(_: Request) -> Response:
         return HTMLResponse(page, headers=_HEADERS)
 
-    async def lead(request: Request) -> Response:
+    async def redirect(request: Request) -> Response:
         return RedirectResponse(f"{quote(root_path(request.scope))}/docs")
 
     def file(name: str) -> Route:
@@ -54,7 +61,7 @@ def routes(platform: Platform, title: str) -> Sequence[Route]:
         return Route(f"/docs/{name}", send_file)
 
     return [
-        Route("/", lead),
+        Route("/", redirect),
         Route("/docs", show),
         Route("/openapi.json", openapi),
         *(file(name) for name in FILES),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.responses import Response
-from starlette.routing import Route
 
+from nexus_api.operations import OBJECT, WITH_BODY, DescribedRoute, operation, ref
+from nexus_api.operations import json_answer as described
 from nexus_api.translate import invocation_of, read_params, view_of
 from nexus_api.workflows import json_answer
-from nexus_core import MalformedRequest
+from nexus_core import Conflict, MalformedRequest, NotFound
 from nexus_core.jsontext import type_name
 from nexus_core.server.caller import headers_of
 from nexus_core.server.public_address import root_path
@@ -24,7 +25,29 @@ if TYPE_CHECKING:
     from nexus_core.app.view import View
 
 
-def routes(platform: Platform) -> Sequence[Route]:
+_SESSION, _CREATED = described("The session.", ref("Session")), described("The session with its id.", ref("Session"))
+_CHANGES = {
+    "type": "object",
+    "properties": {
+        "state": {**OBJECT, "description": "Members to replace; null removes one. Others are unchanged."},
+        "version": {"type": "integer", "description": "The expected version; any other is a conflict."},
+    },
+    "required": ["state"],
+    "additionalProperties": False,
+}
+_CREATE = operation("Sessions", "Create a session.", {201: _CREATED}, errors=(NotFound,))
+_SHOW = operation("Sessions", "Show a session.", {200: _SESSION}, errors=(NotFound,))
+_UPDATE = operation(
+    "Sessions", "Update the state of a session.", {200: _SESSION}, errors=(NotFound, Conflict, *WITH_BODY),
+    body=_CHANGES,
+)  # fmt: skip
+_DELETE = operation("Sessions", "Delete a session.", {204: {"description": "Deleted."}}, errors=(NotFound,))
+_RENEW = operation(
+    "Sessions", "Replace the id of a session, after a login.", {201: _CREATED}, errors=(NotFound, Conflict)
+)
+
+
+def routes(platform: Platform) -> Sequence[DescribedRoute]:
     """Return the routes under ``/api/sessions``."""
 
     async def create(request: Request) -> Response:
@@ -53,23 +76,23 @@ def routes(platform: Platform) -> Sequence[Route]:
         return Response(status_code=204)
 
     return [
-        Route("/api/sessions", create, methods=["POST"]),
-        Route("/api/sessions/{session_id}", show),
-        Route("/api/sessions/{session_id}", change, methods=["PATCH"]),
-        Route("/api/sessions/{session_id}", remove, methods=["DELETE"]),
-        Route("/api/sessions/{session_id}/renew", renew, methods=["POST"]),
+        DescribedRoute("/api/sessions", create, _CREATE, "POST"),
+        DescribedRoute("/api/sessions/{session_id}", show, _SHOW),
+        DescribedRoute("/api/sessions/{session_id}", change, _UPDATE, "PATCH"),
+        DescribedRoute("/api/sessions/{session_id}", remove, _DELETE, "DELETE"),
+        DescribedRoute("/api/sessions/{session_id}/renew", renew, _RENEW, "POST"),
     ]
 
 
 def _made(request: Request, view: View, session: Session) -> Response:
-    """Return the answer that shows a session which has just got its id."""
+    """Return the response with a session that has a new id."""
     response = json_answer(session.to_dict(), view, 201)
     response.headers["location"] = f"{quote(root_path(request.scope))}/api/sessions/{session.id}"
     return response
 
 
 def _change(body: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
-    """Return the changes and the version that a body names: ``{"state": {...}, "version": 3}``."""
+    """Return the changes and the expected version of a body: ``{"state": {...}, "version": 3}``."""
     state, version = body.get("state"), body.get("version")
     if not isinstance(state, dict):
         given = "nothing" if "state" not in body else type_name(state)

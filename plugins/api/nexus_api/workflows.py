@@ -1,13 +1,15 @@
-"""``/api/workflows``: what can be called, and how."""
+"""``/api/workflows``: the workflows and their descriptions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
-from starlette.routing import Route
 
+from nexus_api.operations import OBJECT, DescribedRoute, operation
+from nexus_api.operations import json_answer as described
 from nexus_api.translate import encode, view_of
+from nexus_core import NotFound
 from nexus_core.server.asgi import rate_limit_headers
 
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def json_answer(value: Any, view: View, status: int = 200) -> Response:
-    """Return an answer with a JSON body to whom a view is made for."""
+    """Return a JSON response to the caller of a view, with its rate limit headers."""
     response = Response(encode(value), status, media_type="application/json")
     response.raw_headers += rate_limit_headers(view.rate_limit)
     return response
 
 
-def routes(platform: Platform) -> Sequence[Route]:
+def routes(platform: Platform) -> Sequence[DescribedRoute]:
     """Return the routes under ``/api/workflows``."""
 
     async def list_all(request: Request) -> Response:
@@ -37,4 +39,9 @@ def routes(platform: Platform) -> Sequence[Route]:
         view = await view_of(platform, request.scope)
         return json_answer((await view.workflow(request.path_params["name"])).describe(), view)
 
-    return [Route("/api/workflows", list_all), Route("/api/workflows/{name}", describe)]
+    listed = operation("Catalog", "List the workflows.", {200: described("The workflows.", OBJECT)})
+    shown = operation("Catalog", "Describe a workflow.", {200: described("The workflow.", OBJECT)}, errors=(NotFound,))
+    return [
+        DescribedRoute("/api/workflows", list_all, listed),
+        DescribedRoute("/api/workflows/{name}", describe, shown),
+    ]
