@@ -30,6 +30,11 @@ class Alarms:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: object = None
 
+    @property
+    def pending(self) -> int:
+        """How many functions are still to be called."""
+        return len(self._entries)
+
     def set(self, seconds: float, callback: Callable[[], object]) -> int:
         """Call a function ``seconds`` from now, or up to `TICK` later. Returns the key for `clear`."""
         key = next(self._keys)

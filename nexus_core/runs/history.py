@@ -78,11 +78,12 @@ class RunStore:
         if len(self._ended) > self._history:
             self._drop(next(iter(self._taken or self._kept.heaviest().sizes)))
         self._drop_expired()
-        while size and self._kept_bytes > self._history_bytes:
+        while size and self.kept_bytes > self._history_bytes:
             self._take_away(next(iter(self._kept.heaviest().sizes)))
 
     @property
-    def _kept_bytes(self) -> int:
+    def kept_bytes(self) -> int:
+        """The bytes of the events and results of runs that have ended."""
         return self._kept.size - self._kept.count * KEPT_BYTES
 
     async def taken(self, run: Run) -> Result:

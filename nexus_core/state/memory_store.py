@@ -82,9 +82,13 @@ class MemoryStore:
         """The bytes of its keys and values."""
         return self._pinned.size + self._evictable.size
 
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys that begin so."""
+        return [key for key in self._entries if key.startswith(prefix)]
+
     def clear(self, prefix: str = "") -> None:
         """Take away every value whose key begins so."""
-        for key in [key for key in self._entries if key.startswith(prefix)]:
+        for key in self.keys(prefix):
             self._drop(key)
 
     def scoped(self, kind: Kind, owner: str) -> Store:

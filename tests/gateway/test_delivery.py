@@ -150,7 +150,7 @@ async def test_every_result_arrives(way: Any, platform: Platform) -> None:
         urls = {channel: listener.url for listener in listeners for channel in listener.channels}
         results = await way(urls, platform)
     assert [platform.is_right(result) for result in results] == [True] * CALLS
-    assert platform.nexus.runs._kept_bytes <= SIZE // 2
+    assert platform.nexus.runs.kept_bytes <= SIZE // 2
     ended = platform.nexus.runs.find(limit=1000)
     assert len(ended) == CALLS
     assert not any(run.result for run in ended)  # and nothing is held any longer than that

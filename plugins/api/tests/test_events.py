@@ -85,10 +85,10 @@ async def test_silence_is_told_and_who_leaves_is_forgotten(make_nexus, serve, ev
             lines = answer.aiter_lines()
             seen = [await anext(lines) for _ in range(6)]
             assert ": nothing new" in seen
-            assert len(nexus.event_log._followers) == 1
-        await eventually(lambda: not nexus.event_log._followers)
+            assert nexus.event_log.followed_by == 1
+        await eventually(lambda: not nexus.event_log.followed_by)
         assert (await client.head("/api/events")).status_code == 200
-        assert not nexus.event_log._followers
+        assert not nexus.event_log.followed_by
 
 
 async def test_followers_hear_of_their_own_runs_only(make_nexus, serve):

@@ -234,12 +234,12 @@ class SharedMachine(CacheMachine):
         self.store.is_away = is_away
 
     @rule(text=st.sampled_from([b"", b"null", b"\x80\x04\x95.", b'{"nexus_cache":"result.1"}']), data=st.data())
-    @precondition(lambda self: self.store._entries)
+    @precondition(lambda self: len(self.store))
     def somebody_writes_to_the_store(self, text, data):
-        key = data.draw(st.sampled_from(sorted(self.store._entries)))
+        key = data.draw(st.sampled_from(sorted(self.store.keys())))
         self.store._write(key, text, TTL)
         self.kept = {}
-        for other in [each for each in self.store._entries if each != key]:
+        for other in [each for each in self.store.keys() if each != key]:
             self.store._drop(other)
 
 

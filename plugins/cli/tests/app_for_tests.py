@@ -70,7 +70,7 @@ def visit(context: Context) -> int:
 @nexus.workflow
 async def followers() -> int:
     """Return how many follow events."""
-    return len(nexus.event_log._followers)
+    return nexus.event_log.followed_by
 
 
 @nexus.workflow

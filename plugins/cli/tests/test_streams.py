@@ -106,7 +106,7 @@ async def test_silence_is_told(start, monkeypatch):
             told = await taken(lines, 4)
         assert told[0]["event"]["type"] == streams.FOLLOWING
         assert told[1:] == [{}] * 3
-    assert not nexus.event_log._followers
+    assert not nexus.event_log.followed_by
     nexus.runs.get(run["run_id"]).cancel()
 
 
@@ -124,7 +124,7 @@ async def test_a_session_that_nobody_uses_ends(start):
     assert time.time() < changed["expires_at"] + 1
     assert told[0]["event"]["state"] == {"a": 1}
     assert told[-1] == {"reply": {"session_id": session_id, "ended": "expired"}}
-    assert not nexus.event_log._followers
+    assert not nexus.event_log.followed_by
 
 
 @pytest.mark.parametrize(("command", "ended"), [("revoke", "removed"), ("renew", "renewed")])
@@ -160,7 +160,7 @@ async def test_a_session_that_is_not_there_is_so_for_who_comes_back_too(start):
                     await taken(lines)
             told.append(raised.value.problem())
     assert told == told[:1] * 4
-    assert not nexus.event_log._followers
+    assert not nexus.event_log.followed_by
 
 
 async def test_missed_events_have_the_place_to_go_on_from(start):

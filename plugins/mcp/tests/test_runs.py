@@ -47,7 +47,7 @@ async def test_quick_calls_are_answered_as_ever_and_not_kept(build, kit, era):
         assert result.structured_content["result"] == 3
         run = nexus.runs.get(result.structured_content["run_id"])
         assert run.result is None
-        assert nexus.runs._kept_bytes == 0
+        assert nexus.runs.kept_bytes == 0
         refused = await client.call_tool("add", {"a": "x"}, meta={"nexus/wait": 0})
         assert refused.is_error
 

@@ -165,7 +165,7 @@ async def test_two_callers_hear_of_their_own_events_only(visited, kit):
                     assert (await events(bob, begin))["events"] == []
                     with pytest.raises(TimeoutError):
                         await asyncio.wait_for(anext(his), 0.3)
-        await eventually(lambda: not nexus.event_log._followers)
+        await eventually(lambda: not nexus.event_log.followed_by)
 
 
 @pytest.mark.filterwarnings("ignore:resources/.*subscribe is removed")  # it is what that era has
@@ -189,4 +189,4 @@ async def test_sessions_of_the_older_era_follow_events(visited, kit):
             await client.call_tool("add", {"a": 1})
             assert not heard.is_set()
             await client.subscribe_resource("nexus://events")
-        await eventually(lambda: not nexus.event_log._followers)
+        await eventually(lambda: not nexus.event_log.followed_by)

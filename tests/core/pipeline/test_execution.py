@@ -448,10 +448,10 @@ async def test_history_ends(make: Any, monkeypatch: Any) -> None:
     with pytest.raises(RunNotFound):
         nexus.runs.get(old.id)
     assert nexus.runs.get(young.id).result.value == 1
-    assert nexus.runs._kept_bytes == young.bytes_kept()
+    assert nexus.runs.kept_bytes == young.bytes_kept()
     young.finished_at -= 61
     await nexus.invoke("work")
-    assert nexus.runs._kept_bytes == 0
+    assert nexus.runs.kept_bytes == 0
 
 
 async def test_progress_kept_is_bounded(make: Any) -> None:

@@ -225,7 +225,7 @@ class Broken:
 async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> None:
     nexus._state.memory_store = Broken(nexus._state.memory_store, {"add"})
     nexus._state.memory_store.name = "memory"
-    nexus._state.stores[:] = [nexus._state.memory_store]
+    nexus.use_stores(())
     with pytest.raises(BackendUnavailable):
         await nexus.invoke(call())
     assert nexus.ran == []
@@ -234,8 +234,9 @@ async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> Non
 
 async def test_an_entry_that_can_not_be_read_runs_nothing(nexus: Any) -> None:
     await nexus.invoke(call())
-    (key,) = nexus._state.memory_store._entries
-    await nexus._state.memory_store.set(key, b"\x80\x04pickle", 60)
+    store = nexus.store("memory", "store")
+    (key,) = store.keys()
+    await store.set(key, b"\x80\x04pickle", 60)
     with pytest.raises(Conflict, match="can't be read"):
         await nexus.invoke(call())
     assert nexus.ran == [0]

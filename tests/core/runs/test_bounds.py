@@ -111,7 +111,7 @@ async def test_whatever_happens_to_calls_every_place_is_given_back(make: Any, se
             while admission.in_use:
                 await asyncio.sleep(0.01)
         assert nexus.runs.running() == []
-        assert not nexus.alarms._entries
+        assert not nexus.alarms.pending
     for call in calls:
         assert call.cancelled() or call.exception() is None or isinstance(call.exception(), NexusError)
     for run in nexus.runs.find(limit=1000):
@@ -204,7 +204,7 @@ async def test_history_holds_no_more_bytes_than_allowed(make: Any, keeps: str) -
         kept = [run for run in runs if len(run.events) > 2 or run.result is not None]
         assert 3 <= len(kept) <= 5
         assert kept == runs[-len(kept) :]
-        assert 0 <= nexus.runs._kept_bytes <= 1_000_000
+        assert 0 <= nexus.runs.kept_bytes <= 1_000_000
         await nexus.invoke("work")
         assert len(nexus.runs.find()[0].events) == 2  # its caller has had it all
 
@@ -260,7 +260,7 @@ async def test_what_a_run_says_after_its_end_is_not_counted(make: Any) -> None:
     await nexus.invoke("work")
     contexts[0].output("x" * 1000)
     assert contexts[0].run.output_bytes == 0
-    assert nexus.runs._kept_bytes == 0
+    assert nexus.runs.kept_bytes == 0
 
 
 async def test_a_listener_may_end_itself(make: Any) -> None:

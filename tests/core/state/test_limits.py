@@ -274,7 +274,7 @@ async def test_history_goes_from_those_who_have_the_most(make: Any) -> None:
             await nexus.submit(Invocation("work", {"size": 9000}, principal=MALLORY)).wait()
         assert nexus.runs.get(mine.id).result.value == "x" * 1000
         assert len(nexus.runs.find(limit=1000)) == 20
-        assert nexus.runs._kept_bytes <= 100_000
+        assert nexus.runs.kept_bytes <= 100_000
 
 
 def test_shares_know_who_has_the_most() -> None:
