@@ -28,10 +28,11 @@ def own_measurements(state: PlatformState) -> Sequence[Measurement]:
         ),
         Measurement.of("nexus_followers", "gauge", "Callers who follow events.", lambda: state.event_log.followed_by),
         Measurement.of(
-            "nexus_places_in_use", "gauge", "Places for calls that are taken.", lambda: places_in_use(state)
+            "nexus_workflows_running", "gauge", "Workflows that are running.", lambda: running_workflows(state)
         ),
         Measurement.of(
-            "nexus_places", "gauge", "Places for calls that there are.", lambda: options.max_concurrent_workflows
+            "nexus_workflows_limit", "gauge", "Workflows that may run at once.",
+            lambda: options.max_concurrent_workflows,
         ),
         Measurement.of(
             "nexus_threads", "gauge", "Threads for sync code.",
@@ -56,7 +57,7 @@ def own_measurements(state: PlatformState) -> Sequence[Measurement]:
     ]  # fmt: skip
 
 
-def places_in_use(state: PlatformState) -> int:
+def running_workflows(state: PlatformState) -> int:
     """Return how many workflows run now."""
     return state.running.admission.in_use if state.running else 0
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from nexus_core.app.view import View
+from nexus_core.app.view import CallerView
 from nexus_core.concurrency.own_loop import hand_over, wait_for
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import ConfigurationError, NexusError, RunCancelled
@@ -42,7 +42,7 @@ class Dispatcher:
         self._find = state.workflows.find
         self._runs = state.runs
         self._events = state.events
-        self._alarms = state.alarms
+        self._timers = state.timers
         self._submitted: set[asyncio.Task[None]] = set()
         self._left_behind: set[asyncio.Task[Result]] = set()
         self.credentials = CredentialWatch(self.verify)
@@ -89,11 +89,11 @@ class Dispatcher:
                 woken.set_result(None)
 
         task.add_done_callback(wake)
-        alarm = self._alarms.set(seconds, wake)
+        timer = self._timers.schedule(seconds, wake)
         try:
             await woken
             if not task.done():
-                await run.settled()  # what the policies refuse is refused at once
+                await run.started_or_rejected()  # what the policies refuse is refused at once
         except asyncio.CancelledError:
             if run.has_key:
                 self._leave_behind(task)
@@ -101,7 +101,7 @@ class Dispatcher:
                 task.cancel()
             raise
         finally:
-            self._alarms.clear(alarm)
+            self._timers.cancel(timer)
         if task.done():
             return task.result()
         run.keeps_result, run.payer = True, invocation.payer
@@ -191,12 +191,12 @@ class Dispatcher:
             caller.run = self._new_run(caller)
             await running.verify(caller)
 
-    async def view(self, caller: Invocation) -> View:
+    async def view(self, caller: Invocation) -> CallerView:
         """See `Nexus.view`."""
         running = await self._controller.start()
         caller.run = self._new_run(caller)
         await _unharmed(running.identify(caller))
-        return View(self._state, self._controller.start, self.credentials, caller, running.authorizers)
+        return CallerView(self._state, self._controller.start, self.credentials, caller, running.authorizers)
 
 
 def _is_being_cancelled() -> bool:

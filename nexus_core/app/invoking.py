@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from nexus_core.app.dispatch import Dispatcher
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.runs.run import Run
     from nexus_core.types.result import Result
 
@@ -97,7 +97,7 @@ class Invoking:
         """
         await self._dispatcher.authenticate(caller)
 
-    async def view(self, caller: Invocation) -> View:
+    async def view(self, caller: Invocation) -> CallerView:
         """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
 
         Args:

@@ -102,7 +102,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
     execution = Execution(
-        state.runs, state.alarms, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get
+        state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get
     )
     idempotency = Idempotency(
         choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout
@@ -117,7 +117,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         Resolution(everyone, sources, state.threads, execution.limit),
         idempotency,
         *(
-            item if plugin is None else GuardedInterceptor(item, plugin, state.alarms, options.workflow_timeout)
+            item if plugin is None else GuardedInterceptor(item, plugin, state.timers, options.workflow_timeout)
             for plugin, item in contributions.third_party("nexus_register_interceptors")
         ),
     ]
@@ -154,7 +154,7 @@ class _Front:
 
     def __init__(self, state: PlatformState, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
         self._options = state.options
-        self._alarms = state.alarms
+        self._timers = state.timers
         self._proxies = proxies
         self._middleware = middleware
 
@@ -163,7 +163,7 @@ class _Front:
         for wrap in reversed(self._middleware):
             app = wrap(app)
         options = self._options
-        guarded = Guard(app, self._alarms, options.max_body_bytes, options.body_timeout)
+        guarded = Guard(app, self._timers, options.max_body_bytes, options.body_timeout)
         return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
 
 

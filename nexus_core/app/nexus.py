@@ -21,11 +21,11 @@ from nexus_core.concurrency.threads import call_on
 from nexus_core.concurrency.worker_processes import is_loading_main
 from nexus_core.errors import ConfigurationError
 from nexus_core.options.first_party import GUARDS
-from nexus_core.options.sources import OptionSources, PluginSettings, is_on
+from nexus_core.options.sources import OptionSources, PluginSettings, is_enabled
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.option_reader import OptionReader
-from nexus_core.server.asgi import Embedded
+from nexus_core.server.asgi import MountedApp
 from nexus_core.state.stores import choose_store
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
     ) -> None:
         self._state = state = PlatformState(self, OptionReader(OptionSources(options, config, config_file)))
         self.options = state.options
-        self.threads, self.workflow_threads, self.alarms = state.threads, state.workflow_threads, state.alarms
+        self.threads, self.workflow_threads, self.timers = state.threads, state.workflow_threads, state.timers
         self.workflows, self.runs, self.events = state.workflows, state.runs, state.events
         self.metrics_collectors, self.health_checkers = state.metrics_collectors, state.health_checkers
         self.stop_request = StopRequest()
@@ -110,7 +110,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
         reader, options = self._state.option_reader, self.options
-        guards = {plugin for option, plugin in GUARDS.items() if is_on(reader.sources.value(option))}
+        guards = {plugin for option, plugin in GUARDS.items() if is_enabled(reader.sources.value(option))}
         factory = PluginFactory(self, reader)
         manager = PluginManager(
             hookspecs,
@@ -118,7 +118,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             required={*options.required_plugins, *guards},
             disabled=options.disabled_plugins,
             timeout=options.plugin_timeout,
-            is_on=lambda option: is_on(reader.sources.value(option)),
+            is_enabled=lambda option: is_enabled(reader.sources.value(option)),
             make=factory,
             platform=self,
         )
@@ -261,7 +261,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         async def start() -> ASGIApp:
             return (await self._controller.start_here()).app
 
-        return Embedded(start, self._controller.stop)
+        return MountedApp(start, self._controller.stop)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[list[Listener]]:

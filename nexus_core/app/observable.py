@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.app.core_metrics import own_measurements, places_in_use
+from nexus_core.app.core_metrics import own_measurements, running_workflows
 from nexus_core.app.hook_results import flaw
 from nexus_core.pipeline.authorization import missing_permissions
 from nexus_core.plugins.discovery import PluginStatus
@@ -130,7 +130,7 @@ class Observable:
     @property
     def places_in_use(self) -> int:
         """How many of the ``max_concurrent_workflows`` places are taken."""
-        return places_in_use(self._state)
+        return running_workflows(self._state)
 
     @property
     def stages(self) -> frozenset[int]:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence, Set
 
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.events.log import EventLog
     from nexus_core.options.sources import CoreSettings, PluginSettings
     from nexus_core.pipeline.credentials import CredentialWatch
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.plugins.manager import PluginManager
-    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.history import RunHistory
     from nexus_core.runs.run import Run
     from nexus_core.server.channel import Channel
     from nexus_core.state.sessions import SessionStore
@@ -43,17 +43,17 @@ class Platform(Protocol):
         events: The event bus: numbers events, and passes them to handlers.
         credentials: Ends what a caller has open when its credential ends; tell it of revoked credentials.
         threads: Daemon threads for code that blocks.
-        alarms: Time limits that almost never pass, cheaper than the event loop's timers.
+        timers: Time limits that almost never pass, cheaper than the event loop's timers.
         plugins: The plugins, with the status of each.
     """
 
     options: CoreSettings
     workflows: Registry
-    runs: RunStore
+    runs: RunHistory
     events: EventBus
     credentials: CredentialWatch
     threads: DaemonThreads
-    alarms: Alarms
+    timers: Timers
     plugins: PluginManager
 
     @property
@@ -101,7 +101,7 @@ class Platform(Protocol):
     def authenticate(self, caller: Invocation) -> Coroutine[Any, Any, None]:
         """Authenticate a caller before its request is read. See `Nexus.authenticate`."""
 
-    def view(self, caller: Invocation) -> Coroutine[Any, Any, View]:
+    def view(self, caller: Invocation) -> Coroutine[Any, Any, CallerView]:
         """Authenticate a caller and return what it may see. See `Nexus.view`."""
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.app.services import Services
 from nexus_core.concurrency.threads import DaemonThreads
-from nexus_core.concurrency.timers import Alarms
+from nexus_core.concurrency.timers import Timers
 from nexus_core.concurrency.worker_processes import WorkerProcesses
 from nexus_core.concurrency.workflow_threads import WorkflowThreads
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent, EventBus
 from nexus_core.events.handlers import Publisher
 from nexus_core.events.log import EventLog
 from nexus_core.pipeline.resolvers import ResolverPlatform
-from nexus_core.runs.history import RunStore
+from nexus_core.runs.history import RunHistory
 from nexus_core.state.memory_store import MemoryStore
 from nexus_core.workflows.metadata import MetadataRules
 from nexus_core.workflows.registry import Registry
@@ -118,10 +118,10 @@ class PlatformState:
         self.threads = DaemonThreads("nexus-thread")
         self.workflow_threads = WorkflowThreads("nexus-workflow", options.workflow_threads)
         self.processes = WorkerProcesses(self.threads, options.workflow_processes)
-        self.alarms = Alarms()
+        self.timers = Timers()
         self.events = EventBus(self.threads)
         self.event_log = self.own_event_log = EventLog(self.events)
-        self.runs = RunStore(options.run_history, options.run_history_bytes, options.run_history_ttl)
+        self.runs = RunHistory(options.run_history, options.run_history_bytes, options.run_history_ttl)
         self.memory_store = MemoryStore(
             max_bytes=options.store_max_bytes, caller_max_bytes=options.store_caller_max_bytes
         )

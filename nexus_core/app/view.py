@@ -1,4 +1,4 @@
-"""`View`: what one caller may see of a platform."""
+"""`CallerView`: what one caller may see of a platform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexus_core.workflows.workflow import Workflow
 
 
-class View:
+class CallerView:
     """What one caller sees beside the answers to its calls: the same on every channel.
 
     Another's runs and sessions, and workflows it may not run, are not there for it. Made by `Nexus.view`.
@@ -107,15 +107,15 @@ class View:
             RunNotFound: There is none of that id, or it is no longer kept, or another's.
         """
         run = self._state.runs.get(run_id)
-        if not self.owns(run):
+        if not self.is_visible(run):
             raise RunNotFound("There is no run of that id, or it is no longer kept.")
         return run
 
     def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:
         """Return the caller's runs that fit, newest first."""
-        return self._state.runs.find(workflow=workflow, status=status, limit=limit, visible=self.owns)
+        return self._state.runs.find(workflow=workflow, status=status, limit=limit, visible=self.is_visible)
 
-    def owns(self, run: Run) -> bool:
+    def is_visible(self, run: Run) -> bool:
         """Whether a run is the caller's."""
         return run.owner == self._owner
 

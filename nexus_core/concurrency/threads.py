@@ -200,7 +200,7 @@ class DaemonExecutor(ThreadPoolExecutor):
                 self._changed.wait_for(lambda: self._free == self._limit, self._end_seconds)
 
 
-def is_on(loop: asyncio.AbstractEventLoop) -> bool:
+def is_current_loop(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether the caller is on an event loop's thread, called by that loop."""
     try:
         return asyncio.get_running_loop() is loop
@@ -210,7 +210,7 @@ def is_on(loop: asyncio.AbstractEventLoop) -> bool:
 
 def call_on(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:
     """Call a function on an event loop's thread: at once on that thread, soon from another, never once it is closed."""
-    if is_on(loop):
+    if is_current_loop(loop):
         function(*args)
         return
     with suppress(RuntimeError):  # it is closed

@@ -1,4 +1,4 @@
-"""`Alarms`: time limits that almost never pass, at almost no cost.
+"""`Timers`: time limits that almost never pass, at almost no cost.
 
 Setting and cancelling a timer of the event loop's costs several microseconds, and each call needs three. Here it is one
 entry in a dictionary, looked at every `TICK` seconds while there is any.
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK = 0.05
-"""Seconds by which an alarm may be late."""
+"""Seconds by which a timer may be late."""
 
 
-class Alarms:
+class Timers:
     """Calls functions on the running event loop when their time has come."""
 
     def __init__(self) -> None:
@@ -35,35 +35,35 @@ class Alarms:
         """How many functions are still to be called."""
         return len(self._entries)
 
-    def set(self, seconds: float, callback: Callable[[], object]) -> int:
-        """Call a function ``seconds`` from now, or up to `TICK` later. Returns the key for `clear`."""
+    def schedule(self, seconds: float, callback: Callable[[], object]) -> int:
+        """Call a function ``seconds`` from now, or up to `TICK` later. Returns the key for `cancel`."""
         key = next(self._keys)
         self._entries[key] = (time.monotonic() + seconds, callback)
         if (loop := asyncio.get_running_loop()) is not self._loop:
             self._loop, self._watch = loop, object()
-            loop.call_later(TICK, self._look, loop, self._watch)
+            loop.call_later(TICK, self._tick, loop, self._watch)
         return key
 
-    def clear(self, key: int) -> None:
-        """Forget an alarm; one that has rung is not an error."""
+    def cancel(self, key: int) -> None:
+        """Forget a timer; one that has fired is not an error."""
         self._entries.pop(key, None)
 
-    def _look(self, loop: asyncio.AbstractEventLoop, watch: object) -> None:
+    def _tick(self, loop: asyncio.AbstractEventLoop, watch: object) -> None:
         if watch is not self._watch:
             return  # another event loop has taken over
         now = time.monotonic()
         for key in [key for key, (when, _) in self._entries.items() if when <= now]:
             _, callback = self._entries.pop(key, (0.0, None))
             if callback is not None:
-                _ring(callback)
+                _call(callback)
         if self._entries:
-            loop.call_later(TICK, self._look, loop, watch)
+            loop.call_later(TICK, self._tick, loop, watch)
         else:
             self._loop = None
 
 
-def _ring(callback: Callable[[], object]) -> None:
+def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:  # the others must still ring
-        log.exception("An alarm raised")
+    except Exception:  # the others must still be called
+        log.exception("A timer raised")

@@ -123,7 +123,7 @@ class ChannelEvent:
         if self.data is not None:
             members["data"] = self.data
         if self.result is not None:
-            members |= {"result": self.result.value} | self.result.marks()
+            members |= {"result": self.result.value} | self.result.flags()
         if self.error is not None:
             members["error"] = self.error.problem()
         if self.duration is not None:

@@ -193,7 +193,7 @@ class Follower:
         self._past = past
 
     @property
-    def place(self) -> str | None:
+    def cursor(self) -> str | None:
         """The id to go on from for who has got everything, also past what it does not want; None where more waits."""
         has_more = self._waiting or self._past is not None or self._missed is not None
         return None if has_more else self._latest()

@@ -39,7 +39,7 @@ class ChannelConfig:
         return f"ChannelConfig({', '.join(vars(self))})"  # values may be secrets
 
 
-class Layer:
+class OptionSource:
     """What one source sets.
 
     Args:
@@ -111,7 +111,7 @@ class Layer:
         return f"{name} of {self._where(channel + SUFFIX)}"
 
 
-def is_on(value: Any) -> bool:
+def is_enabled(value: Any) -> bool:
     """Whether a raw option value means "on"."""
     return value.strip().lower() in ("1", "true", "t", "yes", "y", "on") if isinstance(value, str) else bool(value)
 
@@ -119,7 +119,7 @@ def is_on(value: Any) -> bool:
 def _same(one: Any, other: Any) -> bool:
     """Whether two raw values mean the same: one may be text where the other is not."""
     if isinstance(one, bool) or isinstance(other, bool):
-        return is_on(one) == is_on(other)
+        return is_enabled(one) == is_enabled(other)
     return bool(one == other) or str(one).strip() == str(other).strip()
 
 

@@ -24,8 +24,8 @@ from pydantic_settings import (
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
-from nexus_core.options.channel import Layer, attributes
-from nexus_core.options.channel import is_on as is_on
+from nexus_core.options.channel import OptionSource, attributes
+from nexus_core.options.channel import is_enabled as is_enabled
 from nexus_core.text import nearest, printable
 from nexus_core.types.addresses import check_hosts, check_networks, check_public_url
 
@@ -204,11 +204,11 @@ class OptionSources:
         self, arguments: Mapping[str, Any], config: object = None, config_file: str | os.PathLike[str] | None = None
     ) -> None:
         path = config_file or os.environ.get("NEXUS_CONFIG_FILE")
-        self._arguments = Layer(arguments, lambda option: f"argument {option}")
-        self._environment = Layer(_environment(), _variable)
+        self._arguments = OptionSource(arguments, lambda option: f"argument {option}")
+        self._environment = OptionSource(_environment(), _variable)
         self._below = [
-            Layer(_read_file(Path(path)) if path else {}, lambda option: f"{option} in {path}"),
-            Layer(_members(config), lambda option: f"{option} of {type(config).__name__}"),
+            OptionSource(_read_file(Path(path)) if path else {}, lambda option: f"{option} in {path}"),
+            OptionSource(_members(config), lambda option: f"{option} of {type(config).__name__}"),
         ]
         self.sources: dict[str, str] = {}
 
@@ -291,12 +291,12 @@ class OptionSources:
         return None
 
 
-def _other_variable(name: str, field: FieldInfo) -> list[Layer]:
+def _other_variable(name: str, field: FieldInfo) -> list[OptionSource]:
     """Return the source that an option names for itself, if that is set."""
     extra = field.json_schema_extra
     variable = extra.get("environment") if isinstance(extra, dict) else None
     value = os.environ.get(variable, "") if isinstance(variable, str) else ""
-    return [Layer({name: value}, lambda _: f"environment variable {variable}")] if value else []
+    return [OptionSource({name: value}, lambda _: f"environment variable {variable}")] if value else []
 
 
 def _variables() -> list[str]:

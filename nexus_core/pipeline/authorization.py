@@ -1,4 +1,4 @@
-"""Who may do what: the `Authorizer` that plugins give, the stage that asks it, and the `View` that channels show."""
+"""Who may do what: the `Authorizer` that plugins provide, and the stage that asks it."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ from nexus_core.types.result import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
-    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.history import RunHistory
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.workflow import Workflow
@@ -45,7 +45,7 @@ class Execution:
 
     Args:
         runs: Where runs are kept.
-        alarms: Where time limits are kept.
+        timers: Where time limits are kept.
         timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
         max_result_bytes: The largest result, as JSON text.
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
@@ -54,8 +54,8 @@ class Execution:
 
     def __init__(
         self,
-        runs: RunStore,
-        alarms: Alarms,
+        runs: RunHistory,
+        timers: Timers,
         timeout: float | None,
         max_result_bytes: int,
         sessions: SessionStore,
@@ -63,7 +63,7 @@ class Execution:
     ) -> None:
         self._runs = runs
         self._sessions = sessions
-        self._alarms = alarms
+        self._timers = timers
         self._timeout = timeout
         self._max_result_bytes = max_result_bytes
         self._service = service
@@ -107,7 +107,7 @@ class Execution:
         task = work.task
         if not task.done():
             run.attach(task, work.wake)
-            alarm = None if limit is None else self._alarms.set(limit, work.wake)
+            timer = None if limit is None else self._timers.schedule(limit, work.wake)
             try:
                 await work.awakened
             except asyncio.CancelledError:
@@ -115,11 +115,11 @@ class Execution:
                 run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
                 raise
             finally:
-                if alarm is not None:
-                    self._alarms.clear(alarm)
+                if timer is not None:
+                    self._timers.cancel(timer)
                 if not task.done():
                     task.add_done_callback(_retrieve)
-                    run.outlives(task)
+                    run.track_background_work(task)
                     if not run.cancel_requested:  # a second cancellation would end its cleaning up
                         task.cancel()
         return _value(task, run, limit)

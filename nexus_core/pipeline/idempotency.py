@@ -94,7 +94,7 @@ class Idempotency:
         if not (invocation.idempotency_key or "").strip():  # an unset variable, perhaps: all such calls would be one
             raise MalformedRequest("The idempotency key is empty. Send a key of your own for each call, or none.")
         key = _store_key(invocation)
-        params = hashlib.sha256(jsontext.canonical(invocation.given)).hexdigest()
+        params = hashlib.sha256(jsontext.canonical(invocation.validated_params)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, invocation.payer)
         claim = _encode(_Entry(params, invocation.run.id, process=self._heartbeat.process))
         if self._is_shared and not self._heartbeat.has_begun:

@@ -11,7 +11,7 @@ from nexus_core.types.addresses import network_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.history import RunHistory
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal, RateLimit, Validity
@@ -25,7 +25,7 @@ class Invocation:
     Attributes:
         name: The workflow's name as the caller gave it. It need not exist.
         params: The parameters: raw from the channel; after the resolve stage what `Workflow.prepare` made of them.
-        given: The JSON parameters that fit the schema; set by the resolve stage.
+        validated_params: The JSON parameters that fit the schema; set by the resolve stage.
         channel: ``api``, ``cli``, ``mcp``, or ``python`` for a call from code.
         credentials: What the channel found, for the authenticate stage: ``{"authorization": "Bearer ..."}``.
         principal: Who calls; set by the authenticate stage.
@@ -63,7 +63,7 @@ class Invocation:
     request_id: str | None = None
     rate_limit: RateLimit | None = None
     validity: Validity | None = None
-    given: dict[str, Any] = field(default_factory=dict)
+    validated_params: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
     run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor sees the invocation
 
@@ -79,7 +79,7 @@ class Invocation:
             return user_payer(self.principal.identity)
         return f"address {network_of(self.client_address)}" if self.client_address else ""
 
-    def begin_run(self, runs: RunStore) -> None:
+    def begin_run(self, runs: RunHistory) -> None:
         """Begin the call's run, unless it has begun."""
         payer = self.payer if self.run.keeps_result else ""
         runs.begin(self.run, self.principal, self.session.id if self.session else None, payer)

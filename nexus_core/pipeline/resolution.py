@@ -56,7 +56,7 @@ class Resolution:
             invocation.source = None
         if self._resolvers:
             params = await self._resolved(invocation, params, workflow)
-        invocation.given = params
+        invocation.validated_params = params
         try:
             invocation.params = workflow.prepare(params)
         except NexusError:

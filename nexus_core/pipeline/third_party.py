@@ -18,7 +18,7 @@ from nexus_core.types.result import Result
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection
 
-    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.pipeline.stage import Call, Interceptor
@@ -35,15 +35,15 @@ class GuardedInterceptor:
     Args:
         interceptor: The interceptor.
         plugin: The plugin that it is from.
-        alarms: Where time limits are kept.
+        timers: Where time limits are kept.
         seconds: How long it may take itself, beside the call that it passes on; None for no limit.
     """
 
-    def __init__(self, interceptor: Interceptor, plugin: str, alarms: Alarms, seconds: float | None) -> None:
+    def __init__(self, interceptor: Interceptor, plugin: str, timers: Timers, seconds: float | None) -> None:
         self.stage = int(interceptor.stage)
         self.name = f'The interceptor {type(interceptor).__name__} of the plugin "{plugin}"'
         self.interceptor = interceptor
-        self._alarms = alarms
+        self._timers = timers
         self._seconds = seconds
         self._reports = RateLimitedLog(log)
 
@@ -52,7 +52,7 @@ class GuardedInterceptor:
         seconds = self._seconds
         if invocation.timeout is not None and 0 < invocation.timeout < (seconds or float("inf")):
             seconds = invocation.timeout
-        turn = _Turn(self._alarms, seconds, call_next)
+        turn = _Turn(self._timers, seconds, call_next)
         try:
             value: Any = self.interceptor(invocation, call_next=turn.call_next)
             value = await value if inspect.isawaitable(value) else value
@@ -75,15 +75,26 @@ class GuardedInterceptor:
 class _Turn:
     """One call's way through an interceptor, and how far it has come. Its time stands still while the call goes on."""
 
-    __slots__ = ("_alarm", "_alarms", "_call_next", "_is_cancelled", "_is_closed", "_passing", "_seconds", "_task",
-                 "is_passed_on", "raised", "returned")  # fmt: skip
+    __slots__ = (
+        "_call_next",
+        "_is_cancelled",
+        "_is_closed",
+        "_passing",
+        "_seconds",
+        "_task",
+        "_timer",
+        "_timers",
+        "is_passed_on",
+        "raised",
+        "returned",
+    )  # fmt: skip
 
-    def __init__(self, alarms: Alarms, seconds: float | None, call_next: Call) -> None:
-        self._alarms = alarms
+    def __init__(self, timers: Timers, seconds: float | None, call_next: Call) -> None:
+        self._timers = timers
         self._seconds = seconds
         self._call_next = call_next
         self._task = asyncio.current_task()
-        self._alarm: int | None = None
+        self._timer: int | None = None
         self._passing = 0
         self._is_cancelled = self._is_closed = self.is_passed_on = self.returned = False
         self.raised: BaseException | None = None
@@ -91,12 +102,12 @@ class _Turn:
 
     def _begin(self) -> None:
         if self._seconds is not None and not (self._passing or self._is_closed):
-            self._alarm = self._alarms.set(self._seconds, self._expire)
+            self._timer = self._timers.schedule(self._seconds, self._expire)
 
     def _pause(self) -> None:
-        if self._alarm is not None:
-            self._alarms.clear(self._alarm)
-            self._alarm = None
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+            self._timer = None
 
     def close(self) -> None:
         self._is_closed = True  # a call that it has left behind ends later, when the task does something else

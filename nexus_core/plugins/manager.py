@@ -43,7 +43,7 @@ class PluginManager:
         disabled: Names of plugins that are not to be loaded.
         threads: Where sync hooks that may block are called.
         timeout: Seconds one plugin gets for its import, and for each of its start and stop.
-        is_on: Whether an option is set and on: plugins may declare that one lets them guard access.
+        is_enabled: Whether an option is set and on: plugins may declare that one lets them guard access.
         make: Makes what is registered of a plugin's name and of what its entry point names.
         platform: What hooks get as ``nexus``; None where there is no platform: those that ask for it are not called.
 
@@ -53,7 +53,7 @@ class PluginManager:
 
     def __init__(
         self, hookspecs: ModuleType, threads: DaemonThreads, *, required: Collection[str] = (),
-        disabled: Collection[str] = (), timeout: float = 10.0, is_on: Callable[[str], bool] = lambda option: False,
+        disabled: Collection[str] = (), timeout: float = 10.0, is_enabled: Callable[[str], bool] = lambda option: False,
         make: Callable[[str, object], object] = lambda name, loaded: loaded, platform: object = None,
     ) -> None:  # fmt: skip
         self._threads = threads
@@ -62,7 +62,7 @@ class PluginManager:
         self._hooks = [name for name in dir(hookspecs) if name.startswith("nexus_")]
         self._arguments = {} if platform is None else {"nexus": platform}
         self._required = set(required)
-        self._is_on = is_on
+        self._is_enabled = is_enabled
         self._make = make
         self.guards: set[str] = set()
         self._disabled = set(disabled)
@@ -77,7 +77,7 @@ class PluginManager:
             PluginError: A required plugin does not load.
         """
         found = discover(self._disabled)
-        self.guards = {record.name for record in found if any(map(self._is_on, record.guards))}
+        self.guards = {record.name for record in found if any(map(self._is_enabled, record.guards))}
         self._required |= self.guards
         self._report_misspelt({record.name for record in found})
         self.records[:0] = found

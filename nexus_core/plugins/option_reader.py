@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options import first_party
-from nexus_core.options.sources import CoreSettings, OptionSources, PluginSettings, is_on, unknown_option
+from nexus_core.options.sources import CoreSettings, OptionSources, PluginSettings, is_enabled, unknown_option
 from nexus_core.text import one_line
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class OptionReader:
         unloaded, every = plugins.inactive(), first_party.every_option()
         for name, source in self.sources.given(known | every).items():
             is_switch = name in every and name.startswith("enable_")
-            if name in known or (is_switch and not is_on(self.sources.value(name))):
+            if name in known or (is_switch and not is_enabled(self.sources.value(name))):
                 continue
             complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
             if may_be_unloaded or (name in every and not is_switch and self.sources.is_from_environment(name)):

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core import jsontext
-from nexus_core.concurrency.threads import call_on, is_on
+from nexus_core.concurrency.threads import call_on, is_current_loop
 from nexus_core.errors import WorkflowError
 from nexus_core.events.event import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
 from nexus_core.text import printable
@@ -180,7 +180,7 @@ class Context:
 
     def catch_up(self) -> None:
         """Wait, in a thread, until the event loop has published what was said so far."""
-        if not is_on(self._loop) and not self._loop.is_closed():
+        if not is_current_loop(self._loop) and not self._loop.is_closed():
             published = threading.Event()
             call_on(self._loop, published.set)
             while not published.wait(1.0) and not self._loop.is_closed():

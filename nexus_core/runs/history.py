@@ -1,4 +1,4 @@
-"""`RunStore`: the runs of one process."""
+"""`RunHistory`: the runs of one process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEPT_BYTES = 1000
 """What a run with a kept result counts for beside that, where it is about who has the most."""
 
 
-class RunStore:
+class RunHistory:
     """The runs of this process: those that run, and the latest that ended, bounded in time, in count and in bytes.
 
     Where there are too many, those go first whose caller has got the result. Of the others, and of their results, the
@@ -68,7 +68,7 @@ class RunStore:
         if self._running.pop(run.id, None) is None:
             return
         if not run.keeps_result and not run.followers:
-            run.forget_told()
+            run.forget_output()
         self._ended[run.id] = run
         size = run.bytes_kept()
         if size or run.keeps_result:
@@ -86,7 +86,7 @@ class RunStore:
         """The bytes of the events and results of runs that have ended."""
         return self._kept.size - self._kept.count * KEPT_BYTES
 
-    async def taken(self, run: Run) -> Result:
+    async def take_result(self, run: Run) -> Result:
         """Return what a run gives once it has ended, to its caller: it is not kept for anybody else.
 
         Raises:

@@ -38,7 +38,7 @@ Who follows a run as it goes sees them all; who comes late, or is this far behin
 """
 
 EVENT_BYTES = 500
-"""What an event of those types costs in memory beside its content, about: for `RunStore`'s bound."""
+"""What an event of those types costs in memory beside its content, about: for `RunHistory`'s bound."""
 
 CANCEL_SECONDS = 1.0
 """How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
@@ -85,10 +85,35 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_replies", "_steps", "_task",
-        "_told", "_waiters", "_work", "cancel_requested", "channel", "error", "finished_at", "followers", "has_key",
-        "id", "keeps_result", "output_bytes", "owner", "payer", "result", "session_id", "started_at", "status",
-        "user_id", "workflow",
+        "__weakref__",
+        "_bus",
+        "_count",
+        "_give_up",
+        "_is_closed",
+        "_is_forgotten",
+        "_output_events",
+        "_replies",
+        "_steps",
+        "_task",
+        "_waiters",
+        "_work",
+        "cancel_requested",
+        "channel",
+        "error",
+        "finished_at",
+        "followers",
+        "has_key",
+        "id",
+        "keeps_result",
+        "output_bytes",
+        "owner",
+        "payer",
+        "result",
+        "session_id",
+        "started_at",
+        "status",
+        "user_id",
+        "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +140,7 @@ class Run:
         self._give_up: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._steps: list[ChannelEvent] = []
-        self._told: dict[str, deque[ChannelEvent]] = {}
+        self._output_events: dict[str, deque[ChannelEvent]] = {}
         self._work: list[asyncio.Future[Any]] = []
         self._replies: list[asyncio.Future[Any]] = []
 
@@ -157,10 +182,10 @@ class Run:
         kept = event if self.result is result else event.without_result()
         if type not in EVENTS_KEPT:
             self._steps.append(kept)
-        elif type in self._told:
-            self._told[type].append(kept)
+        elif type in self._output_events:
+            self._output_events[type].append(kept)
         else:
-            self._told[type] = deque([kept], EVENTS_KEPT[type])
+            self._output_events[type] = deque([kept], EVENTS_KEPT[type])
         if self._waiters:
             self._wake()
 
@@ -216,7 +241,7 @@ class Run:
         if self._give_up is not None:
             task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
 
-    def outlives(self, work: asyncio.Future[Any]) -> None:
+    def track_background_work(self, work: asyncio.Future[Any]) -> None:
         """Note work that can't be stopped, such as a thread: the run's place is not free before it has ended."""
         self._work.append(work)
         work.add_done_callback(self._work.remove)  # it holds what the work returned
@@ -248,7 +273,7 @@ class Run:
             return self.done
         return True
 
-    async def settled(self) -> None:
+    async def started_or_rejected(self) -> None:
         """Wait until the run has begun or has been refused, or was answered without either: it is `done` then."""
         while not self.done and (not self._steps or self._steps[0].is_terminal):
             await self.changed()
@@ -288,7 +313,7 @@ class Run:
         What it costs grows with their count alone.
         """
         fresh: list[ChannelEvent] = []
-        for kept in (self._steps, *self._told.values()):
+        for kept in (self._steps, *self._output_events.values()):
             for event in reversed(kept):
                 if event.number <= number:
                     break
@@ -340,17 +365,17 @@ class Run:
 
     def bytes_kept(self) -> int:
         """Return about how many bytes `forget` would free."""
-        if not self._told and self.result is None:
+        if not self._output_events and self.result is None:
             return 0
-        told = sum(len(kept) for kept in self._told.values()) * EVENT_BYTES
-        own = self._told.get(WORKFLOW_EVENT, ())
-        output = self.output_bytes if WORKFLOW_OUTPUT in self._told else 0
+        told = sum(len(kept) for kept in self._output_events.values()) * EVENT_BYTES
+        own = self._output_events.get(WORKFLOW_EVENT, ())
+        output = self.output_bytes if WORKFLOW_OUTPUT in self._output_events else 0
         result = 0 if self.result is None else len(self.result.json)
         return told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
 
-    def forget_told(self) -> None:
+    def forget_output(self) -> None:
         """Drop what the workflow said while it ran: progress, output, events of its own."""
-        self._told = {}
+        self._output_events = {}
 
     def forget(self) -> None:
         """Drop everything but how it began and how it ended, as soon as nobody waits for it any more."""
@@ -358,7 +383,7 @@ class Run:
         if self.followers:
             return
         self.result = None
-        self.forget_told()
+        self.forget_output()
         self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
 
     def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
@@ -378,7 +403,7 @@ class Run:
         if self.user_id is not None:
             members["user_id"] = self.user_id
         if with_result and self.result is not None:
-            members |= {"result": self.result.value} | self.result.marks()
+            members |= {"result": self.result.value} | self.result.flags()
         if self.error is not None:
             members["error"] = self.error.problem()
         return members

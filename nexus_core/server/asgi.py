@@ -54,7 +54,7 @@ class PathRouter:
         return send_error(scope, send, NotFound("Nothing answers at this address."))
 
 
-class Embedded:
+class MountedApp:
     """`PathRouter` for someone else's server: it starts the platform with the server, or at the first request.
 
     A server that sends lifespan events gets start-up and shutdown; a mounted application never sees them. There, what

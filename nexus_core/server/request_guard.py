@@ -20,7 +20,7 @@ from nexus_core.text import printable, shown_path
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,14 @@ class Guard:
 
     Args:
         app: The application behind.
-        alarms: Where time limits are kept.
+        timers: Where time limits are kept.
         max_body_bytes: The largest body.
         body_timeout: Seconds in which it must have arrived.
     """
 
-    def __init__(self, app: ASGIApp, alarms: Alarms, max_body_bytes: int, body_timeout: float) -> None:
+    def __init__(self, app: ASGIApp, timers: Timers, max_body_bytes: int, body_timeout: float) -> None:
         self._app = app
-        self._alarms = alarms
+        self._timers = timers
         self._max_body_bytes = max_body_bytes
         self._body_timeout = body_timeout
         self._reports = RateLimitedLog(log)
@@ -75,11 +75,11 @@ class Guard:
         elif length is not None and length > self._max_body_bytes:
             await exchange.refuse(_too_large(self._max_body_bytes))
         elif has_body:
-            alarm = self._alarms.set(self._body_timeout, exchange.expire)
+            timer = self._timers.schedule(self._body_timeout, exchange.expire)
             try:
                 await exchange.run(self._app, self._reports)
             finally:
-                self._alarms.clear(alarm)
+                self._timers.cancel(timer)
         else:
             await exchange.run(self._app, self._reports)
 

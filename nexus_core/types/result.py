@@ -36,18 +36,18 @@ class Result:
         """The value in JSON's types, decoded anew at each access: changing it changes no other caller's."""
         return _decode(self.json)
 
-    def marks(self) -> dict[str, bool]:
+    def flags(self) -> dict[str, bool]:
         """Return what there is to tell of where it comes from: ``cached`` and ``replayed``, where they are true."""
         return {name: True for name in ("cached", "replayed") if getattr(self, name)}
 
     def reply(self) -> bytes:
         """Return the reply that REST, the command line and MCP share: ``{"result": ..., "run_id": ...}``."""
-        marks = b""
+        flags = b""
         if self.cached:
-            marks += b',"cached":true'
+            flags += b',"cached":true'
         if self.replayed:
-            marks += b',"replayed":true'
-        return b'{"result":%b,"run_id":"%b"%b}' % (self.json, self.run_id.encode(), marks)
+            flags += b',"replayed":true'
+        return b'{"result":%b,"run_id":"%b"%b}' % (self.json, self.run_id.encode(), flags)
 
     def __repr__(self) -> str:
         return f"Result({self.json[:80]!r}, run_id={self.run_id!r})"

@@ -108,7 +108,7 @@ class FunctionWorkflow(Workflow):
         elif self._processes is not None:
             value = await self._processes.run(self.function, positional, arguments)
         else:
-            value = await self._threads.run(context.run.outlives, self.function, *positional, **arguments)
+            value = await self._threads.run(context.run.track_background_work, self.function, *positional, **arguments)
             if inspect.isawaitable(value):
                 value = await value
         return value if self._serialize is None else self._serialize(value)
@@ -140,7 +140,7 @@ class FunctionWorkflow(Workflow):
             stream = self.function(*positional, **arguments)
         else:
             stream = await self._threads.run(
-                context.run.outlives, _drain, self.function, positional, arguments, context, keep
+                context.run.track_background_work, _drain, self.function, positional, arguments, context, keep
             )
         if stream is not None:
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
-from nexus_core.options.channel import is_on
+from nexus_core.options.channel import is_enabled
 from nexus_core.options.sources import MAX_SECONDS
 from nexus_core.text import printable
 
@@ -184,7 +184,7 @@ def plugin_keys(every_settings: Iterable[PluginSettings]) -> dict[str, tuple[str
     }
     for settings in every_settings:
         for key, option in type(settings).workflow_metadata.items():
-            is_off = option is not None and not is_on(getattr(settings, option, None))
+            is_off = option is not None and not is_enabled(getattr(settings, option, None))
             keys[key] = (f"{option} is off", option) if is_off else ("", option)
     return keys
 

@@ -238,7 +238,7 @@ async def gateway(effort: Effort) -> list[Row]:
 
 async def filtered_listing(effort: Effort) -> list[Row]:
     """Measure how long it takes to find out which of 1,000 workflows a caller may run."""
-    row = Row("j. What a caller sees of 1,000 workflows", "View.workflows()", "5 ms", "ms", 1, "lower")
+    row = Row("j. What a caller sees of 1,000 workflows", "CallerView.workflows()", "5 ms", "ms", 1, "lower")
     async with Listing(1000) as listing:
         for _ in range(3 * effort.rounds):
             row.ours.append(await listing.measure())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import Invocation, NexusError, Stage, WorkflowTimeout
-from nexus_core.concurrency.timers import Alarms
+from nexus_core.concurrency.timers import Timers
 from nexus_core.testing import stage_of
 
 if TYPE_CHECKING:
@@ -65,21 +65,21 @@ async def test_parameter_resolvers(make: Any, exception: BaseException, kind: st
     assert stage_of(nexus, Stage.ADMIT).in_use == 0
 
 
-async def test_an_alarm_that_raises_does_not_silence_the_others() -> None:
-    alarms = Alarms()
+async def test_a_timer_that_raises_does_not_silence_the_others() -> None:
+    timers = Timers()
     rung: list[int] = []
     second = asyncio.Event()
 
     def broken() -> None:
         raise RuntimeError("broken")
 
-    alarms.set(0, broken)
-    alarms.set(0, lambda: rung.append(1))
-    alarms.set(0.1, second.set)
+    timers.schedule(0, broken)
+    timers.schedule(0, lambda: rung.append(1))
+    timers.schedule(0.1, second.set)
     await asyncio.wait_for(second.wait(), 5)
     assert rung == [1]
     second.clear()
-    alarms.set(0, second.set)
+    timers.schedule(0, second.set)
     await asyncio.wait_for(second.wait(), 5)
 
 

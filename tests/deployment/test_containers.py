@@ -211,7 +211,7 @@ def test_compose_runs(run, redis_server, postgres_server) -> None:
     caller = threading.Thread(target=lambda: answers.append(client.greet(**token())))
     caller.start()
     allowed = {"authorization": f"Bearer {METRICS_TOKEN}"}
-    running.until(lambda: "nexus_places_in_use 1" in client.ask("metrics", "/metrics", **allowed)[1])
+    running.until(lambda: "nexus_workflows_running 1" in client.ask("metrics", "/metrics", **allowed)[1])
     running.process.terminate()
     running.until(lambda: client.ask("api", "/health/ready")[0] == 503)
     assert client.ask("api", "/health/live")[0] == 200

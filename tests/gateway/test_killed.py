@@ -145,7 +145,7 @@ async def test_the_key_of_a_process_that_lives_is_not_taken_however_long_it_work
     store, (one, other) = pair
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
-        await first.settled()
+        await first.started_or_rejected()
         begun = store.beats
         await eventually(lambda: store.beats > begun + 12)  # longer than it counts as alive after one of them
         with pytest.raises(Conflict, match="still running"):
@@ -173,7 +173,7 @@ async def test_of_many_repeats_one_takes_the_place_of_the_dead(pair: Any) -> Non
     _, (one, other) = pair
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
-        await first.settled()
+        await first.started_or_rejected()
         dead = one._state.running.idempotency._heartbeat
         await dead.close()
         other.gate.set()
@@ -191,7 +191,7 @@ async def test_a_process_that_could_not_say_so_gets_time_to(pair: Any) -> None:
     store, (one, other) = pair
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
-        await first.settled()
+        await first.started_or_rejected()
         store.clear("process:")  # the store was away for longer than a process counts as alive
         with pytest.raises(Conflict, match="still running"):
             await other.invoke(Invocation("work", {}, idempotency_key="k"))

@@ -62,7 +62,7 @@ class Platform:
 
     async def _lasting(self) -> Any:
         run = self.nexus.submit(Invocation("lasting", {}, principal=ALLOWED))
-        await run.settled()
+        await run.started_or_rejected()
         return run
 
     def what(self, kind: str) -> str:

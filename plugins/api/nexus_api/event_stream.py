@@ -86,7 +86,7 @@ async def _send_end(error: CredentialEnded, send: Send) -> None:
 
 def _silence(follower: Follower) -> bytes:
     """Return a heartbeat with the position to resume from, which events of other callers advance as well."""
-    place = follower.place
+    place = follower.cursor
     return b": nothing new\n\n" if place is None else b"id: %b\n: nothing new\n\n" % place.encode()
 
 

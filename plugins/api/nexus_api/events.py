@@ -47,7 +47,7 @@ class _Events:
             if scope["method"] == "HEAD":
                 await Response(media_type="text/event-stream")(scope, receive, send)
                 return
-            caller = CallerLeaves(self._platform.alarms, receive)
+            caller = CallerLeaves(self._platform.timers, receive)
             await send_followed(follower, self._heartbeat, caller, view.lease(), send)
         finally:
             follower.close()

@@ -42,7 +42,7 @@ class Execute:
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)
             else:
-                with CallerLeaves(self._platform.alarms, receive):
+                with CallerLeaves(self._platform.timers, receive):
                     result = await self._platform.invoke(invocation)
                     await send_json(send, result.reply(), 200, rate_limit_headers(invocation.rate_limit))
         except NexusError as exc:
@@ -50,7 +50,7 @@ class Execute:
 
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
         with self._platform.submit(invocation).hold() as run:
-            await run.settled()  # what the policies refuse is refused at once
+            await run.started_or_rejected()  # what the policies refuse is refused at once
             with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:
@@ -63,10 +63,10 @@ class Execute:
         await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
-        lease, caller = self._platform.credentials.lease(invocation), CallerLeaves(self._platform.alarms, receive)
+        lease, caller = self._platform.credentials.lease(invocation), CallerLeaves(self._platform.timers, receive)
         with self._platform.submit(invocation).hold() as run:
             try:
-                await run.settled()
+                await run.started_or_rejected()
                 if not run.events_after(0)[0].is_terminal:
                     await send_events(run, 0, self._heartbeat, caller, lease, send)
                     return

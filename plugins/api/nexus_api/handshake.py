@@ -17,7 +17,7 @@ from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
     from nexus_core import Platform
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.server.channel import Scope
 
 SUBPROTOCOL = "nexus"
@@ -40,7 +40,7 @@ class Handshakes:
         self._limit = limit
         self._pending: Counter[str] = Counter()
 
-    async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> View:
+    async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> CallerView:
         """Return what a caller sees who may open a WebSocket.
 
         Args:

@@ -71,7 +71,7 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
         with view.run(request.path_params["run_id"]).hold() as run:
             wait = seconds_to_wait(request.scope, headers_of(request.scope))
             if wait:
-                with view.lease(), CallerLeaves(platform.alarms, request.receive):
+                with view.lease(), CallerLeaves(platform.timers, request.receive):
                     await run.wait(wait)
             return json_answer(run.to_dict(), view)
 
@@ -107,7 +107,7 @@ class _Events:
         if scope["method"] == "HEAD":
             await Response(media_type="text/event-stream")(scope, receive, send)
             return
-        caller = CallerLeaves(self._platform.alarms, receive)
+        caller = CallerLeaves(self._platform.timers, receive)
         await send_events(run, last, self._heartbeat, caller, view.lease(), send)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Platform, Session
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
 
 
 _SESSION, _CREATED = described("The session.", ref("Session")), described("The session with its id.", ref("Session"))
@@ -84,7 +84,7 @@ def routes(platform: Platform) -> Sequence[DescribedRoute]:
     ]
 
 
-def _made(request: Request, view: View, session: Session) -> Response:
+def _made(request: Request, view: CallerView, session: Session) -> Response:
     """Return the response with a session that has a new id."""
     response = json_answer(session.to_dict(), view, 201)
     response.headers["location"] = f"{quote(root_path(request.scope))}/api/sessions/{session.id}"

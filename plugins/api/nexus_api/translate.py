@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nexus_core import Platform
-    from nexus_core.app.view import View
-    from nexus_core.concurrency.timers import Alarms
+    from nexus_core.app.view import CallerView
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.server.channel import Receive, Scope, Send
 
 _JSON = (b"content-type", b"application/json")
@@ -39,7 +39,7 @@ def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: 
     return Invocation(name, params, "api", **caller_of(scope, headers))
 
 
-async def view_of(platform: Platform, scope: Scope) -> View:
+async def view_of(platform: Platform, scope: Scope) -> CallerView:
     """Return what the caller of a request sees.
 
     Raises:
@@ -106,8 +106,8 @@ class CallerLeaves:
     WATCH_AFTER = 0.02
     """Seconds that an answer may take before anybody looks whether the caller is still there."""
 
-    def __init__(self, alarms: Alarms, receive: Receive) -> None:
-        self._alarms = alarms
+    def __init__(self, timers: Timers, receive: Receive) -> None:
+        self._timers = timers
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
         self.left = False
@@ -115,7 +115,7 @@ class CallerLeaves:
     def __enter__(self) -> CallerLeaves:
         """Start the clock."""
         self._task = asyncio.current_task()
-        self._alarm = self._alarms.set(self.WATCH_AFTER, self._begin)
+        self._timer = self._timers.schedule(self.WATCH_AFTER, self._begin)
         return self
 
     def _begin(self) -> None:
@@ -130,7 +130,7 @@ class CallerLeaves:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         """Stop watching; swallow the cancellation that the caller's leaving has caused."""
-        self._alarms.clear(self._alarm)
+        self._timers.cancel(self._timer)
         if self._watch is not None:
             self._watch.cancel()
         if self.left and self._task is not None and kind is asyncio.CancelledError:

@@ -205,7 +205,7 @@ class _Connection:
                 error.reply = await run.reply()
                 await self._error(call_id, error)
             else:
-                result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.marks()
+                result = {} if run.result is None else {"result": msgspec.Raw(run.result.json)} | run.result.flags()
                 await self._send({"type": "result", "id": call_id, "run_id": run.id} | result)
 
     async def _error(self, call_id: str | int | None, error: NexusError) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Platform
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
 
 
-def json_answer(value: Any, view: View, status: int = 200) -> Response:
+def json_answer(value: Any, view: CallerView, status: int = 200) -> Response:
     """Return a JSON response to the caller of a view, with its rate limit headers."""
     response = Response(encode(value), status, media_type="application/json")
     response.raw_headers += rate_limit_headers(view.rate_limit)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_cache.plan import CachePlan, CachePlans
     from nexus_cache.result_store import Reservation, ResultStore
     from nexus_core import Call, Invocation, Result
-    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.history import RunHistory
 
 
 class ResultCache:
@@ -41,7 +41,7 @@ class ResultCache:
     stage = Stage.CACHE
 
     def __init__(
-        self, store: ResultStore, plans: CachePlans, policy: CachePolicy, runs: RunStore, timeout: float | None,
+        self, store: ResultStore, plans: CachePlans, policy: CachePolicy, runs: RunHistory, timeout: float | None,
         counts: CacheCounts,
     ) -> None:  # fmt: skip
         self._store = store
@@ -80,8 +80,8 @@ class ResultCache:
         if limit is not None and not 0 < limit <= MAX_SECONDS:
             return None  # the execution refuses it
         try:
-            params = jsontext.canonical(invocation.given)
-            if jsontext.parse_trusted(params) != invocation.given:
+            params = jsontext.canonical(invocation.validated_params)
+            if jsontext.parse_trusted(params) != invocation.validated_params:
                 return None  # a set and a list, or NaN and null, have the same text
         except (TypeError, ValueError, RecursionError):
             return None

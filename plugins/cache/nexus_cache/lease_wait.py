@@ -11,7 +11,7 @@ from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Result
-    from nexus_core.runs.history import RunStore
+    from nexus_core.runs.history import RunHistory
 
 
 class LeaseWait:
@@ -27,7 +27,7 @@ class LeaseWait:
 
     __slots__ = ("_began", "_invocation", "_limit", "_runs", "_timeout")
 
-    def __init__(self, invocation: Invocation, runs: RunStore, timeout: float | None) -> None:
+    def __init__(self, invocation: Invocation, runs: RunHistory, timeout: float | None) -> None:
         self._invocation = invocation
         self._runs = runs
         self._timeout = timeout

@@ -230,7 +230,7 @@ async def test_a_run_that_waits_for_another_can_be_found_and_cancelled(gate):
     ada = Invocation("gated", {})
     waiting, given_up = gate.nexus.submit(ada), gate.nexus.submit(gated())
     async with asyncio.timeout(5):
-        await asyncio.gather(waiting.settled(), given_up.settled())
+        await asyncio.gather(waiting.started_or_rejected(), given_up.started_or_rejected())
     assert {run.id for run in gate.nexus.runs.find(status="running")} >= {waiting.id, given_up.id}
     given_up.cancel()
     with pytest.raises(RunCancelled):
@@ -245,7 +245,7 @@ async def test_a_run_that_waits_for_another_can_be_found_and_cancelled(gate):
 async def test_a_run_that_has_waited_and_takes_over_starts_once(gate):
     (first,) = await start_many(gate, 1)
     waiting = gate.nexus.submit(gated())
-    await waiting.settled()
+    await waiting.started_or_rejected()
     first.cancel()
     await eventually(lambda: len(gate.began) == 2)
     gate.open.set()

@@ -146,7 +146,7 @@ async def test_a_run_that_waits_for_another_process_can_be_found_and_cancelled(t
     await eventually(lambda: one.ran)
     waiting, given_up = other.submit(call(seconds=0.6)), other.submit(call(seconds=0.6))
     async with asyncio.timeout(0.5):
-        await asyncio.gather(waiting.settled(), given_up.settled())
+        await asyncio.gather(waiting.started_or_rejected(), given_up.started_or_rejected())
     given_up.cancel()
     await eventually(lambda: given_up.done)
     assert (await waiting.outcome()).json == (await first).json

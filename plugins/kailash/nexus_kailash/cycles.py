@@ -54,7 +54,12 @@ class CycleRunner:
         try:
             results: dict[str, Any]
             results, _ = await self._threads.run(
-                run.context.run.outlives, executor.execute, workflow, inputs, run_id=run.context.run_id, runtime=nodes
+                run.context.run.track_background_work,
+                executor.execute,
+                workflow,
+                inputs,
+                run_id=run.context.run_id,
+                runtime=nodes,
             )
         finally:
             nodes.stop()

@@ -73,7 +73,7 @@ class NodeRuntime(OverridableRuntime):
         finally:
             for task in tasks:
                 if not task.done():
-                    run.context.run.outlives(task)
+                    run.context.run.track_background_work(task)
                     if not task.cancelling():  # gather has cancelled them, if it was cancelled itself
                         task.cancel()
 
@@ -86,7 +86,7 @@ class NodeRuntime(OverridableRuntime):
 
     async def run_in_thread(self, node: Any, inputs: dict[str, Any]) -> Any:
         """Run a sync node in a thread of Nexus."""
-        return await self._threads.run(_current().context.run.outlives, node.execute, **inputs)
+        return await self._threads.run(_current().context.run.track_background_work, node.execute, **inputs)
 
     async def inputs_of(self, workflow: Workflow, node_id: str, tracker: Any, context: Any) -> dict[str, Any]:
         """Return what callers, the configuration and connections give a node."""

@@ -41,7 +41,7 @@ class Runtime:
             Exception: A node failed.
         """
         if secrets:
-            await self._threads.run(run.context.run.outlives, secrets.add_to, inputs)
+            await self._threads.run(run.context.run.track_background_work, secrets.add_to, inputs)
         token = current_run.set(run)
         try:
             if run.levels is None:

@@ -74,7 +74,7 @@ class Call:
 
     def secrets(self) -> tuple[str, ...]:
         """Return what the caller gave that is secret: no log record of the call has it. The longest first."""
-        given = self._invocation.given  # a later stage puts another in its place
+        given = self._invocation.validated_params  # a later stage puts another in its place
         if self._looked_through is not given:
             self._looked_through = given
             self._secrets = tuple(sorted(self._found_secrets(), key=len, reverse=True))
@@ -83,7 +83,9 @@ class Call:
     def _found_secrets(self) -> set[str]:
         invocation = self._invocation
         marked = self._marks.of(invocation.workflow)
-        found = self._redactor.secrets_in(self._params, marked) | self._redactor.secrets_in(invocation.given, marked)
+        found = self._redactor.secrets_in(self._params, marked) | self._redactor.secrets_in(
+            invocation.validated_params, marked
+        )
         for credential in (invocation.credentials or {}).values():
             found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
         if invocation.session_id is not None and len(invocation.session_id) >= SHORTEST_TOKEN:

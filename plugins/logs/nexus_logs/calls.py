@@ -83,7 +83,7 @@ class CallLog:
         milliseconds = round((time.perf_counter() - begin) * 1000, 3)
         entry: dict[str, Any] = {"verdict": verdict, **call.ids(), "duration_ms": milliseconds}
         if result is not None:
-            entry |= result.marks()
+            entry |= result.flags()
         if error is not None:
             entry |= call.why(error)
         if is_logged:

@@ -128,9 +128,9 @@ class Calls:
         with self._platform.submit(invocation).hold() as run:
             try:
                 if await _reported(run, reports, patience):
-                    return await self._platform.runs.taken(run)
-                await run.settled()  # what the policies refuse is refused at once
-                return await self._platform.runs.taken(run) if run.done else run
+                    return await self._platform.runs.take_result(run)
+                await run.started_or_rejected()  # what the policies refuse is refused at once
+                return await self._platform.runs.take_result(run) if run.done else run
             except BaseException:
                 run.abandon()
                 raise

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_core import ChannelEvent, Platform
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.events.log import Follower
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class CallersEvents:
         tell: Called when there is something new, once for what has come together.
     """
 
-    def __init__(self, view: View, tell: Callable[[], object]) -> None:
+    def __init__(self, view: CallerView, tell: Callable[[], object]) -> None:
         self._view = view
         self._tell = tell
         self._task: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexus_core import Platform, Run
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
 
 LARGEST_PAGE = 100
 
@@ -22,7 +22,7 @@ Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 class _Actions:
     """What the tools do for one caller; the signatures are their schemas."""
 
-    def __init__(self, view: View, wait: float) -> None:
+    def __init__(self, view: CallerView, wait: float) -> None:
         self._view = view
         self._wait = wait
 
@@ -131,7 +131,7 @@ class PlatformTools:
             if self.has(name)
         ]
 
-    async def call(self, view: View, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def call(self, view: CallerView, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what a tool answers a caller.
 
         Raises:

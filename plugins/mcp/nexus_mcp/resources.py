@@ -11,7 +11,7 @@ from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from nexus_core import Workflow
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
 
 WORKFLOWS = "nexus://workflows/"
 RUNS = "nexus://runs/"
@@ -64,7 +64,7 @@ def entry(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-async def read(view: View, uri: str) -> dict[str, Any]:
+async def read(view: CallerView, uri: str) -> dict[str, Any]:
     """Return a resource as the protocol's ``ReadResourceResult`` object.
 
     Args:
@@ -83,7 +83,7 @@ async def read(view: View, uri: str) -> dict[str, Any]:
     return {"contents": [{"uri": uri, "mimeType": _JSON, "text": text}], "resultType": "complete"}
 
 
-async def _content(view: View, uri: str) -> dict[str, Any]:
+async def _content(view: CallerView, uri: str) -> dict[str, Any]:
     if uri.startswith(WORKFLOWS):
         return (await view.workflow_of_tool(unquote(uri.removeprefix(WORKFLOWS)))).describe()
     if uri.startswith(RUNS):
@@ -95,13 +95,13 @@ async def _content(view: View, uri: str) -> dict[str, Any]:
     raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS}, {SESSIONS} or {EVENTS}.")
 
 
-async def _events(view: View, uri: str) -> dict[str, Any]:
+async def _events(view: CallerView, uri: str) -> dict[str, Any]:
     """Return what has happened since the event that a URI names, and the id to ask after the next time."""
     query = parse_qs(uri.partition("?")[2], keep_blank_values=True)
     follower = await view.events(query["after"][-1] if "after" in query else None)
     try:
         last, events = follower.position, await follower.ready(EVENTS_SHOWN)
-        last = follower.place or next((event.id for event in reversed(events) if event.id), last)
+        last = follower.cursor or next((event.id for event in reversed(events) if event.id), last)
     finally:
         follower.close()
     told = [event.to_dict() | ({"id": event.id} if event.id else {}) for event in events]

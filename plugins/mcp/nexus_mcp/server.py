@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mcp.server.subscriptions import ServerEvent
 
     from nexus_core import ChannelEvent, Platform
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_mcp.settings import McpSettings
 
 log = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ class McpServer(Server[Any]):
             raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
         return {}
 
-    async def _follow_events(self, connection: Connection, view: View) -> None:
+    async def _follow_events(self, connection: Connection, view: CallerView) -> None:
         """Tell a session of the older era whenever something has happened to its caller."""
         if _EVENTS_KEY in connection.state:
             return
@@ -250,7 +250,7 @@ class McpServer(Server[Any]):
         return await self._listen_to_events(ctx, params, view)
 
     async def _listen_to_events(
-        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams, view: View
+        self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams, view: CallerView
     ) -> types.SubscriptionsListenResult:
         """Serve a stream that hears, beside what is announced to all, of what happens to its caller."""
         told: list[Callable[[ServerEvent], None]] = []
@@ -263,7 +263,7 @@ class McpServer(Server[Any]):
             subscribing.reset(token)
             events.close()
 
-    async def check_seen(self, view: View, uri: str) -> None:
+    async def check_seen(self, view: CallerView, uri: str) -> None:
         """Let a caller hear of a resource that it may read: of others, it does not learn even that they are there.
 
         Raises:
@@ -271,14 +271,14 @@ class McpServer(Server[Any]):
         """
         await resources.read(view, uri)
 
-    async def _sees(self, view: View, uri: str) -> bool:
+    async def _sees(self, view: CallerView, uri: str) -> bool:
         try:
             await self.check_seen(view, uri)
         except NotFound:
             return False
         return True
 
-    async def _view(self, ctx: ServerRequestContext[Any]) -> View:
+    async def _view(self, ctx: ServerRequestContext[Any]) -> CallerView:
         return await self.platform.view(invocation_of(ctx.request))
 
     # What happens around requests

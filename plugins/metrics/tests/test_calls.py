@@ -141,7 +141,7 @@ async def test_events_sessions_and_plugins(nexus, scraped):
     for kind in ("session.created", "session.updated", "session.removed", "workflow.started", "workflow.completed"):
         assert found.value("nexus_events_total", type=kind) == 1
     assert found.value("nexus_plugin_active", plugin="nexus_metrics.plugin") == 1
-    assert found.value("nexus_places") == 100
+    assert found.value("nexus_workflows_limit") == 100
     assert found.value("process_resident_memory_bytes") > 1e6
     assert found.value("nexus_event_loop_lag_seconds") >= 0
 
@@ -173,7 +173,7 @@ async def test_a_measurement_that_fails_takes_nothing_with_it(make, scraped, cap
     async with make(Broken()) as nexus:
         for _ in range(3):
             found = await scraped(nexus)
-    assert found.value("nexus_places") == 100
+    assert found.value("nexus_workflows_limit") == 100
     assert caplog.text.count("The measurement broken_total can't be read") == 1
     assert "crooked" not in found.exposed
     assert not {"odd", "endless"} & found.exposed

@@ -264,7 +264,7 @@ class TestHarm:
             for count in range(1, 4):
                 await call(nexus)
                 await eventually(lambda count=count: len(told) == count)
-                assert (await scraped(nexus)).value("nexus_places") == 100
+                assert (await scraped(nexus)).value("nexus_workflows_limit") == 100
 
     async def test_names_of_its_own_do_no_harm(self, make, scraped):
         class Own(MetricsCollector):
@@ -286,7 +286,7 @@ class TestHarm:
         nexus.register_metrics_collector(Broken())
         async with nexus:
             for _ in range(2):
-                assert (await scraped(nexus)).value("nexus_places") == 100
+                assert (await scraped(nexus)).value("nexus_workflows_limit") == 100
         assert caplog.text.count("The metrics of Broken can't be read") == 1
 
     async def test_a_slow_one_is_told_of_every_error(self, make, scraped, monkeypatch):
@@ -406,7 +406,7 @@ async def test_both_formats(make, parse):
     async with nexus:
         await call(nexus)
         exporter = PrometheusExporter(nexus)
-        assert parse(exporter.render().decode()).value("nexus_places") == 100
+        assert parse(exporter.render().decode()).value("nexus_workflows_limit") == 100
         from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
         text = exporter.render(openmetrics=True).decode()

@@ -222,7 +222,7 @@ async def test_a_port_can_be_shared_with_another_channel(make, parse):
         (listener,) = listeners
         async with httpx2.AsyncClient(base_url=listener.url) as client:
             assert (await client.get("/anything")).text == "door"
-            assert parse((await client.get("/metrics")).text).value("nexus_places") == 100
+            assert parse((await client.get("/metrics")).text).value("nexus_workflows_limit") == 100
 
 
 async def test_who_asks_at_once_gets_the_same(serve, monkeypatch):

@@ -84,13 +84,13 @@ def test_processes_add_up_and_counters_never_fall(served, parse):
     found = read()
     assert found.sum("cups_total", size="large") == 60
     assert found.value("brewing_seconds_count") == 60
-    assert found.value("nexus_places") == 300
+    assert found.value("nexus_workflows_limit") == 300
     assert found.value("nexus_plugin_active", plugin="metrics") == 1
     first.end(signal.SIGKILL)
     assert {calls() for _ in range(10)} == {60}
     second.end(signal.SIGTERM)
     assert {calls() for _ in range(10)} == {60}
-    assert read().value("nexus_places") == 100
+    assert read().value("nexus_workflows_limit") == 100
     third.call(5)
     assert {calls() for _ in range(10)} == {65}
     fourth = served()

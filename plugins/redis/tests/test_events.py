@@ -152,7 +152,7 @@ async def test_one_who_is_ahead_of_this_process_gets_nothing_twice(make, monkeyp
     seen = await take(fast, 4)
     back = await follow(two, seen[2].id)
     assert await back.next(0.05) is None
-    assert back.place == seen[2].id  # not this process' own, which is behind
+    assert back.cursor == seen[2].id  # not this process' own, which is behind
     tell(one, "d")
     await take(fast, 1)
     gate.set()

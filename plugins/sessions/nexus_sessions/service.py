@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_toolkit.redaction import short_id
 
 from nexus_core import BackendUnavailable, ConfigurationError, NexusError, SessionNotFound, jsontext
-from nexus_core.concurrency.threads import is_on
+from nexus_core.concurrency.threads import is_current_loop
 from nexus_core.events.event import SESSION_UPDATED, ChannelEvent
 from nexus_core.runs.context import current_run
 from nexus_sessions.overrides import failure
@@ -75,7 +75,7 @@ class SessionService:
             BackendUnavailable: The step has timed out.
         """
         unit = self._unit()
-        if is_on(self._loop):
+        if is_current_loop(self._loop):
             return step(unit, *args)
         self._refuse_other_loops()
         work = asyncio.run_coroutine_threadsafe(step(unit, *args), self._loop)
@@ -95,7 +95,7 @@ class SessionService:
 
     def done(self) -> Any:
         """Return an awaitable on the event loop, and None in another thread."""
-        return _Done() if is_on(self._loop) else None
+        return _Done() if is_current_loop(self._loop) else None
 
     def _unit(self) -> UnitOfWork:
         """Return the unit of work that the running code is part of; outside of one, one that saves nothing."""

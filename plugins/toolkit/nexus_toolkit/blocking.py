@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.concurrency.threads import is_on
+from nexus_core.concurrency.threads import is_current_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -27,9 +27,9 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
     Raises:
         RuntimeError: This is the event loop's own thread, which must not wait, or the event loop ends.
     """
-    if is_on(loop) or not loop.is_running():
+    if is_current_loop(loop) or not loop.is_running():
         work.close()
-        why = "this is its own thread: use `async with` and `await`" if is_on(loop) else "it does not run"
+        why = "this is its own thread: use `async with` and `await`" if is_current_loop(loop) else "it does not run"
         raise RuntimeError(f"A thread can't wait for this event loop: {why}.")
     future = asyncio.run_coroutine_threadsafe(work, loop)
     try:

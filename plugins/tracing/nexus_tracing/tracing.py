@@ -117,7 +117,7 @@ class Tracing:
             raise
         else:
             span.set_attribute("nexus.outcome", "completed")
-            span.set_attributes({f"nexus.{name}": value for name, value in result.marks().items()})
+            span.set_attributes({f"nexus.{name}": value for name, value in result.flags().items()})
             return result
         finally:
             trace.leave()

@@ -108,7 +108,7 @@ async def test_the_grace_is_waited_for_once(make: Any) -> None:
 
     async with nexus:
         run = nexus.submit(Invocation("deaf", {}))
-        await run.settled()
+        await run.started_or_rejected()
         running = nexus._state.running
         from nexus_core.app import lifecycle
 
@@ -283,7 +283,7 @@ async def test_a_run_is_cancelled_from_any_thread(make: Any) -> None:
 
     async with nexus:
         run = nexus.submit(Invocation("hangs", {}))
-        await run.settled()
+        await run.started_or_rejected()
         assert await asyncio.to_thread(run.cancel)
         assert await run.wait(5)
         assert run.status == "cancelled"

@@ -44,15 +44,15 @@ class TestMeasurements:
 
         @nexus.workflow
         async def look() -> None:
-            inside.update(places=read(nexus, "nexus_places_in_use"), runs=read(nexus, "nexus_runs_kept"))
+            inside.update(places=read(nexus, "nexus_workflows_running"), runs=read(nexus, "nexus_runs_kept"))
 
         async with nexus:
             await nexus.invoke("work")
             await nexus.invoke("look")
             assert inside["places"] == {(): 1}
             assert inside["runs"] == {("running",): 1, ("ended",): 1}
-            assert read(nexus, "nexus_places") == {(): 7}
-            assert read(nexus, "nexus_places_in_use") == {(): 0}
+            assert read(nexus, "nexus_workflows_limit") == {(): 7}
+            assert read(nexus, "nexus_workflows_running") == {(): 0}
             assert read(nexus, "nexus_threads")[()] >= 1
             assert read(nexus, "nexus_workflows") == {(): 2}
             assert read(nexus, "nexus_plugin_active") == {("greeting",): 1}

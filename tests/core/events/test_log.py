@@ -173,12 +173,12 @@ async def test_what_it_does_not_want_moves_a_follower_along_too(nexus: Any) -> N
     for _ in range(KEPT):
         await nexus.invoke("work")
     assert await follower.next(0.01) is None
-    back = await nexus.me.events(follower.place, session_id=session.id)
+    back = await nexus.me.events(follower.cursor, session_id=session.id)
     await nexus.me.update_session(session.id, {"a": 1})
     event = await back.next(5)
     assert event is not None
     assert event.type == "session.updated"
-    assert follower.place is None  # more waits for it
+    assert follower.cursor is None  # more waits for it
     late = await nexus.me.events(follower.position, session_id=session.id)
     missed = await late.next(5)
     assert missed is not None

@@ -297,7 +297,7 @@ async def test_a_run_can_be_cancelled_in_each_phase(make: Any) -> None:
         assert await early.wait(5)
         assert early.status == "cancelled"
         running = nexus.submit(Invocation(name, {}))
-        await running.settled()
+        await running.started_or_rejected()
         assert running.cancel()
         with pytest.raises(RunCancelled):
             await asyncio.wait_for(running.outcome(), 5)

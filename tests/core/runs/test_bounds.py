@@ -111,7 +111,7 @@ async def test_whatever_happens_to_calls_every_place_is_given_back(make: Any, se
             while admission.in_use:
                 await asyncio.sleep(0.01)
         assert nexus.runs.running() == []
-        assert not nexus.alarms.pending
+        assert not nexus.timers.pending
     for call in calls:
         assert call.cancelled() or call.exception() is None or isinstance(call.exception(), NexusError)
     for run in nexus.runs.find(limit=1000):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nexus_core import AuthenticationError, Channel, ConfigurationError, Route, hookimpl
-from nexus_core.concurrency.timers import Alarms
+from nexus_core.concurrency.timers import Timers
 from nexus_core.server.asgi import PathRouter, error_headers, rate_limit_headers
 from nexus_core.server.caller import headers_of
 from nexus_core.server.request_guard import Guard
@@ -104,7 +104,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 async def guarded(
     app: Any, headers: Any, *messages: Any, version: str = "1.1", timeout: float = 30.0
 ) -> tuple[int, Any]:
-    guard = Guard(app, Alarms(), 10, timeout)
+    guard = Guard(app, Timers(), 10, timeout)
     sent = await ask(guard, scope_of(headers=headers, version=version), *messages)
     if not sent:
         return 0, None
@@ -167,7 +167,7 @@ async def test_an_application_can_not_answer_for_a_body_that_was_refused() -> No
 
 
 async def test_a_caller_that_is_cancelled_stays_cancelled() -> None:
-    guard = Guard(echo, Alarms(), 10, 30)
+    guard = Guard(echo, Timers(), 10, 30)
     task = asyncio.create_task(ask(guard, scope_of(headers=[(LENGTH, b"3")])))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_a_crash_costs_a_line(caplog: pytest.LogCaptureFixture) -> None:
     async def crash(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError("out of order")
 
-    guard = Guard(crash, Alarms(), 10, 30)
+    guard = Guard(crash, Timers(), 10, 30)
     for _ in range(100):
         await ask(guard, scope_of(headers=[]))
     (record,) = caplog.records

@@ -224,7 +224,7 @@ async def test_of_calls_that_change_one_member_at_a_time_each_is_kept_or_refused
     await view.update_session(session.id, {"items": [-1]})
     runs = [nexus.submit(Invocation("append", {"item": number}, session_id=session.id)) for number in range(30)]
     for run in runs:
-        await run.settled()
+        await run.started_or_rejected()
     barrier.set()
     for run in runs:
         await run.wait()
@@ -390,7 +390,7 @@ async def test_of_calls_that_count_at_a_time_no_answered_one_is_lost(nexus: Any)
     session = await view.create_session("python")
     runs = [nexus.submit(Invocation("count", {}, session_id=session.id)) for _ in range(10)]
     for run in runs:
-        await run.settled()
+        await run.started_or_rejected()
     barrier.set()
     for run in runs:
         await run.wait()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from nexus_core import Platform
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.pipeline.invocation import Invocation
 
 _encode = msgspec.json.Encoder().encode
@@ -82,7 +82,7 @@ class Service:
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         with self._platform.submit(invocation).hold() as run:
-            await run.settled()  # what the policies refuse is refused at once
+            await run.started_or_rejected()  # what the policies refuse is refused at once
             with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:
@@ -126,7 +126,7 @@ async def _reply(work: Awaitable[bytes]) -> AsyncGenerator[bytes]:
     yield reply_line(await work)
 
 
-async def _look_up(view: View, request: Request) -> dict[str, Any]:
+async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
     """Answer what needs no waiting."""
     match request.command:
         case "list":
@@ -155,7 +155,7 @@ async def _look_up(view: View, request: Request) -> dict[str, Any]:
             return view.run(request.text("run_id")).to_dict()
 
 
-def _runs(view: View, request: Request) -> list[dict[str, Any]]:
+def _runs(view: CallerView, request: Request) -> list[dict[str, Any]]:
     status = request.optional_text("status")
     if status is not None and status not in list(RunStatus):
         raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")

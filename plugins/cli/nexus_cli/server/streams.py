@@ -18,7 +18,7 @@ from nexus_core.events.event import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMO
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nexus_core.app.view import View
+    from nexus_core.app.view import CallerView
     from nexus_core.events.event import ChannelEvent
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
@@ -61,11 +61,11 @@ async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
                 yield _SILENCE
 
 
-async def of_caller(view: View, after: str | None) -> AsyncGenerator[bytes]:
+async def of_caller(view: CallerView, after: str | None) -> AsyncGenerator[bytes]:
     """Yield what happens to a caller's runs and sessions, after the event of an id or from now on, without an end.
 
     Raises:
-        NexusError: See `View.events`.
+        NexusError: See `CallerView.events`.
     """
     follower = await view.events(after)
     try:
@@ -82,12 +82,12 @@ async def of_caller(view: View, after: str | None) -> AsyncGenerator[bytes]:
         follower.close()
 
 
-async def of_session(view: View, session_id: str, after: str | None) -> AsyncGenerator[bytes]:
+async def of_session(view: CallerView, session_id: str, after: str | None) -> AsyncGenerator[bytes]:
     """Yield what happens to a session, with the state that it has after each change, until it ends; then how it did.
 
     Raises:
         SessionNotFound: There is none, or it is another's, and nothing after the event ``after`` tells its end.
-        NexusError: See `View.events`.
+        NexusError: See `CallerView.events`.
     """
     try:
         follower = await view.events(after, session_id=session_id)
@@ -119,7 +119,7 @@ async def of_session(view: View, session_id: str, after: str | None) -> AsyncGen
         follower.close()
 
 
-async def _end_of_session(view: View, session_id: str, after: str) -> AsyncGenerator[bytes]:
+async def _end_of_session(view: CallerView, session_id: str, after: str) -> AsyncGenerator[bytes]:
     """Yield what was left to tell of a session that has ended while its follower was away."""
     begin = time.time()
     follower = await view.events(after)
@@ -142,7 +142,7 @@ async def _end_of_session(view: View, session_id: str, after: str) -> AsyncGener
 class _Watch:
     """Looks at a session whose end no event may tell: one that nobody uses ends without anybody noticing."""
 
-    def __init__(self, view: View, session: Session) -> None:
+    def __init__(self, view: CallerView, session: Session) -> None:
         self._view = view
         self._session = session
 
