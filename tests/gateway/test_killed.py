@@ -15,10 +15,10 @@ import nexus_redis.plugin
 import nexus_sessions.plugin
 import pytest
 
-from nexus_core import Conflict, Invocation, Nexus, hookimpl
+from nexus_core import Conflict, Invocation, Nexus, Stage, hookimpl
 from nexus_core.state import heartbeat
 from nexus_core.state.memory_store import MemoryStore
-from nexus_core.testing import eventually, isolated_nexus
+from nexus_core.testing import eventually, isolated_nexus, stage_of
 
 PROGRAM = """
 import asyncio, sys
@@ -174,8 +174,7 @@ async def test_of_many_repeats_one_takes_the_place_of_the_dead(pair: Any) -> Non
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
         await first.started_or_rejected()
-        dead = one._state.running.idempotency._heartbeat
-        await dead.close()
+        await stage_of(one, Stage.IDEMPOTENCY).close()  # it is as good as dead
         other.gate.set()
         repeats = [other.invoke(Invocation("work", {}, idempotency_key="k")) for _ in range(20)]
         answers = await asyncio.gather(*repeats, return_exceptions=True)

@@ -14,12 +14,15 @@ from nexus_core import (
     Invocation,
     MalformedRequest,
     Principal,
+    RunCancelled,
     Stage,
     ValidationError,
     WorkflowError,
     WorkflowFailed,
     hookimpl,
 )
+from nexus_core.pipeline.idempotency import UNFINISHED_SECONDS
+from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import eventually
 
 
@@ -205,31 +208,123 @@ async def test_nobody_hears_of_an_end_before_the_answer_is_kept(make: Any, name:
     assert isinstance(answer.exception(), WorkflowFailed if name == "fails" else type(None))
 
 
-class Broken:
-    """A store that does not answer, from the call of a method on."""
+class Away(MemoryStore):
+    """A store that does not answer."""
 
-    name = "broken"
+    name = "away"
 
-    def __init__(self, inner: Any, fails: set[str]) -> None:
-        self._inner, self.fails = inner, fails
+    def scoped(self, *account: Any) -> Away:
+        return self
 
-    def __getattr__(self, name: str) -> Any:
-        if name in self.fails:
-            raise BackendUnavailable("The store does not answer.")
-        return getattr(self._inner, name)
-
-    def scoped(self, *account: Any) -> Broken:
-        return Broken(self._inner.scoped(*account), self.fails)
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        raise BackendUnavailable("The store does not answer.")
 
 
-async def test_without_the_store_a_call_with_a_key_is_refused(nexus: Any) -> None:
-    nexus._state.memory_store = Broken(nexus._state.memory_store, {"add"})
-    nexus._state.memory_store.name = "memory"
-    nexus.use_stores(())
-    with pytest.raises(BackendUnavailable):
+class Gives:
+    """A plugin with a store."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+
+    @hookimpl
+    def nexus_register_stores(self) -> list[Any]:
+        return [self.store]
+
+
+async def test_without_the_store_a_call_with_a_key_is_refused(make: Any) -> None:
+    nexus = make(Gives(Away()), store="away")
+    ran: list[int] = []
+    nexus.register("count", lambda: ran.append(1))
+    async with nexus:
+        with pytest.raises(BackendUnavailable):
+            await nexus.invoke(call())
+        assert ran == []
+        await nexus.invoke(call(key=None))
+    assert ran == [1]
+
+
+class Times(MemoryStore):
+    """A store that notes how long what is added may stay."""
+
+    name = "times"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def scoped(self, *account: Any) -> Times:
+        return self
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
+        self.seconds.append(ttl)
+        return await super().add(key, value, ttl)
+
+
+async def test_a_claim_lasts_as_long_as_the_workflow_may_and_the_answer_as_long_as_is_set(make: Any) -> None:
+    store = Times()
+    nexus = make(Gives(store), store="times", workflow_timeout=100)
+    nexus.register("usual", lambda: 1)
+    nexus.register("short", lambda: 1, {"timeout": 5})
+    async with nexus:
+        for name in ("usual", "short"):
+            await nexus.invoke(call(name))
+    assert store.seconds == [100 + UNFINISHED_SECONDS, 5 + UNFINISHED_SECONDS]
+
+
+class Outer:
+    """A stage before the one of the keys, which notes what it is told."""
+
+    stage = Stage.IDEMPOTENCY - 1
+
+    def __init__(self) -> None:
+        self.seen: list[type[BaseException] | None] = []
+
+    @hookimpl
+    def nexus_register_interceptors(self) -> list[Any]:
+        return [self]
+
+    async def __call__(self, invocation: Invocation, call_next: Any) -> Any:
+        try:
+            result = await call_next(invocation)
+        except BaseException as exc:
+            self.seen.append(type(exc))
+            raise
+        self.seen.append(None)
+        return result
+
+
+async def test_stages_further_out_see_what_became_of_the_call(make: Any) -> None:
+    outer = Outer()
+    nexus = make(outer)
+    began = asyncio.Event()
+
+    @nexus.workflow
+    async def count() -> int:
+        return 1
+
+    @nexus.workflow
+    async def refuses() -> None:
+        raise WorkflowError("No.")
+
+    @nexus.workflow
+    async def waits() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    async with nexus:
         await nexus.invoke(call())
-    assert nexus.ran == []
-    assert (await nexus.invoke(call(key=None))).value == 1
+        with pytest.raises(WorkflowError):
+            await nexus.invoke(call("refuses"))
+        leaving = asyncio.create_task(nexus.invoke(call("waits")))
+        await began.wait()
+        with pytest.raises(Conflict, match="still running") as refused:
+            await nexus.invoke(call("waits"))
+        assert refused.value.retry_after == 1
+        (run,) = nexus.runs.running()
+        run.cancel()
+        await asyncio.wait([leaving])
+        await eventually(lambda: len(outer.seen) == 4)
+    assert outer.seen == [None, WorkflowError, Conflict, RunCancelled]
 
 
 async def test_an_entry_that_can_not_be_read_runs_nothing(nexus: Any) -> None:
