@@ -13,7 +13,6 @@ from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.handlers import EventHandler
 from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
-from nexus_core.options.first_party import GUARDS
 from nexus_core.pipeline.admission import Admission
 from nexus_core.pipeline.authorization import Authorization, Authorizer
 from nexus_core.pipeline.client_address import ClientAddress
@@ -178,9 +177,9 @@ def _authenticates(chain: Sequence[Interceptor]) -> bool:
 
 def _refuse_idle_guards(guards: set[str], contributions: Contributions, *, authenticates: bool) -> None:
     """Make sure that the plugins that guard access do so."""
-    own = guards & {*GUARDS.values()}
+    own = guards & {first_party.provider("authentication")[0]}
     if own and not authenticates:
-        raise PluginError(f"Nobody is asked who they are: no stage of the plugin {_quoted(own)} does it.")
+        raise PluginError(f"The plugin {_quoted(own)} is on, but has no stage that authenticates, or no authorizer.")
     hooks = ("nexus_register_interceptors", "nexus_register_authorizers")
     idle = guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
     if idle:

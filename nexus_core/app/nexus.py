@@ -20,7 +20,7 @@ from nexus_core.app.state import PlatformState
 from nexus_core.concurrency.threads import call_on
 from nexus_core.concurrency.worker_processes import is_loading_main
 from nexus_core.errors import ConfigurationError
-from nexus_core.options.first_party import GUARDS
+from nexus_core.options import first_party
 from nexus_core.options.sources import OptionSources, PluginSettings, is_enabled
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.plugins.manager import PluginManager
@@ -110,7 +110,8 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
 
     def _load_plugins(self, given: Iterable[object], discover: bool) -> PluginManager:
         reader, options = self._state.option_reader, self.options
-        guards = {plugin for option, plugin in GUARDS.items() if is_enabled(reader.sources.value(option))}
+        name, option = first_party.provider("authentication")  # fail closed also where it is not installed
+        guards = {name} if is_enabled(reader.sources.value(option)) else set[str]()
         factory = PluginFactory(self, reader)
         manager = PluginManager(
             hookspecs,

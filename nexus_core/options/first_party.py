@@ -1,4 +1,6 @@
-"""What the project's own plugins have, read from a generated file: for hints at what to install, and for nothing else.
+"""What the project's own plugins have, read from a generated file: for hints at what to install.
+
+One entry does more: the option that switches on what provides "authentication" stops the start where that is missing.
 
 ``first_party.json`` is written by ``make generate`` from the plugins' settings models and entry points.
 """
@@ -45,9 +47,6 @@ POLICY_LISTS: tuple[str, ...] = tuple(option for each in _PLUGINS.values() for o
 
 PLUGIN_COMMANDS: dict[str, str] = _DATA["plugin_commands"]
 """Commands of ``nexus plugins`` beside the core's, each with its distribution."""
-
-GUARDS = {"enable_auth": "auth"}
-"""Options that guard access, and the plugin without which they must stop the start."""
 
 
 def every_option() -> set[str]:
