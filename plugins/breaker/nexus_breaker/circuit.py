@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nexus_breaker.states import CLOSED, Outcome, Rules, State, claimed, ended, wait_for_probe
+from nexus_breaker.states import CLOSED, CallOutcome, CircuitRules, CircuitState, claimed, ended, wait_for_probe
 from nexus_core import CircuitOpen
 
 Clock = Callable[[], float]
-Announce = Callable[[str, State, Rules], None]
+Announce = Callable[[str, CircuitState, CircuitRules], None]
 """Called with the workflow's name, the new state and the rules when a circuit opens or closes."""
 
 
@@ -18,28 +18,28 @@ class Circuit:
     Args:
         name: The workflow's name.
         rules: When it opens and closes.
-        clock: Returns the time in seconds, which never goes back.
-        announce: Told when it opens or closes.
+        clock: Returns the time in seconds; it never goes back.
+        announce: Called when it opens or closes.
 
     Attributes:
-        state: Where it stands.
-        epoch: How often it has closed. What a call that began before says is no longer of interest.
+        state: The state.
+        epoch: Number of times it has closed. Outcomes of calls from earlier epochs are ignored.
     """
 
-    def __init__(self, name: str, rules: Rules, clock: Clock, announce: Announce) -> None:
+    def __init__(self, name: str, rules: CircuitRules, clock: Clock, announce: Announce) -> None:
         self.name = name
         self.rules = rules
-        self.state: State = CLOSED
+        self.state: CircuitState = CLOSED
         self.epoch = 0
         self._clock = clock
         self._announce = announce
         self._probes = 0
 
     def enter(self) -> str:
-        """Let a call through. Returns its token if it is the probe, else an empty one.
+        """Admit a call. Returns its token if it is the probe, else an empty one.
 
         Raises:
-            CircuitOpen: It is not let through.
+            CircuitOpen: The call is refused.
         """
         if self.state.until is None:
             return ""
@@ -48,8 +48,8 @@ class Circuit:
         self._change(claimed(self.state, str(self._probes)))
         return self.state.probe
 
-    def leave(self, token: str, epoch: int, outcome: Outcome) -> None:
-        """Take note of how a call ended that was let through in an epoch."""
+    def leave(self, token: str, epoch: int, outcome: CallOutcome) -> None:
+        """Record the outcome of a call that was admitted in an epoch."""
         if epoch == self.epoch:
             self._change(ended(self.state, token, outcome, self._clock(), self.rules))
 
@@ -59,10 +59,10 @@ class Circuit:
             raise self._refusal(seconds)
 
     def _refusal(self, seconds: float) -> CircuitOpen:
-        message = f'The workflow "{self.name}" has failed too often lately.'
+        message = f'The workflow "{self.name}" has failed too often recently.'
         return CircuitOpen(message, retry_after=max(0.001, round(seconds, 3)))
 
-    def _change(self, state: State) -> None:
+    def _change(self, state: CircuitState) -> None:
         before, self.state = self.state, state
         if before.until is not None and state.until is None:
             self.epoch += 1

@@ -1,4 +1,4 @@
-"""What the store holds of a circuit: its state as JSON, with times that every process understands."""
+"""`Records`: the states of circuits as the store has them, JSON with times of the wall clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from nexus_breaker.states import CLOSED, Rules, State
+from nexus_breaker.states import CLOSED, CircuitRules, CircuitState
 
 if TYPE_CHECKING:
     from nexus_breaker.circuit import Clock
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 10.0
-"""For how long after its last sign of life a probe counts as under way. Its process may have died."""
+"""Seconds after which a probe that is not renewed counts as lost, because its process may have died."""
 
 KEPT_SECONDS = 3600.0
-"""For how long a circuit is remembered that nobody calls."""
+"""Lifetime of the record of an unused circuit."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Record(msgspec.Struct, omit_defaults=True):
+class _CircuitRecord(msgspec.Struct, omit_defaults=True):
     failures: _Count = 0
     until: float | None = None
     probe: str = ""
@@ -32,43 +32,43 @@ class _Record(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Record).decode
+_decode = msgspec.json.Decoder(_CircuitRecord).decode
 
 
 class Records:
-    """Turns states into records and back. States have the times of this process's own clock, records those of day.
+    """Encodes and decodes states. States have the times of a monotonic clock, records those of the wall clock.
 
     Args:
         clock: The clock of states.
-        wall: Returns the seconds since the epoch. Those of other machines differ: nothing is believed to be further
-            away than it can be.
+        wall: Returns the seconds since the epoch. Clocks of other machines may differ, so times in records are limited
+            to what the rules allow.
     """
 
     def __init__(self, clock: Clock, wall: Clock = time.time) -> None:
         self._clock = clock
         self._wall = wall
 
-    def encode(self, state: State) -> tuple[bytes | None, float]:
-        """Return the record of a state and for how many seconds to keep it; None for that of a closed circuit."""
+    def encode(self, state: CircuitState) -> tuple[bytes | None, float]:
+        """Return the record of a state and its lifetime in seconds; None instead of the record of a closed circuit."""
         if state == CLOSED:
             return None, 0.0
         now, wall = self._clock(), self._wall()
         until, lease = (None if at is None else at - now + wall for at in (state.until, state.lease))
         kept = KEPT_SECONDS + (0.0 if state.until is None else max(0.0, state.until - now))
-        return _encode(_Record(state.failures, until, state.probe, lease)), kept
+        return _encode(_CircuitRecord(state.failures, until, state.probe, lease)), kept
 
-    def decode(self, name: str, record: bytes | None, rules: Rules) -> State:
-        """Return the state that a record holds. One that can't be read is that of a closed circuit."""
+    def decode(self, name: str, record: bytes | None, rules: CircuitRules) -> CircuitState:
+        """Return the state in a record. An invalid record counts as a closed circuit."""
         if record is None:
             return CLOSED
         try:
             found = _decode(record)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            log.error('What the store has for the circuit of "%s" was not written by this program', name)
+            log.error('The record of the circuit of "%s" in the store was not written by this program', name)
             return CLOSED
         now, wall = self._clock(), self._wall()
         until = None if found.until is None else now + min(found.until - wall, rules.reset_timeout)
         lease = None if found.lease is None else now + min(found.lease - wall, LEASE_SECONDS)
         if until is None:
-            return State(found.failures)
-        return State(found.failures, until, found.probe, now if lease is None else lease)
+            return CircuitState(found.failures)
+        return CircuitState(found.failures, until, found.probe, now if lease is None else lease)

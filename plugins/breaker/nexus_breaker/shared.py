@@ -3,104 +3,86 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nexus_breaker.circuit import Announce, Circuit, Clock
 from nexus_breaker.records import LEASE_SECONDS, Records
-from nexus_breaker.states import Outcome, Rules, State, claimed, ended, wait_for_probe
+from nexus_breaker.states import CallOutcome, CircuitRules, CircuitState, claimed, ended, wait_for_probe
 from nexus_core import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_breaker.tasks import Tasks
+    from nexus_toolkit.outage_log import OutageLog
+
+    from nexus_breaker.tasks import BackgroundTasks
     from nexus_core.state.stores import Store
 
-log = logging.getLogger(__name__)
-
 FRESH_SECONDS = 0.5
-"""For how long this process goes by its own copy of a circuit before it looks again what the store has."""
+"""Age in seconds at which this process's copy of a circuit is refreshed from the store."""
 
 RENEW_SECONDS = LEASE_SECONDS / 3
 TRIES = 10
-"""How often a change is tried that others' changes get in the way of."""
-
-
-class Outage:
-    """Says once that the store is away, and once that it is back.
-
-    Args:
-        store: The store's name.
-    """
-
-    def __init__(self, store: str) -> None:
-        self._store = store
-        self._is_out = False
-
-    def note(self, is_out: bool) -> None:
-        """Note whether the store has answered."""
-        if is_out and not self._is_out:
-            log.warning("The store %s is away: each process goes by its own circuits", self._store)
-        elif self._is_out and not is_out:
-            log.info("The store %s is back: circuits are shared again", self._store)
-        self._is_out = is_out
+"""Maximum number of attempts at a change that conflicts with those of other processes."""
 
 
 class SharedCircuit(Circuit):
-    """A circuit whose state is in a store, and a copy of it here.
+    """A circuit with its state in a store, and a local copy of it.
 
-    A call goes by the copy. What changes the state is done in the store by compare-and-set, so that it is done once.
+    Calls use the copy. Changes are made in the store by compare-and-set, so that each is made once.
 
     Args:
         name, rules, clock, announce: See `Circuit`.
-        store: Where the state is.
-        records: How it is written there.
-        outage: Told whether the store answers.
-        tasks: What goes on beside calls.
+        store: The store.
+        records: Encodes and decodes states.
+        outage: The log of the store's outages.
+        tasks: The background tasks.
+
+    Attributes:
+        tasks: The background tasks.
     """
 
     def __init__(
-        self, name: str, rules: Rules, clock: Clock, announce: Announce, *,
-        store: Store, records: Records, outage: Outage, tasks: Tasks,
+        self, name: str, rules: CircuitRules, clock: Clock, announce: Announce, *,
+        store: Store, records: Records, outage: OutageLog, tasks: BackgroundTasks,
     ) -> None:  # fmt: skip
         super().__init__(name, rules, clock, announce)
         self._key = f"breaker:{name}"
         self._store = store
         self._records = records
         self._outage = outage
-        self._tasks = tasks
+        self.tasks = tasks
         self._changing = asyncio.Lock()
         self._stored: bytes | None = None
         self._is_ahead = False
-        self._look_again = clock()
-        self._looking: asyncio.Task[None] | None = None
+        self._refresh_at = clock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._renewing: dict[str, asyncio.Task[None]] = {}
 
     def passes(self) -> bool:
-        """Whether the copy is closed. One that is old is renewed meanwhile."""
-        if self._clock() >= self._look_again and (self._looking is None or self._looking.done()):
-            self._looking = self._tasks.start(self.look())
+        """Whether the copy is closed. An old copy is refreshed in the background."""
+        if self._clock() >= self._refresh_at and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = self.tasks.start(self.refresh())
         return self.state.until is None
 
     async def claim(self) -> str:
-        """Let a call through where the copy is not closed; see `Circuit.enter`.
+        """Admit a call if the copy is not closed; see `Circuit.enter`.
 
         Raises:
-            CircuitOpen: It is not let through.
+            CircuitOpen: The call is refused.
         """
         self._refuse_while_open()
         token = secrets.token_hex(8)
 
-        def step(state: State, now: float) -> State:
+        def step(state: CircuitState, now: float) -> CircuitState:
             may_probe = state.until is not None and wait_for_probe(state, now) <= 0
             return claimed(state, token, now + LEASE_SECONDS) if may_probe else state
 
-        move = self._tasks.start(self._move(step))
+        transition = self.tasks.start(self._transition(step))
         try:
-            await asyncio.shield(move)
+            await asyncio.shield(transition)
         except asyncio.CancelledError:
             self.release(token)
             raise
@@ -108,28 +90,30 @@ class SharedCircuit(Circuit):
             return ""
         if self.state.probe != token:
             raise self._refusal(wait_for_probe(self.state, self._clock()) or FRESH_SECONDS)
-        self._renewing[token] = self._tasks.start(self._renew(token))
+        self._renewing[token] = self.tasks.start(self._renew(token))
         return token
 
-    async def settle(self, token: str, epoch: int, outcome: Outcome) -> None:
-        """Take note of how a call ended; see `Circuit.leave`. A probe's end is noted even if the call is cancelled."""
+    async def settle(self, token: str, epoch: int, outcome: CallOutcome) -> None:
+        """Record a call's outcome; see `Circuit.leave`. A probe's is recorded even if the call is cancelled."""
         self._renew_no_more(token)
         if epoch != self.epoch:
             return
-        move = self._move(lambda state, now: ended(state, token, outcome, now, self.rules))
-        await (asyncio.shield(self._tasks.start(move)) if token else move)
+        transition = self._transition(lambda state, now: ended(state, token, outcome, now, self.rules))
+        await (asyncio.shield(self.tasks.start(transition)) if token else transition)
 
     def release(self, token: str) -> None:
-        """Let another call be the probe: the one that was has been cancelled."""
+        """Let another call be the probe, because this one was cancelled."""
         self._renew_no_more(token)
         if token:
-            self._tasks.start(self._move(lambda state, now: ended(state, token, Outcome.NEITHER, now, self.rules)))
+            self.tasks.start(
+                self._transition(lambda state, now: ended(state, token, CallOutcome.NEITHER, now, self.rules))
+            )
 
     async def _renew(self, token: str) -> None:
-        """Keep others from taking the probe for lost."""
+        """Renew the probe's lease while it runs."""
         while self.state.probe == token:
             await asyncio.sleep(RENEW_SECONDS)
-            await self._move(
+            await self._transition(
                 lambda state, now: replace(state, lease=now + LEASE_SECONDS) if state.probe == token else state
             )
 
@@ -137,18 +121,18 @@ class SharedCircuit(Circuit):
         if renewing := self._renewing.pop(token, None):
             renewing.cancel()
 
-    async def look(self) -> None:
-        """Renew the copy."""
+    async def refresh(self) -> None:
+        """Refresh the copy from the store."""
         async with self._changing:
             try:
                 self._adopt(await self._store.get(self._key))
-            except BackendUnavailable:
-                self._went_without_store()
+            except BackendUnavailable as exc:
+                self._went_without_store(exc)
 
-    async def _move(self, step: Callable[[State, float], State]) -> None:
-        """Change the state by a function of it and the time, until that has worked on what is in the store.
+    async def _transition(self, step: Callable[[CircuitState, float], CircuitState]) -> None:
+        """Change the state by a function of it and the time; repeat it if another process has changed the stored state.
 
-        Where the store is away, the copy alone changes.
+        While the store is unavailable, only the copy changes.
         """
         async with self._changing:
             for _ in range(TRIES):
@@ -158,14 +142,14 @@ class SharedCircuit(Circuit):
                 try:
                     if await self._write(state):
                         return
-                except BackendUnavailable:
-                    self._went_without_store()
+                except BackendUnavailable as exc:
+                    self._went_without_store(exc)
                     self._is_ahead = True
-                    self._change(step(self.state, self._clock()))  # the attempt may have taken a while
+                    self._change(step(self.state, self._clock()))  # with the time now: the attempt may have taken long
                     return
 
-    async def _write(self, state: State) -> bool:
-        """Put a state in the place of what the copy is of. If that is not there, renew the copy, and return False."""
+    async def _write(self, state: CircuitState) -> bool:
+        """Replace the stored state that the copy is of. If it has changed, refresh the copy and return False."""
         record, seconds = self._records.encode(state)
         there: bytes | None = None
         if self._stored is None:
@@ -187,7 +171,7 @@ class SharedCircuit(Circuit):
         return done
 
     def _adopt(self, there: bytes | None) -> None:
-        """Make what is in the store the copy, unless this process alone has seen the workflow fail meanwhile."""
+        """Update the copy, unless this process has opened the circuit during an outage of the store."""
         self._is_fresh()
         if there == self._stored and not self._is_ahead:
             return
@@ -199,9 +183,9 @@ class SharedCircuit(Circuit):
         self._change(state)
 
     def _is_fresh(self) -> None:
-        self._look_again = self._clock() + FRESH_SECONDS
-        self._outage.note(False)
+        self._refresh_at = self._clock() + FRESH_SECONDS
+        self._outage.succeeded()
 
-    def _went_without_store(self) -> None:
-        self._look_again = self._clock() + FRESH_SECONDS
-        self._outage.note(True)
+    def _went_without_store(self, exc: BackendUnavailable) -> None:
+        self._refresh_at = self._clock() + FRESH_SECONDS
+        self._outage.failed(exc)

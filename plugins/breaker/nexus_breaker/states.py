@@ -1,4 +1,4 @@
-"""The states of a circuit and what changes them: plain values and functions, without clocks and stores."""
+"""The states of a circuit and their transitions: values and pure functions, without clocks and stores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 PROBE_WAIT = 1.0
-"""After how many seconds who is refused because another call is the probe may ask again, at most."""
+"""Maximum retry time in seconds for calls that are refused because another call is the probe."""
 
 
-class Outcome(Enum):
-    """What a call says about its workflow."""
+class CallOutcome(Enum):
+    """The outcome of a call for its workflow's circuit."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -18,12 +18,12 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CircuitRules:
     """When a circuit opens and closes.
 
     Attributes:
-        threshold: Failures in a row that open it.
-        reset_timeout: Seconds that it stays open.
+        threshold: Consecutive failures that open it.
+        reset_timeout: Seconds for which it stays open.
     """
 
     threshold: int
@@ -31,14 +31,14 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A circuit: closed while it has no ``until``, open up to then, half open from then on.
+class CircuitState:
+    """A circuit's state: closed if ``until`` is None, open until then, half open afterwards.
 
     Attributes:
-        failures: Failures in a row.
-        until: When a probe may be sent.
-        probe: The token of the call that is the probe, or empty.
-        lease: When the probe counts as lost, where it may be another process's.
+        failures: Consecutive failures.
+        until: Time from which a probe is allowed.
+        probe: Token of the call that is the probe, or empty.
+        lease: Time from which the probe counts as lost, for circuits that processes share.
     """
 
     failures: int = 0
@@ -47,19 +47,19 @@ class State:
     lease: float | None = None
 
 
-CLOSED = State()
+CLOSED = CircuitState()
 NAMES = ("closed", "open", "half_open")
 
 
-def name_of(state: State, now: float) -> str:
-    """Return which of `NAMES` a state is at a time."""
+def name_of(state: CircuitState, now: float) -> str:
+    """Return the name of a state at a time, one of `NAMES`."""
     if state.until is None:
         return "closed"
     return "open" if state.until > now else "half_open"
 
 
-def wait_for_probe(state: State, now: float) -> float:
-    """Return for how many seconds a circuit that is not closed lets nobody through; 0 if the next call is the probe."""
+def wait_for_probe(state: CircuitState, now: float) -> float:
+    """Return the seconds until a circuit that is not closed allows a probe; 0 if the next call may be it."""
     assert state.until is not None
     if state.until > now:
         return state.until - now
@@ -68,26 +68,26 @@ def wait_for_probe(state: State, now: float) -> float:
     return 0.0
 
 
-def claimed(state: State, token: str, lease: float | None = None) -> State:
-    """Return the state when a call has become the probe."""
-    return State(state.failures, state.until, token, lease)
+def claimed(state: CircuitState, token: str, lease: float | None = None) -> CircuitState:
+    """Return the state after a call has become the probe."""
+    return CircuitState(state.failures, state.until, token, lease)
 
 
-def ended(state: State, token: str, outcome: Outcome, now: float, rules: Rules) -> State:
-    """Return the state when a call has ended.
+def ended(state: CircuitState, token: str, outcome: CallOutcome, now: float, rules: CircuitRules) -> CircuitState:
+    """Return the state after a call has ended.
 
     Args:
         state: The state before.
-        token: The call's, if it was the probe.
-        outcome: How it ended.
+        token: The call's token if it was the probe, else empty.
+        outcome: Its outcome.
         now: The time.
         rules: The circuit's rules.
     """
     if token != state.probe or (not token and state.until is not None):
         return state
-    if outcome is Outcome.SUCCESS:
+    if outcome is CallOutcome.SUCCESS:
         return CLOSED
-    if outcome is Outcome.NEITHER:
-        return State(state.failures, state.until)
+    if outcome is CallOutcome.NEITHER:
+        return CircuitState(state.failures, state.until)
     failures = state.failures + 1
-    return State(failures, now + rules.reset_timeout if token or failures >= rules.threshold else None)
+    return CircuitState(failures, now + rules.reset_timeout if token or failures >= rules.threshold else None)

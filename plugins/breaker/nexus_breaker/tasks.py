@@ -1,4 +1,4 @@
-"""`Tasks`: work that goes on when the call that began it has ended."""
+"""`BackgroundTasks`: tasks that may outlive the call that starts them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 
-class Tasks:
-    """Tasks that nobody need wait for. They end with the platform."""
+class BackgroundTasks:
+    """Tasks that end with the platform, whether or not they are awaited."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -8,10 +8,9 @@ from contextlib import AsyncExitStack
 import nexus_breaker.plugin
 import nexus_redis.plugin
 import pytest
-from nexus_breaker.settings import BreakerSettings
 
-from nexus_core import CircuitOpen, Nexus, NexusError
-from nexus_core.testing import eventually
+from nexus_core import CircuitOpen, Nexus, NexusError, Stage
+from nexus_core.testing import eventually, stage_of
 
 
 class Shop:
@@ -53,11 +52,9 @@ class Shop:
 
     async def look(self, name="order"):
         """Let the platform's copy of a circuit be what the store has."""
-        (breaker,) = self.nexus.settings(BreakerSettings).built
+        breaker = stage_of(self.nexus, Stage.BREAKER)
         workflow = self.nexus.workflows.get(name)
-        if workflow not in breaker._circuits:
-            breaker._circuits[workflow] = breaker._make(workflow)
-        await breaker._circuits[workflow].look()
+        await breaker.circuit_of(workflow).refresh()
 
     async def probe(self, name="order"):
         """Call until a call gets through and waits at the gate; return its task."""
@@ -78,7 +75,7 @@ async def open_shop():
 
         async def start(*plugins, register=True, **options):
             options = {"enable_circuit_breaker": True, "circuit_breaker_reset_timeout": 60} | options
-            nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin, *plugins], **options)
+            nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin.BreakerPlugin, *plugins], **options)
             shop = Shop(nexus)
             if register:
                 shop.register()

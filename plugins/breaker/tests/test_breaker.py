@@ -8,24 +8,24 @@ import logging
 
 import nexus_breaker.plugin
 import pytest
-from nexus_breaker.settings import BreakerSettings
 
 from nexus_core import (
     CircuitOpen,
     ConfigurationError,
     Invocation,
     Nexus,
+    Stage,
     ValidationError,
     WorkflowError,
     WorkflowFailed,
     WorkflowTimeout,
 )
-from nexus_core.testing import eventually
+from nexus_core.testing import eventually, stage_of, stages_of
 
 
 async def test_off_it_is_not_there():
-    async with Nexus(discover=False, plugins=[nexus_breaker.plugin]) as nexus:
-        assert not nexus.settings(BreakerSettings).built
+    async with Nexus(discover=False, plugins=[nexus_breaker.plugin.BreakerPlugin]) as nexus:
+        assert not [each for each in stages_of(nexus) if each.stage == Stage.BREAKER]
 
 
 async def test_what_fails_again_and_again_is_refused_and_does_not_run(shop, caplog):
@@ -216,7 +216,7 @@ WRONG = ["off", 3, None, {"threshold": 3}, {"failure_threshold": 0}, {"failure_t
 
 @pytest.mark.parametrize("given", WRONG, ids=str)
 async def test_metadata_that_is_wrong_stops_the_start(given):
-    nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin], enable_circuit_breaker=True)
+    nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin.BreakerPlugin], enable_circuit_breaker=True)
     nexus.register("order", lambda: None, {"circuit_breaker": given})
     with pytest.raises(ConfigurationError, match='The metadata circuit_breaker of the workflow "order"'):
         await nexus.__aenter__()
@@ -234,12 +234,15 @@ async def test_metadata_that_is_wrong_later_is_logged_once_and_the_options_hold(
 )
 def test_options_are_bounded(options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
-        Nexus(discover=False, plugins=[nexus_breaker.plugin], **options)
+        Nexus(discover=False, plugins=[nexus_breaker.plugin.BreakerPlugin], **options)
 
 
 async def test_a_store_that_is_not_there_stops_the_start():
     nexus = Nexus(
-        discover=False, plugins=[nexus_breaker.plugin], enable_circuit_breaker=True, circuit_breaker_backend="redis"
+        discover=False,
+        plugins=[nexus_breaker.plugin.BreakerPlugin],
+        enable_circuit_breaker=True,
+        circuit_breaker_backend="redis",
     )
     with pytest.raises(ConfigurationError, match="circuit_breaker_backend: there is no store 'redis'"):
         await nexus.__aenter__()
@@ -249,13 +252,13 @@ async def test_circuits_of_workflows_that_are_gone_are_gone(shop):
     import gc
 
     await shop.call()
-    (breaker,) = shop.nexus.settings(BreakerSettings).built
+    breaker = stage_of(shop.nexus, Stage.BREAKER)
     for i in range(20):
         shop.register(f"w{i}")
         await shop.call(f"w{i}")
         shop.nexus.unregister(f"w{i}")
     gc.collect()
-    assert len(breaker._circuits) == 1
+    assert len(breaker) == 1
 
 
 def measured(nexus):

@@ -10,10 +10,9 @@ import time
 
 import nexus_redis.plugin
 import pytest
-from nexus_breaker.settings import BreakerSettings
 
-from nexus_core import CircuitOpen, WorkflowFailed
-from nexus_core.testing import eventually
+from nexus_core import CircuitOpen, Stage, WorkflowFailed
+from nexus_core.testing import eventually, stage_of
 
 KEY = "nexus:breaker:order"
 
@@ -21,7 +20,8 @@ KEY = "nexus:breaker:order"
 async def settled(*shops):
     """Let what goes on beside calls come to its end."""
     for shop in shops:
-        await shop.nexus.settings(BreakerSettings).tasks.settle()
+        breaker = stage_of(shop.nexus, Stage.BREAKER)
+        await breaker.circuit_of(shop.nexus.workflows.get("order")).tasks.settle()
 
 
 async def test_failures_of_all_are_counted_together_and_all_refuse(open_shared, comes_to):
@@ -161,11 +161,12 @@ async def test_a_probe_goes_on_for_as_long_as_it_takes(open_shared, monkeypatch)
 DIES = """
 import asyncio, sys
 import nexus_breaker.plugin, nexus_breaker.shared, nexus_redis.plugin
-from nexus_breaker.settings import BreakerSettings
-from nexus_core import CircuitOpen, Nexus
+from nexus_core import CircuitOpen, Nexus, Stage
+from nexus_core.testing import stage_of
 
 nexus_breaker.shared.LEASE_SECONDS, nexus_breaker.shared.RENEW_SECONDS = 1.0, 0.3
-nexus = Nexus(discover=False, plugins=[nexus_breaker.plugin, nexus_redis.plugin.RedisPlugin], redis_url=sys.argv[1],
+plugins = [nexus_breaker.plugin.BreakerPlugin, nexus_redis.plugin.RedisPlugin]
+nexus = Nexus(discover=False, plugins=plugins, redis_url=sys.argv[1],
               store="redis", enable_circuit_breaker=True, circuit_breaker_reset_timeout=0.3)
 
 @nexus.workflow
@@ -175,10 +176,9 @@ async def order(n: int = 0) -> str:
 
 async def main():
     async with nexus:
-        (breaker,) = nexus.settings(BreakerSettings).built
+        breaker = stage_of(nexus, Stage.BREAKER)
         workflow = nexus.workflows.get("order")
-        circuit = breaker._circuits[workflow] = breaker._make(workflow)
-        await circuit.look()
+        await breaker.circuit_of(workflow).refresh()
         while True:
             try:
                 await nexus.invoke("order")
@@ -227,8 +227,8 @@ async def test_without_the_store_each_process_has_its_own_circuits_and_says_so_o
     assert await first.is_open()
     redis_proxy.mode = "pass"
     await comes_to(first.call, "ordered")
-    await eventually(lambda: "is back: circuits are shared again" in caplog.text)
-    assert caplog.text.count("each process goes by its own circuits") <= 2  # once in each
+    await eventually(lambda: "is available again: processes share their circuits" in caplog.text)
+    assert caplog.text.count("each process uses its own circuits") <= 2  # once in each
     await first.fail(5)
     await comes_to(second.is_open, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 from nexus_breaker.breaker import Breaker
 from nexus_breaker.records import LEASE_SECONDS, Records
-from nexus_breaker.shared import Outage, SharedCircuit
-from nexus_breaker.states import Rules
-from nexus_breaker.tasks import Tasks
+from nexus_breaker.shared import SharedCircuit
+from nexus_breaker.states import CircuitRules
+from nexus_breaker.tasks import BackgroundTasks
+from nexus_toolkit.outage_log import OutageLog
 
 from nexus_core import (
     BackendUnavailable,
@@ -119,9 +121,7 @@ class Machine(RuleBasedStateMachine):
 
     def circuit(self, process):
         breaker, workflow = self.breakers[process], self.workflows[process]
-        if workflow not in breaker._circuits:
-            breaker._circuits[workflow] = breaker._make(workflow)
-        return breaker._circuits[workflow]
+        return breaker.circuit_of(workflow)
 
     def turn(self, work=None):
         """Let everything happen that needs no time, and no answer to a call."""
@@ -200,7 +200,7 @@ class OneProcess(Machine):
         self.model = Model(lambda: self.now, self.lease)
 
     def make(self, process):
-        return Breaker(Rules(THRESHOLD, RESET), None, lambda *_: None, clock=lambda: self.now)
+        return Breaker(CircuitRules(THRESHOLD, RESET), None, lambda *_: None, clock=lambda: self.now)
 
     def pick(self, process):
         return 0
@@ -270,17 +270,17 @@ class SharedMachine(Machine):
         def clock():
             return self.now + process * 5000.0
 
-        def make_shared(name, rules):
+        def shared_factory(name, rules):
             return SharedCircuit(
                 name, rules, clock, lambda *_: None, store=self.store, records=Records(clock, lambda: self.now),
-                outage=Outage("shared"), tasks=Tasks(),
+                outage=OutageLog(logging.getLogger("test"), "away", "back"), tasks=BackgroundTasks(),
             )  # fmt: skip
 
-        return Breaker(Rules(THRESHOLD, RESET), None, lambda *_: None, make_shared)
+        return Breaker(CircuitRules(THRESHOLD, RESET), None, lambda *_: None, shared_factory)
 
     def look(self):
         for process in range(2):
-            self.turn(self.circuit(process).look())
+            self.turn(self.circuit(process).refresh())
 
 
 class TwoProcesses(SharedMachine, OneProcess):
@@ -294,12 +294,12 @@ class TwoProcesses(SharedMachine, OneProcess):
 
     def call(self, process):
         call = super().call(process)
-        self.look()
+        self.refresh()
         return call
 
     def end(self, call, how):
         super().end(call, how)
-        self.look()
+        self.refresh()
 
 
 class OldCopies(SharedMachine):
@@ -337,7 +337,7 @@ class OldCopies(SharedMachine):
 
     @rule(process=processes)
     def one_looks(self, process):
-        self.turn(self.circuit(process).look())
+        self.turn(self.circuit(process).refresh())
 
     @precondition(lambda self: not self.was_away)
     @rule()
@@ -349,14 +349,14 @@ class OldCopies(SharedMachine):
         for _ in range(THRESHOLD):
             if (call := self.call(0)) is not None:
                 self.end(call, "failure")
-        self.look()
+        self.refresh()
         self.now += RESET
-        self.look()
+        self.refresh()
         assert all(self.circuit(process).state.until <= self.now + process * 5000.0 for process in range(2))
         calls = [call for call in self.begin_together() if call is not None]
         assert len(calls) == 1
         self.end(calls[0], "success")
-        self.look()
+        self.refresh()
 
     @rule()
     def the_store_goes_away(self):
@@ -370,7 +370,7 @@ class OldCopies(SharedMachine):
     @precondition(lambda self: not self.was_away)
     @rule()
     def both_look(self):
-        self.look()
+        self.refresh()
         first, second = (self.circuit(process).state for process in range(2))
         assert (first.failures, first.until is None, first.probe) == (
             second.failures,
@@ -386,11 +386,11 @@ class OldCopies(SharedMachine):
         for _ in range(2):
             self.now += 60.0
             for process in range(2):
-                self.turn(self.circuit(process).look())
+                self.turn(self.circuit(process).refresh())
                 call = self.call(process)
                 assert call is not None
                 self.end(call, "success")
-        self.look()
+        self.refresh()
         for process in range(2):
             state = self.circuit(process).state
             assert (state.failures, state.until) == (0, None)

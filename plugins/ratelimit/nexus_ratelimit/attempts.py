@@ -1,4 +1,4 @@
-"""The stage in front of authentication that limits how many wrong credentials an address may try."""
+"""`FailedAttempts`: the limit on invalid credentials from one address, before authentication."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ import logging
 from typing import TYPE_CHECKING
 
 from nexus_core import AuthenticationError, Stage
-from nexus_ratelimit.limiter import judge
+from nexus_ratelimit.limiter import apply_decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_core import Invocation, Result
     from nexus_core.pipeline.stage import Call
-    from nexus_ratelimit.callers import Callers
+    from nexus_ratelimit.callers import CallerKeys
     from nexus_ratelimit.counters import Counters
     from nexus_ratelimit.limits import Budget, Limit
-    from nexus_ratelimit.shared import Spent
+    from nexus_ratelimit.shared import ExhaustedBudgets
 
 log = logging.getLogger(__name__)
 
-MAX_KNOWN = 10_000
+MAX_ACCEPTED = 10_000
+"""Maximum number of accepted credentials that are remembered."""
 
 
 class FailedAttempts:
-    """Refuses the credentials of an address that has sent too many wrong ones, without looking at them.
+    """Refuses the credentials of an address that has sent too many invalid ones, without checking them.
 
-    A credential that this process has seen accepted is looked at all the same: whoever shares an address with those
-    who guess, and is in already, stays in. A call without a credential is no attempt.
+    A credential that this process has accepted before is checked all the same, so that callers who share an address
+    with an attacker are not locked out. A call without a credential is no attempt.
 
     Args:
-        limit: How many may be wrong.
-        callers: Tells addresses apart.
-        counters: Counts those that were wrong.
-        spent: Where addresses are noted that have had theirs.
+        limit: The limit on invalid credentials.
+        callers: Identifies addresses.
+        counters: Counts invalid credentials.
+        exhausted: The addresses that have reached the limit.
     """
 
     stage = Stage.AUTHENTICATE - 1
 
-    def __init__(self, limit: Limit, callers: Callers, counters: Counters, spent: Spent) -> None:
+    def __init__(self, limit: Limit, callers: CallerKeys, counters: Counters, exhausted: ExhaustedBudgets) -> None:
         self._limit = limit
         self._callers = callers
         self._counters = counters
-        self._spent = spent
+        self._exhausted = exhausted
         self._accepted: dict[int, None] = {}
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Refuse the attempt, or let it through and take note if it fails.
+        """Refuse the attempt, or pass it on and count it if it fails.
 
         Raises:
-            RateLimited: The address has had its attempts.
+            RateLimited: The address has reached the limit.
         """
         credential = _credential_of(invocation)
         if credential is None or invocation.principal is not None or not invocation.client_address:
@@ -58,8 +59,8 @@ class FailedAttempts:
 
     async def _attempt(self, credential: int, address: str, invocation: Invocation, call_next: Call) -> Result:
         budget = ("failures " + self._callers.network(address), self._limit)
-        if credential not in self._accepted and (refusal := self._spent.refusal(budget)):
-            judge(refusal, invocation)
+        if credential not in self._accepted and (refusal := self._exhausted.refusal(budget)):
+            apply_decision(refusal, invocation)
         try:
             return await call_next(invocation)
         except AuthenticationError:
@@ -72,21 +73,21 @@ class FailedAttempts:
                 self._accept(credential)
 
     async def _count(self, budget: Budget, invocation: Invocation) -> None:
-        verdict = await self._counters.hit((budget,))
-        if self._spent.note(verdict):
+        decision = await self._counters.hit((budget,))
+        if self._exhausted.note(decision):
             address = self._callers.network(invocation.client_address or "")
-            log.warning("%s has sent too many wrong credentials: the next is not looked at", address)
-        if not verdict.allowed:
-            judge(verdict, invocation)
+            log.warning("%s has sent too many invalid credentials; further ones are refused unchecked", address)
+        if not decision.allowed:
+            apply_decision(decision, invocation)
 
     def _accept(self, credential: int) -> None:
         self._accepted[credential] = None
-        if len(self._accepted) > MAX_KNOWN:
+        if len(self._accepted) > MAX_ACCEPTED:
             del self._accepted[next(iter(self._accepted))]
 
 
 def _credential_of(invocation: Invocation) -> int | None:
-    """Return a number that stands for a credential, or None. The credential itself need not be kept."""
+    """Return a hash of the credential, or None. The credential itself is not stored."""
     key = invocation.headers.get(b"x-api-key") if invocation.headers is not None else None
     if invocation.credentials:
         return hash((key, *invocation.credentials.values()))

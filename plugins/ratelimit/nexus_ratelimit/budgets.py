@@ -1,4 +1,4 @@
-"""`Budgets`: takes calls from callers' budgets for code that is not called through a channel."""
+"""`Budgets`: the callers' budgets, for application code that is not called through a channel."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class Budgets:
-    """What `Nexus.rate_limiter` is: an application's own routes share their callers' budgets with the workflows.
+    """The service ``rate_limiter``: an application's own routes use the same budgets as workflows.
+
+    Example:
+        ``left = await nexus.rate_limiter.take(address=request.client.host)``
 
     Attributes:
-        limit: Calls that each caller may make in a minute.
-        strategy: How a minute is measured.
+        limit: Calls per minute of each caller.
+        strategy: The algorithm.
     """
 
     def __init__(self, limit: int, strategy: str) -> None:
@@ -27,28 +30,28 @@ class Budgets:
         self._limiter: RateLimiter | None = None
 
     def use(self, limiter: RateLimiter) -> None:
-        """Count with what counts the calls of workflows. Called at each start."""
+        """Use the limiter of the workflows' calls. Called at start-up."""
         self._limiter = limiter
 
     async def take(self, principal: Principal | None = None, address: str | None = None) -> RateLimit:
-        """Take a call from a caller's budget, and return what is left of it.
+        """Count a call and return the state of the caller's budget.
 
         Args:
-            principal: Who calls, if that is known.
-            address: Where from: who is not known has a budget by address.
+            principal: The caller, if it is authenticated.
+            address: The caller's address, which identifies it if it is not authenticated.
 
         Raises:
-            RateLimited: The budget is used up.
-            ConfigurationError: The platform has not been started, or nothing tells who calls.
+            RateLimited: The limit is exceeded.
+            ConfigurationError: The platform has not been started, or both arguments are missing.
         """
         if self._limiter is None:
-            raise ConfigurationError("Calls are not counted before the platform is started.")
+            raise ConfigurationError("The rate limiter can't be used before the platform is started.")
         if principal is None and address is None:
             raise ConfigurationError("take() needs a principal or an address.")
         if self._limiter.is_before_auth:
             if address is None:
                 raise ConfigurationError(
-                    "take() needs an address: with rate_limit_before_auth, callers are told by it."
+                    "take() needs an address: rate_limit_before_auth identifies callers by address."
                 )
             principal = None
         caller = Invocation("", None, principal=principal, client_address=address)

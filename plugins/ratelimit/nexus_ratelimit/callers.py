@@ -1,4 +1,4 @@
-"""Whose budget a call is taken from."""
+"""`CallerKeys`: the caller whose budget a call uses."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 KNOWN_ADDRESSES = 10_000
 
 
-class Callers:
-    """Tells callers apart: by who they are, else by their address, else by the channel.
+class CallerKeys:
+    """Identifies callers by their identity, else by their network, else by the channel.
 
-    Each key begins with a word and a space, which no identity, network or name of a channel has.
+    Each key has a prefix with a space, so that identities, networks and channels can't collide.
     """
 
     def __init__(self) -> None:
         self.network = lru_cache(KNOWN_ADDRESSES)(network_of)
 
     def key(self, invocation: Invocation, *, by_address: bool = False) -> str | None:
-        """Return the key of who calls; None for a part of a call that was counted.
+        """Return the caller's key; None for a call within another call, which has been counted.
 
         Args:
             invocation: The call.
-            by_address: Whether who it is does not count, though it is known.
+            by_address: Whether to ignore the caller's identity.
         """
         if invocation.principal is not None and not by_address:
             return "user " + invocation.principal.identity

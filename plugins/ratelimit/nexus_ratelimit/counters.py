@@ -1,8 +1,8 @@
-"""`LocalCounters`: budgets in this process's memory, however many callers there are.
+"""`LocalCounters`: the counters of one process, for any number of callers.
 
-The library ``limits`` has these strategies too. Its storage in memory looks through all keys after each call, without a
-bound on them: with 100,000 keys a call takes 21 ms, and 15 s with moving windows (measured with 5.8.0). Here a call
-takes the same few microseconds with any number of keys.
+The library ``limits`` has these strategies too, but its memory storage scans all keys after each call, without a bound
+on them: with 100,000 keys a call takes 21 ms, and 15 s with moving windows (measured with 5.8.0).
+Here a call takes a few microseconds with any number of keys.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from nexus_ratelimit.windows import Window
 
 SWEEP = 2
-"""How many budgets that are whole again are forgotten, at most, when there is a new one."""
+"""Maximum number of unused counters that are removed when a new one is created."""
 
 MILLISECOND = 1_000_000
 _LEFT = attrgetter("left")
 
 
-class Verdict(NamedTuple):
-    """Whether a call may be made, and the state of the tightest of its budgets.
+class LimitDecision(NamedTuple):
+    """Whether a call is allowed, and the state of the budget that is closest to its limit.
 
     Attributes:
-        allowed: Whether it may.
-        budget: The budget that refuses it, or else the one that has fewest calls left.
-        left: How many calls it has left.
+        allowed: Whether the call is allowed.
+        budget: The budget that refuses it, else the one with the fewest calls left.
+        left: Remaining calls.
         reset: Seconds until there are more.
     """
 
@@ -46,8 +46,8 @@ class Verdict(NamedTuple):
 class Counters(Protocol):
     """Counts calls."""
 
-    async def hit(self, budgets: Sequence[Budget]) -> Verdict:
-        """Take a call from each of the budgets, or from none if one of them has none left."""
+    async def hit(self, budgets: Sequence[Budget]) -> LimitDecision:
+        """Count a call in each of the budgets, or in none if one of them is exhausted."""
 
 
 class LocalCounters:
@@ -55,47 +55,50 @@ class LocalCounters:
 
     Args:
         strategy: One of `STRATEGIES`.
-        max_keys: How many budgets are kept. What was used longest ago makes room, and begins anew if it comes back.
-        clock: Returns the time in nanoseconds, which never goes back.
+        max_keys: Maximum number of counters. The least recently used are evicted, and restart when they are used again.
+        clock: Returns the time in nanoseconds; it never goes back.
+
+    Attributes:
+        windows: The counters, by key.
     """
 
     def __init__(self, strategy: str, max_keys: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._make = STRATEGIES[strategy]
         self._max_keys = max_keys
         self._clock = clock
-        self._windows: OrderedDict[str, Window] = OrderedDict()
+        self.windows: OrderedDict[str, Window] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self.windows)
 
-    async def hit(self, budgets: Sequence[Budget]) -> Verdict:
+    async def hit(self, budgets: Sequence[Budget]) -> LimitDecision:
         """See `Counters.hit`."""
         return self.hit_now(budgets)
 
-    def hit_now(self, budgets: Sequence[Budget]) -> Verdict:
-        """Do what `hit` does. Nothing comes in between: all of the budgets are asked and taken from in one step."""
-        now, known = self._clock(), len(self._windows)
-        verdict = self._judge(budgets, now)
-        if len(self._windows) > known:
+    def hit_now(self, budgets: Sequence[Budget]) -> LimitDecision:
+        """Do what `hit` does, atomically for all budgets."""
+        now, known = self._clock(), len(self.windows)
+        decision = self._decide(budgets, now)
+        if len(self.windows) > known:
             self._forget(now)
-        return verdict
+        return decision
 
-    def _judge(self, budgets: Sequence[Budget], now: int) -> Verdict:
+    def _decide(self, budgets: Sequence[Budget], now: int) -> LimitDecision:
         windows = []
         for budget in budgets:
             key, limit = budget
             window = self._window(key)
             if not window.has_room(now, limit):
-                return _verdict(False, budget, window, now)
+                return _decision(False, budget, window, now)
             windows.append(window)
         found = []
-        for window, budget in zip(windows, budgets):  # noqa: B905  (one for each; this is the way of every call)
+        for window, budget in zip(windows, budgets):  # noqa: B905  (equal lengths; this is the hot path)
             window.take(now, budget[1])
-            found.append(_verdict(True, budget, window, now))
+            found.append(_decision(True, budget, window, now))
         return found[0] if len(found) == 1 else min(found, key=_LEFT)
 
     def _window(self, key: str) -> Window:
-        windows = self._windows
+        windows = self.windows
         if (known := windows.get(key)) is not None:
             windows.move_to_end(key)
             return known
@@ -103,8 +106,8 @@ class LocalCounters:
         return window
 
     def _forget(self, now: int) -> None:
-        """Forget some of the oldest budgets, if nothing is taken from them, and what is more than may be kept."""
-        windows = self._windows
+        """Remove some of the oldest counters if they are unused, and those beyond the maximum."""
+        windows = self.windows
         for _ in range(SWEEP):
             if windows and next(iter(windows.values())).until <= now:
                 windows.popitem(last=False)
@@ -112,6 +115,6 @@ class LocalCounters:
             windows.popitem(last=False)
 
 
-def _verdict(allowed: bool, budget: Budget, window: Window, now: int) -> Verdict:
+def _decision(allowed: bool, budget: Budget, window: Window, now: int) -> LimitDecision:
     left, wait = window.left(now, budget[1])
-    return Verdict(allowed, budget, left, -(-wait // MILLISECOND) / 1000)
+    return LimitDecision(allowed, budget, left, -(-wait // MILLISECOND) / 1000)

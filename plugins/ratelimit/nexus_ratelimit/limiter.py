@@ -1,4 +1,4 @@
-"""The stage that takes each call from its caller's budgets."""
+"""`RateLimiter`: the interceptor that limits the calls of each caller."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ if TYPE_CHECKING:
 
     from nexus_core import Invocation, Result, Workflow
     from nexus_core.pipeline.stage import Call
-    from nexus_ratelimit.callers import Callers
-    from nexus_ratelimit.counters import Counters, Verdict
+    from nexus_ratelimit.callers import CallerKeys
+    from nexus_ratelimit.counters import Counters, LimitDecision
     from nexus_ratelimit.limits import Budget, Limit
 
 
 class RateLimiter:
-    """Refuses calls whose caller has used up its budget, the general one or the one of the workflow.
+    """Refuses calls that exceed the caller's general limit or the workflow's own limit for each caller.
 
     Args:
-        limit: What each caller may do in all.
-        callers: Tells callers apart.
-        counters: Counts.
-        stage: Where it stands: behind the stage that finds out who calls, it tells callers apart by that.
+        limit: The general limit.
+        callers: Identifies callers.
+        counters: The counters.
+        stage: Position in the pipeline. After authentication, callers are identified by their identity.
+
+    Attributes:
+        counters: The counters.
+        is_before_auth: Whether it comes before authentication.
     """
 
-    def __init__(self, limit: Limit, callers: Callers, counters: Counters, stage: int = Stage.LIMIT) -> None:
+    def __init__(self, limit: Limit, callers: CallerKeys, counters: Counters, stage: int = Stage.LIMIT) -> None:
         self.stage = stage
         self.is_before_auth = stage < Stage.AUTHENTICATE
         self._limit = limit
         self._callers = callers
-        self._counters = counters
+        self.counters = counters
         self._local = counters if isinstance(counters, LocalCounters) else None
         self._own_limits: WeakKeyDictionary[Workflow, Limit] = WeakKeyDictionary()
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Refuse the call, or let it through.
+        """Refuse the call or pass it on.
 
         Raises:
-            RateLimited: A budget is used up.
-            ConfigurationError: The limit that a workflow's metadata sets can't be read.
+            RateLimited: A limit is exceeded.
+            ConfigurationError: The limit in the workflow's metadata is invalid.
         """
-        was_counted = self.is_before_auth and invocation.rate_limit is not None  # a channel has asked who calls
+        was_counted = self.is_before_auth and invocation.rate_limit is not None  # by a channel that authenticates early
         caller = self._callers.key(invocation, by_address=was_counted)
         if caller is None:
             return call_next(invocation)
@@ -56,12 +60,12 @@ class RateLimiter:
             if not budgets:
                 return call_next(invocation)
         if self._local is None:
-            return self._asked(budgets, invocation, call_next)
-        judge(self._local.hit_now(budgets), invocation)
+            return self._with_shared(budgets, invocation, call_next)
+        apply_decision(self._local.hit_now(budgets), invocation)
         return call_next(invocation)
 
-    async def _asked(self, budgets: Sequence[Budget], invocation: Invocation, call_next: Call) -> Result:
-        judge(await self._counters.hit(budgets), invocation)
+    async def _with_shared(self, budgets: Sequence[Budget], invocation: Invocation, call_next: Call) -> Result:
+        apply_decision(await self.counters.hit(budgets), invocation)
         return await call_next(invocation)
 
     def _budgets(self, caller: str, workflow: Workflow | None) -> Sequence[Budget]:
@@ -75,15 +79,15 @@ class RateLimiter:
         return (f"{caller} {workflow.name}", own), (caller, self._limit)
 
 
-def judge(verdict: Verdict, invocation: Invocation) -> None:
-    """Tell the invocation how much is left of its caller's budget.
+def apply_decision(decision: LimitDecision, invocation: Invocation) -> None:
+    """Set the state of the caller's budget on the invocation.
 
     Raises:
-        RateLimited: Nothing is.
+        RateLimited: The limit is exceeded.
     """
-    _, limit = verdict.budget
-    state = RateLimit(limit.calls, limit.window, verdict.left, verdict.reset)
+    _, limit = decision.budget
+    state = RateLimit(limit.calls, limit.window, decision.left, decision.reset)
     invocation.rate_limit = state
-    if not verdict.allowed:
+    if not decision.allowed:
         details = {"limit": state.limit, "window": state.window, "remaining": 0, "reset": state.reset}
         raise RateLimited(limit.message, retry_after=state.reset, details=details)

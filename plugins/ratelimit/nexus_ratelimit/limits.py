@@ -1,4 +1,4 @@
-"""`Limit`: how many calls in which time, and what a workflow's metadata says of it."""
+"""`Limit`: a number of calls in a window of time, and the one in a workflow's metadata."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
 from nexus_core.options.sources import MAX_SECONDS
+from nexus_ratelimit.settings import MAX_CALLS
 
 if TYPE_CHECKING:
     from nexus_core import Workflow
 
 METADATA = "rate_limit"
-"""What ``metadata`` calls a workflow's own limit."""
+"""Metadata key of a workflow's own limit."""
 
-MAX_CALLS = 1_000_000_000
 MIN_SECONDS = 0.001
 MINUTE = 60.0
 _UNITS = {"second": 1.0, "minute": MINUTE, "hour": 3600.0, "day": 86_400.0}
@@ -27,16 +27,16 @@ _FORMS = (
 
 
 class Limit:
-    """So many calls in so many seconds.
+    """A number of calls in a window of time.
 
     Args:
-        calls: How many.
-        window: The seconds.
-        rule: What allows no more, for the caller that is refused.
+        calls: Maximum number of calls.
+        window: Length of the window in seconds.
+        rule: Beginning of the error message: what is exceeded, and the option or metadata that sets it.
 
     Attributes:
         length: The window in nanoseconds.
-        message: What the caller is told.
+        message: The error message.
     """
 
     __slots__ = ("calls", "length", "message", "window")
@@ -49,28 +49,28 @@ class Limit:
 
 
 Budget = tuple[str, Limit]
-"""What one caller may do: a key that tells it from every other budget, and its size."""
+"""One caller's use of a limit: the key of its counter, and the limit."""
 
 
 def limit_of(workflow: Workflow) -> Limit | None:
     """Return a workflow's own limit for each caller (``metadata["rate_limit"]``), or None.
 
     Raises:
-        ConfigurationError: The metadata is wrong.
+        ConfigurationError: The metadata is invalid.
     """
     given = workflow.metadata.get(METADATA)
     if given is None:
         return None
     calls, window = _read(given)
     if type(calls) is not int or not 1 <= calls <= MAX_CALLS:
-        raise _wrong(workflow, given)
+        raise _invalid(workflow, given)
     if type(window) not in (int, float) or not MIN_SECONDS <= window <= MAX_SECONDS:
-        raise _wrong(workflow, given)
+        raise _invalid(workflow, given)
     return Limit(calls, float(window), f'Too many calls: the {METADATA} of the workflow "{workflow.name}"')
 
 
 def _read(given: Any) -> tuple[Any, Any]:
-    """Return calls and seconds as they are written, None for what can't be read."""
+    """Return calls and seconds as given, None for those that can't be parsed."""
     if isinstance(given, str):
         match = _TEXT.fullmatch(given.strip())
         return (int(match[1]), _UNITS[match[2]]) if match else (None, None)
@@ -80,5 +80,5 @@ def _read(given: Any) -> tuple[Any, Any]:
     return given, MINUTE
 
 
-def _wrong(workflow: Workflow, given: Any) -> ConfigurationError:
+def _invalid(workflow: Workflow, given: Any) -> ConfigurationError:
     return ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" {_FORMS}, not {given!r:.80}.')

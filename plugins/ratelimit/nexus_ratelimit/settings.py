@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from nexus_core import PluginSettings
-from nexus_ratelimit.limits import MAX_CALLS
 
-if TYPE_CHECKING:
-    from nexus_ratelimit.budgets import Budgets
+MAX_CALLS = 1_000_000_000
+"""Maximum of every limit."""
 
 
 class RateLimitSettings(PluginSettings):
-    """How many calls each caller may make, and how callers behind proxies are told apart."""
+    """Rate limits for each caller."""
 
     policies: ClassVar[dict[str, str]] = {
         "rate_limit": "enable_rate_limiting",
@@ -26,30 +24,23 @@ class RateLimitSettings(PluginSettings):
 
     workflow_metadata: ClassVar[dict[str, str | None]] = {"rate_limit": "enable_rate_limiting"}
 
-    enable_rate_limiting: bool = Field(False, description="Refuse the calls of those who make too many.")
+    enable_rate_limiting: bool = Field(False, description="Limit the number of calls of each caller.")
     rate_limit_per_minute: int = Field(
-        600, ge=1, le=MAX_CALLS, description="Calls that each caller may make in a minute, on all channels together."
+        600, ge=1, le=MAX_CALLS, description="Calls per minute of each caller, on all channels together."
     )
     rate_limit_strategy: Literal["sliding_window", "moving_window", "fixed_window"] = Field(
-        "sliding_window", description="How a minute is measured: sliding_window, moving_window or fixed_window."
+        "sliding_window", description="Algorithm of the limits: sliding_window, moving_window or fixed_window."
     )
     rate_limit_before_auth: bool = Field(
         False,
-        description="Count calls before anybody asks who the caller is: by address alone, also those that are refused.",
+        description="Apply the limit per client address, before authentication.",
     )
     rate_limit_backend: str | None = Field(
-        None, description="The store in which calls are counted: memory, redis, ...; none for what store says."
+        None, description="Store of the counters: memory, redis, ... Default: the store that the option store names."
     )
     rate_limit_max_keys: int = Field(
-        100_000, ge=1, description="Budgets that are kept in memory; what was used longest ago makes room."
+        100_000, ge=1, description="Maximum number of counters in memory; the least recently used are evicted."
     )
     auth_failures_per_minute: int = Field(
-        30, ge=1, le=MAX_CALLS, description="Credentials from one address that may be wrong in a minute."
+        30, ge=1, le=MAX_CALLS, description="Invalid credentials per minute from one address."
     )
-
-    @cached_property
-    def budgets(self) -> Budgets:
-        """What applications take calls from, of the one platform that has these options."""
-        from nexus_ratelimit.budgets import Budgets
-
-        return Budgets(self.rate_limit_per_minute, self.rate_limit_strategy)

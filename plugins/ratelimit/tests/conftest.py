@@ -91,7 +91,7 @@ async def start():
 
         async def begin(*plugins, **options):
             options = {"enable_rate_limiting": True, "rate_limit_per_minute": 3} | options
-            nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin, *plugins], **options)
+            nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin.RateLimitPlugin, *plugins], **options)
             platform = Platform(nexus)
             platform.register()
             await stack.enter_async_context(nexus)

@@ -37,7 +37,7 @@ async def test_after_so_many_wrong_credentials_the_next_is_not_looked_at(guarded
     _, error = await guarded.call(credentials=word("d"))
     assert isinstance(error, RateLimited)
     assert error.message.endswith(
-        "wrong credentials from this address: auth_failures_per_minute allows 3 in 60 seconds."
+        "invalid credentials from this address: auth_failures_per_minute allows 3 in 60 seconds."
     )
     assert (error.details["limit"], error.details["remaining"]) == (3, 0)
     assert 0 < error.retry_after <= 120
@@ -146,7 +146,9 @@ async def test_without_authentication_credentials_mean_nothing(start):
 
 
 async def test_limiting_attempts_is_no_authentication():
-    nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], enable_rate_limiting=True, host="0.0.0.0")
+    nexus = Nexus(
+        discover=False, plugins=[nexus_ratelimit.plugin.RateLimitPlugin], enable_rate_limiting=True, host="0.0.0.0"
+    )
     with pytest.raises(ConfigurationError, match="authentication is off"):
         async with nexus.serving():
             pass

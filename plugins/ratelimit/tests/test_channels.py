@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from nexus_core import Nexus
 
-CHANNELS = [ApiPlugin, CliPlugin, McpPlugin, HypercornPlugin, nexus_ratelimit.plugin]
+CHANNELS = [ApiPlugin, CliPlugin, McpPlugin, HypercornPlugin, nexus_ratelimit.plugin.RateLimitPlugin]
 MCP_VERSION = "2026-07-28"
 
 

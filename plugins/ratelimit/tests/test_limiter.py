@@ -214,13 +214,13 @@ async def test_both_limits_must_allow_and_a_refused_call_is_taken_from_neither(s
     _, error = await platform.call("page")
     assert "rate_limit_per_minute" in error.message
     assert await platform.count(10, "mail") == await platform.count(10) == 0
-    page = next(each for key, each in counters(platform)._windows.items() if key.endswith(" page"))
-    assert page._count == 1
+    page = next(each for key, each in counters(platform).windows.items() if key.endswith(" page"))
+    assert page.count == 1
 
 
 def counters(platform):
     (limiter,) = [each for each in stages_of(platform.nexus) if type(each).__name__ == "RateLimiter"]
-    return limiter._counters
+    return limiter.counters
 
 
 async def test_the_tighter_limit_is_told(start):
@@ -243,7 +243,7 @@ WRONG = [
 async def test_wrong_limits_stop_the_start(given):
     import nexus_ratelimit.plugin
 
-    nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], enable_rate_limiting=True)
+    nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin.RateLimitPlugin], enable_rate_limiting=True)
     nexus.register("mail", lambda: 1)
     nexus.workflows.get("mail").metadata["rate_limit"] = given  # past the check that metadata is JSON
     with pytest.raises(

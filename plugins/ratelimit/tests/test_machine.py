@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from nexus_ratelimit.counters import LocalCounters
 from nexus_ratelimit.limits import Limit
-from nexus_ratelimit.shared import Outage, SharedCounters, Spent
+from nexus_ratelimit.shared import ExhaustedBudgets, SharedCounters
 from nexus_redis.address import parse
 from nexus_redis.client import RedisClient
 from nexus_redis.store import RedisStore
+from nexus_toolkit.outage_log import OutageLog
 
 from nexus_core import BackendUnavailable
 from nexus_core.options.sources import MAX_SECONDS
@@ -52,7 +54,13 @@ class Machine(RuleBasedStateMachine):
         self.loop.run_until_complete(client.open())
         self.links = [Link(RedisStore(client)) for _ in range(2)]
         self.processes = [
-            SharedCounters(link, self.strategy, LocalCounters(self.strategy, 100), Outage("redis"), Spent(100))
+            SharedCounters(
+                link,
+                self.strategy,
+                LocalCounters(self.strategy, 100),
+                OutageLog(logging.getLogger("test"), "away", "back"),
+                ExhaustedBudgets(100),
+            )
             for link in self.links
         ]
         self.shared = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nexus_ratelimit.plugin
 import pytest
+from nexus_ratelimit.plugin import RateLimitPlugin
 from nexus_ratelimit.settings import RateLimitSettings
 
 from nexus_core import ConfigurationError, Nexus
@@ -11,7 +12,9 @@ from nexus_core.testing import stages_of
 
 
 def settings(**options):
-    return Nexus(discover=False, plugins=[nexus_ratelimit.plugin], **options).settings(RateLimitSettings)
+    return Nexus(discover=False, plugins=[nexus_ratelimit.plugin.RateLimitPlugin], **options).settings(
+        RateLimitSettings
+    )
 
 
 WRONG = [
@@ -47,13 +50,13 @@ def test_options_of_the_environment(monkeypatch):
 
 
 def test_nothing_is_in_the_chain_unless_it_is_switched_on():
-    stages = nexus_ratelimit.plugin.nexus_register_interceptors
     for options, expected in (
         ({}, []),
         ({"enable_rate_limiting": True}, ["FailedAttempts", "RateLimiter"]),
     ):
-        nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin], **options)
-        assert [type(stage).__name__ for stage in stages(nexus)] == expected
+        nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin.RateLimitPlugin], **options)
+        plugin = RateLimitPlugin(nexus, nexus.settings(RateLimitSettings))
+        assert [type(stage).__name__ for stage in plugin.nexus_register_interceptors()] == expected
 
 
 @pytest.mark.parametrize("strategy", ["sliding_window", "moving_window", "fixed_window"])
@@ -62,7 +65,7 @@ async def test_the_strategy_is_the_one_that_is_set(start, strategy):
     await platform.call()
     for stage in stages_of(platform.nexus):
         if type(stage).__name__ == "RateLimiter":
-            (window,) = stage._counters._windows.values()
+            (window,) = stage.counters.windows.values()
             assert type(window).__name__.lower() == strategy.replace("_", "")
 
 

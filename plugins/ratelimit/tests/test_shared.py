@@ -10,17 +10,17 @@ import time
 from itertools import count
 
 import pytest
-from nexus_ratelimit.counters import Verdict
+from nexus_ratelimit.counters import LimitDecision
 from nexus_ratelimit.limits import Limit
-from nexus_ratelimit.shared import Spent
+from nexus_ratelimit.shared import ExhaustedBudgets
 
 from nexus_core import AuthenticationError, ConfigurationError, Nexus, RateLimited, hookimpl
 from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import eventually
 
 STRATEGIES = ["sliding_window", "moving_window", "fixed_window"]
-AWAY = "The store redis is away: each process limits calls for itself"
-BACK = "The store redis is back: calls are limited for all processes together"
+AWAY = "The store redis is unavailable: each process limits calls separately"
+BACK = "The store redis is available again: processes share their limits"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -50,7 +50,8 @@ import asyncio, sys
 import nexus_ratelimit.plugin, nexus_redis.plugin
 from nexus_core import Invocation, Nexus, RateLimited
 
-nexus = Nexus(discover=False, plugins=[nexus_ratelimit.plugin, nexus_redis.plugin.RedisPlugin], redis_url=sys.argv[1],
+plugins = [nexus_ratelimit.plugin.RateLimitPlugin, nexus_redis.plugin.RedisPlugin]
+nexus = Nexus(discover=False, plugins=plugins, redis_url=sys.argv[1],
               redis_timeout=10, store="redis",
               enable_rate_limiting=True, rate_limit_per_minute=10, rate_limit_strategy=sys.argv[2])
 
@@ -172,11 +173,11 @@ async def test_a_store_that_does_not_count_is_refused():
         ({"store": "plain"}, r"store: the store 'plain' can't count calls: set rate_limit_backend to memory"),
         ({"rate_limit_backend": "redis"}, r"rate_limit_backend: there is no store 'redis'"),
     ):
-        plugins = [nexus_ratelimit.plugin, Plugin()]
+        plugins = [nexus_ratelimit.plugin.RateLimitPlugin, Plugin()]
         with pytest.raises(ConfigurationError, match=complaint):
             async with Nexus(discover=False, plugins=plugins, enable_rate_limiting=True, **options):
                 pass
-    plugins = [nexus_ratelimit.plugin, Plugin()]
+    plugins = [nexus_ratelimit.plugin.RateLimitPlugin, Plugin()]
     async with Nexus(
         discover=False, plugins=plugins, enable_rate_limiting=True, store="plain", rate_limit_backend="memory"
     ):
@@ -303,7 +304,7 @@ class Broken:
 async def test_a_store_that_fails_in_other_ways_is_away_too(start, answer, caplog):
     platform = await start(Broken(answer), store="broken")
     assert await platform.count(10) == 3
-    assert caplog.text.count("The store broken is away") == 1
+    assert caplog.text.count("The store broken is unavailable") == 1
 
 
 async def test_what_others_wrote_under_a_budgets_key_is_told_once(start_shared, redis_server, caplog):
@@ -330,17 +331,17 @@ async def test_every_key_expires(start_shared, redis_server):
 
 def test_what_is_spent_is_known_until_its_time_has_come_and_is_news_once():
     now = [100.0]
-    spent = Spent(3, lambda: now[0])
+    spent = ExhaustedBudgets(3, lambda: now[0])
     limit = Limit(5, 60.0, "x")
 
     def note(key, left=0, reset=2.0):
-        return spent.note(Verdict(True, (key, limit), left, reset))
+        return spent.note(LimitDecision(True, (key, limit), left, reset))
 
     assert note("a", left=1) is False
     assert spent.refusal(("a", limit)) is None
     assert [note("a"), note("a")] == [True, False]
     now[0] += 1.5
-    assert spent.refusal(("a", limit)) == Verdict(False, ("a", limit), 0, 0.5)
+    assert spent.refusal(("a", limit)) == LimitDecision(False, ("a", limit), 0, 0.5)
     now[0] += 0.5
     assert spent.refusal(("a", limit)) is None
     assert note("a") is False  # it goes on
@@ -349,6 +350,6 @@ def test_what_is_spent_is_known_until_its_time_has_come_and_is_news_once():
     assert note("a") is True  # it has come back
     for key in "cdefgh":
         note(key)
-    assert len(spent._until) == 3
+    assert len(spent) == 3
     assert spent.refusal(("h", limit)) is not None
     assert spent.refusal(("a", limit)) is None

@@ -198,8 +198,8 @@ def test_a_moving_window_keeps_no_more_than_its_calls():
     for _ in range(20_000):
         now[0] += 2 * MS
         assert counters.hit_now([("k", limit)]).allowed
-    (window,) = counters._windows.values()
-    assert len(window._times) <= 1001
+    (window,) = counters.windows.values()
+    assert len(window.times) <= 1001
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -29,9 +29,9 @@ class RedisStore:
 
     name = "redis"
 
-    def __init__(self, client: RedisClient, limits: CallerLimits) -> None:
+    def __init__(self, client: RedisClient, limits: CallerLimits | None = None) -> None:
         self.client = client
-        self._limits = limits
+        self._limits = limits or CallerLimits()
         self._prefix = client.prefix.encode()
 
     @property

@@ -84,7 +84,7 @@ async def test_it_works_on_every_store(start_shared, view, call, manager):
 
 def test_the_rate_limit_of_the_caller_is_known(make, view):
     """With the plugin that sets it: the budget after this very request."""
-    ratelimit = pytest.importorskip("nexus_ratelimit.plugin")
+    ratelimit = pytest.importorskip("nexus_ratelimit.plugin").RateLimitPlugin
     manager = EnterpriseSessionManager()
     nexus = make(ratelimit, manager=manager, enable_rate_limiting=True, rate_limit_per_minute=7)
 
