@@ -294,12 +294,12 @@ class TwoProcesses(SharedMachine, OneProcess):
 
     def call(self, process):
         call = super().call(process)
-        self.refresh()
+        self.look()
         return call
 
     def end(self, call, how):
         super().end(call, how)
-        self.refresh()
+        self.look()
 
 
 class OldCopies(SharedMachine):
@@ -349,14 +349,14 @@ class OldCopies(SharedMachine):
         for _ in range(THRESHOLD):
             if (call := self.call(0)) is not None:
                 self.end(call, "failure")
-        self.refresh()
+        self.look()
         self.now += RESET
-        self.refresh()
+        self.look()
         assert all(self.circuit(process).state.until <= self.now + process * 5000.0 for process in range(2))
         calls = [call for call in self.begin_together() if call is not None]
         assert len(calls) == 1
         self.end(calls[0], "success")
-        self.refresh()
+        self.look()
 
     @rule()
     def the_store_goes_away(self):
@@ -370,7 +370,7 @@ class OldCopies(SharedMachine):
     @precondition(lambda self: not self.was_away)
     @rule()
     def both_look(self):
-        self.refresh()
+        self.look()
         first, second = (self.circuit(process).state for process in range(2))
         assert (first.failures, first.until is None, first.probe) == (
             second.failures,
@@ -390,7 +390,7 @@ class OldCopies(SharedMachine):
                 call = self.call(process)
                 assert call is not None
                 self.end(call, "success")
-        self.refresh()
+        self.look()
         for process in range(2):
             state = self.circuit(process).state
             assert (state.failures, state.until) == (0, None)
