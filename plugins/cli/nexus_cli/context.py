@@ -36,7 +36,7 @@ class CliContext:
         self._preferences: CliSettings | None = None
 
     def app_name(self) -> str | None:
-        """Return the application that options, environment or configuration file name."""
+        """Return the name of the application, from the options, the environment or the configuration file."""
         from nexus_core.app.applications import configured_app
 
         return self.options.app or configured_app()
@@ -45,15 +45,15 @@ class CliContext:
         """Return the application, loaded.
 
         Raises:
-            UsageError: None is named.
+            UsageError: No application is named.
             ConfigurationError: It can't be loaded.
         """
         if self._nexus is None:
             name = self.app_name()
             if name is None:
                 raise UsageError(
-                    "Which application? Give --app module:attribute (NEXUS_APP, or app: in the file that "
-                    "NEXUS_CONFIG_FILE names), or --connect URL for a running server (NEXUS_CONNECT)."
+                    "No application is named. Set --app module:attribute (NEXUS_APP, or app: in the file of "
+                    "NEXUS_CONFIG_FILE), or --connect URL for a running server (NEXUS_CONNECT)."
                 )
             from nexus_core.app.applications import load
 
@@ -61,10 +61,10 @@ class CliContext:
         return self._nexus
 
     def backend(self) -> Backend:
-        """Return the way to the workflows.
+        """Return the backend, opened at the first call.
 
         Raises:
-            UsageError: No application is named, or the server's URL is wrong.
+            UsageError: No application is named, or the server's URL is invalid.
             ConfigurationError: The application can't be loaded or started.
         """
         if self._backend is None:
@@ -88,8 +88,19 @@ class CliContext:
                 self._backend = ApplicationBackend(nexus)
         return self._backend
 
+    def call(self, command: str, **members: Any) -> bytes:
+        """Send a request to the backend, and return the reply as JSON text. Members that are None are left out."""
+        from nexus_cli.backends.backend import request_of
+
+        return self.backend().call(request_of(command, **members), self.options)
+
+    def show(self, command: str, **members: Any) -> None:
+        """Send a request to the backend, and write the reply."""
+        reply = self.call(command, **members)
+        self.output.reply(reply)  # not before: opening the backend replaces the output
+
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine and return what it returns: on the event loop of the application, if that is started."""
+        """Run a coroutine and return its result: on the application's event loop, if that is started."""
         run = getattr(self._backend, "run", None)
         if run is not None:
             return run(work)
@@ -98,7 +109,7 @@ class CliContext:
         return process.run(work)
 
     def preferences(self) -> CliSettings:
-        """Return how people want it."""
+        """Return the user's preferences."""
         if self._preferences is None:
             self._prefer(preferences.of_environment())
         assert self._preferences is not None
@@ -109,22 +120,22 @@ class CliContext:
         self.output.colors, self.output.bars = wanted.enable_colors, wanted.enable_progress_bars
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the backend."""
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
 
     def use(self, options: Options) -> None:
-        """Take over options for the next command of a shell. Where its workflows are does not change.
+        """Set the options of a shell's next command. Its application or server stays the same.
 
         Raises:
             UsageError: The options name another application or server.
         """
         if (options.app, options.connect) != (self.options.app, self.options.connect):
-            raise UsageError("The shell stays with one application; leave it to use another.")
+            raise UsageError("The shell works with one application or server. Leave it to use another.")
         self.options = options
         self.output = self.output.with_json(options.json)
 
 
 def _log_hint(options: Options) -> str:
-    return "" if options.debug else "; its log is shown with --debug"
+    return "" if options.debug else "; --debug shows its log"

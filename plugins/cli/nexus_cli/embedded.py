@@ -1,4 +1,4 @@
-"""`CommandLine`: command lines on a platform of this process that runs already, for tests and programs."""
+"""`CommandLine`: command lines on a started platform of this process, for tests and programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What became of a command line.
+    """The result of a command line.
 
     Attributes:
         exit_code: Its exit code.
-        output: What it wrote to stdout.
-        stderr: What it wrote to stderr.
+        output: Its stdout.
+        stderr: Its stderr.
     """
 
     exit_code: int
@@ -30,10 +30,10 @@ class CommandResult:
     stderr: str
 
     def json(self) -> Any:
-        """Return the value that the output is as JSON.
+        """Return the output parsed as JSON.
 
         Raises:
-            ValueError: It is none.
+            ValueError: It is not JSON.
         """
         return json.loads(self.output)
 
@@ -56,17 +56,17 @@ class CommandLine:
         session: str | None = None,
         seconds: float | None = None,
     ) -> CommandResult:
-        """Run a command line as if its output were piped. The environment's options for command lines do not count.
+        """Run a command line as if its output were piped. Environment variables of the common options are ignored.
 
         Args:
-            words: What would be typed, without ``nexus``.
-            loop: Where the platform is started. It must not be the running one: this waits for it.
+            words: The arguments, without ``nexus``.
+            loop: The platform's event loop. It must not be the running one, which this blocks.
             token: The caller's credential.
             session: The session that calls belong to.
-            seconds: How long its calls may take; None for as long as they do.
+            seconds: Time limit of each call; None for no limit.
 
         Raises:
-            TimeoutError: One takes longer.
+            TimeoutError: A call takes longer.
         """
         from nexus_cli.backends.local import LocalBackend
         from nexus_cli.context import CliContext
@@ -78,12 +78,12 @@ class CommandLine:
         stdout, stderr = _stream(), _stream()
         base = Options(token=token, session=session)
         cli = CliContext(base, Output(stdout, stderr), LocalBackend(self._platform, loop, seconds))
-        with suppress(UsageError):  # it is told below
+        with suppress(UsageError):  # `run` reports it
             options, rest = take([*words], base)
             if rest[:1] in (["serve"], ["shell"]):
                 return CommandResult(2, "", f"nexus: {rest[0]} needs a process of its own.\n")
             if options.app is not None or options.connect is not None:
-                return CommandResult(2, "", "nexus: --app and --connect have no place here: there is an application.\n")
+                return CommandResult(2, "", "nexus: --app and --connect are not allowed: the application is given.\n")
         with own_streams(stdout, stderr):
             code = run(cli, [*words], base)
         return CommandResult(code, _text(stdout), _text(stderr))

@@ -1,4 +1,4 @@
-"""The options that hold for every command. They may stand before or after it, and each has its environment variable.
+"""The common options. They may stand before or after the command.
 
 Standard library only: ``nexus --help`` comes through here.
 """
@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 0.001, 31_536_000.0
 """Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.sources.MAX_SECONDS` has it."""
 
 RETRY_SECONDS = 60.0
-"""How long one who follows events waits for a server that has gone, unless ``--retry`` says otherwise."""
+"""Default of ``--retry``: seconds to reconnect to a server that is lost."""
 
 
 INTERRUPTED = 130
@@ -23,12 +23,12 @@ INTERRUPTED = 130
 
 
 class UsageError(Exception):
-    """The command line can't be understood. Exit code 2."""
+    """The command line is not valid. Exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every command knows.
+    """The values of the common options.
 
     Attributes:
         app: ``module:attribute`` or ``path.py:attribute``: the application to load in process.
@@ -36,10 +36,10 @@ class Options:
         session: The session that calls belong to.
         token: The caller's credential.
         json: JSON on a terminal too.
-        timeout: Seconds that a call may take.
+        timeout: Time limit of a call in seconds.
         debug: Show logs and tracebacks.
         idempotency_key: The key of one call, see `EXECUTE`.
-        silence: Seconds after which a server that says nothing during one call is given up; None for never.
+        silence: Seconds without a heartbeat after which a call is given up; None for never.
     """
 
     app: str | None = None
@@ -54,43 +54,43 @@ class Options:
 
 
 VALUES = {
-    "--app": ("app", "MODULE:ATTR", "Application to load in process; also FILE.py:ATTR.", "NEXUS_APP"),
-    "--connect": ("connect", "URL", "A running server's command-line port, in place of --app.", "NEXUS_CONNECT"),
-    "--session": ("session", "ID", "Session that the call belongs to.", "NEXUS_SESSION"),
+    "--app": ("app", "MODULE:ATTR", "Application to load in this process; also FILE.py:ATTR.", "NEXUS_APP"),
+    "--connect": ("connect", "URL", "Command-line port of a running server, in place of --app.", "NEXUS_CONNECT"),
+    "--session": ("session", "ID", "Session of the calls.", "NEXUS_SESSION"),
     "--token": ("token", "TOKEN", "Credential: a token, or 'SCHEME CREDENTIAL'.", "NEXUS_TOKEN"),
-    "--timeout": ("timeout", "SECONDS", "Give up a call after that long.", ""),
+    "--timeout": ("timeout", "SECONDS", "Time limit of a call.", ""),
 }
 """The options that take a value: attribute, placeholder, help, environment variable."""
 
 FLAGS = {
-    "--json": ("json", "JSON output, on a terminal too."),
+    "--json": ("json", "Write JSON, on a terminal too."),
     "--debug": ("debug", "Show logs and tracebacks."),
 }
-"""The options that take none: attribute, help."""
+"""The options without a value: attribute, help."""
 
 NAMES = frozenset({*VALUES, *FLAGS})
 
 EXECUTE = {
     "--data": ("JSON", "All parameters as a JSON object; @FILE reads a file, - reads stdin."),
-    "--wait": ("SECONDS", "Leave the run behind on the server if it takes longer (with --connect)."),
-    "--idempotency-key": ("KEY", "Makes a repeat safe: it is answered as the first call with this key was."),
+    "--wait": ("SECONDS", "Return the run id if the run takes longer (with --connect)."),
+    "--idempotency-key": ("KEY", "Idempotency key: a repeat with the same key returns the first result."),
 }
-"""What ``execute`` takes beside the common options: placeholder, help. Fields of the same names need ``--data``."""
+"""Further options of ``execute``: placeholder, help. Fields of the same names need ``--data``."""
 
 
 def from_environment() -> Options:
-    """Return the options that the environment sets."""
+    """Return the options in environment variables."""
     found = {attribute: os.environ[name] for attribute, _, _, name in VALUES.values() if os.environ.get(name)}
     return Options(**found)  # type: ignore[arg-type]
 
 
 def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
-    """Split a command line into the options of this module and the rest. What follows ``--`` is the rest.
+    """Split a command line into the common options and the rest, such as everything after ``--``.
 
-    An application named in the arguments comes before a connection that the environment names, and the other way round.
+    ``--app`` overrides NEXUS_CONNECT, and ``--connect`` overrides NEXUS_APP.
 
     Raises:
-        UsageError: An option lacks its value, or has a wrong one.
+        UsageError: The value of an option is missing or invalid.
     """
     given: dict[str, Any] = {}
     rest: list[str] = []
@@ -108,7 +108,7 @@ def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
         else:
             rest.append(word)
     if "app" in given and "connect" in given:
-        raise UsageError("Give either --app or --connect, not both.")
+        raise UsageError("--app and --connect exclude each other.")
     if "app" in given:
         base = replace(base, connect=None)
     elif "connect" in given:
@@ -120,21 +120,21 @@ def seconds(option: str, text: str, low: float, high: float) -> float:
     """Return an option's value as a number of seconds.
 
     Raises:
-        UsageError: It is none, or out of bounds.
+        UsageError: It is not a number, or out of bounds.
     """
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not low <= number <= high:  # nor is NaN
+    if not low <= number <= high:  # false for NaN too
         raise UsageError(f"Option {option} needs a number of seconds from {low:g} to {high:.0f}.")
     return number
 
 
 def as_utf8(text: str) -> str:
-    """Return text that was read in another encoding as the UTF-8 it is, if it is some.
+    """Return text decoded as UTF-8, if Python has decoded it in the locale's other encoding.
 
-    Where the locale is not UTF-8, Python leaves the bytes that the locale does not have as they are.
+    Python keeps bytes that are invalid in the locale's encoding as surrogates.
     """
     try:
         text.encode()

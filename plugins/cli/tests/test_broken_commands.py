@@ -87,6 +87,9 @@ def test_what_is_meant_for_users_stays_theirs(nexus):
 def test_plugins_that_give_no_commands_are_named(nexus):
     done = nexus("inventory")
     assert done.returncode == 2
-    assert 'The plugin "Wrong" is not active: nexus_register_commands gave a str that is no Command.' in done.stderr
+    assert (
+        'The plugin "Wrong" is not active: nexus_register_commands returned a str, which is not a Command.'
+        in done.stderr
+    )
     assert 'The plugin "Broken" is not active: nexus_register_commands failed: ValueError: no such file.' in done.stderr
     assert "Traceback" not in done.stderr

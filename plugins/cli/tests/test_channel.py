@@ -59,7 +59,7 @@ def test_an_error_after_the_start_is_the_last_line(ask):
         ({"command": "execute", "workflow": "add", "timeout": 0}, 400, "timeout must be"),
         ({"command": "execute", "workflow": "add", "timeout": True}, 400, "timeout must be"),
         ({"command": "execute", "workflow": "add", "wait": -1}, 400, "wait must be"),
-        ({"command": "execute", "workflow": "add", "session": "s"}, 400, 'no member "session"'),
+        ({"command": "execute", "workflow": "add", "session": "s"}, 400, 'Unknown member "session"'),
         ({"command": "execute", "workflow": "add", "events": 1}, 400, "events must be"),
         ({"command": "execute", "workflow": "a/../b"}, 404, "There is no workflow"),
         ({"command": "describe", "workflow": "ad"}, 404, 'Did you mean "add"?'),

@@ -161,9 +161,9 @@ def test_usage_errors_are_one_line_and_exit_2(nexus):
         (["lst"], "Did you mean 'list'?"),
         (["list", "--nope"], "--nope"),
         (["describe"], "'name'"),
-        (["execute"], "Which workflow?"),
+        (["execute"], "No workflow is named"),
         (["list", "--app"], "--app needs a value"),
-        (["--app", "x", "--connect", "http://x", "list"], "not both"),
+        (["--app", "x", "--connect", "http://x", "list"], "exclude each other"),
         (["completion", "tcsh"], "bash, zsh, fish"),
     ):
         done = nexus.forked(*words, app=False)
@@ -210,7 +210,7 @@ def test_the_shell_reads_lines_from_a_pipe(nexus):
     assert json.loads(done.out.splitlines()[0])["result"] == 3
     assert '"workflows"' in done.out.splitlines()[1]
     assert done.code == 2
-    assert [line.split(":")[1].split()[0] for line in done.err.splitlines()] == ["/a", "No", "serve", "The"]
+    assert [line.split(":")[1].split()[0] for line in done.err.splitlines()] == ["--a", "No", "serve", "The"]
     assert nexus.forked("shell", stdin="execute told\nexit\nlist\n").code == 1
 
 
@@ -271,7 +271,7 @@ def test_plugins_add_commands(nexus):
     assert nexus.forked("--app", "extended.py", "once", app=False).out == "hello you\n"
     both = nexus.forked("--app", "extended.py", "twice", app=False)
     assert (both.code, both.out) == (1, "")
-    assert "'twice' is given by both extended:Another and extended:Other" in both.err
+    assert "'twice' is registered by both extended:Another and extended:Other" in both.err
 
 
 def test_a_port_in_use_is_said_and_exits_1(nexus):

@@ -108,5 +108,5 @@ def test_what_the_schema_refuses_the_platform_refuses(tmp_path: Path, wrong: dic
 
 def test_a_table_on_a_terminal(terminal: Any) -> None:
     shown = terminal("config", "show", "--changed")
-    shown.expect("OPTION +VALUE +SOURCE +DEFAULT +OF|Every option is at its default")
+    shown.expect("OPTION +VALUE +SOURCE +DEFAULT +PLUGIN|All options have their defaults")
     assert shown.end() == 0

@@ -62,8 +62,16 @@ WRONG = [
     (["add", "--data", "[1]"], 2, "must be a JSON object, not array"),
     (["add", "--data", "-"], 2, "/a: missing"),
     (["add", "--data", "@missing.json"], 2, "can't be read"),
-    (["add", "--a", "NaN"], 2, "/a: expected integer, got string"),
-    (["add", "--a", "1", "--c", "2"], 2, "/c: unknown name"),
+    (["add", "--a", "NaN"], 2, "--a: expected integer, got string"),
+    (["add", "--a", "1", "--c", "2"], 2, "--c: unknown name"),
+    (["add"], 2, "--a: missing"),
+    (["add", "--a", "1", "--bb", "2"], 2, "--bb: unknown name; did you mean --b?"),
+    (["echo", "--options", '{"x": "y"}'], 2, "--options.x: expected integer, got string"),
+    (["echo", "--sizes", "1", "--sizes", "x"], 2, "--sizes[1]: expected integer, got string"),
+    (["echo", "--flag=2", "--numbr", "x"], 2, "--flag: expected boolean, got string; --numbr: unknown name; did you"),
+    (["add", "--a", "x", "--data", '{"b": "y"}'], 2, "--a: expected integer, got string; /b: expected integer"),
+    (["add", "--data", '{"bb": 1}'], 2, '/bb: unknown name; did you mean "b"?'),
+    (["colliding", "--data", '{"timeout": "x"}'], 2, "/timeout: expected integer"),
     (["add", "--a"], 2, "Option --a needs a value"),
     (["add", "3"], 2, "Unexpected argument '3'"),
     (["add", "--a", b"\xff"], 2, "not valid UTF-8"),
@@ -72,7 +80,7 @@ WRONG = [
     (["../../etc/passwd"], 66, "There is no workflow"),
     (["a/b"], 66, "There is no workflow"),
     (["a\r\nX-Evil: 1"], 66, r"a\u000d\u000aX-Evil: 1"),
-    ([""], 2, "Which workflow"),
+    ([""], 2, "No workflow is named"),
     (["told"], 1, r"no luck\u001b[31m\u000d\u000atoday"),
     (["crash"], 1, "The workflow failed"),
     (["crash"], 1, " (run 0"),
@@ -90,6 +98,13 @@ WRONG = [
     (["add", "--a", "x", "--session", "nobodys"], 66, "There is no session"),
     (["add", "--a", "1", "--timeout", "soon"], 2, "--timeout"),
 ]
+
+
+def test_problem_details_keep_their_pointers(execute):
+    done = execute("add", "--a", "x", "--json")
+    problem = json.loads(done.err)
+    assert (done.code, problem["errors"][0]["pointer"]) == (2, "/a")
+    assert problem["detail"] == "/a: expected integer, got string"
 
 
 @pytest.mark.parametrize("way", ["in process", "connected"])

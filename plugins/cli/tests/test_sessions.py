@@ -44,9 +44,9 @@ def test_a_session_from_beginning_to_end(ask, session):
 
 
 WRONG = [
-    (["show"], 2, "Which session? Give its ID"),
-    (["set", "a=1"], 2, "Which session?"),
-    (["set", "SESSION"], 2, "What is to change?"),
+    (["show"], 2, "No session is named. Add its ID"),
+    (["set", "a=1"], 2, "No session is named."),
+    (["set", "SESSION"], 2, "No changes are given"),
     (["set", "SESSION", "a=1", "b"], 2, "'b' is not NAME=VALUE"),
     (["set", "SESSION", "=1"], 2, "'=1' is not NAME=VALUE"),
     (["set", "SESSION", b"a=\xff"], 2, "not valid UTF-8"),
@@ -58,7 +58,7 @@ WRONG = [
     (["set", "SESSION", f"a={'x' * 70_000}"], 2, "at most 65536 bytes"),
     (["show", "x" * 300], 66, "There is no session of that id."),
     (["show", b"\xff"], 2, "not valid UTF-8"),
-    (["show", ""], 2, "Which session?"),
+    (["show", ""], 2, "No session is named."),
     (["nothing"], 2, "nothing"),
 ]
 

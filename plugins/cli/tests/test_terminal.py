@@ -97,7 +97,7 @@ def test_what_a_terminal_would_obey_is_escaped(terminal):
 def test_each_wrong_field_has_a_line(terminal):
     shown = terminal("execute", "add", "--a", "x", "--c", "1")
     assert shown.end() == 2
-    assert "nexus: Invalid parameters:\n  /a: expected integer, got string\n  /c: unknown name" in shown.text
+    assert "nexus: Invalid parameters:\n  --a: expected integer, got string\n  --c: unknown name" in shown.text
 
 
 def test_a_failure_names_its_run_and_how_to_see_the_log(terminal):

@@ -1,4 +1,4 @@
-"""Tests of workflows through every channel of a platform, in this process and without ports."""
+"""Tests of workflows through every channel, in one process and without ports."""
 
 from __future__ import annotations
 

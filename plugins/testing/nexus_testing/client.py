@@ -1,4 +1,4 @@
-"""`NexusTestClient`: one caller on every channel of a platform."""
+"""`NexusTestClient`: a client of every channel of a platform."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CLIENT = ("127.0.0.1", 50000)
 
 
 class McpError(Exception):
-    """MCP has answered with a JSON-RPC error.
+    """A JSON-RPC error of MCP.
 
     Attributes:
-        code: Its number.
-        problem: The problem details, where the error has some.
+        code: The error's number.
+        problem: The problem details, if the error has any.
     """
 
     def __init__(self, error: Mapping[str, Any]) -> None:
@@ -37,15 +37,22 @@ class McpError(Exception):
 
 
 class NexusTestClient:
-    """Calls a platform through its real channels, in this process and without any port.
+    """Calls a platform through its real channels, in this process and without ports.
 
-    The platform is started at the first call, on an event loop in a thread of its own, and stopped by `close`, at the
-    end of a ``with`` block, or when nobody has the client any more. Workflows may be registered at any time.
+    The platform is started at the first call, on an event loop in a thread of its own. It is stopped by `close`, at the
+    end of a ``with`` block, or when the client is garbage-collected. Workflows may be registered at any time.
 
     Args:
         nexus: The platform.
-        token: What the caller proves with who it is, on every channel: a token, or ``SCHEME CREDENTIAL``.
-        session: The session that its calls belong to, on every channel.
+        token: The caller's credential on every channel: a token, or ``SCHEME CREDENTIAL``.
+        session: The session of the calls on every channel.
+
+    Example::
+
+        with NexusTestClient(nexus) as client:
+            assert client.post("/api/workflows/greet/execute", {"name": "Ada"}).status_code == 200
+            assert client.cli("execute greet --name Ada").exit_code == 0
+            assert client.mcp_call("greet", {"name": "Ada"})["success"]
     """
 
     def __init__(self, nexus: Nexus, *, token: str | None = None, session: str | None = None) -> None:
@@ -57,22 +64,22 @@ class NexusTestClient:
         self._finalizer.atexit = False  # the thread is a daemon
 
     def as_user(self, token: str | None = None, *, session: str | None = None) -> NexusTestClient:
-        """Return another caller of the same started platform. It must not outlive this client."""
+        """Return a client with another credential on the same platform. It must not outlive this one."""
         other = object.__new__(type(self))
         vars(other).update(vars(self), token=token, session=session, _origin=self)
         return other
 
     def __enter__(self) -> Self:
-        """Start the platform: what is wrong with it is said here."""
+        """Start the platform: errors of the start are raised here."""
         _ = self._engine.app
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the platform."""
         self.close()
 
     def close(self) -> None:
-        """Stop the platform, as at the end of a process. The client can't be used any more."""
+        """Stop the platform, as at the end of a process. The client can't be used afterwards."""
         self._finalizer.detach()
         self._engine.close()
 
@@ -81,14 +88,14 @@ class NexusTestClient:
     def request(
         self, method: str, path: str, json: Any = None, *, headers: Mapping[str, str] | None = None, **options: Any
     ) -> httpx2.Response:
-        """Send a request to the API, or whatever else answers at a path, and return the whole answer.
+        """Send an HTTP request and return the complete response.
 
         Args:
             method: ``GET``, ``POST``, ...
             path: Such as ``/api/workflows/greet/execute``.
-            json: The body as a value, if there is one.
+            json: The JSON body as a value; None for no body.
             headers: Further headers.
-            options: Other arguments of ``httpx2.AsyncClient.request``: ``params``, ``content``, ``cookies``, ...
+            options: Further arguments of ``httpx2.AsyncClient.request``: ``params``, ``content``, ``cookies``, ...
         """
         given = options if json is None else {"json": json, **options}
         return self._engine.call(self._send(self._engine.app, method, path, self._headers(headers), given))
@@ -101,7 +108,7 @@ class NexusTestClient:
             return await client.request(method, path, headers=headers, **given)
 
     def _headers(self, given: Mapping[str, str] | None) -> httpx2.Headers:
-        """Return the caller's own headers, but for those that are given."""
+        """Return the caller's headers; the given ones override them."""
         found = httpx2.Headers({} if self.session is None else {"x-nexus-session": self.session})
         if self.token is not None:
             found["authorization"] = self.token if " " in self.token else f"Bearer {self.token}"
@@ -129,7 +136,7 @@ class NexusTestClient:
         return self.request("DELETE", path, **options)
 
     def websocket(self, path: str = "/api/ws", *, headers: Mapping[str, str] | None = None) -> WebSocketSession:
-        """Return a WebSocket, to be used as a context manager."""
+        """Return a WebSocket, for use as a context manager."""
         return WebSocketSession(self._engine, path, self._headers(headers))
 
     # Command line
@@ -138,14 +145,14 @@ class NexusTestClient:
         """Run a command line, without ``nexus`` in front, as if its output were piped.
 
         Args:
-            command: As typed, such as ``execute greet --name Ada``; or its words.
+            command: The command line, such as ``execute greet --name Ada``, or its arguments as a list.
 
         Returns:
-            ``exit_code``, ``output`` (what it wrote to stdout), ``stderr``, and ``json()`` for the output's value.
+            An object with ``exit_code``, ``output`` (its stdout), ``stderr`` and ``json()``, the parsed output.
 
         Raises:
-            ConfigurationError: There is no command line: it needs the plugin "cli".
-            TimeoutError: It takes longer than anything may.
+            ConfigurationError: The plugin "cli" is not active.
+            TimeoutError: A call takes longer than 60 s.
         """
         words = shlex.split(command) if isinstance(command, str) else list(command)
         line = self.nexus.service("command_line")
@@ -159,12 +166,12 @@ class NexusTestClient:
         """Send a request of the protocol and return its result.
 
         Raises:
-            McpError: It is an error.
-            ConfigurationError: There is no MCP channel.
+            McpError: The response is an error.
+            ConfigurationError: The plugin "mcp" is not active.
         """
         _ = self._engine.app
         if self.nexus.channel("mcp") is None:
-            raise ConfigurationError('There is no MCP channel: it needs the plugin "mcp": pip install nexus-hub-mcp')
+            raise ConfigurationError('There is no MCP channel. It needs the plugin "mcp": pip install nexus-hub-mcp')
         sent = mcp.request(method, params, self.session)
         reply = mcp.answer(self.request("POST", mcp.PATH, sent["json"], headers=sent["headers"]))
         if "error" in reply:
@@ -178,7 +185,7 @@ class NexusTestClient:
 
         Returns:
             ``{"success": True, "result": ..., "run_id": ...}``, or ``{"success": False, "error": ...}`` with the
-            problem details; an event handler's own words for it are in ``text``.
+            problem details and ``text``, the content of the result.
         """
         try:
             result = self.mcp_request("tools/call", name=tool, arguments=dict(arguments or {}))
@@ -190,10 +197,10 @@ class NexusTestClient:
         return {"success": True, **result["structuredContent"]}
 
     def mcp_tools(self) -> list[dict[str, Any]]:
-        """Return the tools that the caller may use."""
+        """Return the tools that the caller may call."""
         return self.mcp_request("tools/list")["tools"]  # type: ignore[no-any-return]
 
     def mcp_read(self, uri: str) -> Any:
-        """Return what a resource holds, such as ``nexus://sessions/ID``, as a value."""
+        """Return the content of a resource, such as ``nexus://sessions/ID``, as a value."""
         (content,) = self.mcp_request("resources/read", uri=uri)["contents"]
         return httpx2.Response(200, text=content["text"]).json()

@@ -1,4 +1,4 @@
-"""`Engine`: a platform, started on an event loop in a thread of its own, for code that has none."""
+"""`Engine`: runs a platform on an event loop in a thread of its own, for sync code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 SECONDS = 60.0
-"""How long anything may take: a test that hangs says where."""
+"""Time limit of every call, so that a hanging test fails with its place."""
 
 
 class Engine:
     """Runs a platform for a client. No port is opened.
 
     Args:
-        nexus: The platform. It is started when something is first asked of it.
+        nexus: The platform. It is started at the first use.
     """
 
     def __init__(self, nexus: Nexus) -> None:
@@ -37,15 +37,15 @@ class Engine:
         self.loop.close()
 
     def call(self, work: Coroutine[Any, Any, Value], seconds: float = SECONDS) -> Value:
-        """Wait, in the test's thread, for something that runs on the platform's loop.
+        """Run a coroutine on the platform's event loop, and wait for its result.
 
         Raises:
-            TimeoutError: It takes longer than that.
-            RuntimeError: The client was closed.
+            TimeoutError: It takes longer than ``seconds``.
+            RuntimeError: The client is closed.
         """
         if self.loop.is_closed() or not self._thread.is_alive():
             work.close()
-            raise RuntimeError("This client is closed: make another one.")
+            raise RuntimeError("This client is closed: create another one.")
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result(seconds)
@@ -53,12 +53,12 @@ class Engine:
             is_late = isinstance(exc, TimeoutError) and not future.done()
             future.cancel()
             if is_late:
-                raise TimeoutError(f"There is no answer after {seconds:g} s.") from None
+                raise TimeoutError(f"No answer within {seconds:g} s.") from None
             raise
 
     @property
     def app(self) -> ASGIApp:
-        """Every channel as one ASGI application, started.
+        """The started platform as one ASGI application.
 
         Raises:
             ConfigurationError: The platform can't be started.
@@ -82,7 +82,7 @@ class Engine:
             self._thread.join(SECONDS)
 
     async def _cancel_rest(self) -> None:
-        """Cancel what tests have left open, such as WebSockets."""
+        """Cancel tasks that tests have left, such as open WebSockets."""
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
@@ -91,6 +91,6 @@ class Engine:
         await self.loop.shutdown_asyncgens()
 
     def abandon(self) -> None:
-        """Do so without waiting: for clients that nobody has closed."""
+        """Close without waiting, for clients that were not closed."""
         if self._thread.is_alive() and not self.loop.is_closed():
             threading.Thread(target=self.close, name="nexus-test-client-end", daemon=True).start()

@@ -1,4 +1,4 @@
-"""MCP over HTTP, one complete request at a time (protocol 2026-07-28), as JSON texts."""
+"""Requests and responses of MCP over HTTP (protocol version 2026-07-28), without a session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH = "/mcp"
 
 
 def request(method: str, params: dict[str, Any], session: str | None) -> dict[str, Any]:
-    """Return what to send: the arguments ``json`` and ``headers`` of a POST."""
+    """Return a POST request, as its arguments ``json`` and ``headers``."""
     meta: dict[str, Any] = {
         "io.modelcontextprotocol/protocolVersion": VERSION,
         "io.modelcontextprotocol/clientInfo": {"name": "nexus-test-client", "version": "0"},
@@ -35,7 +35,7 @@ def request(method: str, params: dict[str, Any], session: str | None) -> dict[st
 
 
 def answer(response: httpx2.Response) -> dict[str, Any]:
-    """Return the JSON-RPC message that answers."""
+    """Return the JSON-RPC message of a response."""
     if response.headers.get("content-type", "").startswith("text/event-stream"):
         lines = [line[5:] for line in response.text.splitlines() if line.startswith("data:")]
         return json.loads(lines[-1])  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""`WebSocketSession`: a test's end of a WebSocket that an ASGI application answers."""
+"""`WebSocketSession`: the client side of a WebSocket to an ASGI application."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class WebSocketClosed(Exception):
     """The platform has closed the connection, or refused it.
 
     Attributes:
-        code: Why, as RFC 6455 numbers it; for a refusal the HTTP status.
-        reason: The same in words.
+        code: The close code (RFC 6455); for a refusal the HTTP status.
+        reason: The reason in words.
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
@@ -28,12 +28,12 @@ class WebSocketClosed(Exception):
 
 
 class WebSocketSession:
-    """Used as a context manager; leaving it closes the connection.
+    """A WebSocket connection, as a context manager that closes it.
 
     Args:
-        engine: Where the platform runs.
-        path: The address, such as ``/api/ws``.
-        headers: What is sent along.
+        engine: Runs the platform.
+        path: The path, such as ``/api/ws``.
+        headers: The headers of the handshake.
     """
 
     def __init__(self, engine: Engine, path: str, headers: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ class WebSocketSession:
         """Open the connection.
 
         Raises:
-            WebSocketClosed: It is refused.
+            WebSocketClosed: The platform refuses it.
         """
         app = self._engine.app
         headers = {"host": "127.0.0.1", **{name.lower(): value for name, value in self._headers.items()}}
@@ -92,7 +92,7 @@ class WebSocketSession:
 
         Raises:
             WebSocketClosed: The platform has closed the connection.
-            TimeoutError: None comes.
+            TimeoutError: No message arrives within 60 s.
         """
         if self._closed:
             raise WebSocketClosed(1006)
@@ -108,7 +108,7 @@ class WebSocketSession:
         return json.loads(self.receive_text())
 
     def close(self, code: int = 1000) -> None:
-        """Close the connection, and wait until the platform has let go of it."""
+        """Close the connection, and wait until the platform has closed it too."""
         task = self._task
         if task is None:
             return
@@ -123,5 +123,5 @@ class WebSocketSession:
         self._engine.call(end())
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the connection."""
         self.close()

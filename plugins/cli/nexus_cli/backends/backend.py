@@ -1,4 +1,4 @@
-"""How a command reaches the workflows. Commands are written once, against `Backend`."""
+"""`Backend`: where requests of commands go, and the format of requests and answers."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from nexus_core.types.principal import RateLimit
 
 OnEvent = Callable[[dict[str, Any]], None]
-"""Takes each event of a run while a call waits for its reply."""
+"""Called with each event of a run while a call waits for its reply."""
 
 
 class Backend(Protocol):
     """Answers requests, one at a time."""
 
     where: str
-    """What answers, for messages."""
+    """Name of the backend in messages."""
 
     rate_limit: RateLimit | None
-    """What is left of the caller's budget after the last call, where calls are limited."""
+    """The caller's rate limit after the last call; None where calls are not limited."""
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """Return the reply to a request as JSON text.
 
         Raises:
-            NexusError: What is wrong.
-            KeyboardInterrupt: The user has given up; what the request began has been cancelled.
+            NexusError: The call failed or was refused.
+            KeyboardInterrupt: The user has interrupted it; the run has been cancelled.
         """
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class StreamItem(msgspec.Struct):
-    """One line of an answer: an event, or the end as a reply or an error, which may have a reply in its place.
+    """One line of an answer: an event, or at the end a reply or an error.
 
-    One that has none of these says that the answer goes on.
+    An error may have a reply, which an event handler puts in its place. A line without members is a heartbeat.
     """
 
     event: dict[str, Any] | None = None
@@ -53,20 +53,20 @@ class StreamItem(msgspec.Struct):
 
 
 encode_request = msgspec.json.Encoder(decimal_format="number").encode
-"""Writes a request. Its numbers may be decimals, which no float holds."""
+"""Encodes a request. Numbers may be `Decimal`, to keep every digit."""
 
 read_item = msgspec.json.Decoder(StreamItem).decode
 
 
 def credentials(token: str | None) -> dict[str, str] | None:
-    """Return a token as the caller's credentials. A token that names no scheme is a bearer token."""
+    """Return a token as credentials. A token without a scheme is a bearer token."""
     if not token:
         return None
     return {"authorization": token if " " in token else f"Bearer {token}"}
 
 
 def trace_of_environment() -> dict[str, str]:
-    """Return the trace that the command line is part of, as ``TRACEPARENT`` and ``TRACESTATE`` tell it: or nothing.
+    """Return the trace context in ``TRACEPARENT`` and ``TRACESTATE``; empty without a valid one.
 
     The names are those of OpenTelemetry's environment variables for context propagation.
     """
@@ -91,10 +91,10 @@ def request_of(command: str, **members: Any) -> dict[str, Any]:
 
 
 def utf8(word: str) -> str:
-    """Return a word of the command line, if it is UTF-8.
+    """Return a word of the command line that must be UTF-8.
 
     Raises:
-        MalformedRequest: It is not.
+        MalformedRequest: It is not UTF-8.
     """
     try:
         word.encode()

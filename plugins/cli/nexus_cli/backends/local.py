@@ -75,7 +75,7 @@ class LocalBackend:
                     on_event(line.event)
         except queue.Empty:
             work.cancel()
-            raise TimeoutError(f"There is no answer after {self._seconds:g} s.") from None
+            raise TimeoutError(f"No answer within {self._seconds:g} s.") from None
         except BaseException:
             work.cancel()
             raise

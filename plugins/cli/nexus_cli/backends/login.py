@@ -1,4 +1,4 @@
-"""The token of somebody who has logged in to the server that is connected to."""
+"""The token of the user's login to a server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def stored_token(url: str, *, renew: bool = True) -> str | None:
     """Return the token of the login to a server, renewed where it has expired; None without a login.
 
     Raises:
-        AuthenticationError: It has expired, and no plugin could renew it, or none was to.
+        AuthenticationError: It has expired and was not renewed.
         ConfigurationError: The file of logins can't be used.
-        NexusError: Who could renew it does not answer.
+        NexusError: The identity provider is unavailable.
     """
     logins = Logins()
     login = logins.get(url)
@@ -28,7 +28,7 @@ def stored_token(url: str, *, renew: bool = True) -> str | None:
 
 
 def _renewed(login: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return a login renewed, or as it is: another command line has renewed it meanwhile, or no plugin can.
+    """Return a login renewed by a plugin; unchanged if no plugin can, or another process has renewed it meanwhile.
 
     Plugins are loaded for nothing else, so only an expired login takes that time.
     """
@@ -41,7 +41,7 @@ def _renewed(login: dict[str, Any] | None) -> dict[str, Any] | None:
         try:
             renewed: dict[str, Any] | None = renew()
         except NexusError:
-            raise  # it is its login, and there is something to tell
+            raise  # the plugin recognised its login: the caller needs the reason
         except Exception as exc:
             plugins.fail(name, f"nexus_renew_login failed: {type(exc).__name__}", exc)
         else:

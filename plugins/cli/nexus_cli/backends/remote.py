@@ -1,4 +1,4 @@
-"""`RemoteBackend`: a running server, over HTTP to its command-line port. Standard library, so that it starts fast."""
+"""`RemoteBackend`: a running server, over HTTP. It uses the standard library alone, so that it starts fast."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _LEFT = re.compile(r";([qwrt])=([0-9]{1,15})\b")
 
 
 class RemoteBackend:
-    """Answers requests through a server's command-line port, over one connection that is kept.
+    """Sends requests to a server's command-line port, over one connection.
 
     Args:
-        url: Such as ``http://127.0.0.1:8001``; a path in front of ``/cli`` may follow.
+        url: Such as ``http://127.0.0.1:8001``, perhaps with a path prefix.
 
     Raises:
-        UsageError: The URL can't be used.
+        UsageError: The URL is not valid.
     """
 
     rate_limit: RateLimit | None = None
@@ -67,7 +67,7 @@ class RemoteBackend:
             headers["Idempotency-Key"] = options.idempotency_key
         for name, value in headers.items():
             if not value.isascii() or not value.isprintable():
-                raise MalformedRequest(f"{name} holds a character that can't be sent.")
+                raise MalformedRequest(f"{name} contains a character that is not allowed in HTTP headers.")
         try:
             response = self._send(encode_request(request), headers, options.silence)
             self.rate_limit = _rate_limit(response)
@@ -76,11 +76,11 @@ class RemoteBackend:
             self._connection.close()
             raise self._unavailable(exc) from None
         except BaseException:
-            self._connection.close()  # the server sees its caller leave, and cancels the run
+            self._connection.close()  # the server notices it, and cancels the run
             raise
 
     def _send(self, body: bytes, headers: dict[str, str], silence: float | None) -> http.client.HTTPResponse:
-        """Send a request, on the connection that is open if the server has not closed it meanwhile."""
+        """Send a request, on the open connection unless the server has closed it."""
         connection = self._connection
         if connection.sock is not None and _closed_by_peer(connection.sock):
             connection.close()
@@ -93,16 +93,16 @@ class RemoteBackend:
     def _reply(self, response: http.client.HTTPResponse, on_event: OnEvent | None) -> bytes:
         kind = (response.headers.get("Content-Type") or "").split(";")[0]
         problem = _problem(response.read()) if kind == "application/problem+json" else None
-        if problem is not None and response.status not in (404, 405):  # refused in front of the channel
+        if problem is not None and response.status not in (404, 405):  # refused before the channel
             raise error_from_problem(problem)
         if kind != "application/x-ndjson":
-            raise self._stranger(response)
+            raise self._not_nexus(response)
         last: StreamItem | None = None
         for text in _lines(response):
             try:
                 last = read_item(text)
             except msgspec.DecodeError:
-                raise self._stranger(response) from None
+                raise self._not_nexus(response) from None
             if last.event is not None and on_event is not None:
                 on_event(last.event)
         if last is not None and last.error is not None:
@@ -110,10 +110,10 @@ class RemoteBackend:
             error.reply = msgspec.json.decode(last.reply) if bytes(last.reply) else None
             raise error
         if last is None or not bytes(last.reply):
-            raise BackendUnavailable(f"{self.where} ended its answer early.")
+            raise BackendUnavailable(f"{self.where} closed the connection before the reply.")
         return bytes(last.reply)
 
-    def _stranger(self, response: http.client.HTTPResponse) -> BackendUnavailable:
+    def _not_nexus(self, response: http.client.HTTPResponse) -> BackendUnavailable:
         self._connection.close()
         return BackendUnavailable(
             f"{printable(self.where, 200)} is not a Nexus command-line port: it answered {response.status} "
@@ -134,7 +134,7 @@ class RemoteBackend:
 
 
 def _is_wrong(url: str) -> bool:
-    """Whether a URL is none that a connection can be made to."""
+    """Whether a URL is not valid for a connection."""
     try:
         parts = urlsplit(url)
         return parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not url.isprintable()
@@ -143,20 +143,20 @@ def _is_wrong(url: str) -> bool:
 
 
 def _wait(connection: http.client.HTTPConnection, seconds: float | None) -> None:
-    """Let a connection be silent so long. Without a limit (a run takes what it takes), a vanished peer is given up."""
+    """Set the time limit of a silent connection. Without one (runs may take long), keep-alive detects a lost peer."""
     connection.sock.settimeout(seconds)
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _closed_by_peer(sock: socket.socket) -> bool:
-    """Whether an idle connection has been closed at the other end, or has something to say unasked."""
+    """Whether an idle connection was closed by the peer, or has unexpected data."""
     import select
 
     return bool(select.select([sock], [], [], 0)[0])
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Yield lines as they arrive; one that is cut off is none."""
+    """Yield complete lines as they arrive."""
     parts: list[bytes] = []
     while chunk := response.read1(_CHUNK):
         *complete, rest = chunk.split(b"\n")
@@ -168,7 +168,7 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 
 def _rate_limit(response: http.client.HTTPResponse) -> RateLimit | None:
-    """Return what `nexus_core.server.asgi.rate_limit_headers` has written."""
+    """Return the rate limit in the headers, see `nexus_core.server.asgi.rate_limit_headers`."""
     text = "".join(response.headers.get(name, "") for name in ("RateLimit-Policy", "RateLimit"))
     found = {name: int(digits) for name, digits in _LEFT.findall(text)}
     return RateLimit(found["q"], found["w"], found["r"], found["t"]) if len(found) == 4 else None

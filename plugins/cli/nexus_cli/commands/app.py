@@ -159,16 +159,12 @@ _RunId = Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")]
 
 def runs_show(context: typer.Context, run_id: _RunId) -> None:
     """Show a run, with its result or error."""
-    from nexus_cli.commands import listing
-
-    listing.run(context.obj, "runs.show", run_id)
+    context.obj.show("runs.show", run_id=run_id)
 
 
 def runs_cancel(context: typer.Context, run_id: _RunId) -> None:
     """Cancel a run."""
-    from nexus_cli.commands import listing
-
-    listing.run(context.obj, "runs.cancel", run_id)
+    context.obj.show("runs.cancel", run_id=run_id)
 
 
 def runs_follow(context: typer.Context, run_id: _RunId, retry: _Retry = "") -> None:
@@ -196,11 +192,15 @@ def sessions_create(context: typer.Context) -> None:
     sessions.create(context.obj)
 
 
+def _show_session(cli: CliContext, command: str, session_id: str) -> None:
+    from nexus_cli.commands.sessions import named
+
+    cli.show(command, session_id=named(cli, session_id))
+
+
 def sessions_show(context: typer.Context, session_id: _SessionId = "") -> None:
     """Show a session's state."""
-    from nexus_cli.commands import sessions
-
-    sessions.show(context.obj, "sessions.show", session_id)
+    _show_session(context.obj, "sessions.show", session_id)
 
 
 def sessions_set(
@@ -224,16 +224,12 @@ def sessions_set(
 
 def sessions_renew(context: typer.Context, session_id: _SessionId = "") -> None:
     """Replace the id of a session, as after a login. The old id stops working."""
-    from nexus_cli.commands import sessions
-
-    sessions.show(context.obj, "sessions.renew", session_id)
+    _show_session(context.obj, "sessions.renew", session_id)
 
 
 def sessions_revoke(context: typer.Context, session_id: _SessionId = "") -> None:
     """Delete a session, on every channel."""
-    from nexus_cli.commands import sessions
-
-    sessions.show(context.obj, "sessions.revoke", session_id)
+    _show_session(context.obj, "sessions.revoke", session_id)
 
 
 def sessions_follow(context: typer.Context, session_id: _SessionId = "", retry: _Retry = "") -> None:

@@ -1,4 +1,4 @@
-"""``nexus config``: what options there are, what they are set to and where, and a schema for editors."""
+"""``nexus config``: the options with their values and sources, and the schema of the configuration file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FILE = "NEXUS_CONFIG_FILE"
 
 
 def show(cli: CliContext, file: str, *, changed: bool) -> None:
-    """Show every option; with ``changed``, those that are set somewhere."""
+    """Show every option; with ``changed``, those that are set."""
     from nexus_toolkit.option_list import options
 
     found = [each for each in options(_platform(cli, file)) if not changed or each.source is not None]
     if not cli.output.pretty:
         cli.output.json(msgspec.json.encode({"options": [each.to_dict() for each in found]}))
     elif not found:
-        cli.output.line("Every option is at its default.")
+        cli.output.line("All options have their defaults.")
     else:
         rows = [
             (each.name, _text(each.value), each.source or "default", _text(each.default), each.plugin) for each in found
         ]
-        cli.output.table(["OPTION", "VALUE", "SOURCE", "DEFAULT", "OF"], rows)
+        cli.output.table(["OPTION", "VALUE", "SOURCE", "DEFAULT", "PLUGIN"], rows)
 
 
 def schema(cli: CliContext, file: str) -> None:
@@ -38,13 +38,13 @@ def schema(cli: CliContext, file: str) -> None:
 
 
 def _platform(cli: CliContext, file: str) -> Nexus:
-    """Return the application or, where none is named, what the environment and the file alone make.
+    """Return the application; if none is named, a platform with the options of the environment and the file.
 
     Raises:
-        ConfigurationError: An option is wrong, or the application can't be loaded.
+        ConfigurationError: An option is invalid, or the application can't be loaded.
     """
     if file:
-        os.environ[FILE] = file  # where applications look
+        os.environ[FILE] = file  # applications read it there
     if cli.app_name() is not None:
         return cli.nexus()
     from nexus_core.app.nexus import Nexus

@@ -1,4 +1,4 @@
-"""``nexus events follow`` and ``nexus sessions follow``: what happens, as it happens."""
+"""``nexus events follow`` and ``nexus sessions follow``: events as they happen."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def follow(cli: CliContext, after: str | None, session_id: str | None, retry: float) -> None:
-    """Show events until the session ends, or for ever.
+    """Show events until the session ends, or until Ctrl-C.
 
     Args:
-        cli: What the command line keeps.
+        cli: The command line's context.
         after: The id of the last event that the user has seen.
-        session_id: The session, or None for everything that is the caller's.
-        retry: Seconds for which a server that has gone is waited for.
+        session_id: The session, or None for the caller's runs and sessions.
+        retry: Seconds to reconnect to a server that is lost.
     """
     backend = cli.backend()
-    output = cli.output  # not before: a backend in this process takes stdout for itself
+    output = cli.output  # only now: a backend in this process redirects stdout
 
     def show(event: dict[str, Any]) -> None:
         if output.pretty:
@@ -44,7 +44,7 @@ def follow(cli: CliContext, after: str | None, session_id: str | None, retry: fl
 
 
 def _line(output: Output, event: dict[str, Any]) -> None:
-    """Write an event for people."""
+    """Write an event on a terminal."""
     clock = time.strftime("%H:%M:%S", time.localtime(event["time"]))
     about = event.get("workflow") or event.get("session_id") or ""
     output.entry(clock, event["type"], _style(event["type"]), " ".join(filter(None, [about, *_details(event)])))
@@ -52,18 +52,18 @@ def _line(output: Output, event: dict[str, Any]) -> None:
 
 def _details(event: dict[str, Any]) -> list[str]:
     data = event.get("data") or {}
-    told = [_missed(data.get("count"))] if event["type"] == EVENTS_MISSED else []
+    words = [_missed(data.get("count"))] if event["type"] == EVENTS_MISSED else []
     if "state" in event:
-        told.append(msgspec.json.encode(event["state"]).decode())
-    elif data and not told:
-        told.append(msgspec.json.encode(data).decode())
+        words.append(msgspec.json.encode(event["state"]).decode())
+    elif data and not words:
+        words.append(msgspec.json.encode(data).decode())
     if "error" in event:
-        told.append(str(event["error"].get("detail", "")))
+        words.append(str(event["error"].get("detail", "")))
     if "duration" in event:
-        told.append(f"{event['duration']:.2f} s")
+        words.append(f"{event['duration']:.2f} s")
     if "run_id" in event:
-        told.append(f"(run {event['run_id']})")
-    return told
+        words.append(f"(run {event['run_id']})")
+    return words
 
 
 def _missed(count: int | None) -> str:

@@ -1,4 +1,4 @@
-"""``nexus execute`` and ``nexus runs follow``: calls that take their time."""
+"""``nexus execute`` and ``nexus runs follow``: run a workflow, and follow a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nexus_cli.commands.fields import Fields
 from nexus_cli.commands.following import Following
 from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.server.requests import LONGEST_WAIT
-from nexus_cli.terminal.run_progress import LiveRun
-from nexus_core.errors import NotFound
+from nexus_cli.terminal.run_progress import RunProgress
+from nexus_core.errors import NotFound, ValidationError
 from nexus_core.jsontext import exactly, parse_object
 from nexus_core.server.caller import TEXT_LIMIT
 from nexus_core.text import printable
@@ -32,10 +32,10 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Arguments:
-    """The words after ``nexus execute``, sorted: its own options, the workflow's name, the fields.
+    """The arguments of ``nexus execute``: its own options, the workflow's name, the fields.
 
     Raises:
-        UsageError: One is wrong, or there is no name.
+        UsageError: An option is invalid, or the name is missing.
     """
 
     def __init__(self, words: list[str]) -> None:
@@ -87,17 +87,25 @@ def run(cli: CliContext, words: list[str]) -> None:
         cli.output.line(execute_help(schema))
         return
     if arguments.wait is not None and not cli.options.connect:
-        raise UsageError("--wait leaves a run behind on a server: it needs --connect.")
+        raise UsageError("--wait needs a server, on which the run goes on: add --connect URL.")
     backend = cli.backend()
+    data, flags = _data(arguments.data), flag_parameters(cli, arguments)
     request = request_of(
-        "execute", workflow=arguments.name, params=parameters(cli, arguments), timeout=cli.options.timeout,
+        "execute", workflow=arguments.name, params=data | flags, timeout=cli.options.timeout,
         wait=arguments.wait, by_data=(arguments.data is not None and not arguments.fields) or None,
         events=(cli.output.lively or cli.output.pretty) or None,
     )  # fmt: skip
     options = replace(cli.options, idempotency_key=arguments.idempotency_key)
     begin = time.monotonic()
-    with LiveRun(cli.output) as live:
-        reply = backend.call(request, options, live.show)
+    try:
+        with RunProgress(cli.output) as live:
+            reply = backend.call(request, options, live.show)
+    except ValidationError as exc:
+        if not options.json:
+            from nexus_cli.commands.field_errors import name_flags
+
+            name_flags(exc, None if arguments.data is None else flags)
+        raise
     show_reply(cli.output, reply, live.items, time.monotonic() - begin)
     if options.debug and (left := backend.rate_limit) is not None:
         budget = f"{left.remaining} of {left.limit} calls in {left.window:g} s are left"
@@ -105,70 +113,71 @@ def run(cli: CliContext, words: list[str]) -> None:
 
 
 def show_reply(output: Output, reply: bytes, items: int, duration: float) -> None:
-    """Write a reply: as it is for programs, the result alone for people."""
+    """Write a reply: unchanged if piped, the result alone on a terminal."""
     if not output.pretty:
         output.json(reply)
         return
     members = _decode(reply)
     if members.get("status") == "completed":
-        output.line(f"Run {members['run_id']} is completed; its result went to its caller and is not kept.")
+        output.line(f"Run {members['run_id']} has completed. Its result was returned to its caller and is not stored.")
         return
     if "status" in members:
-        output.line(f"Run {members['run_id']} goes on.")
+        output.line(f"Run {members['run_id']} is still running.")
         output.note(f"nexus runs follow {members['run_id']}")
         return
     if not items:
         output.value(members["result"])
     elif items != len(members["result"]):
-        output.note(f"{items} items were shown as they came; here are all {len(members['result'])}")
+        output.note(f"{items} items were shown as they arrived; the complete result has {len(members['result'])}")
         output.value(members["result"])
-    marks = "".join(f", {mark}" for mark in ("cached", "replayed") if members.get(mark))
+    flags = "".join(f", {flag}" for flag in ("cached", "replayed") if members.get(flag))
     count = f"{items} items, " if items else ""
-    output.note(f"run {members['run_id']} ({count}{duration:.2f} s{marks})")
+    output.note(f"run {members['run_id']} ({count}{duration:.2f} s{flags})")
 
 
-def parameters(cli: CliContext, arguments: Arguments) -> dict[str, Any]:
-    """Return the parameters that ``--data`` and the fields give; fields come before members of the same name."""
-    params = _data(arguments.data) if arguments.data is not None else {}
-    if arguments.fields:
-        try:
-            schema = describe(cli, arguments.name)["input_schema"]
-        except NotFound:
-            schema = {}  # the call itself says what is wrong
-        params |= Fields(schema).read(arguments.fields)
-    return params
+def flag_parameters(cli: CliContext, arguments: Arguments) -> dict[str, Any]:
+    """Return the parameters given as flags; they come before members of the same name in ``--data``."""
+    if not arguments.fields:
+        return {}
+    try:
+        schema = describe(cli, arguments.name)["input_schema"]
+    except NotFound:
+        schema = {}  # the call itself reports it
+    return Fields(schema).read(arguments.fields)
 
 
-def _data(given: str) -> dict[str, Any]:
+def _data(given: str | None) -> dict[str, Any]:
+    if given is None:
+        return {}
     text = read_data(given)
     params = parse_object(text, "value of --data")
     return exactly(text) if params else params
 
 
 def describe(cli: CliContext, name: str) -> dict[str, Any]:
-    """Return what the server says of a workflow.
+    """Return the description of a workflow.
 
     Raises:
-        WorkflowNotFound: There is none of that name.
+        WorkflowNotFound: The workflow does not exist.
     """
-    found: dict[str, Any] = _decode(cli.backend().call(request_of("describe", workflow=name), cli.options))
+    found: dict[str, Any] = _decode(cli.call("describe", workflow=name))
     return found
 
 
 def read_data(text: str) -> bytes:
-    """Return the JSON text that ``--data`` means: ``-`` is stdin, ``@name`` a file."""
+    """Return the JSON text of ``--data``: ``-`` reads stdin, ``@name`` reads a file."""
     if text == "-":
-        return _without_mark(sys.stdin.buffer.read())
+        return _without_bom(sys.stdin.buffer.read())
     if text.startswith("@"):
         try:
-            return _without_mark(Path(text[1:]).read_bytes())
+            return _without_bom(Path(text[1:]).read_bytes())
         except OSError as exc:
             raise UsageError(f"--data: {printable(text[1:], 200)} can't be read: {exc.strerror}.") from None
     return text.encode("utf-8", "surrogateescape")
 
 
-def _without_mark(text: bytes) -> bytes:
-    """Return a text without the byte order mark that some programs put in front; one in UTF-16 as UTF-8."""
+def _without_bom(text: bytes) -> bytes:
+    """Return a text as UTF-8 without a byte order mark."""
     if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return text.decode("utf-16").encode()
@@ -180,11 +189,11 @@ def _without_mark(text: bytes) -> bytes:
 def follow(cli: CliContext, run_id: str, retry: float) -> None:
     """Run ``nexus runs follow``."""
     backend = cli.backend()
-    output = cli.output  # not before: a backend in this process takes stdout for itself
+    output = cli.output  # only now: a backend in this process redirects stdout
     begin = time.monotonic()
     request = request_of("runs.follow", run_id=run_id)
     if output.pretty:
-        with LiveRun(output) as live:
+        with RunProgress(output) as live:
             reply = Following(cli, request, "number", live.show, retry).run(backend)
         show_reply(output, reply, live.items, time.monotonic() - begin)
         return

@@ -1,7 +1,7 @@
-"""Makes parameters of ``--field value`` words, by the workflow's input schema.
+"""Converts ``--field value`` arguments to parameters, by the workflow's input schema.
 
-Nothing is checked here. A word that does not parse as its field's type stays text, so that the pipeline says what is
-wrong with it, in the same words as on every other channel.
+Nothing is validated here: a word that does not parse as its field's type stays text, and the pipeline reports it, as on
+every other channel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nexus_cli.backends.backend import utf8
 from nexus_cli.options import UsageError
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import exactly, parse
-from nexus_core.text import nearest, printable
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,11 @@ _TYPE_OF = {bool: "boolean", int: "integer", float: "number", str: "string", lis
 
 
 class Fields:
-    """The fields of one workflow."""
+    """The fields of one workflow.
+
+    Args:
+        schema: Its input schema.
+    """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -35,13 +39,13 @@ class Fields:
         self.properties: dict[str, Any] = properties if isinstance(properties, dict) else {}
 
     def schema_of(self, name: str) -> Any:
-        """Return the schema of a field: that of the further names where it has none of its own."""
+        """Return the schema of a field; of an unknown one, ``additionalProperties``."""
         found = self.properties.get(name)
         return self._schema.get("additionalProperties") if found is None else found
 
     def resolve(self, schema: Any) -> dict[str, Any]:
-        """Return a subschema with the definition that its ``$ref`` names merged in."""
-        for _ in range(8):  # a definition may be another's name, but not for ever
+        """Return a subschema with its ``$ref`` resolved."""
+        for _ in range(8):  # references may chain, but must end
             if not isinstance(schema, dict):
                 return {}
             reference = schema.get("$ref")
@@ -54,7 +58,7 @@ class Fields:
         return {}
 
     def types(self, schema: Any) -> list[str]:
-        """Return the JSON types that a subschema allows; an empty list where it says nothing."""
+        """Return the JSON types that a subschema allows; an empty list for any type."""
         resolved = self.resolve(schema)
         kind = resolved.get("type")
         if isinstance(kind, str):
@@ -79,7 +83,7 @@ class Fields:
         return {}
 
     def is_flag(self, name: str) -> bool:
-        """Whether a field is a truth value, so that ``--name`` alone means true."""
+        """Whether a field is boolean, so that ``--name`` alone means true."""
         return "boolean" in (types := self.types(self.schema_of(name))) and set(types) <= {"boolean", "null"}
 
     def is_list(self, name: str) -> bool:
@@ -88,16 +92,16 @@ class Fields:
         return "array" in types and set(types) <= {"array", "null"}
 
     def find(self, word: str) -> str:
-        """Return the field that an option means: ``--dry-run`` is ``dry_run`` too."""
+        """Return the field of an option: ``--dry-run`` is ``dry_run`` too."""
         if word in self.properties:
             return word
         return next((name for name in self.properties if name.replace("_", "-") == word.replace("_", "-")), word)
 
     def read(self, words: list[str]) -> dict[str, Any]:
-        """Return the parameters that words such as ``["--a", "3", "--flag"]`` give.
+        """Return the parameters in words such as ``["--a", "3", "--flag"]``.
 
         Raises:
-            UsageError: A word belongs to no option.
+            UsageError: A word is not part of an option.
             MalformedRequest: A word is not UTF-8.
         """
         params: dict[str, Any] = {}
@@ -137,7 +141,7 @@ class Fields:
                 yield name, True
 
     def value(self, text: str, schema: Any) -> Any:
-        """Return a word as its field's type, or as it is."""
+        """Return a word converted to its field's type, or unchanged."""
         types = self.types(schema)
         parsed = _json(text)
         if parsed is _NOTHING and _NUMBERS.intersection(types) and "string" not in types:
@@ -154,7 +158,7 @@ class Fields:
         return text
 
     def _array(self, texts: list[str], schema: Any) -> Any:
-        """Return repeated words as an array. One word may be the whole array as JSON."""
+        """Return repeated values as an array. A single one may be the whole array as JSON."""
         if len(texts) == 1:
             whole = _json(texts[0])
             if whole is None and "null" in self.types(schema):
@@ -164,10 +168,6 @@ class Fields:
                 return whole
         return [self.value(text, self.items(schema, index)) for index, text in zip(itertools.count(), texts)]
 
-    def unknown(self, name: str) -> str | None:
-        """Return the nearest field to a name that is none."""
-        return None if name in self.properties else nearest(name, list(self.properties))
-
 
 _NOTHING = object()
 _NUMBERS = frozenset({"integer", "number"})
@@ -175,7 +175,7 @@ _NUMBER = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?"
 
 
 def _json_number(text: str) -> str:
-    """Return a number as JSON writes it: ``.5``, ``+1`` and ``5.`` are none there."""
+    """Return a number in JSON's syntax, which has no ``.5``, ``+1`` and ``5.``."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         return text

@@ -1,4 +1,4 @@
-"""Follows what a server tells, also when it goes away meanwhile and comes back."""
+"""Follows a stream of events, and reconnects when its server is lost."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
     from nexus_cli.context import CliContext
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
-"""Seconds between tries; each pause is twice the one before."""
+"""Seconds between attempts; each pause is twice the one before."""
 
 SILENCE_SECONDS = 4 * HEARTBEAT_SECONDS
-"""Silence after which a server counts as gone: it would have said that it goes on."""
+"""Seconds without a heartbeat after which a server counts as lost."""
 
 
 class Following:
-    """One request that is made again, from the last event on that was shown, when its connection is lost.
+    """One request, which is repeated from the last event on when the connection is lost.
 
     Args:
-        cli: What the command line keeps.
-        request: The request; its member ``after`` grows.
-        place: The member of an event that ``after`` is the latest of.
-        show: Takes each event.
-        retry: Seconds for which a server that has gone is waited for.
+        cli: The command line's context.
+        request: The request; its member ``after`` is updated.
+        cursor: The member of an event that ``after`` takes.
+        show: Called with each event.
+        retry: Seconds to reconnect to a server that is lost.
     """
 
-    def __init__(self, cli: CliContext, request: dict[str, Any], place: str, show: OnEvent, retry: float) -> None:
+    def __init__(self, cli: CliContext, request: dict[str, Any], cursor: str, show: OnEvent, retry: float) -> None:
         self._cli = cli
         self._request = request
-        self._place = place
+        self._cursor = cursor
         self._show = show
         self._retry = retry
-        self._was_connected = self._has_come_back = False
-        self._gone_since: float | None = None
+        self._was_connected = self._was_renewed = False
+        self._lost_since: float | None = None
         self._pause = SHORTEST_PAUSE
 
     def run(self, backend: Backend) -> bytes:
-        """Return the reply that ends it.
+        """Return the final reply.
 
         Raises:
-            NexusError: It was refused, or the server does not come back, or what was followed has gone with it.
+            NexusError: The request was refused, the server is unavailable, or it has lost the run or session.
         """
         options = replace(self._cli.options, silence=SILENCE_SECONDS)
         while True:
@@ -54,41 +54,41 @@ class Following:
             except NotFound as exc:
                 if not self._was_connected:
                     raise
-                exc.message += " It was there before: it has ended meanwhile, or the server has lost it."
+                exc.message += " It has ended meanwhile, or the server was restarted and has lost it."
                 raise
             except CredentialEnded:
-                # What `nexus login` has left can be renewed; a server that refuses it says so when it is asked again.
-                if options.token or self._has_come_back:
+                # A stored login can be renewed. If the server refuses it again, its error is final.
+                if options.token or self._was_renewed:
                     raise
-                self._has_come_back = True
+                self._was_renewed = True
             except NexusError as exc:
-                if exc.exit_code != BackendUnavailable.exit_code:  # a repeat won't help
+                if exc.exit_code != BackendUnavailable.exit_code:  # not temporary
                     raise
                 self._wait(exc)
 
     def _take(self, event: dict[str, Any]) -> None:
-        place = event.get(self._place)
+        cursor = event.get(self._cursor)
         if event["type"] != FOLLOWING:
             self._show(event)
-        elif self._gone_since is not None:
-            self._cli.output.remark("the server is back")
+        elif self._lost_since is not None:
+            self._cli.output.remark("reconnected to the server")
         elif not self._was_connected:
             self._cli.output.note("Following. Ctrl-C ends it.")
-        self._was_connected, self._gone_since, self._pause = True, None, SHORTEST_PAUSE
-        self._has_come_back = False
-        if place is not None and (event["type"] != FOLLOWING or "after" not in self._request):
-            self._request["after"] = place
+        self._was_connected, self._lost_since, self._pause = True, None, SHORTEST_PAUSE
+        self._was_renewed = False
+        if cursor is not None and (event["type"] != FOLLOWING or "after" not in self._request):
+            self._request["after"] = cursor
 
     def _wait(self, exc: NexusError) -> None:
-        """Wait a moment for a server that was there before."""
+        """Wait before the next attempt, if the server was connected before."""
         now = time.monotonic()
         if not self._was_connected:
             raise exc
-        if self._gone_since is None:
-            self._gone_since = now
+        if self._lost_since is None:
+            self._lost_since = now
             if self._retry:
-                self._cli.output.remark(f"the server has gone; waiting for it up to {self._retry:g} s")
-        left = self._gone_since + self._retry - now
+                self._cli.output.remark(f"connection to the server lost; reconnecting for up to {self._retry:g} s")
+        left = self._lost_since + self._retry - now
         if left <= 0:
             raise exc
         time.sleep(min(max(self._pause, exc.retry_after or 0.0), left))

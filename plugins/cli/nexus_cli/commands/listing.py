@@ -1,4 +1,4 @@
-"""``nexus list``, ``describe`` and ``runs``: what there is, as tables for people and JSON for programs."""
+"""``nexus list``, ``describe`` and ``runs``: tables on a terminal, else JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backends.backend import request_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nexus_cli.context import CliContext
+
+    Columns = dict[str, Callable[[dict[str, Any]], str]]
 
 _decode = msgspec.json.Decoder().decode
 
@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder().decode
 def workflows(cli: CliContext) -> None:
     """Show the workflows."""
     _table(
-        cli, request_of("list"), "workflows", "No workflow is registered.",
+        cli, cli.call("list"), "workflows", "No workflow is registered.",
         {"WORKFLOW": itemgetter("name"), "DESCRIPTION": _in_a_line},
     )  # fmt: skip
 
@@ -33,7 +33,7 @@ def _in_a_line(workflow: dict[str, Any]) -> str:
 
 def workflow(cli: CliContext, name: str) -> None:
     """Show one workflow."""
-    reply = cli.backend().call(request_of("describe", workflow=name), cli.options)
+    reply = cli.call("describe", workflow=name)
     if not cli.output.pretty:
         cli.output.json(reply)
         return
@@ -45,30 +45,14 @@ def workflow(cli: CliContext, name: str) -> None:
 def runs(cli: CliContext, **filters: Any) -> None:
     """Show runs, newest first."""
     _table(
-        cli, request_of("runs.list", **filters), "runs", "There are no runs.",
+        cli, cli.call("runs.list", **filters), "runs", "No runs.",
         {"RUN": itemgetter("run_id"), "WORKFLOW": itemgetter("workflow"), "STATUS": itemgetter("status"),
          "STARTED": lambda each: _age(each["started_at"]), "TOOK": _took},
     )  # fmt: skip
 
 
-def run(cli: CliContext, command: str, run_id: str) -> None:
-    """Show one run."""
-    reply = cli.backend().call(request_of(command, run_id=run_id), cli.options)
-    if cli.output.pretty:
-        cli.output.value(_decode(reply))
-    else:
-        cli.output.json(reply)
-
-
-def _table(
-    cli: CliContext,
-    request: dict[str, Any],
-    member: str,
-    none: str,
-    columns: dict[str, Callable[[dict[str, Any]], str]],
-) -> None:
-    """Show the objects in a member of a reply, one column for each heading, or say that there are none."""
-    reply = cli.backend().call(request, cli.options)
+def _table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:
+    """Show the objects in a member of a reply, one column for each heading; ``none`` if there are none."""
     if not cli.output.pretty:
         cli.output.json(reply)
         return

@@ -1,4 +1,4 @@
-"""``nexus mcp-config``: what to put into an MCP client's configuration file."""
+"""``nexus mcp-config``: the configuration of MCP clients."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ DEFAULT_PORT = 3001
 
 
 def configuration(app: str | None, name: str) -> dict[str, Any]:
-    """Return the two ways to the application: started by the client over stdio, and running over HTTP.
+    """Return two servers: one that the client starts (stdio), and a running one (HTTP).
 
     Args:
         app: ``module:attribute`` or ``file.py:attribute``.
-        name: What the client calls the server; the HTTP form has ``-http`` behind it.
+        name: Name of the server in the client; the HTTP server's name ends with ``-http``.
 
     Raises:
         UsageError: No application is named.
     """
     if app is None:
-        raise UsageError("Which application? Give --app module:attribute (or NEXUS_APP).")
+        raise UsageError("No application is named. Set --app module:attribute (or NEXUS_APP).")
     script = shutil.which("nexus")
     command, arguments = (script, []) if script else (sys.executable, ["-m", "nexus_core"])
     place, attribute = split(app)

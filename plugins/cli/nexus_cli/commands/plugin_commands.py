@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Command
 
 
-PANEL = "Commands of plugins"
+PANEL = "Plugin commands"
 HOOK = "nexus_register_commands"
 
 
 def add_command(app: typer.Typer, cli: CliContext, wanted: str, known: list[str]) -> str:
-    """Add a command of the application's plugins; without an application, of the installed plugins.
+    """Add one command: of the application's plugins or, without an application, of the installed ones.
 
     Returns:
-        The plugin that has it.
+        The plugin that has the command.
 
     Raises:
-        UsageError: None of them has it.
-        ConfigurationError: Several have, or the first-party plugin that has it is not active.
+        UsageError: The command is unknown.
+        ConfigurationError: Several plugins have the command, or its first-party plugin is not active.
     """
     try:
         plugins, commands = of_application(cli)
@@ -43,7 +43,7 @@ def add_command(app: typer.Typer, cli: CliContext, wanted: str, known: list[str]
             raise
     found = {plugins.origin(plugin): (plugin, command) for plugin, command in commands if command.name == wanted}
     if len(found) > 1:
-        raise ConfigurationError(f"The command {wanted!r} is given by both {' and '.join(sorted(found))}.")
+        raise ConfigurationError(f"The command {wanted!r} is registered by both {' and '.join(sorted(found))}.")
     for plugin, command in found.values():
         if isinstance(command.callback, typer.Typer):
             app.add_typer(command.callback, name=command.name, help=command.help or None)
@@ -56,11 +56,11 @@ def add_command(app: typer.Typer, cli: CliContext, wanted: str, known: list[str]
 
     near = nearest(wanted, [*known, *(command.name for _, command in commands)])
     hint = f" Did you mean {near!r}?" if near else " See nexus --help."
-    raise UsageError(f"There is no command {printable(wanted)!r}.{hint}{_failed(plugins)}")
+    raise UsageError(f"Unknown command {printable(wanted)!r}.{hint}{_failed(plugins)}")
 
 
 def _failed(plugins: PluginManager) -> str:
-    """Return which plugins have failed to give their commands, if any has."""
+    """Return a message about plugins whose commands failed; empty without any."""
     broken = [each for each in plugins.records if HOOK in each.reason]
     return "".join(f' The plugin "{each.name}" is not active: {each.reason}.' for each in broken)
 
@@ -74,26 +74,26 @@ def list_commands(app: typer.Typer, cli: CliContext) -> None:
 
 
 def listed(cli: CliContext) -> dict[str, str]:
-    """Return the commands of plugins, sorted, with what each does.
+    """Return the commands of plugins, sorted, with the help of each.
 
-    Those of installed plugins come from metadata: no plugin is imported. Those of an application that is named come
-    from the application.
+    Commands of installed plugins are read from metadata: no plugin is imported. Those of a named application come from
+    the application.
     """
     found = {each.name: each.help for each in declared_commands()}
     if cli.options.app:
         try:
             found |= {command.name: command.help for _, command in of_application(cli)[1]}
         except (ConfigurationError, UsageError) as exc:
-            cli.output.note(f"The commands of its plugins are not listed: {exc}")
+            cli.output.note(f"The commands of the application's plugins are not listed: {exc}")
     return dict(sorted(found.items()))
 
 
 def of_application(cli: CliContext) -> tuple[PluginManager, list[tuple[str, Command]]]:
-    """Return the plugins of the application that is named, or the installed ones, and their commands.
+    """Return the plugins of the named application, or the installed ones, and their commands.
 
     Raises:
-        UsageError: The application is not named as one.
-        ConfigurationError: The application can't be loaded, or an option is wrong.
+        UsageError: The application's name is not valid.
+        ConfigurationError: The application can't be loaded, or an option is invalid.
     """
     from nexus_core.app.nexus import Nexus
 
@@ -102,16 +102,16 @@ def of_application(cli: CliContext) -> tuple[PluginManager, list[tuple[str, Comm
 
 
 def _commands(plugins: PluginManager, given: list[tuple[str, Any]]) -> list[tuple[str, Command]]:
-    """Return what plugins have given that are commands; a plugin that gives something else fails."""
+    """Return the commands that plugins have registered; a plugin that registers anything else fails."""
     for plugin, item in given:
         is_command = isinstance(getattr(item, "name", None), str) and callable(getattr(item, "callback", None))
         if not is_command and plugins.is_active(plugin):
-            plugins.fail(plugin, f"{HOOK} gave a {type(item).__name__} that is no Command")
+            plugins.fail(plugin, f"{HOOK} returned a {type(item).__name__}, which is not a Command")
     return [(plugin, item) for plugin, item in given if plugins.is_active(plugin)]
 
 
 def _listed() -> None:
-    """Hold the place of a command that is only listed."""
+    """Stand for a command that is only listed in the help."""
 
 
 def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
@@ -123,7 +123,7 @@ def _needs(command: str, plugin: str, plugins: PluginManager) -> str:
 
 
 def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
-    """Return the installed plugins, and those of their commands that need no platform."""
+    """Return the installed plugins, and their commands that need no platform."""
     from nexus_core.app.plugin import manager_without_platform
 
     plugins = manager_without_platform("nexus-commands")
@@ -132,7 +132,7 @@ def _without_platform() -> tuple[PluginManager, list[tuple[str, Command]]]:
 
 
 def _awaited(callback: Callable[..., Any], cli: CliContext) -> Callable[..., Any]:
-    """Return a function that runs an async callback to its end: typer would drop the coroutine."""
+    """Return a sync function that runs an async callback; typer would not await it."""
     if not inspect.iscoroutinefunction(callback):
         return callback
 

@@ -1,4 +1,4 @@
-"""What a workflow takes and gives, for people: ``nexus execute NAME --help`` and ``nexus describe NAME``."""
+"""Help of one workflow: ``nexus execute NAME --help`` and ``nexus describe NAME``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OWN = [
     *((f"{name} {metavar}", text) for name, (metavar, text) in EXECUTE.items()),
-    ("--help, -h", "Show this and leave."),
+    ("--help, -h", "Show this help."),
 ]
 RESERVED = NAMES | EXECUTE.keys() | {"--help"}
 _LONGEST_DEFAULT = 60
@@ -42,7 +42,7 @@ def _aligned(rows: list[tuple[str, str]]) -> list[str]:
 
 
 def field_rows(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each field's option and what is to be known of it."""
+    """Yield each field's option and its help."""
     fields = Fields(schema)
     required = schema.get("required") or ()
     for name, given in fields.properties.items():
@@ -73,7 +73,7 @@ def _option(fields: Fields, name: str, schema: Any) -> str:
 
 
 def choices(fields: Fields, schema: Any) -> list[str]:
-    """Return the values that a field may have, if they are few and known."""
+    """Return the values that a field allows, if these are enumerated."""
     resolved = fields.resolve(schema)
     parts = [resolved, *(fields.resolve(part) for part in resolved.get("anyOf") or ())]
     values = [value for part in parts for value in part.get("enum") or ()]
@@ -82,7 +82,7 @@ def choices(fields: Fields, schema: Any) -> list[str]:
 
 
 def placeholder(fields: Fields, schema: Any) -> str:
-    """Return what stands for a field's value: its choices or its types."""
+    """Return the placeholder of a field's value: its choices or its types."""
     found = choices(fields, schema)
     if found:
         return escaped("|".join(found))

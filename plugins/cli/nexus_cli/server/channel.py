@@ -1,7 +1,6 @@
-"""`CliChannel`: ``POST /cli``, where command lines on this and other machines reach a running server.
+"""`CliChannel`: ``POST /cli``, for command lines on this and other machines. Plain ASGI.
 
-Plain ASGI. A web page must not be able to call it: a browser says where a request comes from (``Origin``), and can't
-send ``application/json`` to another site without asking first.
+Web pages must not call it: browsers send ``Origin``, and need a preflight request for ``application/json``.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 
 PATH = "/cli"
 LAST_SECONDS = 5.0
-"""How long a caller who does not read may keep an answer that has ended with an error."""
+"""Time limit to send the final error to a client that does not read."""
 
 _NDJSON = (b"content-type", b"application/x-ndjson")
 
 
 class CliChannel(Channel):
-    """The command line's way to a running server."""
+    """The channel for command lines."""
 
     name = "cli"
     port_option = "cli_port"
@@ -53,17 +52,17 @@ class CliChannel(Channel):
         self._endless: set[asyncio.Task[None]] = set()
 
     def asgi_app(self) -> ASGIApp:
-        """Return the application with its one address."""
+        """Return the ASGI application, which has one address."""
         return self._answer
 
     async def drain(self) -> None:
-        """End the answers that would go on for ever; everything else has had its time. See `Channel.drain`."""
+        """End the streams that have no end; all other answers have completed. See `Channel.drain`."""
         for work in self._endless:
             work.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await send_error(scope, send, NotFound("The command line's port speaks HTTP only."))
+            await send_error(scope, send, NotFound("The command-line port accepts HTTP only."))
             return
         out = _Lines(scope, send)
         try:
@@ -79,16 +78,16 @@ class CliChannel(Channel):
             await out.fail(exc)
 
     async def _work(self, request: Any, caller: Invocation, receive: Receive, out: _Lines) -> None:
-        """Send the answer's lines, until it ends or the caller leaves."""
+        """Send the answer's lines, until it ends or the client disconnects."""
         work = asyncio.create_task(self._send_lines(request, caller, out))
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(_disconnected(receive))
         if isinstance(request, dict) and request.get("command") == ENDLESS:
             self._endless.add(work)
             work.add_done_callback(self._endless.discard)
         try:
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if work.cancelled():
-                raise Overloaded("The server stops.", retry_after=1.0)
+                raise Overloaded("The server is stopping.", retry_after=1.0)
             if work.done():
                 work.result()
         finally:
@@ -102,13 +101,13 @@ class CliChannel(Channel):
                 async for line in lines:
                     if not out.has_begun:
                         await out.begin(200, rate_limit_headers(caller.rate_limit))
-                        held.enter_context(self._platform.credentials.lease(caller))  # now it is known who calls
+                        held.enter_context(self._platform.credentials.lease(caller))  # authenticated now
                     await out.send(line)
         await out.end()
 
 
 class _Lines:
-    """A response of newline-delimited JSON. Until its first line it can still become an error with its own status."""
+    """A response of newline-delimited JSON. Before its first line, an error sets the status."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -139,15 +138,15 @@ class _Lines:
 
 def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
     if local_path(scope).rstrip("/") != PATH:
-        raise NotFound(f"The command line's only address is {PATH}.")
+        raise NotFound(f"Not found. The command-line port has one address: {PATH}.")
     if scope["method"] != "POST":
-        raise MethodNotAllowed(f"{PATH} takes POST only.")
+        raise MethodNotAllowed(f"{PATH} accepts POST only.")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         raise MalformedRequest("The request must be JSON, with Content-Type: application/json.")
 
 
-async def _left(receive: Receive) -> None:
-    """Return when the caller has left."""
+async def _disconnected(receive: Receive) -> None:
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

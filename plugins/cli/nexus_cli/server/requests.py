@@ -1,4 +1,4 @@
-"""The request that a command line sends, in process and over the CLI port alike.
+"""The request of a command line, in process and over the command-line port.
 
 It is one JSON object: ``{"command": "execute", "workflow": "add", "params": {"a": 1}}``.
 """
@@ -30,26 +30,26 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sessions.revoke": ("session_id",),
     "events.follow": ("after", "session_id"),
 }
-"""Each command and what its request may say."""
+"""Each command, and the members of its request."""
 
 PARAMS = ("params",)
-"""Where a request has parameters."""
+"""The path of the parameters in a request."""
 
 ENDLESS = "events.follow"
-"""The command whose answer has no end of its own."""
+"""The command whose answer has no end."""
 
 LARGEST_PAGE = 1000
-"""Runs in one listing."""
+"""Maximum number of runs in a list."""
 
 LONGEST_WAIT = 3600.0
-"""Seconds that a detached call may be waited for."""
+"""Maximum of ``wait``, in seconds."""
 
 
 class Request:
-    """A request whose members have been checked by name; each getter checks its member's type.
+    """A request whose member names are valid; each method checks its member's type.
 
     Raises:
-        MalformedRequest: It is no object, names no command that exists, or has a member the command does not know.
+        MalformedRequest: It is not an object, or its command or a member is unknown.
     """
 
     def __init__(self, value: Any) -> None:
@@ -62,19 +62,19 @@ class Request:
             if name != "command" and name not in MEMBERS[command]:
                 near = nearest(name, MEMBERS[command])
                 hint = f' Did you mean "{near}"?' if near else ""
-                raise MalformedRequest(f'{command} has no member "{printable(name)}".{hint}')
+                raise MalformedRequest(f'Unknown member "{printable(name)}" of {command}.{hint}')
         self.command: str = command
         self._members = value
 
     def text(self, name: str) -> str:
-        """Return a text that must be there."""
+        """Return a required string."""
         value = self._members.get(name)
         if not isinstance(value, str):
             raise MalformedRequest(f"{name} must be a string, not {_kind(self._members, name)}.")
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """Return a short text, or None."""
+        """Return a short string, or None."""
         if self._members.get(name) is None:
             return None
         return check_length(name, self.text(name))
@@ -85,7 +85,7 @@ class Request:
         Args:
             name: The member.
             fits: Whether a number is allowed.
-            rule: The same in words.
+            rule: The same in words, for the error.
         """
         value = self._members.get(name)
         if value is None:
@@ -109,21 +109,21 @@ class Request:
         return value
 
     def object(self, name: str) -> dict[str, Any]:
-        """Return an object that must be there."""
+        """Return a required object."""
         value = self._members.get(name)
         if not isinstance(value, dict):
             raise MalformedRequest(f"{name} must be an object, not {_kind(self._members, name)}.")
         return value
 
     def flag(self, name: str) -> bool:
-        """Return a truth value; it is false where it is not given."""
+        """Return a boolean, false by default."""
         value = self._members.get(name, False)
         if not isinstance(value, bool):
             raise MalformedRequest(f"{name} must be a boolean, not {_kind(self._members, name)}.")
         return value
 
     def any(self, name: str) -> Any:
-        """Return whatever is there, or None."""
+        """Return a value of any type, or None."""
         return self._members.get(name)
 
 

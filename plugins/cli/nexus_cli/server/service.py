@@ -1,7 +1,7 @@
 """`Service`: answers the requests of command lines, in process and over the port.
 
-An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` while something happens, then one
-``{"reply": ...}``. What goes wrong is raised as a `NexusError`.
+An answer is a sequence of lines, each a JSON object: ``{"event": ...}`` for each event, then one ``{"reply": ...}``.
+Errors are raised as `NexusError`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Service:
-    """Answers requests."""
+    """Answers requests on a platform."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -36,15 +36,15 @@ class Service:
     def answer(self, value: Any, caller: Invocation) -> AsyncGenerator[bytes]:
         """Return the lines that answer a request, the reply last.
 
-        Closing the generator early cancels what it began, unless the caller gave an idempotency key.
+        Closing the generator early cancels the run, unless the caller sent an idempotency key.
 
         Args:
             value: The request: decoded JSON of any shape.
-            caller: Who asks: an invocation without name and parameters. From the first line on it has what is left
-                of its budget.
+            caller: The caller, as an invocation without name and parameters. From the first line on, it has the
+                rate limit.
 
         Raises:
-            NexusError: The request is malformed or, with the first line, refused; or what it asked for failed.
+            NexusError: The request is malformed, refused or failed.
         """
         request = Request(value)
         match request.command:
@@ -60,17 +60,17 @@ class Service:
     def _execute(self, request: Request, invocation: Invocation) -> AsyncGenerator[bytes]:
         invocation.name, invocation.params = request.text("workflow"), request.any("params")
         if request.flag("by_data"):
-            invocation.params = self._meant(invocation.name, invocation.params)
+            invocation.params = self._params_of_data(invocation.name, invocation.params)
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None and self._platform.options.enable_async_execution:
             return _reply(self._detached(invocation, wait))
         return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
 
-    def _meant(self, name: str, data: Any) -> Any:
-        """Return the parameters that ``--data`` means: its own value, or that of a parameter called ``data``.
+    def _params_of_data(self, name: str, data: Any) -> Any:
+        """Return the parameters of ``--data``: its value, or that value as the parameter ``data``.
 
-        It is the parameter's where the workflow has one, and the JSON object names no parameter at all.
+        It is the parameter's if the workflow has one, and no member of the object is a parameter.
         """
         workflow = self._platform.workflows.find(name)
         if workflow is None or not isinstance(data, dict) or not data or not workflow.takes("data"):
@@ -82,7 +82,7 @@ class Service:
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         with self._platform.submit(invocation).hold() as run:
-            await run.started_or_rejected()  # what the policies refuse is refused at once
+            await run.started_or_rejected()  # a refusal is an error, not a run
             with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:
@@ -106,7 +106,7 @@ class Service:
             async with aclosing(streams.of_run(run, after)) as lines:
                 async for line in lines:
                     yield line
-            kept = run.error is not None or run.result is not None  # its caller may have taken the result
+            kept = run.error is not None or run.result is not None  # else it went to its caller
             yield reply_line((await run.outcome()).reply() if kept else _encode(run.to_dict()))
 
     async def _follow_events(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
@@ -122,12 +122,12 @@ class Service:
 
 
 async def _reply(work: Awaitable[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the one line of an answer that has no events."""
+    """Yield the only line of an answer without events."""
     yield reply_line(await work)
 
 
 async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
-    """Answer what needs no waiting."""
+    """Answer a request that returns at once."""
     match request.command:
         case "list":
             return {"workflows": [each.summary() for each in await view.workflows()]}

@@ -1,7 +1,6 @@
-"""Streams of events, as lines: of a run, of a session, of all that is a caller's.
+"""Streams of events, as lines: of a run, of a session, of a caller's runs and sessions.
 
-Each begins with an event of type `FOLLOWING`, so that whoever follows knows that it misses nothing from there on, and
-says in silence that it goes on.
+Each begins with an event of type `FOLLOWING`: the client misses nothing from there on. Heartbeats fill silence.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
     from nexus_core.state.sessions import Session
 
 FOLLOWING = "events.following"
-"""The type of the first line of a stream. Its ``id``, of a stream that has ids, is what to go on from."""
+"""The type of the first line of a stream. Its ``id``, if the stream has ids, is the cursor to resume from."""
 
 HEARTBEAT_SECONDS = 15.0
-"""Silence after which a line without an event says that the stream goes on."""
+"""Seconds of silence before a heartbeat, a line without an event."""
 
-LOOK_SECONDS = 0.25
-"""The shortest time between two looks at a session whose time has come."""
+CHECK_SECONDS = 0.25
+"""Shortest time between checks of a session that is due to expire."""
 
 PAST_SECONDS = 0.5
-"""How long it may take until events that have been come to who has come back too late for the session itself."""
+"""Time limit for past events of a session that has ended while its client was disconnected."""
 
-_SILENCE = b"{}"
+_HEARTBEAT = b"{}"
 _encode = msgspec.json.Encoder().encode
 
 
 def event_line(event: dict[str, Any]) -> bytes:
-    """Return the line that tells an event."""
+    """Return the line of an event."""
     return b'{"event":%b}' % _encode(event)
 
 
@@ -50,7 +49,7 @@ def reply_line(text: bytes) -> bytes:
 
 
 async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
-    """Yield a run's events above a number, but the last, which says what the reply says again."""
+    """Yield a run's events above a number, without the final one, whose content is the reply."""
     with run.hold():  # `Run.follow` knows no silence
         while (fresh := run.events_after(after)) or not run.done:
             for event in fresh:
@@ -58,35 +57,35 @@ async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
                 if not event.is_terminal:
                     yield event_line(event.to_dict())
             if not fresh and not await run.changed(HEARTBEAT_SECONDS):
-                yield _SILENCE
+                yield _HEARTBEAT
 
 
 async def of_caller(view: CallerView, after: str | None) -> AsyncGenerator[bytes]:
-    """Yield what happens to a caller's runs and sessions, after the event of an id or from now on, without an end.
+    """Yield the events of a caller's runs and sessions, after an event's id or from now on, without an end.
 
     Raises:
         NexusError: See `CallerView.events`.
     """
     follower = await view.events(after)
     try:
-        place = follower.position
-        yield event_line({"type": FOLLOWING, "id": place})
+        cursor = follower.position
+        yield event_line({"type": FOLLOWING, "id": cursor})
         while True:
             event = await follower.next(HEARTBEAT_SECONDS)
             if event is None:
-                yield _SILENCE
+                yield _HEARTBEAT
                 continue
-            place = event.id or place
-            yield _told(event, place)
+            cursor = event.id or cursor
+            yield _line_with_id(event, cursor)
     finally:
         follower.close()
 
 
 async def of_session(view: CallerView, session_id: str, after: str | None) -> AsyncGenerator[bytes]:
-    """Yield what happens to a session, with the state that it has after each change, until it ends; then how it did.
+    """Yield the events of a session, with its state after each change, until it ends; then a reply with the reason.
 
     Raises:
-        SessionNotFound: There is none, or it is another's, and nothing after the event ``after`` tells its end.
+        SessionNotFound: It does not exist for the caller, and no event after ``after`` reports its end.
         NexusError: See `CallerView.events`.
     """
     try:
@@ -99,61 +98,61 @@ async def of_session(view: CallerView, session_id: str, after: str | None) -> As
                 yield line
         return
     try:
-        watch = _Watch(view, await view.session(session_id))
-        place = follower.position
-        yield event_line({"type": FOLLOWING, "id": place})
+        check = _SessionCheck(view, await view.session(session_id))
+        cursor = follower.position
+        yield event_line({"type": FOLLOWING, "id": cursor})
         while True:
-            event = await follower.next(watch.patience())
+            event = await follower.next(check.next_seconds())
             if event is not None:
-                place = event.id or place
-                yield _told(event, place, await watch.state_after(event))
-                end = _end_told(event)
+                cursor = event.id or cursor
+                yield _line_with_id(event, cursor, await check.state_after(event))
+                end = _end_reason(event)
             else:
-                end = await watch.end()
+                end = await check.end()
                 if end is None:
-                    yield _SILENCE
+                    yield _HEARTBEAT
             if end is not None:
-                yield _ended(session_id, end)
+                yield _end_line(session_id, end)
                 return
     finally:
         follower.close()
 
 
 async def _end_of_session(view: CallerView, session_id: str, after: str) -> AsyncGenerator[bytes]:
-    """Yield what was left to tell of a session that has ended while its follower was away."""
+    """Yield the remaining events of a session that has ended while its client was disconnected."""
     begin = time.time()
     follower = await view.events(after)
     try:
-        place = follower.position
+        cursor = follower.position
         while (event := await follower.next(PAST_SECONDS)) is not None:
-            place = event.id or place
+            cursor = event.id or cursor
             if event.session_id == session_id or event.type == EVENTS_MISSED:
-                yield _told(event, place)
+                yield _line_with_id(event, cursor)
             elif event.time > begin:
                 break
-            if event.session_id == session_id and (end := _end_told(event)) is not None:
-                yield _ended(session_id, end)
+            if event.session_id == session_id and (end := _end_reason(event)) is not None:
+                yield _end_line(session_id, end)
                 return
     finally:
         follower.close()
     raise SessionNotFound("There is no session of that id.")
 
 
-class _Watch:
-    """Looks at a session whose end no event may tell: one that nobody uses ends without anybody noticing."""
+class _SessionCheck:
+    """Checks a session whose end may have no event: an unused session expires silently."""
 
     def __init__(self, view: CallerView, session: Session) -> None:
         self._view = view
         self._session = session
 
-    def patience(self) -> float:
-        """Return for how many seconds nobody needs to look."""
+    def next_seconds(self) -> float:
+        """Return the seconds until the next check."""
         expires_at = self._session.expires_at
-        left = HEARTBEAT_SECONDS if expires_at is None else max(expires_at - time.time(), LOOK_SECONDS)
+        left = HEARTBEAT_SECONDS if expires_at is None else max(expires_at - time.time(), CHECK_SECONDS)
         return min(left, HEARTBEAT_SECONDS)
 
     async def state_after(self, event: ChannelEvent) -> dict[str, Any] | None:
-        """Return the session's state, if the event tells that it is another one."""
+        """Return the session's state, if the event reports a change."""
         if event.type != SESSION_UPDATED:
             return None
         try:
@@ -163,7 +162,7 @@ class _Watch:
         return self._session.state
 
     async def end(self) -> str | None:
-        """Return how the session has ended, if it has."""
+        """Return the reason of the session's end; None while it exists."""
         try:
             self._session = await self._view.session(self._session.id)
         except SessionNotFound:
@@ -172,17 +171,17 @@ class _Watch:
         return None
 
 
-def _told(event: ChannelEvent, place: str, state: dict[str, Any] | None = None) -> bytes:
-    """Return an event's line, with the id to go on from; events that were missed have none of their own."""
-    return event_line(event.to_dict() | {"id": place} | ({} if state is None else {"state": state}))
+def _line_with_id(event: ChannelEvent, cursor: str, state: dict[str, Any] | None = None) -> bytes:
+    """Return an event's line, with the cursor as its id: ``events.missed`` has none."""
+    return event_line(event.to_dict() | {"id": cursor} | ({} if state is None else {"state": state}))
 
 
-def _end_told(event: ChannelEvent) -> str | None:
-    """Return how an event says that its session has ended, if it does."""
+def _end_reason(event: ChannelEvent) -> str | None:
+    """Return the reason if an event reports the end of its session."""
     if event.type == SESSION_EXPIRED:
         return "expired"
     return str((event.data or {}).get("reason", "removed")) if event.type == SESSION_REMOVED else None
 
 
-def _ended(session_id: str, how: str) -> bytes:
+def _end_line(session_id: str, how: str) -> bytes:
     return reply_line(_encode({"session_id": session_id, "ended": how}))

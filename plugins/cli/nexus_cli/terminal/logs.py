@@ -1,4 +1,4 @@
-"""Where logs go when the application runs inside the command line."""
+"""Logging of an application that runs inside the command line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class _OneLine(logging.Formatter):
-    """Warnings as the rest of the command line speaks: one line each, without tracebacks."""
+    """Formats a record like the command line's errors: one line, without a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"nexus: {printable(record.getMessage(), 1000)}"
 
 
 def show_logs(options: Options) -> None:
-    """Send logs to stderr: everything with ``--debug``, else warnings. An application with its own logging keeps it."""
+    """Log to stderr: everything with ``--debug``, else warnings. An application with handlers keeps its own."""
     root = logging.getLogger()
     if root.handlers:
         return
@@ -30,8 +30,6 @@ def show_logs(options: Options) -> None:
     else:
         handler.setFormatter(_OneLine())
         handler.setLevel(logging.WARNING)
-        handler.addFilter(
-            lambda record: record.name != "nexus_core.pipeline.execution"
-        )  # the caller gets these as errors
+        handler.addFilter(lambda record: record.name != "nexus_core.pipeline.execution")  # these are shown as errors
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if options.debug else logging.WARNING)

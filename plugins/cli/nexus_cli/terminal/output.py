@@ -1,4 +1,4 @@
-"""What people and programs see: JSON for programs, tables and colour for people. Nothing raw reaches a terminal."""
+"""`Output`: JSON for pipes, tables and colour for terminals. Control characters never reach a terminal."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from nexus_core.errors import NexusError
 
 _LONGEST_MESSAGE = 2000
-"""Characters of an error that are shown on one line."""
+"""Maximum length of an error's line, in characters."""
 
 
 def printable(text: str, limit: int) -> str:
-    """See `nexus_core.text.printable`. Imported late: help texts do without it."""
+    """See `nexus_core.text.printable`. Imported late: help needs it not."""
     from nexus_core import text as texts
 
     return texts.printable(text, limit)
 
 
 class ReaderLeft(Exception):
-    """Whoever read stdout has gone, as in ``| head``."""
+    """The reader of stdout has closed it, as in ``| head``."""
 
 
 class Output:
@@ -37,12 +37,12 @@ class Output:
     Args:
         stdout: Where results go.
         stderr: Where errors and progress go.
-        as_json: Whether JSON is asked for on a terminal too.
-        log_hint: Where the log of a failed run is, to follow its id.
+        as_json: Whether to write JSON on a terminal too.
+        log_hint: Text after the id of a failed run, about its log.
 
     Attributes:
-        colors: Whether colours may be used, on a terminal that has some.
-        bars: Whether progress may be shown as bars, on a terminal.
+        colors: Whether to use colours, on a terminal that supports them.
+        bars: Whether to show progress bars, on a terminal.
     """
 
     colors = True
@@ -77,17 +77,17 @@ class Output:
         return self.colors and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def json(self, text: bytes) -> None:
-        """Write one JSON text and a newline, as it is; only what a terminal would obey is escaped, on a terminal."""
+        """Write one JSON text and a newline, unchanged; on a terminal, control characters are escaped."""
         if self.on_terminal:
             text = self._shown(escaped(text.decode()))
         self._write(text + b"\n")
 
     def value(self, value: Any, *, indent: int | None = 2) -> None:
-        """Write a JSON value for people: coloured, and indented unless ``indent`` is None."""
+        """Write a JSON value for a terminal: coloured, and indented unless ``indent`` is None."""
         import json
 
         text = escaped(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
-        if not self._coloured(self.stdout) or len(text) > 100_000:  # colouring a huge text takes longer than reading it
+        if not self._coloured(self.stdout) or len(text) > 100_000:  # colouring large texts is slow
             self.line(text)
             return
         from rich.highlighter import JSONHighlighter
@@ -95,8 +95,17 @@ class Output:
 
         self.console(self.stdout).print(JSONHighlighter()(Text(text)), soft_wrap=True)
 
+    def reply(self, text: bytes) -> None:
+        """Write a JSON text: unchanged if piped, coloured and indented on a terminal."""
+        import msgspec
+
+        if self.pretty:
+            self.value(msgspec.json.decode(text))
+        else:
+            self.json(text)
+
     def document(self, value: Any) -> None:
-        """Write a JSON value that people read or copy: indented, also when piped."""
+        """Write an indented JSON value, also when piped."""
         import json
 
         self.line(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
@@ -106,7 +115,7 @@ class Output:
         self._write(self._shown(text) + b"\n")
 
     def _shown(self, text: str) -> bytes:
-        """Return text in UTF-8, or in the encoding of a terminal that has another, with JSON escapes for the rest."""
+        """Return text in UTF-8, or in the terminal's encoding with JSON escapes for characters that it lacks."""
         encoding = (self.stdout.encoding or "utf-8") if self.on_terminal else "utf-8"
         try:
             return text.encode(encoding)
@@ -119,11 +128,11 @@ class Output:
             self.stdout.buffer.write(text)
             self.stdout.buffer.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())  # what is left unwritten goes there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())  # discards the unwritten rest
             raise ReaderLeft from None
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Write a table for people."""
+        """Write a table."""
         from rich.table import Table
         from rich.text import Text
 
@@ -135,19 +144,19 @@ class Output:
         self.console(self.stdout).print(table)
 
     def note(self, text: str) -> None:
-        """Write a remark to stderr, for people only."""
+        """Write a note to stderr, on a terminal only."""
         if self.lively:
             self.console(self.stderr).print(escaped(text), style="dim", soft_wrap=True)
 
     def remark(self, text: str) -> None:
-        """Write a remark to stderr, for people and for logs."""
+        """Write a note to stderr, on a terminal or not."""
         if self.as_json:
             self.complain_json({"note": text})
         else:
             print(f"nexus: {printable(text, _LONGEST_MESSAGE)}", file=self.stderr, flush=True)
 
     def entry(self, clock: str, name: str, style: str, text: str) -> None:
-        """Write one line of a log that goes on: when, what in a colour, and more."""
+        """Write one line of an event log: time, coloured name, text."""
         if not self._coloured(self.stdout):
             self.line(f"{clock} {escaped(name)} {escaped(text)}")
             return
@@ -157,7 +166,7 @@ class Output:
         self.console(self.stdout).print(words, soft_wrap=True)
 
     def complain(self, text: str) -> None:
-        """Write one line to stderr about what is wrong outside any workflow: usage, configuration."""
+        """Write one line to stderr: an error of usage or configuration."""
         line = f"nexus: {printable(text, _LONGEST_MESSAGE)}"
         if self.lively and self._coloured(self.stderr):
             from rich.text import Text
@@ -167,13 +176,13 @@ class Output:
             print(line, file=self.stderr, flush=True)
 
     def complain_json(self, value: Any) -> None:
-        """Write a JSON value to stderr about what is wrong."""
+        """Write an error as JSON to stderr."""
         import msgspec
 
         print(escaped(msgspec.json.encode(value).decode()), file=self.stderr, flush=True)
 
     def error(self, error: NexusError) -> None:
-        """Write an error: one line; on a terminal its wrong fields below it; with ``--json`` as problem details."""
+        """Write an error: on one line, or one line a field on a terminal; with ``--json`` as problem details."""
         if self.as_json:
             self.complain_json(error.problem())
         elif self.lively and len(error.errors) > 1:
@@ -185,7 +194,7 @@ class Output:
             self.complain(f"{error.message}{_when(error)}{self._run(error)}")
 
     def _run(self, error: NexusError) -> str:
-        """Return the run that an error ended, and where its reason is, if the error itself does not say it."""
+        """Return the id of a failed run, with a hint at the log if the error hides the reason."""
         if not error.run_id:
             return ""
         hint = self.log_hint if error.code in ("workflow_failed", "internal_error") else ""
@@ -193,7 +202,7 @@ class Output:
 
 
 def _when(error: NexusError) -> str:
-    """Return when a repeat may succeed, where that is known."""
+    """Return when to retry, if that is known."""
     return "" if error.retry_after is None else f" Try again in {max(1, math.ceil(error.retry_after))} s."
 
 
@@ -217,7 +226,7 @@ def standard_output(*, as_json: bool = False) -> Output:
 
 
 def own_stdout() -> TextIO:
-    """Return stdout for results alone. What else writes to it from now on, a workflow's ``print``, goes to stderr."""
+    """Return stdout for results alone. Later writes of others, such as a workflow's ``print``, go to stderr."""
     if sys.stdout.isatty():
         return sys.stdout
     sys.stdout.flush()

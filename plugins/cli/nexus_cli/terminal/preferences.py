@@ -1,4 +1,4 @@
-"""How a command line is to people: options of the application it loads, else of the environment and its file."""
+"""The user's preferences: options of the loaded application, else of the environment and its file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _VARIABLES = (
 
 
 def are_set() -> bool:
-    """Whether the environment says anything: only then is it worth the time to load what reads options."""
+    """Whether the environment sets any: only then are options read, which takes time."""
     return any(os.environ.get(variable) for variable in _VARIABLES)
 
 
 def of_environment() -> CliSettings:
-    """Return what the environment and its configuration file say.
+    """Return the preferences in the environment and its configuration file.
 
     Raises:
-        UsageError: It is wrong.
+        UsageError: An option is invalid.
     """
     from nexus_cli.settings import CliSettings
     from nexus_core.errors import ConfigurationError
@@ -39,7 +39,7 @@ def of_environment() -> CliSettings:
 
 
 def of_application(nexus: Nexus) -> CliSettings:
-    """Return what an application says; one without this plugin says nothing."""
+    """Return the preferences of an application; the defaults if it does not have this plugin."""
     from nexus_cli.settings import CliSettings
 
     found = (each for each in nexus.every_settings if isinstance(each, CliSettings))

@@ -1,4 +1,4 @@
-"""A run as it goes, for people: a progress bar on stderr, streamed items on stdout."""
+"""A run on a terminal: a progress bar on stderr, streamed items on stdout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from nexus_cli.terminal.output import Output
 
 
-class LiveRun:
-    """Shows a run's events. Used as a context manager, so that the bar is gone before anything else is written."""
+class RunProgress:
+    """Shows a run's events. As a context manager, it removes the bar before other output."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -22,12 +22,12 @@ class LiveRun:
         self._task: TaskID | None = None
         self.items = 0
 
-    def __enter__(self) -> LiveRun:
-        """Nothing is shown before something happens."""
+    def __enter__(self) -> RunProgress:
+        """Show nothing until the first event."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
 
@@ -53,7 +53,7 @@ class LiveRun:
             self._progress.update(self._task, description=message, total=total, completed=done or 0, refresh=True)
 
     def _between(self, write: Any) -> None:
-        """Write something without the bar in the way."""
+        """Write something while the bar is hidden."""
         if self._progress is None:
             write()
             return

@@ -1,4 +1,4 @@
-"""`own_streams`: stdout and stderr of one thread, while others write where they did."""
+"""`own_streams`: redirects stdout and stderr of one thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHANGING = threading.Lock()
 
 
 class _ByThread:
-    """Stands for a stream of the process: a thread that has one of its own writes there."""
+    """Replaces a stream of the process, and writes to the current thread's stream if it has one."""
 
     def __init__(self, original: TextIO) -> None:
         self.original = original
@@ -27,7 +27,7 @@ class _ByThread:
 
 @contextmanager
 def own_streams(stdout: TextIO, stderr: TextIO) -> Iterator[None]:
-    """Let what this thread writes go to these, in the block."""
+    """Redirect this thread's stdout and stderr in the block."""
     given = {"stdout": stdout, "stderr": stderr}
     with _CHANGING:
         used = {name: _taken(name) for name in given}
@@ -41,7 +41,7 @@ def own_streams(stdout: TextIO, stderr: TextIO) -> Iterator[None]:
         with _CHANGING:
             for name, each in used.items():
                 each.users -= 1
-                if not each.users and getattr(sys, name) is each:  # nobody else has replaced it meanwhile
+                if not each.users and getattr(sys, name) is each:  # not replaced by others meanwhile
                     setattr(sys, name, each.original)
 
 
