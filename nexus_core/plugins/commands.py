@@ -57,7 +57,7 @@ def _added_by(distribution: Distribution) -> str:
 def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], str]]:
     return {
         "list": (_list, "list the installed plugins; imports none"),
-        "check": (_check, "load each plugin and report what is wrong"),
+        "check": (_check, "load each plugin and report errors"),
         "info": (_info, "show everything about one plugin"),
         "disable": (_disable, "do not load a plugin in this Python environment"),
         "enable": (_enable, "load a disabled plugin again"),

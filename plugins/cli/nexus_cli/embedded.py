@@ -81,7 +81,7 @@ class CommandLine:
         with suppress(UsageError):  # `run` reports it
             options, rest = take([*words], base)
             if rest[:1] in (["serve"], ["shell"]):
-                return CommandResult(2, "", f"nexus: {rest[0]} needs a process of its own.\n")
+                return CommandResult(2, "", f"nexus: {rest[0]} needs a separate process.\n")
             if options.app is not None or options.connect is not None:
                 return CommandResult(2, "", "nexus: --app and --connect are not allowed: the application is given.\n")
         with own_streams(stdout, stderr):

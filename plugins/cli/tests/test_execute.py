@@ -69,7 +69,7 @@ WRONG = [
     (["echo", "--options", '{"x": "y"}'], 2, "--options.x: expected integer, got string"),
     (["echo", "--sizes", "1", "--sizes", "x"], 2, "--sizes[1]: expected integer, got string"),
     (["echo", "--flag=2", "--numbr", "x"], 2, "--flag: expected boolean, got string; --numbr: unknown name; did you"),
-    (["add", "--a", "x", "--data", '{"b": "y"}'], 2, "--a: expected integer, got string; /b: expected integer"),
+    (["add", "--a", "x", "--data", '{"b": "y"}'], 2, "/b: expected integer, got string; --a: expected integer"),
     (["add", "--data", '{"bb": 1}'], 2, '/bb: unknown name; did you mean "b"?'),
     (["colliding", "--data", '{"timeout": "x"}'], 2, "/timeout: expected integer"),
     (["add", "--a"], 2, "Option --a needs a value"),

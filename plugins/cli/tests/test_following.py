@@ -161,7 +161,7 @@ def test_a_run_is_followed_over_a_cut_connection(server, proxy, follow):
     following = follow(proxy.url, "runs", "follow", run_id)
     following.until(lambda each: each.done >= 5)
     proxy.mode = "refuse"
-    following.until(lambda each: "waiting" in each.told)
+    following.until(lambda each: "reconnecting" in each.told)
     proxy.mode = "pass"
     assert following.end() == 0
     steps = [event["data"]["done"] for event in following.events if event["type"] == "workflow.progress"]
@@ -234,7 +234,7 @@ def test_a_server_that_is_killed_and_comes_back(follow, serve_on):
         for each, told in ((one, "There is no session of that id."), (run, "There is no run of that id")):
             assert each.end() == 66  # they were in its memory
             assert told in each.told
-            assert "the server has lost it" in each.told
+            assert "the server was restarted and has lost it" in each.told
         every.forget()
     # Nothing of what was missed is told again when it goes away once more.
     with serve_on() as url:
@@ -262,9 +262,9 @@ def test_a_server_that_does_not_come_back(follow, serve_on):
         began(every, url, session)
         began(at_once, url, session)
     assert at_once.end() == 75
-    assert "waiting" not in at_once.told
+    assert "reconnecting" not in at_once.told
     assert every.end() == 75
-    assert "waiting for it up to 1 s" in every.told
+    assert "reconnecting for up to 1 s" in every.told
     assert "nexus serve" in every.told.splitlines()[-1]
     never = follow(url, "events", "follow")
     assert never.end() == 75

@@ -39,7 +39,7 @@ class McpError(Exception):
 class NexusTestClient:
     """Calls a platform through its real channels, in this process and without ports.
 
-    The platform is started at the first call, on an event loop in a thread of its own. It is stopped by `close`, at the
+    The platform is started at the first call, on an event loop in a separate thread. It is stopped by `close`, at the
     end of a ``with`` block, or when the client is garbage-collected. Workflows may be registered at any time.
 
     Args:

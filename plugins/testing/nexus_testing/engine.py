@@ -1,4 +1,4 @@
-"""`Engine`: runs a platform on an event loop in a thread of its own, for sync code."""
+"""`Engine`: runs a platform on an event loop in a separate thread, for sync code."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class LocalBackend:
 
 
 class ApplicationBackend(LocalBackend):
-    """Answers requests with an application that it starts and stops, on an event loop in a thread of its own.
+    """Answers requests with an application that it starts and stops, on an event loop in a separate thread.
 
     The loop runs while the shell waits at its prompt: the application's background tasks go on.
 

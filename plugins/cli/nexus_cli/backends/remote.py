@@ -32,7 +32,7 @@ class RemoteBackend:
     """Sends requests to a server's command-line port, over one connection.
 
     Args:
-        url: Such as ``http://127.0.0.1:8001``, perhaps with a path prefix.
+        url: Such as ``http://127.0.0.1:8001``, optionally with a path prefix.
 
     Raises:
         UsageError: The URL is not valid.

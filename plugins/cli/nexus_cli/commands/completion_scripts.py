@@ -7,7 +7,7 @@ SCRIPTS = {
 _nexus_complete() {
     local word line="${COMP_LINE:0:COMP_POINT}"
     local current="${line##*[[:space:]]}"
-    # Bash splits words at these characters and replaces only what follows the last of them.
+    # Bash splits words at these characters and replaces only the text after the last of them.
     local before="${current%"${current##*[:=]}"}"
     COMPREPLY=()
     while IFS=$'\t' read -r word _; do

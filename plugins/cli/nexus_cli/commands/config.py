@@ -15,7 +15,7 @@ FILE = "NEXUS_CONFIG_FILE"
 
 
 def show(cli: CliContext, file: str, *, changed: bool) -> None:
-    """Show every option; with ``changed``, those that are set."""
+    """Show every option; with ``changed``, only options that are set."""
     from nexus_toolkit.option_list import options
 
     found = [each for each in options(_platform(cli, file)) if not changed or each.source is not None]

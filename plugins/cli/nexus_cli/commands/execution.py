@@ -64,7 +64,7 @@ class Arguments:
             else:
                 raise UsageError("The workflow's name comes before its parameters: nexus execute NAME --field value.")
         if not self.name and not self.help:
-            raise UsageError("Which workflow? nexus execute NAME [--data JSON | --field value ...]")
+            raise UsageError("No workflow is named: nexus execute NAME [--data JSON | --field value ...]")
 
     def _set(self, option: str, value: str) -> None:
         if option == "--data":

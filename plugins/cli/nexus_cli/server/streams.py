@@ -50,14 +50,12 @@ def reply_line(text: bytes) -> bytes:
 
 async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
     """Yield a run's events above a number, without the final one, whose content is the reply."""
-    with run.hold():  # `Run.follow` knows no silence
-        while (fresh := run.events_after(after)) or not run.done:
-            for event in fresh:
-                after = event.number
-                if not event.is_terminal:
-                    yield event_line(event.to_dict())
-            if not fresh and not await run.changed(HEARTBEAT_SECONDS):
+    async with aclosing(run.follow(after, heartbeat=HEARTBEAT_SECONDS)) as events:
+        async for event in events:
+            if event is None:
                 yield _HEARTBEAT
+            elif not event.is_terminal:
+                yield event_line(event.to_dict())
 
 
 async def of_caller(view: CallerView, after: str | None) -> AsyncGenerator[bytes]:
