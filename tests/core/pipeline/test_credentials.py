@@ -12,6 +12,7 @@ from nexus_core import AuthenticationError, Invocation, Nexus, Principal, Stage,
 from nexus_core.errors import BackendUnavailable, CredentialEnded
 from nexus_core.pipeline import credentials
 from nexus_core.pipeline.credentials import CHANGED, EXPIRED, REVOKED, UNKNOWN
+from nexus_core.testing import eventually
 from nexus_core.types.principal import Validity
 
 LONG = 5.0
@@ -100,6 +101,29 @@ async def test_a_revocation_that_is_announced_ends_what_is_open(nexus, authentic
     others.cancel()
     await asyncio.wait({others})
     assert len(nexus.credentials) == 0
+
+
+async def test_a_check_is_asked_with_all_that_the_caller_had_sent():
+    asked = []
+
+    class Asks(Authenticator):
+        async def __call__(self, invocation, call_next):
+            asked.append(
+                (invocation.channel, invocation.credentials, invocation.headers, invocation.query,
+                 invocation.client_address, invocation.principal)
+            )  # fmt: skip
+            return await super().__call__(invocation, call_next)
+
+    authenticator = Asks()
+    async with Nexus(plugins=[authenticator], discover=False) as nexus:
+        sent = {"headers": {b"x-api-key": b"k"}, "query": b"key=k", "client_address": "203.0.113.7"}
+        lease = (await nexus.view(Invocation("", None, "api", credentials={"name": "alice"}, **sent))).lease()
+        holder = asyncio.create_task(ended(lease))
+        await asyncio.sleep(0)
+        authenticator.revoked.add("alice")
+        nexus.credentials.recheck("alice")
+        assert await holder == REVOKED
+    assert asked == [("api", {"name": "alice"}, *sent.values(), None)] * 2
 
 
 async def test_what_is_open_ends_when_its_caller_may_do_less(nexus, authenticator):
@@ -204,3 +228,17 @@ async def test_many_are_checked_a_few_at_a_time(nexus, authenticator):
     for holder in holders:
         holder.cancel()
     await asyncio.wait(holders)
+
+
+async def test_an_authenticator_that_says_nothing_of_validity_is_asked_again_and_again(
+    nexus, authenticator, monkeypatch
+):
+    monkeypatch.setattr(credentials, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(credentials, "SHORTEST_PAUSE", 0.01)
+    authenticator.validity = None
+    holder = asyncio.create_task(ended(await lease_of(nexus)))
+    begin = time.monotonic()
+    await eventually(lambda: authenticator.checks == 4)  # the first opens it
+    assert time.monotonic() - begin > 0.4
+    authenticator.revoked.add("alice")
+    assert await holder == REVOKED
