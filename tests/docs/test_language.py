@@ -83,7 +83,6 @@ NOT_YET: list[str] = [
     "nexus_core/state",
     "nexus_core/types",
     "nexus_core/workflows",
-    "plugins/api",
     "plugins/auth",
     "plugins/breaker",
     "plugins/cache",

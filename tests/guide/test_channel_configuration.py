@@ -149,7 +149,7 @@ async def test_a_list_without_compression_and_cors_has_neither() -> None:
     async with served(nexus) as urls:
         answer = await Caller(urls).http("POST", "/api/workflows/large/execute", json={})
         assert "content-encoding" not in answer.headers
-    with pytest.raises(ConfigurationError, match="cors_origins is set, and api_middleware leaves cors out"):
+    with pytest.raises(ConfigurationError, match="cors_origins is set but api_middleware does not list cors"):
         Nexus(api_config={"middleware": ["logging"], "cors_origins": [ORIGIN]})
 
 

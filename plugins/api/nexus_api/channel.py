@@ -1,4 +1,4 @@
-"""`ApiChannel`: the channel, its routes and what stands in front of them."""
+"""`ApiChannel`: the channel, its routes and its middleware."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ class _Guarded:
 
 
 class _CallsFirst:
-    """Sends calls of workflows straight to their endpoint: a walk through the routing table costs as much as a call.
+    """Passes calls of workflows straight to their endpoint: a search of the routing table costs as much as a call.
 
-    The table has their route as well; it answers the methods that are not allowed.
+    The table has their route as well, for the methods that are not allowed.
     """
 
     def __init__(self, execute: ASGIApp, others: ASGIApp) -> None:
@@ -120,10 +120,10 @@ class _CallsFirst:
 
 
 class _Routes:
-    """The routing table, with problem details for what goes wrong in it.
+    """The routing table, with problem details for its errors.
 
-    A whole Starlette application would answer unforeseen exceptions itself, in plain text, and pass them on as well.
-    Here they reach the guard in front, as those of every other channel do.
+    A Starlette application would answer unexpected exceptions itself, in plain text, and raise them as well. Here the
+    request guard handles them, as on every other channel.
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
@@ -131,18 +131,18 @@ class _Routes:
         from starlette.middleware.exceptions import ExceptionMiddleware
         from starlette.routing import Router
 
-        # Redirecting would build the address from the Host header.
+        # A redirect would take the address from the Host header.
         self._router = Router(routes, redirect_slashes=False)
         handlers = {HTTPException: self._http_error, NexusError: _nexus_error}
         self._app = ExceptionMiddleware(self._router, handlers)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        scope["app"] = self  # only inside an application does the router raise what it can't route
+        scope["app"] = self  # without an application, the router would answer itself
         return self._app(scope, receive, send)
 
     async def _http_error(self, request: Request, exc: Any) -> Any:
         if exc.status_code != 405:
-            return _Answer(NotFound("Nothing answers at this address."))
+            return _Answer(NotFound("Not found."))
         allowed = ", ".join(sorted(self._methods(request.scope)))
         return _Answer(MethodNotAllowed(f"Allowed here: {allowed}."), (b"allow", allowed.encode()))
 

@@ -1,4 +1,4 @@
-"""Compresses answers for callers that ask for it, without holding up the others."""
+"""Compresses responses for clients that accept it, without delaying other requests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 COMPRESS_FROM = 1024
-"""Bytes below which compressing an answer costs more than it saves."""
+"""Bytes below which compressing a response costs more than it saves."""
 
 PIECE = 256 * 1024
-"""Bytes that are compressed in one go, some milliseconds of work; the event loop then takes care of others."""
+"""Bytes that are compressed at once, some milliseconds of work; then the event loop gets a turn."""
 
 
 def compressed(app: ASGIApp, level: int) -> ASGIApp:
-    """Return an application that answers in zstd, brotli or gzip where the caller takes it.
+    """Return an application whose responses are compressed with zstd, brotli or gzip if the client accepts it.
 
     Args:
-        app: The application behind.
-        level: How hard, from 1 to 9.
+        app: The application.
+        level: The compression level, from 1 to 9.
     """
     from starlette_compress import CompressMiddleware
 
@@ -40,7 +40,7 @@ def compressed(app: ASGIApp, level: int) -> ASGIApp:
 
 
 class _InPieces:
-    """Hands on large bodies piece by piece, with a turn of the event loop after each."""
+    """Passes large bodies on in pieces, with a turn of the event loop after each."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""``POST /api/workflows/{name}/execute``: the address everything else is about."""
+"""``POST /api/workflows/{name}/execute``: runs a workflow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 class Execute:
     """Runs a workflow with the request's body as parameters.
 
-    The answer is the result; with ``Prefer: wait=N`` the run's handle (202) when it takes longer than N seconds; with
-    ``Accept: text/event-stream`` the run's events. A caller who leaves cancels the run, unless it asked to wait.
+    The response is the result; with ``Prefer: wait=N`` it is the run (202) if that takes longer than N seconds; with
+    ``Accept: text/event-stream`` it is a stream of the run's events. When the client disconnects, the run is cancelled,
+    unless the request has ``wait``.
+
+    Args:
+        platform: The platform.
+        heartbeat: Seconds without an event after which a stream sends a heartbeat.
     """
 
     def __init__(self, platform: Platform, heartbeat: float) -> None:
@@ -29,7 +34,7 @@ class Execute:
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         headers = headers_of(scope)
         try:
             invocation = invocation_of(scope, headers, scope["path_params"]["name"], None)
@@ -50,7 +55,7 @@ class Execute:
 
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
         with self._platform.submit(invocation).hold() as run:
-            await run.started_or_rejected()  # what the policies refuse is refused at once
+            await run.started_or_rejected()  # a refusal by a policy is sent at once
             with self._platform.credentials.lease(invocation):
                 has_ended = await run.wait(wait)
             if has_ended:

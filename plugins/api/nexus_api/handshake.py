@@ -1,7 +1,7 @@
-"""`Handshakes`: lets WebSockets in. Callers are authenticated before a connection is accepted and kept.
+"""`Handshakes`: authenticates WebSocket handshakes before a connection is accepted.
 
 A page can't set headers on a WebSocket. Its credential is its cookie, or comes as a subprotocol:
-``new WebSocket(url, ["nexus", "nexus.bearer." + token])``. The answer names ``nexus`` alone.
+``new WebSocket(url, ["nexus", "nexus.bearer." + token])``. The response names ``nexus`` alone.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SUBPROTOCOL = "nexus"
 BEARER = "nexus.bearer."
 
 HANDSHAKE_SECONDS = 10.0
-"""How long a handshake may take, whatever the policies wait for."""
+"""Seconds that a handshake may take, including authentication."""
 
 
 class Handshakes:
-    """Authenticates those who open WebSockets.
+    """Authenticates the callers of WebSocket handshakes.
 
     Args:
-        nexus: Whose policies decide.
-        limit: Handshakes of one address that may be under way.
+        platform: The platform.
+        limit: Concurrent handshakes of one address.
     """
 
     def __init__(self, platform: Platform, limit: int) -> None:
@@ -41,20 +41,20 @@ class Handshakes:
         self._pending: Counter[str] = Counter()
 
     async def admit(self, scope: Scope, headers: dict[bytes, bytes]) -> CallerView:
-        """Return what a caller sees who may open a WebSocket.
+        """Return the view of a caller that may open a WebSocket.
 
         Args:
-            scope: The handshake's scope.
+            scope: The scope of the handshake.
             headers: Its headers, as `handshake_headers` returns them.
 
         Raises:
-            NexusError: It may not; the error is the answer.
+            NexusError: The caller may not; the error is the response.
         """
         client = scope.get("client")
         network = network_of(client[0]) if client else ""
         if self._pending[network] >= self._limit:
             raise Overloaded(
-                f"{self._limit} WebSocket handshakes of this address are under way (websocket_handshakes).",
+                f"{self._limit} WebSocket handshakes of this address are pending (websocket_handshakes).",
                 retry_after=1,
             )
         self._pending[network] += 1
@@ -62,7 +62,7 @@ class Handshakes:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 return await self._platform.view(invocation_of(scope, headers, "", None))
         except TimeoutError:
-            raise Overloaded("The handshake was not decided in time.", retry_after=1) from None
+            raise Overloaded(f"The handshake timed out after {HANDSHAKE_SECONDS:g} s.", retry_after=1) from None
         finally:
             self._pending[network] -= 1
             if not self._pending[network]:
@@ -70,10 +70,10 @@ class Handshakes:
 
 
 def handshake_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Return a handshake's headers, with a credential that came as a subprotocol where it belongs.
+    """Return the headers of a handshake, with the credential of a subprotocol as Authorization header.
 
     Raises:
-        MalformedRequest: There are two credentials.
+        MalformedRequest: The handshake has two credentials.
     """
     headers = headers_of(scope)
     offered = scope.get("subprotocols") or ()
@@ -81,11 +81,11 @@ def handshake_headers(scope: Scope) -> dict[bytes, bytes]:
     if not tokens:
         return headers
     if len(tokens) > 1 or b"authorization" in headers:
-        raise MalformedRequest("There is more than one credential: Authorization, or one subprotocol nexus.bearer.")
+        raise MalformedRequest("More than one credential: send Authorization, or one subprotocol nexus.bearer.")
     others = ", ".join(each for each in offered if not each.startswith(BEARER))
     return headers | {b"authorization": f"Bearer {tokens[0]}".encode(), b"sec-websocket-protocol": others.encode()}
 
 
 def subprotocol_of(scope: Scope) -> str | None:
-    """Return the subprotocol that the connection will speak, if the caller has offered it."""
+    """Return the subprotocol of the connection, if the client has offered it."""
     return SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None

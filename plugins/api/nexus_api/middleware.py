@@ -1,4 +1,4 @@
-"""What stands in front of the channel, in the order that ``api_middleware`` says."""
+"""The middleware of the channel, in the order of ``api_middleware``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 ACCESS_LOGGER = "nexus.access"
 _SESSION = re.compile(r"(/sessions/)[^/]+")
 LONGEST_PATH = 300
-"""Characters of a path that are logged."""
+"""Logged characters of a path."""
 
 
 def in_front_of(app: ASGIApp, settings: ApiSettings, guard: HostOriginGuard) -> ASGIApp:
-    """Return an application with everything in front that the options ask for; the first is the outermost."""
+    """Return an application with the middleware of the options; the first is the outermost."""
     for entry in reversed(settings.api_middleware):
         if callable(entry):
             app = entry(app)
@@ -62,10 +62,13 @@ _MAKERS: Mapping[str, Callable[[ASGIApp, ApiSettings, HostOriginGuard], ASGIApp]
 
 
 class AccessLog:
-    """Logs each request once it has been answered: method, path, status, bytes of the answer, milliseconds.
+    """Logs each answered request: method, path, status, bytes of the response, milliseconds.
 
-    What it sees depends on its place: in front of compression it counts compressed bytes, behind CORS it misses what
-    that has answered. Queries are left out, which may hold secrets, and ids of sessions: who has one may use it.
+    In front of compression it counts compressed bytes; behind CORS it does not log preflights. Queries are not logged,
+    since they may hold secrets, nor are ids of sessions, which are credentials where authentication is off.
+
+    Args:
+        app: The application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -73,7 +76,7 @@ class AccessLog:
         self._log = logging.getLogger(ACCESS_LOGGER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer and log."""
+        """Handle and log a request."""
         if scope["type"] not in ("http", "websocket") or not self._log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return

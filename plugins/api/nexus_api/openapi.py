@@ -60,7 +60,7 @@ class OpenAPI:
     Args:
         platform: The platform.
         title: The title of the document.
-        routes: Routes; those that are a `DescribedRoute` are part of the document.
+        routes: The routes; the document has each `DescribedRoute`.
     """
 
     def __init__(self, platform: Platform, title: str = "Nexus", routes: Iterable[object] = ()) -> None:

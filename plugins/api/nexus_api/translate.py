@@ -1,4 +1,4 @@
-"""Between HTTP and the core: headers to an `Invocation`, values to answers."""
+"""Translation between HTTP and the core: headers to an `Invocation`, values to responses."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
 _JSON = (b"content-type", b"application/json")
 _SECONDS = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?")
-"""A JSON number: what `wait` is in the OpenAPI document."""
+"""A JSON number, as the OpenAPI document defines `wait`."""
 _LONGEST_WAIT = 3600
 
 encode = msgspec.json.Encoder().encode
 
 
 def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: Any) -> Invocation:
-    """Return what a request asks for.
+    """Return the call of a request.
 
     Raises:
-        MalformedRequest: A header has a value that can't be used.
+        MalformedRequest: A header has an invalid value.
     """
     return Invocation(name, params, "api", **caller_of(scope, headers))
 
 
 async def view_of(platform: Platform, scope: Scope) -> CallerView:
-    """Return what the caller of a request sees.
+    """Return the view of the caller of a request.
 
     Raises:
-        NexusError: A header can't be used, or the caller is refused.
+        NexusError: A header is invalid, or the caller is refused.
     """
     return await platform.view(invocation_of(scope, headers_of(scope), "", None))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
-    """Return how long the caller waits for the result (``Prefer: wait=N``, RFC 7240, or ``?wait=N``), or None.
+    """Return the seconds to wait for the result (``Prefer: wait=N``, RFC 7240, or ``?wait=N``), or None.
 
     Raises:
-        MalformedRequest: It is not a number of seconds.
+        MalformedRequest: The value is not a number of seconds.
     """
     preferences, query = headers.get(b"prefer"), scope["query_string"]
     if preferences is None and not query:
@@ -73,11 +73,11 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
 
 
 async def read_params(platform: Platform, caller: Invocation, receive: Receive) -> dict[str, Any] | None:
-    """Return the parameters in a request's body, or None when the caller has left.
+    """Return the parameters in the body of a request, or None if the client has disconnected.
 
     Raises:
-        MalformedRequest: It is not a JSON object, or not called one.
-        NexusError: As `read_parsed`.
+        MalformedRequest: The body is not a JSON object, or has another Content-Type.
+        NexusError: See `read_parsed`.
     """
 
     def parse(body: bytes) -> dict[str, Any]:
@@ -91,20 +91,27 @@ async def read_params(platform: Platform, caller: Invocation, receive: Receive) 
 
 
 async def send_json(send: Send, body: bytes, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Answer with JSON text."""
+    """Send a response with JSON text."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [_JSON, length, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 
 class CallerLeaves:
-    """Cancels the current task when the caller disconnects. A fast answer never pays for the watching.
+    """Cancels the current task when the client disconnects. Fast responses do not pay for the check.
 
-    Used as a context manager around the work; `left` tells afterwards whether that is why it was cancelled.
+    Used as a context manager around the work.
+
+    Args:
+        timers: The timers of the platform.
+        receive: The ASGI ``receive``.
+
+    Attributes:
+        left: Whether the task was cancelled because the client disconnected.
     """
 
     WATCH_AFTER = 0.02
-    """Seconds that an answer may take before anybody looks whether the caller is still there."""
+    """Seconds after which the check for a disconnect starts."""
 
     def __init__(self, timers: Timers, receive: Receive) -> None:
         self._timers = timers
@@ -113,7 +120,7 @@ class CallerLeaves:
         self.left = False
 
     def __enter__(self) -> CallerLeaves:
-        """Start the clock."""
+        """Start the timer."""
         self._task = asyncio.current_task()
         self._timer = self._timers.schedule(self.WATCH_AFTER, self._begin)
         return self
@@ -129,7 +136,7 @@ class CallerLeaves:
             self._task.cancel()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        """Stop watching; swallow the cancellation that the caller's leaving has caused."""
+        """Stop the check; suppress the cancellation by a disconnect."""
         self._timers.cancel(self._timer)
         if self._watch is not None:
             self._watch.cancel()

@@ -1,12 +1,12 @@
-"""``/api/ws``: many calls at once over one WebSocket, with progress.
+"""``/api/ws``: concurrent calls over one WebSocket, with progress.
 
-Each message is a JSON object. From the caller: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``
-with ``timeout``, ``session`` and ``idempotency_key`` if need be,
+Each message is a JSON object. From the client: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``
+with optional ``timeout``, ``session`` and ``idempotency_key``,
 ``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``, and ``{"type":
-"events", "id": ...}`` for what happens to all of the caller's runs, until it is cancelled. Back come
+"events", "id": ...}`` for the events of all of the caller's runs, until cancelled. The server sends
 ``{"type": "event", "id": ..., "event": {...}}``, and last ``{"type": "result", "id": ..., "result": ...,
-"run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, where ``id`` is the caller's own.
-When the caller's credential ends, the connection does: an error without ``id``, and the close code 4401.
+"run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, with the client's ``id``.
+The connection ends with the caller's credential: an error without ``id``, and the close code 4401.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Receive, Scope, Send
 
 CREDENTIAL_CLOSE = 4401
-"""The close code when the credential has ended that the connection was opened with: 401, in the private range."""
+"""Close code when the credential of the connection has ended: 401, in the private range."""
 
 UNREAD_ERRORS = 1000
-"""Error messages that may wait for a caller to read them, before its connection is closed."""
+"""Unread error messages after which a connection is closed."""
 
 
 class WebSocketCalls:
-    """The endpoint.
+    """The WebSocket endpoint.
 
     Args:
-        nexus: What is called.
-        limit: Calls that one connection may have under way.
-        handshakes: Handshakes of one address that may be under way.
+        platform: The platform.
+        limit: Concurrent calls of one connection.
+        handshakes: Concurrent handshakes of one address.
     """
 
     def __init__(self, platform: Platform, limit: int, handshakes: int) -> None:
@@ -55,7 +55,7 @@ class WebSocketCalls:
         self._handshakes = Handshakes(platform, handshakes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection until it closes; then cancel what it has under way."""
+        """Serve one connection until it closes; then cancel its calls."""
         if (await receive())["type"] != "websocket.connect":
             return
         try:
@@ -68,7 +68,7 @@ class WebSocketCalls:
         connection = _Connection(self._platform, self._limit, scope, headers, send)
         try:
             with view.lease():
-                # Nothing in this loop waits for the other side to read: that it leaves is noticed at any time.
+                # Nothing in this loop waits for the client to read: a disconnect is noticed at any time.
                 while (message := await receive())["type"] != "websocket.disconnect":
                     connection.take(message.get("text") or message.get("bytes") or "")
         except CredentialEnded as exc:
@@ -79,7 +79,7 @@ class WebSocketCalls:
 
 class _Call(NamedTuple):
     task: asyncio.Task[None]
-    run: Run | None  # of a run that is followed, nobody here has a say
+    run: Run | None  # None for a run that is only followed
 
 
 class _Connection:
@@ -95,7 +95,7 @@ class _Connection:
         self._given_up = False
 
     def take(self, text: str | bytes) -> None:
-        """Act on one message of the caller's."""
+        """Process one message of the client."""
         if self._given_up:
             return
         call_id = None
@@ -127,9 +127,9 @@ class _Connection:
 
     def _admit(self, call_id: str | int) -> None:
         if call_id in self._calls:
-            raise MalformedRequest("/id: a call with this id is under way.")
+            raise MalformedRequest("/id: a call with this id is active.")
         if len(self._calls) >= self._limit:
-            raise Overloaded(f"websocket_calls ({self._limit}) are under way on this connection.", retry_after=1)
+            raise Overloaded(f"{self._limit} calls are active on this connection (websocket_calls).", retry_after=1)
 
     def _execute(self, call_id: str | int, message: dict[str, Any], text: bytes) -> None:
         invocation = invocation_of(self._scope, self._headers, *_call(message))
@@ -155,9 +155,11 @@ class _Connection:
             raise MalformedRequest("/after: expected string; /session: expected string.")
         caller = invocation_of(self._scope, self._headers, "", None)
         self._admit(call_id)
-        self._calls[call_id] = _Call(self._start(self._tell(call_id, caller, after, session)), None)
+        self._calls[call_id] = _Call(self._start(self._send_events(call_id, caller, after, session)), None)
 
-    async def _tell(self, call_id: str | int, caller: Invocation, after: str | None, session: str | None) -> None:
+    async def _send_events(
+        self, call_id: str | int, caller: Invocation, after: str | None, session: str | None
+    ) -> None:
         try:
             follower = await (await self._platform.view(caller)).events(after, session_id=session)
         except NexusError as exc:
@@ -167,23 +169,23 @@ class _Connection:
         try:
             await self._send({"type": "following", "id": call_id, "after": follower.position})
             while (event := await follower.next()) is not None:
-                told = event.to_dict()
+                shown = event.to_dict()
                 if event.id:
-                    told["id"] = event.id
-                await self._send({"type": "event", "id": call_id, "event": told})
+                    shown["id"] = event.id
+                await self._send({"type": "event", "id": call_id, "event": shown})
         finally:
             follower.close()
 
     def _cancel(self, call_id: str | int) -> None:
         call = self._calls.get(call_id)
         if call is None:
-            raise MalformedRequest("/id: no call with this id is under way.")
+            raise MalformedRequest("/id: no call with this id is active.")
         if call.run is not None:
             call.run.cancel()  # its report will say so
         else:
             call.task.cancel()
             del self._calls[call_id]
-            raise RunCancelled("The run is followed no longer.")
+            raise RunCancelled("The run is no longer followed.")
 
     async def _find(self, call_id: str | int, caller: Invocation, run_id: str, after: int) -> None:
         try:
@@ -199,7 +201,7 @@ class _Connection:
             async for event in run.follow(after):
                 if not event.is_terminal:
                     await self._send({"type": "event", "id": call_id, "event": event.to_dict()})
-            del self._calls[call_id]  # whoever has the answer may use the id again
+            del self._calls[call_id]  # once answered, the id may be used again
             if run.error is not None:
                 error = run.error.copy()
                 error.reply = await run.reply()
@@ -216,13 +218,13 @@ class _Connection:
             await self._send_message({"type": "websocket.send", "text": encode(message).decode()})
 
     def _give_up(self) -> None:
-        """Close on a caller who sends without ever reading."""
+        """Close the connection of a client that sends without reading."""
         self.close()
         self._given_up = True
-        self._start(self._send_message({"type": "websocket.close", "code": 1008, "reason": "Answers are not read."}))  # type: ignore[arg-type]
+        self._start(self._send_message({"type": "websocket.close", "code": 1008, "reason": "Responses are not read."}))  # type: ignore[arg-type]
 
     async def end(self, error: CredentialEnded) -> None:
-        """Close because the caller's credential has ended, and say so."""
+        """Close the connection because the caller's credential has ended, with that reason."""
         self.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
@@ -232,7 +234,7 @@ class _Connection:
                 )
 
     def close(self) -> None:
-        """Cancel what is under way: nobody is left to take it."""
+        """Cancel the calls of a closed connection."""
         for call in self._calls.values():
             if call.run is not None:
                 call.run.abandon()

@@ -135,7 +135,7 @@ async def test_an_id_in_use_is_refused_and_its_call_goes_on(ws):
     messages = [await ws.receive() for _ in range(2)]
     refusal = next(m for m in messages if m["type"] == "error")
     assert refusal["error"]["code"] == "malformed_request"
-    assert "under way" in refusal["error"]["detail"]
+    assert "is active" in refusal["error"]["detail"]
     assert (await ws.until_end("d"))[-1]["result"] == "slept"
 
 
