@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence, Set
@@ -67,6 +67,12 @@ class Platform(Protocol):
     @property
     def session_manager(self) -> object:
         """The object given to `Nexus.register_session_manager`, or None."""
+
+    async def __aenter__(self) -> Self:
+        """Start the platform, for a command that needs it started; no port is opened."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop the platform."""
 
     def settings(self, model: type[Model]) -> Model:
         """Return the options of a settings model, such as another plugin's."""

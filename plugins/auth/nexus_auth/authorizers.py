@@ -1,4 +1,4 @@
-"""Who may do what: by the built-in rule, or by the application's own."""
+"""Authorizers: the built-in one, and the application's own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 from nexus_auth.permissions import Grants
 from nexus_auth.principals import user_of
 from nexus_auth.provider import split_permission
-from nexus_auth.refusal import Unavailable, nobody_answers
+from nexus_auth.rejection import Unavailable, provider_unavailable
 from nexus_core.concurrency.threads import ENDS_PROCESS, is_async
 from nexus_core.errors import NexusError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from nexus_auth.own import GuardedCalls
+    from nexus_auth.methods.custom import GuardedCalls
     from nexus_core.types.principal import Principal
 
 log = logging.getLogger(__name__)
 
 
-class BuiltInRule:
+class PermissionAuthorizer:
     """Grants what the principal's permissions and scopes contain. See `nexus_auth.permissions`."""
 
     rule = "the permissions and scopes of the caller's credential decide"
@@ -38,45 +38,46 @@ class BuiltInRule:
         return self._grants(principal.permissions, principal.scopes).among(permissions)
 
     def explain(self, principal: Principal, permission: str, granted: bool) -> str:
-        """Return in words why a permission is granted or not."""
+        """Return why a permission is granted or not, in words."""
         return Grants(principal.permissions, principal.scopes).explain(permission)
 
 
-class OwnRule:
-    """Asks the application's own provider, once for each permission and in one thread for all of them.
+class CustomAuthorizer:
+    """Calls the ``authorize`` method of the application's provider, once per permission, in one thread for all.
 
     Args:
         provider: The provider.
-        calls: How it is called.
-        own: Whether it has authenticated the principals too.
+        calls: Calls the provider.
+        authenticates: Whether the provider has authenticated the principals too.
     """
 
-    def __init__(self, provider: Any, calls: GuardedCalls, *, own: bool) -> None:
+    def __init__(self, provider: Any, calls: GuardedCalls, *, authenticates: bool) -> None:
         self.rule = f"{type(provider).__name__}.authorize decides"
         self._provider = provider
         self._calls = calls
-        self._own = own
+        self._authenticates = authenticates
         self._ask = self._ask_async if is_async(provider.authorize) else self._ask_in_thread
 
     async def granted(self, principal: Principal | None, permissions: frozenset[str]) -> Collection[str]:
-        """See `Authorizer.granted`. What raises, or is not back in time, is not granted.
+        """See `Authorizer.granted`. A permission whose call raises, or does not return in time, is not granted.
 
         Raises:
-            BackendUnavailable: Too many earlier questions have not come back.
+            BackendUnavailable: Too many earlier calls have not returned.
         """
         if principal is None:
             return ()
         granted: list[str] = []
+        user = user_of(principal, authenticated=self._authenticates)
         try:
-            await self._calls(self._ask, user_of(principal, own=self._own), sorted(permissions), granted)
+            await self._calls(self._ask, user, sorted(permissions), granted)
         except Unavailable:
-            raise nobody_answers() from None
+            raise provider_unavailable() from None
         except Exception as exc:
-            log.debug("Asking for permissions ended early: %s", exc)
+            log.debug("Authorization ended early: %s", exc)
         return tuple(granted)
 
     def _ask_in_thread(self, user: dict[str, Any], permissions: list[str], granted: list[str]) -> Any:
-        """Ask for all. A sync method that returns something awaitable is awaited on the event loop."""
+        """Ask for all permissions. An awaitable that a sync method returns is awaited on the event loop."""
         waiting: list[tuple[str, Any]] = []
         for permission in permissions:
             try:
@@ -110,9 +111,9 @@ class OwnRule:
     def _failed(self, permission: str, exc: BaseException) -> None:
         if not isinstance(exc, NexusError):
             log.warning("authorize raised %s on %s: not granted", type(exc).__name__, permission)
-            log.debug("Why it is not granted", exc_info=exc)
+            log.debug("The exception of authorize", exc_info=exc)
 
     def explain(self, principal: Principal, permission: str, granted: bool) -> str:
-        """Return in words why a permission is granted or not."""
+        """Return why a permission is granted or not, in words."""
         resource, action = split_permission(permission)
-        return f"authorize(user, {resource!r}, {action!r}) returned {'True' if granted else 'no True'}"
+        return f"authorize(user, {resource!r}, {action!r}) returned {'True' if granted else 'something else than True'}"

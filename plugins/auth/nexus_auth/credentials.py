@@ -1,43 +1,41 @@
-"""Reads the credential that a caller sent, before anything is done with it."""
+"""Reads the credential that a caller sent, before it is verified."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nexus_auth.refusal import Refused
+from nexus_auth.rejection import Rejected
 
 if TYPE_CHECKING:
-    from nexus_auth.browser_sessions import BrowserSessions
+    from collections.abc import Callable, Mapping
+
     from nexus_core.pipeline.invocation import Invocation
 
+    CookieReader = Callable[[Mapping[bytes, bytes]], str | None]
+    """Returns the id of a browser's session in a request's headers, or None."""
+
 MAX_BYTES = 16 * 1024
-"""The largest credential that is looked at."""
+"""Maximum length of a credential."""
 
-
-BROWSERS = "api"
-"""The channel where a cookie counts. Browsers send it to every port of a host."""
-
+_BROWSER_CHANNEL = "api"
+"""The only channel where a cookie is a credential: browsers send it to every port of a host."""
 
 COOKIE = "cookie"
-"""The scheme under which the id in a browser's cookie is read as a credential. No caller may write it itself: what
-protects browsers looks for the cookie."""
-
-_NO_COOKIE = COOKIE
-"""What stands for a credential that pretends to come from a cookie: a scheme alone, which is always refused."""
+"""The scheme of a credential from a cookie. No caller may send this scheme: CSRF protection looks for the cookie."""
 
 
 def cookie_credential(session_id: str) -> str:
-    """Return the credential of who has sent a cookie."""
+    """Return the credential for the id in a browser's cookie."""
     return f"{COOKIE} {session_id}"
 
 
 class Credential(NamedTuple):
-    """What a caller sent.
+    """A credential in its parts.
 
     Attributes:
-        authorization: All of it, as in the header ``Authorization``.
-        scheme: Its scheme in small letters: ``bearer``.
-        token: What follows.
+        authorization: The whole value, as in the header ``Authorization``.
+        scheme: The scheme in lower case: ``bearer``.
+        token: What follows the scheme.
     """
 
     authorization: str
@@ -45,29 +43,30 @@ class Credential(NamedTuple):
     token: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as a provider's ``authenticate`` takes it."""
+        """Return it as the argument of `AuthProvider.authenticate`."""
         return self._asdict()
 
 
-def authorization_of(invocation: Invocation, sessions: BrowserSessions | None = None) -> str | None:
-    """Return what a caller sent to say who it is, in the form of the header ``Authorization``; None for nothing.
+def authorization_of(invocation: Invocation, read_cookie: CookieReader | None = None) -> str | None:
+    """Return the credential of an invocation in the form of the header ``Authorization``; None where there is none.
 
     Args:
-        invocation: What it sent.
-        sessions: Knows the cookie of browsers, where they may log in.
+        invocation: The invocation.
+        read_cookie: Reads the cookie of the browser login, where that is on.
     """
     if invocation.credentials is not None:
         sent = invocation.credentials.get("authorization")
-        if sessions is not None and sent is not None and sent.lstrip()[: len(COOKIE)].lower() == COOKIE:
-            return _NO_COOKIE
+        if read_cookie is not None and sent is not None and sent.lstrip()[: len(COOKIE)].lower() == COOKIE:
+            return COOKIE  # a scheme without a token is always rejected
         return sent
     headers = invocation.headers
     if headers is None:
         return None
     if (key := headers.get(b"x-api-key")) is not None:
         return f"ApiKey {key.decode('latin-1')}"
-    if sessions is not None and invocation.channel == BROWSERS and (session_id := sessions.id_of(headers)) is not None:
-        return cookie_credential(session_id)
+    if read_cookie is not None and invocation.channel == _BROWSER_CHANNEL:
+        session_id = read_cookie(headers)
+        return None if session_id is None else cookie_credential(session_id)
     return None
 
 
@@ -75,14 +74,14 @@ def read(authorization: str) -> Credential:
     """Return a credential in its parts.
 
     Raises:
-        Refused: It has not the form of one.
+        Rejected: It is malformed.
     """
     if len(authorization) > MAX_BYTES:
-        raise Refused(f"it has {len(authorization)} characters")
+        raise Rejected(f"the credential has {len(authorization)} characters, more than {MAX_BYTES}")
     scheme, _, token = authorization.strip(" ").partition(" ")
     token = token.strip(" ")
     if not scheme or not token:
-        raise Refused("it is not a scheme and a token")
+        raise Rejected("the credential is not a scheme and a token")
     if not (authorization.isascii() and authorization.isprintable()):
-        raise Refused("it holds characters that no credential has")
+        raise Rejected("the credential contains characters that are not allowed")
     return Credential(authorization, scheme.lower(), token)

@@ -1,4 +1,4 @@
-"""What this platform says of itself to clients that look for a token: protected resource metadata (RFC 9728)."""
+"""Protected resource metadata (RFC 9728): clients learn from them where to get a token."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Receive, Scope, Send
 
 SECONDS = 300
-"""For how long clients may keep an answer."""
+"""Seconds for which clients may cache a response."""
 
 _HEADERS = [
-    (b"access-control-allow-origin", b"*"),  # nothing in it is secret, and clients in browsers need it
+    (b"access-control-allow-origin", b"*"),  # not secret, and clients in browsers need it
     (b"access-control-allow-methods", b"GET"),
     (b"access-control-allow-headers", b"*"),
     (b"cache-control", b"public, max-age=%d" % SECONDS),
@@ -29,11 +29,11 @@ _HEADERS = [
 
 
 def metadata_routes(issuer: Callable[[], str], resource_url: str | None) -> list[Route]:
-    """Return the routes of one platform, one for each channel that listens.
+    """Return the routes, one for each channel with a port.
 
     Args:
-        issuer: Returns what the issuer calls itself.
-        resource_url: The platform's address; None for the one that is asked.
+        issuer: Returns the issuer's name.
+        resource_url: The platform's public URL; None for the one that the client used.
     """
     base = None if resource_url is None else resource_url.rstrip("/")
     return [
@@ -43,14 +43,14 @@ def metadata_routes(issuer: Callable[[], str], resource_url: str | None) -> list
 
 
 class ResourceMetadata:
-    """The ASGI application that answers for one channel.
+    """The ASGI application with the metadata of one channel.
 
-    It says nothing of scopes: their names are those of permissions, and would tell what workflows there are.
+    They have no scopes: these are the names of permissions, and would reveal which workflows exist.
 
     Args:
-        issuer: Returns what the issuer calls itself.
-        base: The platform's address; None for the one that is asked.
-        path: Where the channel is below that.
+        issuer: Returns the issuer's name.
+        base: The platform's public URL; None for the one that the client used.
+        path: The channel's path below it.
     """
 
     def __init__(self, issuer: Callable[[], str], base: str | None, path: str) -> None:
@@ -59,14 +59,14 @@ class ResourceMetadata:
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Respond to a request."""
         if scope["type"] != "http" or local_path(scope) != METADATA_PATH + self._path:
-            await send_error(scope, send, NotFound("Nothing answers at this address."))
+            await send_error(scope, send, NotFound("Not found."))
         elif scope["method"] == "OPTIONS":
             await _answer(send, 204, b"")
         elif scope["method"] not in ("GET", "HEAD"):
             allow = [(b"allow", b"GET, HEAD, OPTIONS")]
-            await send_error(scope, send, MethodNotAllowed("Only GET answers here."), headers=allow)
+            await send_error(scope, send, MethodNotAllowed("Allowed here: GET."), headers=allow)
         else:
             await _answer(send, 200, self._document(scope), scope["method"])
 

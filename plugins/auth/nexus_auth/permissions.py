@@ -1,30 +1,29 @@
 """What permissions grant: the built-in rule.
 
-``data.read`` and ``data:read`` are the same permission. ``data.*`` grants whatever begins with ``data.``, and ``*``
-grants everything. Scopes limit: what a principal may do by its permissions, it may do with this credential only if
-one of the credential's scopes grants it too.
+``data.read`` and ``data:read`` are the same permission. ``data.*`` grants every permission that starts with ``data.``,
+and ``*`` grants all. Scopes limit: a permission of the principal counts only if one of its scopes grants it too.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_auth.texts import texts_of
+from nexus_auth.values import string_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 IDENTITY_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
-"""Scopes of OpenID Connect: they say what a client may learn of its user, and limit nothing."""
+"""Scopes of OpenID Connect: they concern the user's profile, and limit no permissions."""
 
 
 def normal(permission: str) -> str:
-    """Return the one spelling of a permission."""
+    """Return a permission in its normal spelling."""
     return permission.replace(":", ".")
 
 
 class Patterns:
-    """Permissions and wildcards, ready to be asked about many."""
+    """Permissions and wildcards, indexed for look-ups."""
 
     __slots__ = ("_all", "_beginnings", "_exact")
 
@@ -35,7 +34,7 @@ class Patterns:
         self._exact = frozenset(every)
 
     def match(self, permission: str) -> str | None:
-        """Return what grants a permission in its normal spelling, or None."""
+        """Return the pattern that grants a permission in its normal spelling, or None."""
         if permission in self._exact:
             return permission
         if self._all:
@@ -61,8 +60,8 @@ class Grants:
 
     @classmethod
     def of_user(cls, user: Mapping[str, Any]) -> Grants:
-        """Return what a provider's user has. ``permissions`` and ``scopes`` are lists, or texts with spaces."""
-        return cls(texts_of(user.get("permissions")), texts_of(user.get("scopes")))
+        """Return the grants of a provider's user. ``permissions`` and ``scopes`` are lists, or strings with spaces."""
+        return cls(string_set(user.get("permissions")), string_set(user.get("scopes")))
 
     def contain(self, permission: str) -> bool:
         """Whether a permission is granted."""
@@ -79,7 +78,7 @@ class Grants:
         return [each for each in permissions if match(each.replace(":", ".")) is not None]
 
     def explain(self, permission: str) -> str:
-        """Return in words what grants a permission, or why nothing does."""
+        """Return what grants a permission, or why nothing does, in words."""
         asked = normal(permission)
         by = self._permissions.match(asked)
         if by is None:

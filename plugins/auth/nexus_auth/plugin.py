@@ -1,107 +1,184 @@
-"""Hook implementations of the plugin ``auth``."""
+"""`AuthPlugin`: authentication and authorization of every call."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from nexus_core import hookimpl
+from nexus_auth.settings import AuthSettings
+from nexus_core import Plugin
 
 if TYPE_CHECKING:
-    from nexus_auth.gate import Gate
-    from nexus_core import Command, Interceptor, Nexus, Route
+    from nexus_auth.authenticator import Authenticator
+    from nexus_auth.browser.sessions import BrowserSessions
+    from nexus_auth.credential_cache import VerifiedCredential
+    from nexus_auth.methods.factory import MethodFactory
+    from nexus_auth.oauth.json_client import JsonClient
+    from nexus_core import Command, Interceptor, Platform, Route
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.server.channel import Middleware
     from nexus_core.types.health import HealthCheck
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the options."""
-    from nexus_auth.settings import AuthSettings
+class AuthPlugin(Plugin[AuthSettings]):
+    """Authenticates and authorizes every call, while ``enable_auth`` is on.
 
-    return AuthSettings
+    Attributes:
+        sessions: The sessions of the browser login, while that is on and the platform is started.
+    """
 
+    def __init__(self, platform: Platform, settings: AuthSettings) -> None:
+        super().__init__(platform, settings)
+        if settings.enable_auth or settings.auth_browser_login:
+            from nexus_auth.option_checks import refuse_contradictions
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Put together what the options ask for. What is missing stops the start."""
-    if (gate := _gate(nexus)) is not None:
-        await gate.open(nexus)
+            refuse_contradictions(settings)
+        self.sessions: BrowserSessions | None = None
+        self._http: JsonClient | None = None
+        self._authenticator: Authenticator | None = None
+        self._factory: MethodFactory | None = None
+        self._authorizer: Authorizer | None = None
 
+    @property
+    def guards_access(self) -> bool:  # type: ignore[override]
+        """Whether access is guarded."""
+        return self.settings.enable_auth
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Close every connection."""
-    if (gate := _gate(nexus)) is not None:
-        await gate.close()
+    @property
+    def _public_url(self) -> str | None:
+        return self.settings.auth_resource_url or self.platform.options.public_url
 
+    async def startup(self) -> None:
+        """Open the authentication methods.
 
-@hookimpl
-def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
-    """Give the stage that asks callers who they are, where that is switched on."""
-    gate = _gate(nexus)
-    return [gate.stage] if gate is not None else []
+        Raises:
+            ConfigurationError: An option is missing, or can't be used.
+        """
+        settings, platform = self.settings, self.platform
+        if not settings.enable_auth:
+            return
+        from nexus_auth.authenticator import Authenticator
+        from nexus_auth.challenge import Challenges
+        from nexus_auth.credential_cache import CredentialCache
+        from nexus_auth.methods.custom import GuardedCalls
+        from nexus_auth.methods.factory import MethodFactory
+        from nexus_auth.oauth.issuer import issuer_url
+        from nexus_auth.oauth.json_client import JsonClient
+        from nexus_auth.option_checks import refuse_gaps
 
+        refuse_gaps(settings)
+        cache = CredentialCache(recheck=platform.credentials.recheck)
+        self._http = JsonClient(settings.auth_timeout)
+        calls = GuardedCalls(platform.threads, settings.auth_timeout)
+        self._factory = MethodFactory(settings, self._http, platform.threads, calls, cache.clear)
+        methods = self._factory.methods()
+        self._authorizer = self._factory.authorizer()
+        challenges = Challenges(has_issuer=issuer_url(settings) is not None, resource_url=settings.auth_resource_url)
+        self.sessions = None
+        if settings.auth_browser_login:
+            from nexus_auth.browser.sessions import BrowserMethod, BrowserSessions
 
-@hookimpl
-def nexus_register_authorizers(nexus: Nexus) -> list[Authorizer]:
-    """Give who decides what they may do."""
-    gate = _gate(nexus)
-    return [gate.authorizer] if gate is not None and gate.authorizer is not None else []
+            https = (self._public_url or "").startswith("https://")
+            self.sessions = BrowserSessions(
+                lambda: platform.store(None, "store"), settings.auth_browser_ttl, cache.forget, https=https
+            )
+            methods = [BrowserMethod(self.sessions, self.verify), *methods]
+        read_cookie = None if self.sessions is None else self.sessions.id_of
+        self._authenticator = Authenticator(cache, settings.auth_timeout, challenges, read_cookie)
+        try:
+            await self._authenticator.open(methods)
+        except BaseException:
+            await self.shutdown()
+            raise
 
+    async def shutdown(self) -> None:
+        """Close the authentication methods and every connection."""
+        if self._authenticator is not None:
+            await self._authenticator.close()
+        if self._http is not None:
+            await self._http.close()
 
-@hookimpl
-def nexus_register_routes(nexus: Nexus) -> list[Route]:
-    """Give what clients read to find out who issues tokens, where somebody does."""
-    gate = _gate(nexus)
-    return gate.routes(nexus) if gate is not None else []
+    async def verify(self, authorization: str) -> tuple[str, VerifiedCredential]:
+        """Return the name of the method that accepts a credential, and its result. See `Authenticator.verify`."""
+        assert self._authenticator is not None  # the platform is started
+        return await self._authenticator.verify(authorization)
 
+    def nexus_register_interceptors(self) -> list[Interceptor]:
+        """Return the stage that authenticates callers."""
+        return [] if self._authenticator is None else [self._authenticator]
 
-@hookimpl
-def nexus_register_middleware(nexus: Nexus) -> list[Middleware]:
-    """Give what protects browsers."""
-    gate = _gate(nexus)
-    return gate.middleware(nexus) if gate is not None else []
+    def nexus_register_authorizers(self) -> list[Authorizer]:
+        """Return the authorizer."""
+        return [] if self._authorizer is None else [self._authorizer]
 
+    def nexus_register_routes(self) -> list[Route]:
+        """Return the routes of the resource metadata and of the browser login, where there is an issuer."""
+        from nexus_auth.oauth.issuer import issuer_url
 
-@hookimpl
-def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
-    """Give whether the issuer's keys can be had, where it is asked for them."""
-    gate = _gate(nexus)
-    return gate.health_checks() if gate is not None else []
+        configured = issuer_url(self.settings)
+        if self._factory is None or configured is None:
+            return []
+        from nexus_auth.metadata import metadata_routes
 
+        issuer = self._factory.issuer
+        routes = metadata_routes(lambda: configured if issuer is None else issuer.name, self._public_url)
+        if self.sessions is not None:
+            from nexus_auth.browser.login import PREFIX, BrowserLogin
+            from nexus_auth.oauth.client import configured_client
+            from nexus_core import Route
 
-@hookimpl
-def nexus_register_services(nexus: Nexus) -> dict[str, object]:
-    """Give what applications ask about callers of their own."""
-    if _gate(nexus) is None:
-        return {}
-    from nexus_auth.manager import AuthManager
+            assert self._http is not None  # created with the factory
+            client = configured_client(self.settings, self._http)
+            app = BrowserLogin(self.platform, client, self.sessions, self.verify, self._public_url)
+            routes.append(Route(PREFIX, app))
+        return routes
 
-    return {"auth_manager": AuthManager(nexus)}
+    def nexus_register_middleware(self) -> list[Middleware]:
+        """Return the middleware that protects browsers."""
+        found: list[Middleware] = []
+        if self._authenticator is not None and self.settings.enable_security_headers:
+            from nexus_auth.browser.security_headers import SecurityHeaders
 
+            found.append(SecurityHeaders)
+        if (sessions := self.sessions) is not None and self.settings.enable_csrf_protection:
+            from nexus_auth.browser.csrf import CsrfProtection
 
-@hookimpl
-def nexus_register_commands(nexus: Nexus) -> list[Command]:
-    """Give ``nexus keys``, ``nexus why``, ``nexus login`` and ``nexus logout``."""
-    from nexus_auth.commands import commands
-    from nexus_auth.login_commands import login_commands
-    from nexus_auth.settings import AuthSettings
+            public = urlsplit((self._public_url or "").lower())
+            origin = f"{public.scheme}://{public.netloc}" if public.netloc else None
+            found.append(lambda app: CsrfProtection(app, sessions, origin))
+        return found
 
-    return [*commands(nexus), *login_commands(nexus.settings(AuthSettings))]
+    def nexus_register_health_checks(self) -> list[HealthCheck]:
+        """Return the check of the issuer's keys. It is not critical: cached keys are used while it fails."""
+        from nexus_core.types.health import HealthCheck
 
+        keys = None if self._factory is None else self._factory.keys
+        return [] if keys is None else [HealthCheck("auth_keys", keys.check, is_critical=False)]
 
-@hookimpl
-def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
-    """Renew what ``nexus login`` has put there."""
-    from nexus_auth.login import renewed
-    from nexus_core.concurrency import process
+    def nexus_register_services(self) -> dict[str, object]:
+        """Return ``auth_manager``, for an application's own routes."""
+        if not self.settings.enable_auth:
+            return {}
+        from nexus_auth.auth_manager import AuthManager
 
-    return process.run(renewed(login))
+        return {"auth_manager": AuthManager(self.platform)}
 
+    def nexus_register_commands(self) -> list[Command]:
+        """Return ``nexus keys``, ``nexus why``, ``nexus login`` and ``nexus logout``."""
+        from nexus_auth.commands.keys import key_commands
+        from nexus_auth.commands.login import login_commands
+        from nexus_auth.commands.why import why_command
 
-def _gate(nexus: Nexus) -> Gate | None:
-    from nexus_auth.settings import AuthSettings
+        return [
+            key_commands(self.settings),
+            why_command(self.platform, self.verify if self.settings.enable_auth else None),
+            *login_commands(self.settings),
+        ]
 
-    settings = nexus.settings(AuthSettings)
-    return settings.gate if settings.enable_auth else None
+    @staticmethod
+    def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
+        """Renew a login of ``nexus login``."""
+        from nexus_auth.commands.login_flow import renewed
+        from nexus_core.concurrency import process
+
+        return process.run(renewed(login))

@@ -1,4 +1,4 @@
-"""Makes principals: of a token's claims, of what a provider returns, of an API key."""
+"""Creates principals from a token's claims, and from what a provider returns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nexus_auth.permissions import IDENTITY_SCOPES
-from nexus_auth.refusal import Refused
-from nexus_auth.texts import id_of, texts_of
+from nexus_auth.rejection import Rejected
+from nexus_auth.values import identifier, string_set
 from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class ClaimNames:
-    """Where claims say what a principal is. ``realm_access.roles`` is ``roles`` inside ``realm_access``."""
+    """Names of the claims that describe a principal. ``realm_access.roles`` is ``roles`` inside ``realm_access``."""
 
     user: str = "sub"
     tenant: str = "tenant_id"
@@ -28,52 +28,52 @@ class ClaimNames:
 
 
 def principal_of_claims(claims: Mapping[str, Any], names: ClaimNames) -> Principal:
-    """Return the principal that verified claims tell of.
+    """Return the principal of verified claims.
 
-    Where there is no claim with permissions, the scopes are the permissions.
+    Without a claim with permissions, the scopes are the permissions.
 
     Raises:
-        Refused: A claim is missing or of the wrong type.
+        Rejected: A claim is missing or of the wrong type.
     """
     user = _claim(claims, names.user)
     if user is _MISSING:
-        raise Refused(f"the claim {names.user} is missing")
+        raise Rejected(f"the claim {names.user} is missing")
     tenant = _claim(claims, names.tenant)
     given, scopes = _claim(claims, names.permissions), _claim(claims, names.scopes)
-    allowed = _read(names.scopes, texts_of, None if scopes is _MISSING else scopes)
+    allowed = _read(names.scopes, string_set, None if scopes is _MISSING else scopes)
     return _principal(
-        _read(names.user, id_of, user),
-        None if tenant in (_MISSING, None) else _read(names.tenant, id_of, tenant),
-        allowed - IDENTITY_SCOPES if given is _MISSING else _read(names.permissions, texts_of, given),
+        _read(names.user, identifier, user),
+        None if tenant in (_MISSING, None) else _read(names.tenant, identifier, tenant),
+        allowed - IDENTITY_SCOPES if given is _MISSING else _read(names.permissions, string_set, given),
         allowed,
         claims,
     )
 
 
 def principal_of_user(user: Any) -> Principal:
-    """Return the principal of what a provider's ``authenticate`` returned.
+    """Return the principal of the dictionary that a provider's ``authenticate`` returned.
 
     Raises:
-        Refused: It is no dictionary, or says nothing usable.
+        Rejected: It is not a dictionary, or a member is not valid.
     """
     if not isinstance(user, dict):
-        raise Refused(f"authenticate returned a {type(user).__name__}, not a dictionary")
+        raise Rejected(f"authenticate returned a {type(user).__name__}, not a dictionary")
     tenant = user.get("tenant_id")
     return _principal(
-        _read("user_id", lambda value: id_of(value, numbers=True), user.get("user_id")),
-        None if tenant is None else _read("tenant_id", lambda value: id_of(value, numbers=True), tenant),
-        _read("permissions", texts_of, user.get("permissions")),
-        _read("scopes", texts_of, user.get("scopes")),
+        _read("user_id", lambda value: identifier(value, numbers=True), user.get("user_id")),
+        None if tenant is None else _read("tenant_id", lambda value: identifier(value, numbers=True), tenant),
+        _read("permissions", string_set, user.get("permissions")),
+        _read("scopes", string_set, user.get("scopes")),
         user,
     )
 
 
-def user_of(principal: Principal, *, own: bool) -> dict[str, Any]:
+def user_of(principal: Principal, *, authenticated: bool) -> dict[str, Any]:
     """Return a principal as the dictionary that a provider's ``authorize`` takes.
 
     Args:
-        principal: Who calls.
-        own: Whether the provider has authenticated it: then what it returned comes first.
+        principal: The principal.
+        authenticated: Whether the provider has authenticated it: then the members it returned take precedence.
     """
     known = {
         "user_id": principal.user_id,
@@ -81,7 +81,7 @@ def user_of(principal: Principal, *, own: bool) -> dict[str, Any]:
         "permissions": sorted(principal.permissions),
         "scopes": sorted(principal.scopes),
     }
-    return {**known, **principal.claims} if own else {**principal.claims, **known}
+    return {**known, **principal.claims} if authenticated else {**principal.claims, **known}
 
 
 def _principal(
@@ -94,11 +94,11 @@ def _read(name: str, read: Callable[[Any], Any], value: Any) -> Any:
     try:
         return read(value)
     except TypeError as exc:
-        raise Refused(f"{name}: {exc}") from None
+        raise Rejected(f"{name}: {exc}") from None
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """Return a claim of that very name, or one that lies deeper; `_MISSING` where there is none."""
+    """Return the claim of exactly this name, or a nested one; `_MISSING` if there is none."""
     if not name:
         return _MISSING
     if name in claims:

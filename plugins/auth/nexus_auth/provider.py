@@ -5,62 +5,69 @@ from __future__ import annotations
 from typing import Any
 
 from nexus_auth.permissions import Grants
+from nexus_auth.rejection import NOT_VALID
 from nexus_core.errors import AuthenticationError
 
 
 class AuthProvider:
-    """Says who callers are and what they may do. Subclass it and override one method or both.
+    """Authenticates and authorizes callers. Subclass it and override one method or both.
 
-    Methods may be sync, and may block: those are called in a thread. Whatever they raise, and whatever takes longer
-    than ``auth_timeout``, refuses the caller.
+    Methods may be sync, and may block: those run in a thread. If a method raises, or takes longer than
+    ``auth_timeout``, the caller is rejected.
+
+    Example::
+
+        class Directory(AuthProvider):
+            def authenticate(self, credentials):
+                return {"user_id": USERS[credentials["token"]], "permissions": ["stock.read"]}
 
     Attributes:
-        cache_seconds: For how long the answer to the same credentials may be used again. 0 for not at all: then
-            `authenticate` is asked for each call, and a user who is locked out is out at once.
+        cache_seconds: Seconds for which the result for a credential is cached. 0 disables caching: `authenticate` runs
+            for each call, and blocking a user takes effect at once.
     """
 
     cache_seconds: float = 0.0
 
     def authenticate(self, credentials: dict[str, Any]) -> Any:
-        """Return the user that credentials belong to.
+        """Return the user of a credential.
 
         Args:
             credentials: ``{"authorization": "Bearer abc", "scheme": "bearer", "token": "abc"}``.
 
         Returns:
-            A dictionary with ``user_id`` (text or a number) and, where there are such, ``permissions`` and
-            ``scopes`` (lists of texts) and ``tenant_id``. What else it has comes along to `authorize`. With ``exp``,
-            in seconds since the epoch, it is not remembered for longer than that.
+            A dictionary with ``user_id`` (a string or an integer), and optionally ``permissions`` and ``scopes`` (lists
+            of strings) and ``tenant_id``. Other members are passed on to `authorize`. ``exp``, in seconds since the
+            epoch, limits caching.
 
         Raises:
-            AuthenticationError: They belong to nobody. The caller sees its message.
+            AuthenticationError: The credential is not valid. The caller sees the message.
         """
-        raise AuthenticationError("The credential is not accepted.")
+        raise AuthenticationError(NOT_VALID)
 
     def authorize(self, user: dict[str, Any], resource: str, action: str) -> Any:
-        """Return True if a user may do something. Anything else means no.
+        """Return True if a user has a permission. Any other value denies it.
 
         Args:
-            user: What `authenticate` returned, or the same members made of a token.
-            resource: The part of a required permission before its last ``.`` or ``:``: ``data`` of ``data.read``.
-            action: The part after it: ``read``. Empty where there is none.
+            user: What `authenticate` returned, or the same members from a token.
+            resource: The part of a required permission before the last ``.`` or ``:``: ``data`` of ``data.read``.
+            action: The part after it: ``read``; empty if there is none.
         """
         permission = f"{resource}.{action}" if action else resource
         return Grants.of_user(user).contain(permission)
 
 
 def authenticates(provider: Any) -> bool:
-    """Whether an ``auth_provider`` says who callers are."""
+    """Whether an ``auth_provider`` authenticates callers."""
     return _overrides(provider, "authenticate")
 
 
 def authenticates_alone(provider: Any) -> bool:
-    """Whether an ``auth_provider`` knows by itself who callers are, and not by the platform's options."""
+    """Whether an ``auth_provider`` authenticates callers without the platform's options."""
     return authenticates(provider) and getattr(provider, "uses_options", False) is not True
 
 
 def authorizes(provider: Any) -> bool:
-    """Whether an ``auth_provider`` says what callers may do."""
+    """Whether an ``auth_provider`` authorizes callers."""
     return _overrides(provider, "authorize")
 
 

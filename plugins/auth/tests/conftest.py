@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
-from types import SimpleNamespace
 
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
-from nexus_auth import plugin
+from nexus_auth.plugin import AuthPlugin
 from token_issuer import AUDIENCE, Issuer
 
 from nexus_core import AuthenticationError, Context, Invocation, Nexus, NexusError
@@ -20,7 +19,7 @@ def alone(*plugins, beside=(), **options):
     if beside:
         others = [record.name for record in discover() if record.name not in ("auth", *beside)]
         return Nexus(plugins=plugins, disabled_plugins=others, **options)
-    auth = SimpleNamespace(**{**vars(plugin), "__name__": "auth"})  # to look for what is installed takes its time
+    auth = type("auth", (AuthPlugin,), {})  # named as installed; discovery takes time
     return Nexus(plugins=(auth, *plugins), discover=False, **options)
 
 

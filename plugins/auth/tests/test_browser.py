@@ -11,9 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 import websockets
-from nexus_auth.browser import HOME, _local
-from nexus_auth.browser_sessions import BrowserSessions, csrf_token
-from nexus_auth.settings import AuthSettings
+from nexus_auth.browser.login import HOME, _local
+from nexus_auth.browser.sessions import BrowserSessions, csrf_token
 from token_issuer import AUDIENCE
 
 from nexus_core import AuthenticationError, ConfigurationError
@@ -188,7 +187,7 @@ async def test_a_session_that_was_put_there_by_somebody_else_is_not_taken_over(s
 
 async def session_of(site, session_id):
     """What the platform's store keeps under the id of a session: its token, and its end."""
-    return await site.nexus.settings(AuthSettings).gate.sessions.token(session_id)
+    return await BrowserSessions(lambda: site.nexus.store(None, "store"), 1, https=False).token(session_id)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from nexus_auth.browser_sessions import csrf_token
+from nexus_auth.browser.sessions import csrf_token
 from token_issuer import AUDIENCE
 
 PUBLIC = "http://nexus.localhost"

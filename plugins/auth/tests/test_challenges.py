@@ -24,7 +24,7 @@ async def test_without_an_issuer_only_the_scheme_is_named(served):
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="nexus"')
     answer = await post(started, authorization="Bearer x")
     assert answer.headers["www-authenticate"] == 'Bearer realm="nexus", error="invalid_token"'
-    assert answer.json()["detail"] == "The credential is not accepted."
+    assert answer.json()["detail"] == "The credential is not valid."
     denied = await post(started, authorization=f"Bearer {secret_token(permissions=[])}")
     assert denied.status_code == 403
     assert "www-authenticate" not in denied.headers
@@ -123,8 +123,8 @@ async def test_a_principal_can_not_come_with_the_body(served):
 
 
 async def test_api_keys_in_a_header_of_their_own(served, tmp_path):
-    from nexus_auth.api_keys import new_key
-    from nexus_auth.key_file import KeyFile
+    from nexus_auth.methods.api_keys import new_key
+    from nexus_auth.methods.key_file import KeyFile
 
     token, key = new_key("robot", ["data.read"])
     KeyFile(tmp_path / "keys").add(key)

@@ -204,12 +204,12 @@ async def test_a_flood_of_made_up_tokens_shuts_nobody_out(asking, issuer, caplog
     issuer.delay = 0.2  # twenty at a time: the last ones wait for longer than the issuer may take for one
     flood = [asyncio.create_task(started.call("whoami", f"made-up-{number}")) for number in range(120)]
     assert AuthenticationError in {type(each) for each in await asyncio.gather(*flood)}
-    assert "no answer" not in caplog.text
+    assert "no response" not in caplog.text
     assert await started.user("good") == "alice"
 
 
 async def test_no_more_is_asked_at_a_time_than_memory_is_for(asking, issuer, monkeypatch):
-    monkeypatch.setattr("nexus_auth.introspection.MAX_QUESTIONS", 3)
+    monkeypatch.setattr("nexus_auth.methods.introspection.MAX_REQUESTS", 3)
     started = await asking()
     issuer.gate.clear()
     open_questions = [asyncio.create_task(started.call("whoami", f"made-up-{number}")) for number in range(3)]

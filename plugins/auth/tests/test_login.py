@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from nexus_auth.login import Client, log_in_person
-from nexus_auth.oauth_client import Token, issuer_of, token_of
-from nexus_auth.refusal import Unavailable
-from nexus_auth.trusted_issuers import IssuerTrust
+from nexus_auth.commands.login_flow import Client, log_in_person
+from nexus_auth.commands.trusted_issuers import IssuerTrust
+from nexus_auth.oauth.client import Token, issuer_of, token_of
+from nexus_auth.rejection import Unavailable
 from nexus_toolkit.login_file import Logins
 from token_issuer import AUDIENCE
 
@@ -271,10 +271,10 @@ async def test_strangers_at_the_address_that_the_browser_comes_back_to(server, s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda url: url.replace("iss=http", "iss=https"), "not from the issuer"),
-        (lambda url: url[: url.index("&iss=")], "not from the issuer"),
+        (lambda url: url.replace("iss=http", "iss=https"), "not from the expected issuer"),
+        (lambda url: url[: url.index("&iss=")], "not from the expected issuer"),
         (lambda url: url.replace("code=", "code=other-"), "invalid_grant"),
-        (lambda url: url.replace("code=", "x="), "has sent no code"),
+        (lambda url: url.replace("code=", "x="), "sent no code"),
     ],
     ids=["another issuer", "no issuer", "another code", "no code"],
 )
@@ -310,7 +310,7 @@ async def test_a_server_that_describes_another_is_not_logged_in_to(served, issue
 async def test_a_server_without_an_issuer(served, run):
     platform = await served(channels=("cli",), jwt_secret="a secret that is long enough for HS256 and more")
     code, _, err = await run("--connect", platform.urls["cli"], "login", "--client-id", "x", "--no-browser")
-    assert (code, "answered 404" in err, err.count("\n")) == (75, True, 1), err
+    assert (code, "status 404" in err, err.count("\n")) == (75, True, 1), err
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ import json
 import time
 
 import pytest
-from nexus_auth.issuer import Issuer
-from nexus_auth.oauth_client import OAuthClient
-from nexus_auth.refusal import Refused, Unavailable
-from nexus_auth.web import MAX_BYTES, Web
+from nexus_auth.oauth.client import OAuthClient
+from nexus_auth.oauth.issuer import Issuer
+from nexus_auth.oauth.json_client import MAX_BYTES, JsonClient
+from nexus_auth.rejection import Rejected, Unavailable
 
 TOKEN = {"access_token": "a-token", "token_type": "Bearer", "expires_in": 60}
 
 
 @pytest.fixture
 async def client(issuer):
-    web = Web(5)
+    web = JsonClient(5)
     yield OAuthClient(Issuer(issuer.url, web), "robot", "robot-secret", seconds=1.0)
     await web.close()
 
@@ -29,9 +29,9 @@ def answer(body, status=200, **headers):
 @pytest.mark.parametrize(
     ("answered", "kind", "message"),
     [
-        (answer(b"", 302, location="https://evil.example/token"), Unavailable, "it answered 302"),
-        (answer(b"", 307, location="https://evil.example/token"), Unavailable, "it answered 307"),
-        (answer({"error": "robot-secret"}, 500), Unavailable, "it answered 500"),
+        (answer(b"", 302, location="https://evil.example/token"), Unavailable, "status 302"),
+        (answer(b"", 307, location="https://evil.example/token"), Unavailable, "status 307"),
+        (answer({"error": "robot-secret"}, 500), Unavailable, "status 500"),
         (answer(b"<html>"), Unavailable, "not a JSON object"),
         (answer(b"<html>", 404), Unavailable, "404"),
         (answer([]), Unavailable, "not a JSON object"),
@@ -39,8 +39,8 @@ def answer(body, status=200, **headers):
         (answer({**TOKEN, "more": "x" * MAX_BYTES}), Unavailable, "more than"),
         (answer(gzip.compress(json.dumps(TOKEN).encode()), **{"content-encoding": "gzip"}), Unavailable, "JSON"),
         (answer({**TOKEN, "expires_in": "soon"}), Unavailable, "ValueError"),
-        (answer({"error": "no\x1b[31m", "error_description": 7}, 400), Refused, "refuses: no"),
-        (answer({"error": ["x"]}, 400), Refused, "refuses"),
+        (answer({"error": "no\x1b[31m", "error_description": 7}, 400), Rejected, "refuses: no"),
+        (answer({"error": ["x"]}, 400), Rejected, "refuses"),
     ],
     ids=["elsewhere", "elsewhere again", "an error", "a page", "no such page", "a list", "nothing", "too much",
          "compressed", "an odd end", "no", "an odd no"],
@@ -58,7 +58,7 @@ async def test_an_answer_that_does_not_come(client, issuer):
     await client.issuer.recent()
     issuer.gate.clear()
     begin = time.monotonic()
-    with pytest.raises(Unavailable, match="no answer within 1 s"):
+    with pytest.raises(Unavailable, match="no response within 1 s"):
         await client.client_credentials()
     assert time.monotonic() - begin < 5
     issuer.gate.set()

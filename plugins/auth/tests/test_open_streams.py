@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 import websockets
-from nexus_auth.api_keys import new_key, parts_of
-from nexus_auth.browser_sessions import csrf_token
-from nexus_auth.key_file import KeyFile
+from nexus_auth.browser.sessions import csrf_token
+from nexus_auth.methods.api_keys import new_key, parts_of
+from nexus_auth.methods.key_file import KeyFile
 from token_issuer import AUDIENCE, SECRET, secret_token
 
 from nexus_core import Context

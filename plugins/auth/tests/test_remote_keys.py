@@ -14,8 +14,8 @@ import warnings
 import httpx2
 import pytest
 from joserfc.jwk import OctKey, RSAKey
-from nexus_auth.api_keys import new_key
-from nexus_auth.key_file import KeyFile
+from nexus_auth.methods.api_keys import new_key
+from nexus_auth.methods.key_file import KeyFile
 from token_issuer import AUDIENCE, SECRET, Issuer, b64, claims, secret_token, sign
 
 from nexus_core import AuthenticationError, BackendUnavailable, ConfigurationError, Invocation
@@ -183,7 +183,7 @@ async def test_when_every_key_is_revoked_nobody_is_let_in(trusting, issuer, capl
     issuer.keys = []
     assert await started.user(made_up("unknown")) is None
     assert await started.user(token) is None
-    assert "has no key that can be used" in caplog.text
+    assert "has no usable key" in caplog.text
 
 
 async def test_a_key_under_the_name_of_another_one(trusting, issuer, keys):
@@ -389,7 +389,7 @@ async def test_a_start_that_fails_leaves_nothing_open(alone, issuer, tmp_path):
         api_key_file=tmp_path / "keys.json",
     )  # fmt: skip
     before = asyncio.all_tasks()
-    with pytest.raises(ConfigurationError, match="holds no API keys"):
+    with pytest.raises(ConfigurationError, match="is not a valid key file"):
         await nexus.__aenter__()
     assert asyncio.all_tasks() == before
     (tmp_path / "keys.json").unlink()
@@ -416,7 +416,7 @@ async def test_an_issuer_that_calls_itself_otherwise_is_told_from_one_that_is_aw
     said = await complaint(check)
     [warned] = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
     for text in (said, warned):
-        assert f"the issuer at {issuer.url} calls itself {name}" in text
+        assert f"the issuer at {issuer.url} has the name {name}" in text
         assert "set jwt_issuer" in text
 
 
@@ -439,7 +439,7 @@ async def test_health_and_doctor_name_it_both_ways(served, issuer, tmp_path):
     async with asyncio.timeout(60):
         said, _ = await doctor.communicate()
     for text in (json.dumps(checks["auth_keys"]), " ".join(said.decode().split())):
-        assert f"the issuer at {issuer.url} calls itself {PUBLIC}" in text, text
+        assert f"the issuer at {issuer.url} has the name {PUBLIC}" in text, text
 
 
 @pytest.mark.parametrize(("name", "own"), [(PUBLIC, PUBLIC), (PUBLIC, f"{PUBLIC}/"), (TENANTS, TENANT)])
@@ -463,7 +463,7 @@ async def test_another_name_than_the_configured_one_is_no_excuse(trusting, issue
     started = await trusting(jwt_issuer=own)
     assert type(await started.call("whoami", issuer.token(iss=own))) is BackendUnavailable
     (check,) = started.nexus.health_checks()
-    assert f"calls itself {name}, and jwt_issuer is {own}" in await complaint(check)
+    assert f"has the name {name}, and jwt_issuer is {own}" in await complaint(check)
 
 
 # Whether they can be had

@@ -39,25 +39,25 @@ WRONG = {
     ),
     "no such strategy": ({"auth_strategy": "basic"}, "argument auth_strategy: .*'jwt', 'oauth2' or 'api_key'"),
     "no such provider": ({"auth_providers": "jwt,basic"}, "argument auth_providers"),
-    "unsigned": ({"jwt_secret": SECRET, "jwt_algorithms": ["none"]}, "jwt_algorithms: 'none' is not an algorithm"),
+    "unsigned": ({"jwt_secret": SECRET, "jwt_algorithms": ["none"]}, "jwt_algorithms: 'none' is not a supported"),
     "a misspelt algorithm": ({"jwt_secret": SECRET, "jwt_algorithms": ["HS265"]}, "Did you mean HS256"),
     "a secret for a public algorithm": (
         {"jwt_secret": SECRET, "jwt_algorithms": ["HS256", "RS256"]}, "jwt_algorithms: RS256 needs a public key",
     ),
     "an issuer's keys for a secret's algorithm": (
-        {"auth_service_url": URL, "jwt_algorithms": ["HS256"]}, "jwt_algorithms: HS256 needs a jwt_secret",
+        {"auth_service_url": URL, "jwt_algorithms": ["HS256"]}, "jwt_algorithms: HS256 needs jwt_secret",
     ),
     "a key that another strategy ignores": (
         {"auth_strategy": "api_key", "api_key_file": "x", "jwt_secret": SECRET},
-        "jwt_secret: it belongs to the strategy jwt",
+        "jwt_secret: belongs to the strategy jwt",
     ),
     "introspection that another strategy ignores": (
         {"auth_providers": "jwt", "jwt_secret": SECRET, "oauth2_introspection_url": URL},
-        "oauth2_introspection_url: it belongs to the strategy oauth2, and auth_providers is jwt",
+        "oauth2_introspection_url: belongs to the strategy oauth2, but auth_providers is jwt",
     ),
     "a key that a provider ignores": (
         {"auth_provider": Own(), "auth_strategy": "jwt", "jwt_secret": SECRET},
-        r"jwt_secret: auth_provider \(Own\) auth",
+        r"jwt_secret: not used: auth_provider \(Own\) auth",
     ),
     "a class as provider": ({"auth_provider": Own}, r"argument auth_provider: must be an object, not the class: Own\("),
     "no provider": ({"auth_provider": 7}, "argument auth_provider: must be an AuthProvider, not a int"),
@@ -79,25 +79,25 @@ def test_what_is_wrong_is_said_when_the_platform_is_made(alone, case):
 
 
 MISSING = {
-    "everything": ({}, "enable_auth: nothing says how .* auth_strategy .* auth_provider"),
-    "only who decides": ({"auth_provider": OwnRules()}, "enable_auth: nothing says how"),
+    "everything": ({}, "enable_auth: no authentication method is set.* auth_strategy .* auth_provider"),
+    "only who decides": ({"auth_provider": OwnRules()}, "enable_auth: no authentication method"),
     "a key": (
         {"auth_strategy": "jwt"}, "auth_strategy: jwt needs one of jwt_secret, jwt_public_key, jwt_jwks_url, auth_s",
     ),
     "an issuer": ({"auth_strategy": "oauth2"}, "auth_strategy: oauth2 needs auth_service_url"),
-    "an audience": ({"auth_service_url": URL}, "jwt_audience: an issuer makes out tokens for many"),
+    "an audience": ({"auth_service_url": URL}, "jwt_audience: required, because an issuer"),
     "an audience of a key set": ({"jwt_jwks_url": URL}, "jwt_audience: "),
-    "a client": ({"oauth2_introspection_url": URL}, "oauth2_client_id: who asks at oauth2_introspection_url"),
-    "its secret": ({"oauth2_introspection_url": URL, "oauth2_client_id": "x"}, "oauth2_client_secret: who asks"),
-    "a file": ({"auth_strategy": "api_key"}, "api_key_file: the strategy api_key needs a file"),
+    "a client": ({"oauth2_introspection_url": URL}, "oauth2_client_id: required by oauth2_introspection"),
+    "its secret": ({"oauth2_introspection_url": URL, "oauth2_client_id": "x"}, "oauth2_client_secret: required"),
+    "a file": ({"auth_strategy": "api_key"}, "api_key_file: required by the strategy api_key"),
     "TLS": ({"auth_service_url": "http://auth.example.com", "jwt_audience": "x"}, "auth_service_url: without TLS"),
     "TLS for keys": ({"jwt_jwks_url": "http://auth.example.com", "jwt_audience": "x"}, "jwt_jwks_url: without TLS"),
     "TLS for questions": (
         {"oauth2_introspection_url": "http://a.example", "oauth2_client_id": "x", "oauth2_client_secret": "y"},
         "oauth2_introspection_url: without TLS",
     ),
-    "a key that can be read": ({"jwt_public_key": "/there/is/none.pem"}, "jwt_public_key: it is neither PEM nor"),
-    "a key for which there is an option": ({"auth_provider": JWTAuthProvider()}, "enable_auth: nothing says how"),
+    "a key that can be read": ({"jwt_public_key": "/there/is/none.pem"}, "jwt_public_key: not PEM, a JWK"),
+    "a key for which there is an option": ({"auth_provider": JWTAuthProvider()}, "enable_auth: no auth"),
 }  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_the_environment_sets_lists_with_commas(alone, monkeypatch):
     ],
 )
 def test_the_strategy_is_what_the_other_options_imply(alone, options, expected):
-    from nexus_auth.plan import strategies
+    from nexus_auth.option_checks import strategies
     from nexus_auth.settings import AuthSettings
 
     assert strategies(alone(enable_auth=True, **options).settings(AuthSettings)) == expected

@@ -177,7 +177,7 @@ async def test_a_bad_token_is_refused_with_one_message_and_its_reason_in_the_deb
     caplog.set_level(logging.DEBUG, "nexus_auth")
     refused = await started.call("whoami", token)
     assert type(refused) is AuthenticationError
-    assert refused.message == "The credential is not accepted."
+    assert refused.message == "The credential is not valid."
     assert refused.challenge == 'Bearer realm="nexus", error="invalid_token"'
     assert set(refused.problem()) == {"type", "title", "status", "detail", "code"}
     (record,) = [each for each in caplog.records if each.name.startswith("nexus_auth")]
@@ -265,7 +265,7 @@ async def test_weak_keys_are_none(platform, keys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         weak = RSAKey.generate_key(1024).as_pem(private=False).decode()
-    with pytest.raises(ConfigurationError, match="jwt_public_key: it is no public key"):
+    with pytest.raises(ConfigurationError, match="jwt_public_key: not a supported public key"):
         await platform(jwt_public_key=weak)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -106,9 +105,9 @@ async def status_line(client, *headers):
 
 def authentication():
     """The plugin "auth", under its own name."""
-    from nexus_auth import plugin
+    from nexus_auth.plugin import AuthPlugin
 
-    return SimpleNamespace(**{**vars(plugin), "__name__": "auth"})
+    return type("auth", (AuthPlugin,), {})
 
 
 @pytest.mark.parametrize("empty", ["", "  "])
@@ -124,8 +123,8 @@ async def test_an_empty_token_lets_nobody_in_and_counts_for_nothing(serve, make,
 
 
 async def test_where_callers_are_authenticated_it_is_for_who_may_read_metrics(serve, tmp_path):
-    from nexus_auth.api_keys import new_key
-    from nexus_auth.key_file import KeyFile
+    from nexus_auth.methods.api_keys import new_key
+    from nexus_auth.methods.key_file import KeyFile
 
     file, keys = KeyFile(tmp_path / "keys.json"), {}
     for name, permissions in (("prometheus", ["metrics.read"]), ("alice", ["data.read"])):

@@ -1,0 +1,1 @@
+"""Login in a browser, and what protects it."""

@@ -1,0 +1,1 @@
+"""The commands ``nexus keys``, ``nexus why``, ``nexus login`` and ``nexus logout``."""

@@ -1,0 +1,143 @@
+"""The `Method` for the application's own provider, whose methods can neither block nor hang the platform."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from nexus_auth.credential_cache import VerifiedCredential
+from nexus_auth.methods.method import Method
+from nexus_auth.principals import principal_of_user
+from nexus_auth.rejection import Rejected, Unavailable
+from nexus_core.concurrency.threads import ENDS_PROCESS, DaemonThreads, is_async
+from nexus_core.errors import ConfigurationError, NexusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nexus_auth.credentials import Credential
+    from nexus_auth.methods.keyring import KeySource
+
+log = logging.getLogger(__name__)
+
+MAX_CALLS = 100
+"""Maximum calls of a provider that have not returned: one that hangs must not use up all threads."""
+
+
+class GuardedCalls:
+    """Calls foreign functions with a time limit: sync ones in a thread.
+
+    Args:
+        threads: Where sync functions are called.
+        seconds: The time limit.
+    """
+
+    def __init__(self, threads: DaemonThreads, seconds: float) -> None:
+        self._threads = threads
+        self._seconds = seconds
+        self._running = 0
+
+    async def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Return the result of a function.
+
+        Raises:
+            Rejected: It raised, or did not return in time.
+            Unavailable: Too many calls have not returned.
+            NexusError: It raised this.
+        """
+        if self._running >= MAX_CALLS:
+            log.error("%s: %d calls have not returned; further calls are rejected", _name(function), self._running)
+            raise Unavailable("too many calls have not returned")
+        task = asyncio.create_task(self._call(function, args))
+        self._begun(task)
+        try:
+            await asyncio.wait({task}, timeout=self._seconds)
+        finally:
+            task.cancel()  # no effect if it is done; a thread, or a task that ignores it, is abandoned
+        if not task.done():
+            log.error("%s did not return within %g s", _name(function), self._seconds)
+            raise Rejected("no return in time")
+        return _value(task, function)
+
+    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        try:
+            if is_async(function):
+                return await function(*args)
+            outcome = await self._threads.run(self._begun, function, *args)
+            return await outcome if inspect.isawaitable(outcome) else outcome
+        except ENDS_PROCESS as exc:
+            raise RuntimeError(f"it raised {exc!r}") from exc
+
+    def _begun(self, work: asyncio.Future[Any]) -> None:
+        self._running += 1
+        work.add_done_callback(self._ended)
+
+    def _ended(self, work: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        if not work.cancelled():
+            work.exception()  # retrieved, so that asyncio does not log it
+
+
+def _value(task: asyncio.Task[Any], function: Callable[..., Any]) -> Any:
+    exc = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if exc is None:
+        return task.result()
+    if isinstance(exc, NexusError):
+        raise exc
+    log.warning("%s raised %s; see the debug log for the traceback", _name(function), type(exc).__name__)
+    log.debug("The exception of the provider", exc_info=exc)
+    raise Rejected(f"it raised {type(exc).__name__}")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+class CustomProvider(Method):
+    """The `Method` for a provider that authenticates callers.
+
+    Args:
+        provider: The provider.
+        calls: Calls the provider.
+        keys: The keys that it verifies tokens with, if it is a `JWTAuthProvider`.
+
+    Raises:
+        ConfigurationError: Its ``cache_seconds`` is not a number of seconds.
+    """
+
+    def __init__(self, provider: Any, calls: GuardedCalls, keys: KeySource | None = None) -> None:
+        self.name = type(provider).__name__
+        self._provider = provider
+        self._calls = calls
+        self._keys = keys
+        self._seconds = getattr(provider, "cache_seconds", 0.0)
+        if type(self._seconds) not in (int, float) or not self._seconds >= 0:  # nor is NaN
+            raise ConfigurationError(f"auth_provider: {self.name}.cache_seconds must be a number of seconds.")
+
+    def takes(self, credential: Credential) -> bool:
+        """See `Method.takes`: the provider decides about every credential."""
+        return True
+
+    async def verify(self, credential: Credential) -> VerifiedCredential:
+        """See `Method.verify`."""
+        user = await self._calls(self._provider.authenticate, credential.to_dict())
+        try:
+            principal = principal_of_user(user)
+        except Rejected as exc:
+            log.error("%s.authenticate: %s; the caller is rejected", self.name, exc)
+            raise
+        exp = user.get("exp")
+        return VerifiedCredential(principal, self._seconds, exp if type(exp) in (int, float) else inf)
+
+    async def open(self) -> None:
+        """See `Method.open`."""
+        if self._keys is not None:
+            await self._keys.open()
+
+    async def close(self) -> None:
+        """See `Method.close`."""
+        if self._keys is not None:
+            await self._keys.close()

@@ -1,0 +1,1 @@
+"""The client of an OpenID Connect or OAuth2 server."""

@@ -1,0 +1,136 @@
+"""What is remembered of credentials: each is checked once, and none outlives its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from joserfc import jwt
+from nexus_auth.credential_cache import CredentialCache, VerifiedCredential
+from nexus_auth.credentials import MAX_BYTES
+from token_issuer import SECRET, secret_token
+
+from nexus_core import Principal
+
+ALICE, BOB = Principal("alice"), Principal("bob")
+
+
+class Time:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clocks():
+    return Time(), Time()
+
+
+@pytest.fixture
+def known(clocks):
+    return CredentialCache(3, *clocks)
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """How often a signature has been checked."""
+    found = []
+
+    def counted(token, *args, **kwargs):
+        found.append(token)
+        return decode(token, *args, **kwargs)
+
+    decode = jwt.decode
+    monkeypatch.setattr("nexus_auth.methods.jwt.jwt.decode", counted)
+    return found
+
+
+async def test_a_token_is_checked_once(platform, checks):
+    started = await platform(jwt_secret=SECRET)
+    tokens = [secret_token(sub=f"user-{number}") for number in range(3)]
+    for _ in range(100):
+        assert [await started.user(token) for token in tokens] == ["user-0", "user-1", "user-2"]
+    assert sorted(checks) == sorted(tokens)
+
+
+async def test_a_token_that_was_refused_is_checked_each_time(platform, checks):
+    started = await platform(jwt_secret=SECRET)
+    bad = secret_token(secret="another secret, which is long enough as well")
+    for _ in range(10):
+        assert await started.user(bad) is None
+    assert len(checks) == 10
+
+
+async def test_the_same_token_in_another_spelling_is_another_credential(platform, checks):
+    started = await platform(jwt_secret=SECRET)
+    token = secret_token()
+    assert await started.user(authorization=f"Bearer {token}") == "alice"
+    for other in (f"{token}A", token[:-1], f"{token}=", token.replace(".", "..", 1)):
+        assert await started.user(other) is None, other
+
+
+async def test_a_token_is_not_known_any_more_once_it_has_ended(platform):
+    started = await platform(jwt_secret=SECRET, jwt_leeway=0)
+    expiry = int(time.time()) + 2
+    token = secret_token(exp=expiry)
+    let_in = 0
+    while await started.user(token) == "alice":
+        let_in += 1
+        assert time.time() < expiry + 0.2
+        await asyncio.sleep(0.01)
+    assert let_in > 10
+    assert time.time() >= expiry
+
+
+async def test_many_calls_with_a_token_at_a_time(platform, checks):
+    started = await platform(jwt_secret=SECRET)
+    token = secret_token()
+    assert set(await asyncio.gather(*(started.user(token) for _ in range(100)))) == {"alice"}
+    assert len(checks) == 1
+
+
+def test_it_is_known_for_the_seconds_that_it_may_be(known, clocks):
+    clock, _ = clocks
+    known.add("a", VerifiedCredential(ALICE, 10))
+    clock.now += 9.9
+    assert known.get("a").principal is ALICE
+    clock.now += 0.1
+    assert known.get("a") is None
+
+
+def test_it_is_not_known_beyond_its_end_however_the_clocks_go(known, clocks):
+    clock, now = clocks
+    known.add("a", VerifiedCredential(ALICE, 1000, now.now + 10))
+    now.now += 10  # the machine has slept: only the date has moved on
+    assert known.get("a") is None
+    now.now -= 100  # somebody sets the date back
+    clock.now += 1000
+    assert known.get("a") is None
+
+
+def test_for_this_once_means_not_at_all(known):
+    for seconds in (0, -1, float("nan")):
+        known.add("a", VerifiedCredential(ALICE, seconds))
+        assert known.get("a") is None
+
+
+def test_the_oldest_makes_room(known):
+    for name in "abc":
+        known.add(name, VerifiedCredential(ALICE))
+    known.add("a", VerifiedCredential(BOB))  # again: it is the newest now
+    known.add("d", VerifiedCredential(ALICE))
+    found = [known.get(name) for name in "abcd"]
+    assert [each and each.principal for each in found] == [BOB, None, ALICE, ALICE]
+    assert len(known) == 3
+
+
+def test_neither_credentials_nor_what_is_too_large_are_kept(known):
+    known.add("Bearer a-secret-token", VerifiedCredential(ALICE))
+    assert "a-secret-token" not in repr(vars(known))
+    assert known.get("x" * (MAX_BYTES + 1)) is None
+    assert known.get("\ud800") is None
+    known.clear()
+    assert known.get("Bearer a-secret-token") is None
