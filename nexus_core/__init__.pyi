@@ -28,8 +28,8 @@ from nexus_core.events.event import ChannelEvent as ChannelEvent
 from nexus_core.events.handlers import EventHandler as EventHandler
 from nexus_core.options.channel import ChannelConfig as ChannelConfig
 from nexus_core.options.production import ProductionConfig as ProductionConfig
-from nexus_core.options.sources import CoreSettings as CoreSettings
-from nexus_core.options.sources import PluginSettings as PluginSettings
+from nexus_core.options.settings import CoreSettings as CoreSettings
+from nexus_core.options.settings import PluginSettings as PluginSettings
 from nexus_core.pipeline.invocation import Invocation as Invocation
 from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
 from nexus_core.pipeline.stage import Call as Call
@@ -38,7 +38,7 @@ from nexus_core.pipeline.stage import Stage as Stage
 from nexus_core.plugins.markers import hookimpl as hookimpl
 from nexus_core.runs.context import Context as Context
 from nexus_core.runs.run import Run as Run
-from nexus_core.runs.run import RunStatus as RunStatus
+from nexus_core.runs.status import RunStatus as RunStatus
 from nexus_core.server.channel import Channel as Channel
 from nexus_core.server.channel import Command as Command
 from nexus_core.server.channel import Listener as Listener

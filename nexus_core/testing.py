@@ -22,7 +22,7 @@ import pytest
 
 from nexus_core.app import hookspecs
 from nexus_core.app.nexus import Nexus
-from nexus_core.options.sources import CoreSettings, PluginSettings
+from nexus_core.options.settings import CoreSettings, PluginSettings
 from nexus_core.plugins.discovery import CORE, GROUP, PluginStatus, discover
 from nexus_core.plugins.markers import hookimpl
 from nexus_core.plugins.requirements import unmet_requirement

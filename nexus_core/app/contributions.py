@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.app.hook_results import AT_START, NAMED, flaw
+from nexus_core.concurrency.guarded import within
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.concurrency.watchdog import LoopWatch
 from nexus_core.errors import ConfigurationError
@@ -170,7 +170,7 @@ class Contributions:
         """Await a step. One that blocks the event loop is named while it does, and fails if that takes too long."""
         seconds = self._plugins.timeout
         with LoopWatch(f'The plugin "{plugin}": {what}', self._threads) as watch:
-            await within(seconds, work)
+            await within(seconds, work, cancel_seconds=CANCEL_SECONDS)
         if watch.longest > seconds:
             raise TimeoutError(f"it blocked the event loop for {watch.longest:.1f} s (plugin_timeout is {seconds:g})")
 
@@ -180,21 +180,3 @@ class Contributions:
         except Exception as exc:
             log.error('The plugin "%s": %s failed: %s', plugin, what, one_line(exc))
             log.debug("Why %s failed", what, exc_info=exc)
-
-
-async def within(seconds: float, work: Awaitable[Any]) -> Any:
-    """Await something, in a task of its own: code that does not stop when it is cancelled is left behind.
-
-    Raises:
-        TimeoutError: It did not end in time.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if done:
-            return task.result()
-        raise TimeoutError(f"it did not end within {seconds:g} s")
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_SECONDS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_core.app.platform import Platform
     from nexus_core.events.event import Handler
     from nexus_core.events.shared_log import EventTransport
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.pipeline.resolvers import ParameterResolver
     from nexus_core.pipeline.stage import Interceptor

@@ -21,7 +21,9 @@ from nexus_core.concurrency.threads import call_on
 from nexus_core.concurrency.worker_processes import is_loading_main
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
-from nexus_core.options.sources import OptionSources, PluginSettings, is_enabled
+from nexus_core.options.channel import is_enabled
+from nexus_core.options.settings import PluginSettings
+from nexus_core.options.sources import OptionSources
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.option_reader import OptionReader

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app.controller import LifecycleController
     from nexus_core.app.state import PlatformState, Running
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
     from nexus_core.server.channel import Channel
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Collector, Measurement

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nexus_core.concurrency.timers import Timers
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.events.log import EventLog
-    from nexus_core.options.sources import CoreSettings, PluginSettings
+    from nexus_core.options.settings import CoreSettings, PluginSettings
     from nexus_core.pipeline.credentials import CredentialWatch
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.plugins.manager import PluginManager

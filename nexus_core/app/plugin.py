@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from nexus_core.app.platform import Platform
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
     from nexus_core.plugins.option_reader import OptionReader
 
 Options = TypeVar("Options", bound="PluginSettings")

@@ -14,7 +14,8 @@ from nexus_core.app import hookspecs
 from nexus_core.app.plugin import PluginFactory
 from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.errors import ConfigurationError
-from nexus_core.options.sources import ENV_PREFIX, OptionSources
+from nexus_core.options.settings import ENV_PREFIX
+from nexus_core.options.sources import OptionSources
 from nexus_core.plugins.discovery import discover
 from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.option_reader import OptionReader

@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nexus_core.concurrency.threads import overridden
 from nexus_core.errors import ConfigurationError
 from nexus_core.events.event import (
     SESSION_NOTIFICATION,
@@ -142,8 +143,7 @@ class EventHandler:
     def method_for(self, event: ChannelEvent) -> Callable[[ChannelEvent], Any] | None:
         """Return the method that takes an event; None where the subclass has none of its own."""
         name = METHODS.get(event.type, "handle_event")
-        method: Callable[[ChannelEvent], Any] = getattr(self, name)
-        return None if getattr(method, "__func__", None) is getattr(EventHandler, name) else method
+        return overridden(self, EventHandler, name)
 
     def __call__(self, event: ChannelEvent) -> Any:
         """Pass an event to its method."""

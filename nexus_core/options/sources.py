@@ -7,188 +7,35 @@ Precedence: argument of `Nexus`, environment (``NEXUS_`` and the name in capital
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import re
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import AfterValidator, Field, SecretBytes, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
 from nexus_core.options.channel import OptionSource, attributes
-from nexus_core.options.channel import is_enabled as is_enabled
+from nexus_core.options.settings import ENV_PREFIX, PluginSettings, is_blank, is_secret
+from nexus_core.options.settings import MAX_SECONDS as MAX_SECONDS
+from nexus_core.options.settings import CoreSettings as CoreSettings
+from nexus_core.options.settings import Seconds as Seconds
 from nexus_core.text import nearest, printable
-from nexus_core.types.addresses import check_hosts, check_networks, check_public_url
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 log = logging.getLogger(__name__)
 
-ENV_PREFIX = "NEXUS_"
 _SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)$")
 RESERVED = frozenset({
     "NEXUS_CONFIG_FILE", "NEXUS_APP", "NEXUS_TOKEN", "NEXUS_SESSION", "NEXUS_CONNECT", "NEXUS_COMPLETION_TIMEOUT",
 })  # fmt: skip
 """``NEXUS_`` variables that are no options: they speak to the command line."""
-
-
-MAX_SECONDS = 31_536_000.0
-"""The longest time limit: a year."""
-
-Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
-"""The type of an option that is a time limit."""
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    """Whether an option holds a secret."""
-    return "Secret" in str(field.annotation)
-
-
-def _is_blank(value: Any) -> bool:
-    """Whether a value is a text, or a secret, with nothing in it."""
-    text = value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value
-    return isinstance(text, str | bytes) and not text.strip()
-
-
-class PluginSettings(BaseSettings):
-    """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
-
-    A secret (``SecretStr``) that is empty counts as not set, or is refused where the default is another than None.
-
-    ``Field(..., json_schema_extra={"environment": "REDIS_URL"})`` names a variable that sets the option too, where
-    ``NEXUS_`` and its own name does not: for names that many platforms set.
-
-    Attributes:
-        workflow_metadata: The keys of workflows' metadata that the plugin reads, each with the option that switches on
-            what it does, or None where nothing has to be. Misspelt ones are refused, and those without effect reported.
-        services: The services that the plugin provides, each with the option that switches it on, or None.
-        policies: Names that stand for the plugin's policies in a list of middleware, with the option that each switches
-            on; several names, with spaces in between, in that order. An option holds such a list where its
-            ``json_schema_extra`` has ``lists_policies``.
-        provides: What else the plugin has that a platform may lack, for hints at what to install, each with the option
-            that switches it on, or None: ``authentication``, ``channel``, ``command line``, ``server``,
-            ``session manager``, ``stdio``, ``store NAME``.
-    """
-
-    workflow_metadata: ClassVar[dict[str, str | None]] = {}
-    services: ClassVar[dict[str, str | None]] = {}
-    policies: ClassVar[dict[str, str]] = {}
-    provides: ClassVar[dict[str, str | None]] = {}
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="ignore", enable_decoding=False, hide_input_in_errors=True,
-        arbitrary_types_allowed=True, frozen=True, allow_inf_nan=False,
-    )  # fmt: skip
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing here: `OptionSources` merges the sources, so that it can name them in errors."""
-        return (init_settings,)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_empty_secret(cls, value: Any, info: Any) -> Any:
-        field = cls.model_fields[info.field_name]
-        if not (_is_secret(field) and _is_blank(value)):
-            return value
-        if field.default is None:
-            return None
-        raise ValueError("it is empty, and an empty secret protects nothing: set it, or leave it out")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _split(cls, value: Any, info: Any) -> Any:
-        hint = cls.model_fields[info.field_name].annotation
-        if not isinstance(value, str) or not any(word in str(hint) for word in ("list", "set", "tuple", "dict")):
-            return value
-        text = value.strip()
-        if text[:1] in ("[", "{"):
-            return json.loads(text)
-        return [part.strip() for part in text.split(",") if part.strip()]
-
-
-class CoreSettings(PluginSettings):
-    """The core's own options."""
-
-    host: str = Field("127.0.0.1", description="The address to listen on.")
-    public_url: Annotated[str | None, AfterValidator(check_public_url)] = Field(
-        None, description="The address under which callers reach the platform, such as https://example.com/nexus."
-    )
-    allowed_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
-        [], description="Names in the Host header that are answered beside this machine's own; * for all."
-    )
-    trusted_proxies: Annotated[list[str], AfterValidator(check_networks)] = Field(
-        [], description="Addresses and networks of proxies whose X-Forwarded headers are honoured."
-    )
-    insecure: bool = Field(
-        False,
-        description="Allow listening beyond this machine without authentication, and unenforced required_permissions.",
-    )
-    server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
-    max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
-    workflow_threads: int = Field(
-        40, ge=1, description="Threads in which sync code of workflows runs at once; other calls wait for one."
-    )
-    workflow_processes: int | None = Field(
-        None, ge=1, description="Processes for workflows with `process=True`; none for one for each CPU."
-    )
-    enable_async_execution: bool = Field(
-        True, description="Let runs go on by themselves where callers do not want to wait for the result."
-    )
-    workflow_timeout: Seconds | None = Field(300.0, description="Seconds a run may take; none for no limit.")
-    shutdown_grace: float = Field(
-        10.0,
-        ge=0,
-        le=MAX_SECONDS,
-        description="Seconds that running work gets when the process stops.",
-    )
-    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
-    body_timeout: Seconds = Field(30.0, description="Seconds in which a request body must arrive.")
-    max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
-    run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
-    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
-    store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
-    store_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1, description="Bytes of state in the store `memory`, of all callers together."
-    )
-    store_caller_max_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, description="Bytes of each kind of state that one caller may have in a store."
-    )
-    run_history_ttl: Seconds = Field(3600.0, description="Seconds for which an ended run is remembered.")
-    event_backend: str | None = Field(
-        None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."
-    )
-    idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
-    required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
-    disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
-    plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
-    log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
-
-    @field_validator("workflow_timeout", "workflow_processes", mode="before")
-    @classmethod
-    def _no_limit(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.lower() in ("", "none", "null") else value
-
-    @field_validator("log_level", mode="after")
-    @classmethod
-    def _level(cls, value: str) -> str:
-        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-        if value.upper() not in levels:
-            raise ValueError(f"must be one of {', '.join(levels)}")
-        return value.upper()
-
 
 Settings = TypeVar("Settings", bound=PluginSettings)
 
@@ -285,7 +132,7 @@ class OptionSources:
             found: tuple[Any, str] | None = layer.find(name)
             if found is None:
                 continue
-            if field is None or field.default is not None or not (_is_secret(field) and _is_blank(found[0])):
+            if field is None or field.default is not None or not (is_secret(field) and is_blank(found[0])):
                 return found
             log.warning("%s is empty: it counts as not set", found[1])  # and hides no secret that another source has
         return None

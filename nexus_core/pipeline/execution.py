@@ -19,7 +19,7 @@ from nexus_core.errors import (
     WorkflowTimeout,
 )
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_core.runs.context import Context, current_run
 from nexus_core.schema.report import summary
 from nexus_core.text import printable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from nexus_core.concurrency.guarded import call_within
 from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
@@ -282,31 +282,3 @@ def _items(call: Callable[[], Any]) -> list[Any]:
     if len(items) > MAX_ITEMS:
         raise ValueError(f"it gave more than {MAX_ITEMS} objects")
     return items
-
-
-def call_within(seconds: float, function: Callable[[], Any]) -> Any:
-    """Call a function in a daemon thread and return its value; whoever hangs there is left behind.
-
-    Raises:
-        TimeoutError: It did not return in time.
-        RuntimeError: It raised what would end the process, such as ``SystemExit``.
-    """
-    outcome: list[Any] = []
-
-    def call() -> None:
-        try:
-            outcome.extend((True, function()))
-        except BaseException as exc:
-            outcome.extend((False, exc))
-
-    thread = threading.Thread(target=call, name="nexus-plugin-import", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if len(outcome) < 2:
-        raise TimeoutError(f"it did not end within {seconds:g} s")
-    succeeded, value = outcome
-    if succeeded:
-        return value
-    if isinstance(value, Exception):
-        raise value
-    raise RuntimeError(f"it raised {value!r}") from value

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options import first_party
-from nexus_core.options.sources import CoreSettings, OptionSources, PluginSettings, is_enabled, unknown_option
+from nexus_core.options.channel import is_enabled
+from nexus_core.options.settings import CoreSettings, PluginSettings
+from nexus_core.options.sources import OptionSources, unknown_option
 from nexus_core.text import one_line
 
 if TYPE_CHECKING:

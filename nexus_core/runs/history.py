@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from nexus_core.errors import RunNotFound
 from nexus_core.events.event import WORKFLOW_STARTED
-from nexus_core.runs.run import Run, RunStatus
+from nexus_core.runs.status import RunStatus
 from nexus_core.state.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_core.runs.run import Run
     from nexus_core.state.shares import Share
     from nexus_core.types.principal import Principal
     from nexus_core.types.result import Result

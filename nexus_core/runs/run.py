@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
-from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,54 +14,20 @@ from nexus_core.errors import NexusError, RunNotFound
 from nexus_core.events.event import (
     REPLY_SECONDS,
     TERMINAL,
-    WORKFLOW_CANCELLED,
-    WORKFLOW_COMPLETED,
     WORKFLOW_EVENT,
-    WORKFLOW_FAILED,
     WORKFLOW_OUTPUT,
-    WORKFLOW_PROGRESS,
     ChannelEvent,
     EventBus,
 )
+from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunStatus, new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from nexus_core.types.result import Result
 
-EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
-"""How many events of a type are kept for each run; older ones make room. Every other type comes once or twice.
-
-Who follows a run as it goes sees them all; who comes late, or is this far behind, finds the output in the result.
-"""
-
-EVENT_BYTES = 500
-"""What an event of those types costs in memory beside its content, about: for `RunHistory`'s bound."""
-
 CANCEL_SECONDS = 1.0
 """How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
-
-
-class RunStatus(StrEnum):
-    """Where a run stands."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-_STATUS_AFTER = {
-    WORKFLOW_COMPLETED: RunStatus.COMPLETED,
-    WORKFLOW_FAILED: RunStatus.FAILED,
-    WORKFLOW_CANCELLED: RunStatus.CANCELLED,
-}
-
-
-def new_run_id() -> str:
-    """Return an id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits, in hex."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 class Run:
@@ -173,7 +137,7 @@ class Run:
         )  # fmt: skip
         self._count += 1
         if type in TERMINAL:
-            self.status, self.finished_at = _STATUS_AFTER[type], event.time
+            self.status, self.finished_at = STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result or self.followers else None, error
             self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
         self._bus.publish(event)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError, PortInUse
-from nexus_core.options.sources import ENV_PREFIX
+from nexus_core.options.settings import ENV_PREFIX
 from nexus_core.server.channel import ASGIApp, Channel, Listener, Route
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from nexus_core.types.addresses import PublicUrl, parse_host, parse_prefix, pars
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.options.sources import CoreSettings
+    from nexus_core.options.settings import CoreSettings
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
     from nexus_core.server.proxies import TrustedProxies
 

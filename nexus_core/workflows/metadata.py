@@ -12,11 +12,11 @@ from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
 from nexus_core.options.channel import is_enabled
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nexus_core import MalformedRequest
 from nexus_core.jsonshape import depth_and_weight, members_of
 from nexus_core.jsontext import LARGE, MAX_DEPTH, encode, parse
-from nexus_core.options.sources import CoreSettings
+from nexus_core.options.settings import CoreSettings
 
 LARGEST: int = CoreSettings.model_fields["max_body_bytes"].default
 SECONDS = 2.0

@@ -12,7 +12,7 @@ from token_issuer import secret_token
 from visitors import VISITORS, Seen
 
 from nexus_core import Invocation, Principal
-from nexus_core.runs.run import RunStatus
+from nexus_core.runs.status import RunStatus
 
 ALLOWED = Principal("alice", frozenset({"data.read", "data.write"}), tenant_id="acme")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 from nexus_core.text import nearest, printable
 from nexus_core.types.addresses import check_origins
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 
 Strategy = Literal["jwt", "oauth2", "api_key"]
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from nexus_core import PluginSettings
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 
 
 class BreakerSettings(PluginSettings):

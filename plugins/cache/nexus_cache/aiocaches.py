@@ -11,7 +11,7 @@ from aiocache.base import BaseCache  # type: ignore[import-untyped]
 from aiocache.serializers import JsonSerializer  # type: ignore[import-untyped]
 
 from nexus_core import BackendUnavailable
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_core.state.memory_store import MemoryStore
 
 if TYPE_CHECKING:

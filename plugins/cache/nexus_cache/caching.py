@@ -9,7 +9,7 @@ from nexus_cache.entry import CachedResult
 from nexus_cache.in_flight import InFlightCall, concerns_followers, keys_in_work
 from nexus_cache.lease_wait import LeaseWait
 from nexus_core import NexusError, Stage, jsontext
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
+from nexus_core.concurrency.guarded import GuardedCaller
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
-from nexus_core.concurrency.threads import is_async, overridden
+from nexus_core.concurrency.threads import overridden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +74,7 @@ class CachePolicy:
     """
 
     def __init__(self, manager: object | None, threads: DaemonThreads, timeout: float, limit: int) -> None:
-        self._threads = threads
-        self._timeout = timeout
-        self._free = threading.BoundedSemaphore(limit)
+        self._caller = GuardedCaller(threads, timeout, limit, waits=False)
         self._get_key = overridden(manager, CacheManager, "get_cache_key")
         self._should_cache = overridden(manager, CacheManager, "should_cache")
         self._failures = RateLimitedLog(log, FAILURE_SECONDS)
@@ -113,22 +110,7 @@ class CachePolicy:
         return key
 
     async def _call(self, method: Callable[..., Any], workflow_name: str, params: bytes) -> Any:
-        arguments = (workflow_name, jsontext.parse_trusted(params))
-        try:
-            async with asyncio.timeout(self._timeout):
-                if is_async(method):
-                    return await self._threads.call(method, *arguments)
-                if not self._free.acquire(blocking=False):
-                    raise RuntimeError("too many of its calls have not returned, so it is not called")
-                return await self._threads.call(self._in_thread, method, *arguments)
-        except TimeoutError:
-            raise TimeoutError(f"it did not return within {self._timeout:g} s") from None
-
-    def _in_thread(self, method: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return method(*arguments)
-        finally:
-            self._free.release()
+        return await self._caller.call(method, workflow_name, jsontext.parse_trusted(params))
 
     def _log_failure(self, workflow_name: str, exc: Exception) -> None:
         self._failures.failure(workflow_name, exc, "The cache manager failed, so %s is not cached", workflow_name)

@@ -11,7 +11,7 @@ import msgspec
 
 from nexus_cache.definition import definition
 from nexus_core import ConfigurationError
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Workflow

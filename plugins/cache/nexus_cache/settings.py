@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 
 METHODS = ("get_cache_key", "should_cache")
 """The methods of a cache manager, of which it has at least one."""

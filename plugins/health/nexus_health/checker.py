@@ -149,7 +149,7 @@ def _named(kind: str, attribute: str, given: Any, methods: Collection[str]) -> d
 
 
 def _seconds(kind: str, name: str, value: Any) -> float | None:
-    from nexus_core.options.sources import (
+    from nexus_core.options.settings import (
         MAX_SECONDS,  # late: it brings pydantic, and this module is imported with the plugin
     )
 

@@ -11,7 +11,7 @@ from nexus_core.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
 
 LONGEST = 300
 """Characters of a text that are shown."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from nexus_core.options.sources import MAX_SECONDS, PluginSettings, Seconds
+from nexus_core.options.settings import MAX_SECONDS, PluginSettings, Seconds
 
 if TYPE_CHECKING:
     from nexus_health.build import Started

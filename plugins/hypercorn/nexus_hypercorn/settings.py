@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from nexus_core.options.sources import MAX_SECONDS, PluginSettings, Seconds
+from nexus_core.options.settings import MAX_SECONDS, PluginSettings, Seconds
 
 
 class HypercornSettings(PluginSettings):

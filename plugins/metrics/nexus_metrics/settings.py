@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 
 if TYPE_CHECKING:
     from nexus_core import Nexus

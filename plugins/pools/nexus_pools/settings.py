@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from nexus_toolkit.redaction import option_secrets
 from pydantic import Field, SecretStr, field_validator
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 from nexus_pools.database import DatabasePool, refuse_what_is_no_address
 from nexus_pools.web import HttpPool
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_ratelimit.settings import MAX_CALLS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from nexus_redis.store import RedisStore
 from nexus_toolkit.outage_log import OutageLog
 
 from nexus_core import BackendUnavailable
-from nexus_core.options.sources import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS
 
 # So long that no time passes: what the strategies do with time is tested where time is the test's own.
 LIMITS = {"a": Limit(4, MAX_SECONDS, "a"), "b": Limit(7, MAX_SECONDS, "b"), "c": Limit(1, MAX_SECONDS, "c")}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import BackendUnavailable, NexusError
-from nexus_core.concurrency.threads import call_on, is_async, overridden
+from nexus_core.concurrency.guarded import GuardedCaller, TimeLimitPassed
+from nexus_core.concurrency.threads import overridden
 from nexus_sessions.unit_of_work import current_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_sessions.unit_of_work import UnitOfWork
 
@@ -37,16 +35,10 @@ class Overrides:
         base: `SessionManager`, whose own methods are no overrides.
         threads: The threads for sync methods.
         timeout: Time limit for each call, in seconds.
-        loop: The platform's event loop.
     """
 
-    def __init__(
-        self, manager: object | None, base: type, threads: DaemonThreads, timeout: float,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:  # fmt: skip
-        self._threads = threads
-        self._loop = loop
-        self._free = asyncio.Semaphore(THREADS)
+    def __init__(self, manager: object | None, base: type, threads: DaemonThreads, timeout: float) -> None:
+        self._caller = GuardedCaller(threads, timeout, THREADS, waits=True)
         self._methods = {name: method for name in METHODS if (method := overridden(manager, base, name)) is not None}
         self.timeout = timeout
 
@@ -69,35 +61,18 @@ class Overrides:
         """
         context = contextvars.copy_context()
         context.run(current_unit.set, unit)
-        limit = seconds or self.timeout
-        work = self._loop.create_task(self._run(self._methods[name], args), context=context)
         try:
-            await asyncio.wait({work}, timeout=limit)
-        finally:
-            if not work.done():
-                work.add_done_callback(_retrieve)
-                work.cancel()
-        if not work.done():
+            return await self._caller.call(self._methods[name], *args, seconds=seconds, context=context)
+        except TimeLimitPassed:
+            limit = seconds or self.timeout
             log.error("The session manager's %s did not return within %g s", name, limit)
-            raise BackendUnavailable(f"The session manager did not return within {limit:g} s.", retry_after=1.0)
-        try:
-            return work.result()
+            raise BackendUnavailable(
+                f"The session manager did not return within {limit:g} s.", retry_after=1.0
+            ) from None
         except NexusError:
             raise  # meant for the caller
-        except (Exception, asyncio.CancelledError) as exc:
+        except Exception as exc:
             raise failure(name, "raised", exc) from None
-
-    async def _run(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if is_async(method):
-            return await self._threads.call(method, *args)
-        await self._free.acquire()
-        return await self._threads.call(self._in_thread, method, args)  # which releases it, so nothing may come between
-
-    def _in_thread(self, method: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        try:
-            return method(*args)
-        finally:
-            call_on(self._loop, self._free.release)
 
 
 def failure(name: str, what: str, exc: BaseException | None = None) -> NexusError:
@@ -110,8 +85,3 @@ def failure(name: str, what: str, exc: BaseException | None = None) -> NexusErro
     """
     log.error("The session manager's %s %s", name, what, exc_info=exc)
     return NexusError("The session manager failed; the server's log has the reason.")
-
-
-def _retrieve(work: asyncio.Task[Any]) -> None:
-    if not work.cancelled() and (exc := work.exception()) is not None:
-        log.debug("A method of the session manager raised after it had timed out", exc_info=exc)

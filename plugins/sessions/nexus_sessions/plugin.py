@@ -92,7 +92,7 @@ class SessionPlugin(Plugin[SessionSettings]):
             platform.store(settings.session_backend, "session_backend"), publish, ttl=settings.session_ttl,
             max_bytes=settings.session_max_bytes, linger=LINGER_INTERVALS * settings.session_cleanup_interval,
         )  # fmt: skip
-        overrides = Overrides(manager, SessionManager, platform.threads, settings.session_manager_timeout, self._loop)
+        overrides = Overrides(manager, SessionManager, platform.threads, settings.session_manager_timeout)
         service = SessionService(stored, overrides, publish, self._loop)
         if manager is not None:
             manager.attach(service)

@@ -18,7 +18,7 @@ from nexus_core.types.addresses import parse_host, parse_origin, parse_public_ur
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from nexus_core.options.sources import CoreSettings
+    from nexus_core.options.settings import CoreSettings
     from nexus_core.server.channel import Scope
     from nexus_core.types.addresses import Host
 

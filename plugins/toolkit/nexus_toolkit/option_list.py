@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 
 from nexus_core.options.channel import SUFFIX
-from nexus_core.options.sources import CoreSettings, PluginSettings
+from nexus_core.options.settings import CoreSettings, PluginSettings
 from nexus_toolkit.redaction import HIDDEN, Redactor, option_secrets
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import msgspec
 from pydantic import SecretBytes, SecretStr
 
 if TYPE_CHECKING:
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
 
 HIDDEN = "***"
 """What stands in a secret's place."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nexus_toolkit.redaction import DEPTH, HIDDEN, Redactor, option_secrets
 from pydantic import SecretStr
 
-from nexus_core.options.sources import PluginSettings
+from nexus_core.options.settings import PluginSettings
 
 SECRET_NAMES = [
     "password", "db_password", "dbPassword", "DB_PASSWORD", "X-Auth-Token", "clientSecret", "client_secret", "api_key",

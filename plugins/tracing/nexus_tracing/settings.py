@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PrivateAttr, SecretStr
 
-from nexus_core.options.sources import PluginSettings, Seconds
+from nexus_core.options.settings import PluginSettings, Seconds
 
 if TYPE_CHECKING:
     from nexus_tracing.provider import Provider

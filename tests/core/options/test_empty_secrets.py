@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, SecretBytes, SecretStr
 
 from nexus_core import ConfigurationError, Nexus, hookimpl
-from nexus_core.options.sources import PluginSettings
+from nexus_core.options.settings import PluginSettings
 
 BLANK = ("", " ", "\t \n", SecretStr(""), SecretStr("  "))
 

@@ -27,7 +27,7 @@ from nexus_core import (
     WorkflowFailed,
 )
 from nexus_core.runs.context import EVENT_BYTES, MESSAGE_CHARACTERS
-from nexus_core.runs.run import EVENTS_KEPT
+from nexus_core.runs.status import EVENTS_KEPT
 from nexus_core.testing import eventually, stage_of
 from nexus_core.workflows.functions import BREATH
 

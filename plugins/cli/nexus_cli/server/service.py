@@ -15,7 +15,7 @@ from nexus_cli.server import streams
 from nexus_cli.server.requests import LARGEST_PAGE, LONGEST_WAIT, Request
 from nexus_cli.server.streams import reply_line
 from nexus_core.errors import MalformedRequest
-from nexus_core.runs.run import RunStatus
+from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable

@@ -14,7 +14,7 @@ from nexus_health.doctor.findings import Finding, problem, warning
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
 
 FREE_BYTES = 100 * 1024 * 1024
 """Free space below which it is soon used up."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from nexus_toolkit.option_list import options as every_option
 from nexus_toolkit.redaction import HIDDEN
 
-from nexus_core.options.sources import ENV_PREFIX, RESERVED
+from nexus_core.options.settings import ENV_PREFIX
+from nexus_core.options.sources import RESERVED
 from nexus_core.pipeline.stage import Stage
 from nexus_core.server.listeners import is_loopback
 from nexus_core.text import printable

@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.options.sources import ENV_PREFIX
+from nexus_core.options.settings import ENV_PREFIX
 from nexus_core.text import printable
 from nexus_health.doctor.findings import Finding, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from nexus_core.options.sources import PluginSettings
+    from nexus_core.options.settings import PluginSettings
 
 ASK_SECONDS = 1.0
 """How long whoever uses a port may take to say who it is."""

@@ -1,0 +1,47 @@
+"""Where a run stands, its id, and how much of it is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+
+from nexus_core.events.event import (
+    WORKFLOW_CANCELLED,
+    WORKFLOW_COMPLETED,
+    WORKFLOW_EVENT,
+    WORKFLOW_FAILED,
+    WORKFLOW_OUTPUT,
+    WORKFLOW_PROGRESS,
+)
+
+EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
+"""How many events of a type are kept for each run; older ones make room. Every other type comes once or twice.
+
+Who follows a run as it goes sees them all; who comes late, or is this far behind, finds the output in the result.
+"""
+
+EVENT_BYTES = 500
+"""What an event of those types costs in memory beside its content, about: for `RunHistory`'s bound."""
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+STATUS_AFTER = {
+    WORKFLOW_COMPLETED: RunStatus.COMPLETED,
+    WORKFLOW_FAILED: RunStatus.FAILED,
+    WORKFLOW_CANCELLED: RunStatus.CANCELLED,
+}
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits, in hex."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
