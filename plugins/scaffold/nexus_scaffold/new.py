@@ -24,7 +24,7 @@ class NewPluginError(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
+class PluginKind:
     """The template of one kind of plugin.
 
     Attributes:
@@ -45,7 +45,7 @@ def kinds() -> list[str]:
     return sorted(path.stem for path in KINDS.glob("*.txt"))
 
 
-def read_kind(name: str) -> Kind:
+def read_kind(name: str) -> PluginKind:
     """Return a kind by its name.
 
     Raises:
@@ -65,7 +65,7 @@ def read_kind(name: str) -> Kind:
     for section, more, body in zip(sections[::3], sections[1::3], sections[2::3], strict=True):
         files["settings.py" if section == "settings" else "tests"] = body
         needed = more or needed
-    return Kind(files, _list(found[1] if found else ""), _list(needed), declares)
+    return PluginKind(files, _list(found[1] if found else ""), _list(needed), declares)
 
 
 def _list(text: str) -> list[str]:
@@ -128,7 +128,7 @@ def check_name(name: str, taken: set[str]) -> None:
         raise NewPluginError(f"the plugin {name!r} exists already.")
 
 
-def files(name: str, kind: str, found: Kind, version: str) -> dict[str, str]:
+def files(name: str, kind: str, found: PluginKind, version: str) -> dict[str, str]:
     """Return every file of a distribution by its path."""
     package = f"nexus_plugin_{name}"
     distribution = package.replace("_", "-")
