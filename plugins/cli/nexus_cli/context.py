@@ -11,7 +11,7 @@ from nexus_cli.terminal import preferences
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from nexus_cli.backends.backend import Backend
+    from nexus_cli.backends.backend import CliBackend
     from nexus_cli.settings import CliSettings
     from nexus_cli.terminal.output import Output
     from nexus_core.app.nexus import Nexus
@@ -28,7 +28,7 @@ class CliContext:
 
     run_line: Callable[[Options, list[str]], int]
 
-    def __init__(self, options: Options, output: Output, backend: Backend | None = None) -> None:
+    def __init__(self, options: Options, output: Output, backend: CliBackend | None = None) -> None:
         self.options = options
         self.output = output
         self._backend = backend
@@ -60,7 +60,7 @@ class CliContext:
             self._nexus = load(name)
         return self._nexus
 
-    def backend(self) -> Backend:
+    def backend(self) -> CliBackend:
         """Return the backend, opened at the first call.
 
         Raises:

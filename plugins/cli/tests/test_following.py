@@ -156,7 +156,7 @@ def test_a_cut_connection_loses_and_repeats_nothing(server, proxy, follow):
 
 
 def test_a_run_is_followed_over_a_cut_connection(server, proxy, follow):
-    request = {"command": "execute", "workflow": "slow", "params": {"steps": 30}, "wait": 0}
+    request = {"command": "execute", "workflow": "slow", "params": {"steps": 60}, "wait": 0}
     run_id = call(server, request)["reply"]["run_id"]
     following = follow(proxy.url, "runs", "follow", run_id)
     following.until(lambda each: each.done >= 5)
@@ -165,7 +165,7 @@ def test_a_run_is_followed_over_a_cut_connection(server, proxy, follow):
     proxy.mode = "pass"
     assert following.end() == 0
     steps = [event["data"]["done"] for event in following.events if event["type"] == "workflow.progress"]
-    assert steps == [*range(1, 31)]
+    assert steps == [*range(1, 61)]
     assert following.reply == {"result": "done", "run_id": run_id}
 
 

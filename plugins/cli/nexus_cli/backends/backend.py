@@ -1,4 +1,4 @@
-"""`Backend`: where requests of commands go, and the format of requests and answers."""
+"""`CliBackend`: where requests of commands go, and the format of requests and answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 """Called with each event of a run while a call waits for its reply."""
 
 
-class Backend(Protocol):
+class CliBackend(Protocol):
     """Answers requests, one at a time."""
 
     where: str

@@ -50,7 +50,7 @@ class LocalBackend:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
-        """See `Backend.call`.
+        """See `CliBackend.call`.
 
         Raises:
             TimeoutError: The answer takes too long.

@@ -56,7 +56,7 @@ class RemoteBackend:
         self._path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
-        """See `Backend.call`."""
+        """See `CliBackend.call`."""
         headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
         token = options.token or stored_token(self.where)
         headers |= {name.title(): value for name, value in (credentials(token) or {}).items()}

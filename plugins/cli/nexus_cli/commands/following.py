@@ -10,7 +10,7 @@ from nexus_cli.server.streams import FOLLOWING, HEARTBEAT_SECONDS
 from nexus_core.errors import BackendUnavailable, CredentialEnded, NexusError, NotFound
 
 if TYPE_CHECKING:
-    from nexus_cli.backends.backend import Backend, OnEvent
+    from nexus_cli.backends.backend import CliBackend, OnEvent
     from nexus_cli.context import CliContext
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
@@ -41,7 +41,7 @@ class Following:
         self._lost_since: float | None = None
         self._pause = SHORTEST_PAUSE
 
-    def run(self, backend: Backend) -> bytes:
+    def run(self, backend: CliBackend) -> bytes:
         """Return the final reply.
 
         Raises:
