@@ -1,1 +1,1 @@
-"""Values that the core, plugins and workflows exchange. They import nothing but errors."""
+"""Values that the core, plugins and workflows exchange. They import nothing of the core."""
