@@ -84,8 +84,6 @@ NOT_YET: list[str] = [
     "nexus_core/types",
     "nexus_core/workflows",
     "plugins/auth",
-    "plugins/breaker",
-    "plugins/cache",
     "plugins/health",
     "plugins/hypercorn",
     "plugins/kailash",
@@ -93,9 +91,6 @@ NOT_YET: list[str] = [
     "plugins/mcp",
     "plugins/metrics",
     "plugins/pools",
-    "plugins/ratelimit",
-    "plugins/redis",
-    "plugins/sessions",
     "plugins/toolkit",
     "plugins/tracing",
 ]

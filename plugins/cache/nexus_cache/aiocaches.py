@@ -26,7 +26,7 @@ class StoreCache(BaseCache):  # type: ignore[misc]
     """An aiocache cache with its values in a store of Nexus: ``StoreCache(nexus.store("redis", "..."))``.
 
     Values are JSON unless another serializer is given, which must return text or bytes. The store has its own time
-    limit; ``timeout`` adds another one. Its underscored methods are those that aiocache 0.12 calls of a backend.
+    limit; ``timeout`` adds another one. aiocache 0.12 calls the underscored methods of its backends.
 
     Args:
         store: The store.

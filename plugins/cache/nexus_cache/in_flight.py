@@ -54,7 +54,7 @@ class InFlightCall:
                 waiter.set_result(None)
 
     async def follow(self, wait: LeaseWait) -> Result | None:
-        """Wait for the end and return the result; None if there is none and a follower must take over.
+        """Wait for the end and return the result; None if a follower must take over.
 
         Raises:
             NexusError: The error of the leader's run.

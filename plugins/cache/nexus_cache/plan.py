@@ -134,7 +134,7 @@ class CachePlans:
 
 
 def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]:
-    """Return a workflow's metadata ``cache`` and ``cache_ttl``, None for those that are not set.
+    """Return a workflow's metadata ``cache`` and ``cache_ttl``, None for missing ones.
 
     Raises:
         ConfigurationError: A value is invalid, or shares results that may depend on the caller.

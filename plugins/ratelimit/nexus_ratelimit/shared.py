@@ -58,7 +58,7 @@ class ExhaustedBudgets:
 
 
 class SharedCounters:
-    """See `Counters`. One round trip for each budget, and none for those that are known to be exhausted.
+    """See `Counters`. One round trip for each budget, and none for budgets known to be exhausted.
 
     Of several budgets, those before the one that refuses have counted the call.
 

@@ -1,4 +1,4 @@
-"""Connection pools without retries and time limits of their own: the client has one time limit for everything."""
+"""Connection pools without retries and time limits: the client has one time limit for everything."""
 
 from __future__ import annotations
 

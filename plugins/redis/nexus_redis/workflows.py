@@ -24,7 +24,7 @@ class RedisPool(Pool[Any]):
     """Lends a ``redis.asyncio.Redis`` to ``max_connections`` users at a time, so that each finds a free connection.
 
     Args:
-        client: The client of the stores; while it finds Redis unavailable, nobody waits for a connection.
+        client: The client of the stores; while it finds Redis unavailable, no caller waits.
         size: Connections that stay open while they are unused.
         max_connections: Maximum number of connections.
         timeout: Seconds to wait for a connection.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 THREADS = 32
-"""Maximum number of sync methods that run at a time, including those that never return."""
+"""Maximum number of sync methods that run at a time, including hanging ones."""
 
 METHODS = (
     "create_session", "get_session", "sync_session_state", "notify_channel", "cleanup_expired_sessions",
