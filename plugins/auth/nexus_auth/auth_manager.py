@@ -55,7 +55,7 @@ class AuthManager:
         if missing:
             names = ", ".join(sorted(missing))
             details = {"missing_permissions": sorted(missing)}
-            raise PermissionDenied(f"Missing permission: {names}.", details=details)
+            raise PermissionDenied(f"This needs the permission {names}.", details=details)
 
     async def allows(self, principal: Principal | None, *permissions: str) -> bool:
         """Whether a principal has all these permissions."""

@@ -19,7 +19,7 @@ def test_the_example_runs():
     assert done.stdout.splitlines() == [
         "7",
         'The workflow "stock" needs the permission stock.read.',
-        "Nobody has this token.",
+        "Unknown token.",
     ]
 
 
