@@ -83,7 +83,6 @@ NOT_YET: list[str] = [
     "nexus_core/state",
     "nexus_core/types",
     "nexus_core/workflows",
-    "plugins/auth",
     "plugins/health",
     "plugins/hypercorn",
     "plugins/kailash",

@@ -30,7 +30,7 @@ class AuthManager:
         """Return the principal of a credential.
 
         Args:
-            authorization: The value of the header ``Authorization``, such as ``Bearer ...``; None if there is none.
+            authorization: The value of the header ``Authorization``, such as ``Bearer ...``; None without the header.
             address: The caller's IP address, by which failed attempts are rate-limited.
 
         Raises:

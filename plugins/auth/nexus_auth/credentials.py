@@ -35,7 +35,7 @@ class Credential(NamedTuple):
     Attributes:
         authorization: The whole value, as in the header ``Authorization``.
         scheme: The scheme in lower case: ``bearer``.
-        token: What follows the scheme.
+        token: The rest after the scheme.
     """
 
     authorization: str
@@ -48,7 +48,7 @@ class Credential(NamedTuple):
 
 
 def authorization_of(invocation: Invocation, read_cookie: CookieReader | None = None) -> str | None:
-    """Return the credential of an invocation in the form of the header ``Authorization``; None where there is none.
+    """Return the credential of an invocation in the form of the header ``Authorization``; None without a credential.
 
     Args:
         invocation: The invocation.

@@ -50,7 +50,7 @@ class AuthProvider:
         Args:
             user: What `authenticate` returned, or the same members from a token.
             resource: The part of a required permission before the last ``.`` or ``:``: ``data`` of ``data.read``.
-            action: The part after it: ``read``; empty if there is none.
+            action: The part after it: ``read``; empty without one.
         """
         permission = f"{resource}.{action}" if action else resource
         return Grants.of_user(user).contain(permission)

@@ -15,7 +15,7 @@ class Unavailable(Exception):
     """The identity provider, or another source that verification needs, is unavailable.
 
     Args:
-        reason: What is wrong.
+        reason: The reason.
         answered: Whether there was a response, which could not be used.
     """
 

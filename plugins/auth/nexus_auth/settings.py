@@ -46,7 +46,7 @@ class AuthSettings(PluginSettings):
     jwt_secret: SecretStr | None = Field(None, description="Shared secret that tokens are signed with (HS256).")
     jwt_public_key: str | None = Field(None, description="Public key of the issuer: PEM, JWK, JWK set, or a file.")
     jwt_jwks_url: str | None = Field(None, description="URL of the issuer's key set. Default: from its metadata.")
-    jwt_algorithms: list[str] = Field([], description="Allowed signature algorithms. Default: those that fit the keys.")
+    jwt_algorithms: list[str] = Field([], description="Allowed signature algorithms. Default: all that fit the keys.")
     jwt_issuer: str | None = Field(None, description="Required `iss` claim. Default: from the issuer's metadata.")
     jwt_audience: list[str] = Field([], description="Accepted values of `aud`; `*` accepts any.")
     jwt_leeway: float = Field(30.0, ge=0, le=600, description="Tolerated clock difference in seconds.")

@@ -475,7 +475,7 @@ async def test_a_health_check_says_whether_the_issuer_answers(trusting, issuer):
     assert (check.name, check.is_critical) == ("auth_keys", False)
     assert (await check.check())["keys"] >= 1
     issuer.gate.clear()
-    assert await comes(lambda: complaint(check), "the keys from before are used")
+    assert await comes(lambda: complaint(check), "the previous keys are used")
     issuer.gate.set()
     assert await comes(lambda: complaint(check), "")
 

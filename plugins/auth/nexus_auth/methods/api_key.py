@@ -33,7 +33,7 @@ UNREAD = (-1,)
 
 
 class ApiKeyMethod(Method):
-    """Looks up keys in a file, which is read again when it has changed.
+    """Verifies keys with a file, which is read again when it has changed.
 
     Args:
         file: The file.

@@ -92,11 +92,11 @@ class KeySource(ABC):
 
     @abstractmethod
     async def current(self) -> Keyring:
-        """Return the keys. Raises `Unavailable` while there are none."""
+        """Return the keys. Raises `Unavailable` before any were fetched."""
 
     @abstractmethod
     async def newer(self, than: Keyring) -> Keyring | None:
-        """Return keys that are newer than these, after fetching them if that is due; None if there are none."""
+        """Return keys that are newer than these, after fetching them if that is due; None without newer ones."""
 
     @abstractmethod
     def seconds(self) -> float:
@@ -132,7 +132,7 @@ def keyring_of_secret(secret: str) -> Keyring:
     """Return the keyring of a shared secret.
 
     Raises:
-        ConfigurationError: It is a public key, or derived from one: anybody could sign with it.
+        ConfigurationError: It is a public key, or derived from one: every client could sign tokens with it.
     """
     if (kind := _kind_of_key(secret.strip().lstrip("\ufeff").strip())) is not None:
         raise ConfigurationError(f"jwt_secret: this is {kind}, not a secret. Set public keys as jwt_public_key.")

@@ -26,7 +26,7 @@ MAX_TOKEN = 16 * 1024
 """Maximum characters of a token."""
 
 MAX_REQUESTS = 20
-"""Maximum concurrent requests to the token endpoint: anybody can send a made-up code."""
+"""Maximum concurrent requests to the token endpoint: any client can send a made-up code."""
 
 
 class Token(NamedTuple):

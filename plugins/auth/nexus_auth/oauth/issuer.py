@@ -24,7 +24,7 @@ _TENANT = "{tenantid}"
 """The placeholder for the tenant in Entra's metadata for all tenants."""
 
 RECENT_SECONDS = 300.0
-"""Seconds for which the metadata are cached for logins, which anybody can start."""
+"""Seconds for which the metadata are cached for logins, which any client can start."""
 
 
 class Issuer:
