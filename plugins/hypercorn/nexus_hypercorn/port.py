@@ -71,7 +71,7 @@ class Port:
         self._accepting = [loop.create_task(self._accept(each)) for each in self._sockets]
 
     async def close(self) -> None:
-        """Stop accepting, let connections finish, and abort those that do not."""
+        """Stop accepting, let connections finish, and abort the others."""
         for task in self._accepting:
             task.cancel()
         if self._accepting:

@@ -1,4 +1,4 @@
-"""Tells clients of both protocol eras that the list of tools, or a resource, has changed."""
+"""Notifies clients of both protocol versions that the list of tools, or a resource, has changed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5.0
-"""How long one client may take to be told; others do not wait for it."""
+"""Seconds for one notification; other clients do not wait for it."""
 
 SUBSCRIPTIONS = 1000
-"""Resources that one session may subscribe to."""
+"""Most subscriptions of one session."""
 
 
 def _nobody(_: Callable[[ServerEvent], None]) -> None:
-    """Nobody wants to know."""
+    """Ignore a stream."""
 
 
 subscribing: ContextVar[Callable[[Callable[[ServerEvent], None]], None]] = ContextVar("subscribing", default=_nobody)
-"""Is told of the stream that the running request opens, to tell that stream what no other may hear."""
+"""Called with the stream that the current request opens, for events of its caller alone."""
 
 
 class Listeners:
-    """The open ``subscriptions/listen`` streams of the sessionless era (the SDK's ``SubscriptionBus``)."""
+    """The open ``subscriptions/listen`` streams of the stateless protocol (the SDK's ``SubscriptionBus``)."""
 
     def __init__(self) -> None:
         self._listeners: dict[object, Callable[[ServerEvent], None]] = {}
@@ -42,7 +42,7 @@ class Listeners:
         return bool(self._listeners)
 
     def tell(self, event: ServerEvent) -> None:
-        """Put an event into every stream; each has a bounded buffer of its own."""
+        """Put an event into every stream; each has a bounded buffer."""
         for listener in list(self._listeners.values()):
             listener(event)
 
@@ -51,7 +51,7 @@ class Listeners:
         self.tell(event)
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Add a stream. Returns the function that removes it. `subscribing` is told of it."""
+        """Add a stream, and call `subscribing` with it. Returns the function that removes it."""
         token = object()
         self._listeners[token] = listener
         subscribing.get()(listener)
@@ -63,7 +63,7 @@ def _drop(listeners: dict[object, Callable[[ServerEvent], None]], token: object)
 
 
 class Announcements:
-    """Collects changes and announces them once, however many there were."""
+    """Collects changes and announces them together."""
 
     def __init__(self) -> None:
         self.listeners = Listeners()
@@ -75,9 +75,9 @@ class Announcements:
         self._sends: set[asyncio.Future[None]] = set()
 
     def connect(self, connection: Connection) -> None:
-        """Announce changes to a session of the older era, until it ends."""
+        """Announce changes to a protocol session, until it ends."""
         if connection in self._connections:
-            return  # it says that it is initialized once more
+            return  # it was initialized before
         self._connections.add(connection)
         connection.exit_stack.callback(self._disconnect, connection)
 
@@ -87,32 +87,32 @@ class Announcements:
             self.unsubscribe(connection, uri)
 
     def subscribe(self, connection: Connection, uri: str) -> bool:
-        """Announce changes of a resource to a session of the older era. Returns False when it has too many."""
+        """Announce changes of a resource to a protocol session. Returns False if it has too many subscriptions."""
         if sum(connection in subscribers for subscribers in self._subscribers.values()) >= SUBSCRIPTIONS:
             return False
         self._subscribers[uri].add(connection)
         return True
 
     def unsubscribe(self, connection: Connection, uri: str) -> None:
-        """Announce no more changes of a resource to a session."""
+        """Stop announcing changes of a resource to a session."""
         subscribers = self._subscribers.get(uri, set())
         subscribers.discard(connection)
         if not subscribers:
             self._subscribers.pop(uri, None)
 
     def send_soon(self, sending: Awaitable[None]) -> None:
-        """Tell one client something; it may have gone."""
+        """Send a notification to one client, which may have disconnected."""
         task = asyncio.ensure_future(_send(sending))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
     def lists_changed(self) -> None:
-        """Announce that there are other tools and resources than before."""
+        """Announce that the lists of tools and resources have changed."""
         self._lists = True
         self._announce_soon()
 
     def updated(self, uri: str) -> None:
-        """Announce that a resource has changed, if anybody may want to know."""
+        """Announce that a resource has changed, if it may have subscribers."""
         if self.listeners or uri in self._subscribers:
             self._uris.add(uri)
             self._announce_soon()
@@ -155,4 +155,4 @@ async def _send(sending: Awaitable[None]) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await sending
     except Exception as exc:
-        log.debug("A client could not be told of a change: %r", exc)
+        log.debug("A client could not be notified of a change: %r", exc)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Message, Scope, Send
 
 LAST_SECONDS = 1.0
-"""How long a client who does not read may keep a stream whose credential has ended."""
+"""Seconds that a client may take to read the end of a stream whose credential has ended."""
 
 
 class BoundStream:
-    """The answer to a GET request.
+    """The response to a GET request.
 
-    Its last line is a comment with the reason: the protocol has no message for it. The client opens another one, and is
-    asked for another credential then.
+    Its last line is a comment with the reason: the protocol has no message for it. The client opens another stream, for
+    which it needs a valid credential.
 
     Args:
-        scope: The request.
-        send: Where the answer goes.
+        scope: The scope of the request.
+        send: The ASGI ``send``.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -36,12 +36,12 @@ class BoundStream:
         self._has_begun = False
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on."""
+        """Send a part of the response."""
         self._has_begun = True
         await self._send(message)
 
     async def serve(self, lease: Lease, answer: Awaitable[None]) -> None:
-        """Await the answer, as long as the caller's credential is good."""
+        """Await the response, while the caller's credential is valid."""
         try:
             with lease:
                 await answer

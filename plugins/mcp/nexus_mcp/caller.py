@@ -1,4 +1,4 @@
-"""Who calls: read from the HTTP request, or on stdio from the environment of the process."""
+"""The caller: read from the HTTP request, or on stdio from the environment of the process."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Scope
 
 PRINCIPAL = "nexus.principal"
-"""Where a request's scope has the principal that it was let in for."""
+"""Key of the authenticated principal in the scope of a request."""
 
 VALIDITY = "nexus.validity"
-"""Where it has how long the credential is good that it was let in with."""
+"""Key of the validity of its credential."""
 
 RATE_LIMIT = "nexus.rate_limit"
-"""Where it has what is left of the caller's budget, if the request was counted."""
-
+"""Key of the caller's rate limit, if the request was counted."""
 
 BODY = "nexus.body"
-"""Where it has the body, as text."""
+"""Key of the body, as text."""
 
 ARGUMENTS = ("params", "arguments")
-"""Where a message has a tool's arguments."""
+"""Path of a tool's arguments in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class StdioMessage:
-    """What brought a message that came over stdio: its text."""
+    """The request of a message over stdio: its text."""
 
     text: bytes
 
 
 def source_of(request: Request | StdioMessage | None) -> tuple[bytes, tuple[str, ...]] | None:
-    """Return the text that a tool's arguments were read from, and their place in it."""
+    """Return the text that a tool's arguments were read from, and their path in it."""
     if request is None:
         return None
     return request.text if isinstance(request, StdioMessage) else request.scope[BODY], ARGUMENTS
@@ -51,10 +50,10 @@ def source_of(request: Request | StdioMessage | None) -> tuple[bytes, tuple[str,
 def invocation_of(
     request: Request | StdioMessage | None, name: str = "", arguments: dict[str, Any] | None = None
 ) -> Invocation:
-    """Return what a message asks for; without a name, for what its caller sees.
+    """Return the call of a message; without a name, for the view of its caller.
 
     Args:
-        request: What brought the message; None where the SDK does not tell.
+        request: The request of the message; None where the SDK does not provide it.
         name: The workflow.
         arguments: Its parameters.
     """
@@ -66,21 +65,21 @@ def invocation_of(
 def invocation_of_scope(
     scope: Scope, headers: Mapping[bytes, bytes], name: str = "", arguments: dict[str, Any] | None = None
 ) -> Invocation:
-    """Return the same of an HTTP request that may not have been let in yet."""
+    """Return the call of an HTTP request, which may not be authenticated yet."""
     invocation = Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
     invocation.rate_limit, invocation.validity = scope.get(RATE_LIMIT), scope.get(VALIDITY)
     return invocation
 
 
 def caller_key(caller: Invocation) -> str:
-    """Return what tells a caller from others: who it is, or its network address where authentication is off."""
+    """Return the key of a caller: its identity, or its network address where authentication is off."""
     if caller.principal is not None:
         return "user " + caller.principal.identity
     return "address " + network_of(caller.client_address) if caller.client_address else ""
 
 
 def _from_environment() -> dict[str, Any]:
-    """On stdio the caller is whoever started the process, with what it put into the environment."""
+    """Return the caller on stdio: it started the process, with a credential and a session in the environment."""
     token = os.environ.get("NEXUS_TOKEN")
     credentials = {"authorization": token if " " in token else f"Bearer {token}"} if token else None
     return {"credentials": credentials, "session_id": os.environ.get("NEXUS_SESSION")}

@@ -31,10 +31,10 @@ IDEMPOTENCY_KEY = "nexus/idempotency-key"
 WAIT_KEY = "nexus/wait"
 ERROR_KEY = "nexus/error"
 RATE_LIMIT_KEY = "nexus/rate-limit"
-"""Names in ``_meta``. Errors are not structured content: clients hold that against the tool's output schema."""
+"""Names in ``_meta``. Errors are not structured content: clients validate that with the tool's output schema."""
 
 LONGEST_WAIT = 3600.0
-"""Seconds that a caller may be told to wait."""
+"""Largest number of seconds that a caller may wait."""
 
 _TRACE = ("traceparent", "tracestate")
 
@@ -43,10 +43,10 @@ class Calls:
     """Runs workflows for tool calls.
 
     Args:
-        nexus: Whose workflows.
-        timeout: Seconds a call may take, or None.
-        patience: Seconds after which a call that still runs is answered with its run, or None for never.
-        streams: Whether progress is reported to those who ask for it.
+        platform: The platform.
+        timeout: Time limit of a call in seconds, or None.
+        patience: Seconds after which a running call returns its run, or None for never.
+        streams: Whether progress is reported to callers that request it.
     """
 
     def __init__(self, platform: Platform, timeout: float | None, patience: float | None, *, streams: bool) -> None:
@@ -63,10 +63,10 @@ class Calls:
         Args:
             ctx: The request.
             params: Its parameters.
-            own_session: The session of the connection, for calls that name none.
+            own_session: The session of the connection, for calls that do not name a session.
 
         Raises:
-            MCPError: There is no such tool. Every other error is a result that the model can read.
+            MCPError: The tool does not exist. Every other error is a result that the model can read.
         """
         meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
         try:
@@ -86,7 +86,7 @@ class Calls:
             return failure(exc)
 
     def _shares(self, name: str) -> bool:
-        """Whether a workflow's calls may have something to do with their session."""
+        """Return whether a workflow can use the session of its calls."""
         workflow = self._platform.workflows.find(name)
         return workflow is not None and workflow.uses_context
 
@@ -99,14 +99,14 @@ class Calls:
             try:
                 reply = await self._answer(invocation, reports, patience)
             except SessionNotFound as exc:
-                if session_id is None or exc.run_id is not None:  # it is the workflow that misses one
+                if session_id is None or exc.run_id is not None:  # the session that the workflow uses
                     raise
                 own.forget(session_id)
                 continue
             if session_id is not None:
                 reply["_meta"] = reply.get("_meta", {}) | {SESSION_KEY: session_id}
             return reply
-        raise SessionNotFound("The connection's session has ended as soon as it was made.")
+        raise SessionNotFound("The session of the connection ended right after its creation.")
 
     async def _answer(
         self, invocation: Invocation, reports: ServerRequestContext[Any] | None, patience: float | None
@@ -129,7 +129,7 @@ class Calls:
             try:
                 if await _reported(run, reports, patience):
                     return await self._platform.runs.take_result(run)
-                await run.started_or_rejected()  # what the policies refuse is refused at once
+                await run.started_or_rejected()  # a refusal by a policy is sent at once
                 return await self._platform.runs.take_result(run) if run.done else run
             except BaseException:
                 run.abandon()
@@ -154,9 +154,9 @@ class Calls:
 
 
 async def _reported(run: Run, ctx: ServerRequestContext[Any], patience: float | None) -> bool:
-    """Report a run's progress and the items of its stream as they come. Returns whether it has ended.
+    """Report the progress of a run and the items of its stream. Returns whether it has ended.
 
-    Each report renews the patience: that is what clients do with theirs.
+    Each report restarts the patience, as it restarts the timeout of clients.
     """
     after, items = 0, 0
     end = None if patience is None else time.monotonic() + patience
@@ -177,7 +177,7 @@ async def _reported(run: Run, ctx: ServerRequestContext[Any], patience: float | 
 
 
 def _seconds(meta: Mapping[str, Any], default: float | None) -> float | None:
-    """Return the patience that a call asks for."""
+    """Return the patience that a call requests."""
     value = meta.get(WAIT_KEY)
     if value is None:
         return default
@@ -199,14 +199,14 @@ def _success(result: Result, limit: RateLimit | None) -> dict[str, Any]:
 
 def _goes_on(run: Run, limit: RateLimit | None) -> dict[str, Any]:
     text = (
-        f"The run goes on: its id is {run.id}. For its result, call the tool nexus_runs with action wait and this "
+        f"The run {run.id} is still running. For its result, call the tool nexus_runs with action wait and this "
         f"run_id, or read nexus://runs/{run.id}."
     )
     return tool_result(text, {"run_id": run.id, "status": str(run.status), "workflow": run.workflow}, limit)
 
 
 def tool_result(text: str, structured: Any, limit: RateLimit | None = None) -> dict[str, Any]:
-    """Return the protocol's ``CallToolResult`` of a success, with what is left of a budget where there is one."""
+    """Return the ``CallToolResult`` of a success, with the rate limit if there is one."""
     result: dict[str, Any] = {
         "content": [{"type": "text", "text": text}],
         "structuredContent": structured,

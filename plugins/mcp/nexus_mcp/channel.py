@@ -1,4 +1,4 @@
-"""`McpChannel`: loads the MCP library behind the start of the process, and passes requests to it."""
+"""`McpChannel`: imports the MCP library after the start of the process, and passes requests to it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from nexus_mcp.transport import HttpTransport
 
 PRELOAD_SECONDS = 2.0
-"""How long after the start the library is imported, unless a request needs it earlier."""
+"""Seconds after the start until the library is imported, unless a request needs it earlier."""
 
 
 class McpChannel(Channel):
     """Workflows as MCP tools.
 
     Args:
-        nexus: Whose workflows.
+        platform: The platform.
         settings: The plugin's options.
     """
 
@@ -51,24 +51,24 @@ class McpChannel(Channel):
         self._app = Cors(self._front, guard, b"GET, POST, DELETE")
 
     def asgi_app(self) -> ASGIApp:
-        """Return the application. It sees whole paths, also under a ``root_path``."""
+        """Return the application. It receives whole paths, also under a ``root_path``."""
         return self._app
 
     def check_sessions(self) -> dict[str, int]:
-        """Return how many sessions there are.
+        """Return the number of sessions and its limit.
 
         Raises:
-            RuntimeError: No further one can be opened.
+            RuntimeError: No further session can be opened.
         """
         return self._open.check()
 
     async def start(self) -> None:
-        """Import the library a moment later, in a thread: the process is ready before that."""
+        """Import the library later, in a thread, so that the process is ready at once."""
         loop = asyncio.get_running_loop()
         self._preload = loop.call_later(PRELOAD_SECONDS, self._load)
 
     async def drain(self) -> None:
-        """End open streams, so that nobody waits for them. `stop` does it too."""
+        """End open streams. `stop` does that as well."""
         if (transport := self._loaded()) is not None:
             await transport.drain()
 
@@ -118,7 +118,7 @@ class McpChannel(Channel):
         return transport
 
     def build_server(self) -> McpServer:
-        """Return the server that answers. Called once for HTTP, and once for stdio, with the library imported."""
+        """Return the server. Called once for HTTP, and once for stdio, after the import of the library."""
         from nexus_mcp.server import McpServer
 
         return McpServer(self.platform, self.settings)
@@ -130,7 +130,7 @@ class McpChannel(Channel):
     async def serve_stdio(self) -> None:
         """Serve one client on standard input and output until it closes the input.
 
-        Meanwhile what the process prints goes to standard error: nothing but the protocol is on standard output.
+        Meanwhile the output of the process goes to standard error: standard output is for the protocol alone.
         """
         with redirected() as (reader, writer):
             await self.serve_streams(reader, writer)
@@ -138,7 +138,7 @@ class McpChannel(Channel):
     async def serve_streams(self, reader: BinaryIO, writer: BinaryIO) -> None:
         """Serve one client that writes its messages into ``reader``, a line each, and reads from ``writer``."""
         if self._preload is not None:
-            self._preload.cancel()  # that one is for HTTP
+            self._preload.cancel()  # for HTTP only
         await self.platform.threads.call(_import_library)
         from nexus_mcp.stdio_transport import StdioTransport
 

@@ -1,4 +1,4 @@
-"""What subscribers of resources are told of: events of runs and sessions, of every process that shares them."""
+"""Events for subscribers of resources: runs and sessions, of every process that shares its events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRY_SECONDS = 1.0
 
 
 class Changes:
-    """Tells of changed runs and sessions, from the first subscription on.
+    """Passes changes of runs and sessions on, from the first subscription.
 
     Args:
         nexus: The platform.
@@ -41,7 +41,7 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Make sure that what happens from now on is told. Where that can't be yet, it is tried again."""
+        """Pass on the changes from now. If the event log is unavailable, following it is retried."""
         if self._task is not None:
             return
         has_begun = asyncio.Event()
@@ -70,7 +70,7 @@ class Changes:
             self._session_changed(event.session_id)
 
     async def close(self) -> None:
-        """Tell no more."""
+        """Stop passing changes on."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -81,11 +81,11 @@ def _is_change(event: ChannelEvent) -> bool:
 
 
 class CallersEvents:
-    """Tells one subscriber whenever something has happened that its caller may see.
+    """Notifies one subscriber of events that its caller may see.
 
     Args:
-        view: What the caller sees.
-        tell: Called when there is something new, once for what has come together.
+        view: The view of the caller.
+        tell: Called after new events, once for several at the same time.
     """
 
     def __init__(self, view: CallerView, tell: Callable[[], object]) -> None:
@@ -98,7 +98,7 @@ class CallersEvents:
         """Follow from now on.
 
         Raises:
-            BackendUnavailable: What keeps the events does not answer.
+            BackendUnavailable: The backend of the event log is unavailable.
         """
         self._follower = await self._view.events()
         self._task = asyncio.create_task(self._follow(self._follower), name="nexus-mcp-events")
@@ -106,11 +106,11 @@ class CallersEvents:
     async def _follow(self, follower: Follower) -> None:
         while await follower.next() is not None:
             await follower.ready(1000)
-            with suppress(Exception):  # whoever is told may have gone
+            with suppress(Exception):  # the subscriber may have disconnected
                 self._tell()
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._task is not None:
             self._task.cancel()
         if self._follower is not None:

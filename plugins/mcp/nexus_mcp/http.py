@@ -1,4 +1,4 @@
-"""`HttpFront`: what stands between the network and the SDK. It needs no SDK, so it answers at once."""
+"""`HttpFront`: checks and authenticates requests before the SDK, which it does not need to be imported."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ PATH = "/mcp"
 PARSE_ERROR = -32700
 
 _HANDSHAKE_VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
-"""Protocol versions with sessions. A request that names another, or a later one, is complete in itself."""
+"""Protocol versions with sessions. A request with another version is stateless."""
 
 
 class HttpFront:
     """The channel's ASGI application.
 
     Args:
-        guard: Knows which hosts and origins are let in.
-        nexus: Finds out who a caller is, and counts new sessions where calls are limited.
+        guard: Decides on Host and Origin headers.
+        platform: Authenticates callers, and counts new sessions for rate limits.
         transport: Returns the transport, once it is loaded.
 
     Attributes:
-        streams: Whether clients may open a stream for what the server has to say by itself.
+        streams: Whether clients may open a stream for messages of the server.
     """
 
     streams = True
@@ -59,14 +59,14 @@ class HttpFront:
         if scope["type"] == "lifespan":
             return
         if scope["type"] != "http" or _path(scope) != PATH:
-            await send_error(scope, send, NotFound(f"Nothing answers at this address; MCP is at {PATH}."))
+            await send_error(scope, send, NotFound(f"Not found; MCP is at {PATH}."))
             return
         headers = headers_of(scope)
         try:
             self._guard.check(scope, headers)
             _refuse_repeated(scope)
             if scope["method"] == "GET" and not self.streams:
-                raise MethodNotAllowed("There are no streams here: enable_streaming is off.")
+                raise MethodNotAllowed("Streams are off (enable_streaming).")
             caller = invocation_of_scope(scope, headers)
             await self._platform.authenticate(caller)
             scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
@@ -113,14 +113,14 @@ def _path(scope: Scope) -> str:
 
 
 def _refuse_repeated(scope: Scope) -> None:
-    """Refuse headers of the protocol that come twice: the SDK would read the first, and this module both.
+    """Refuse repeated headers of the protocol: the SDK would read the first, and this module both.
 
     Raises:
-        MalformedRequest: One does.
+        MalformedRequest: A header is repeated.
     """
     names = [name for name, _ in scope["headers"] if name.startswith(b"mcp-")]
     if len(names) > len(set(names)):
-        raise MalformedRequest("A header of the protocol (Mcp-...) is there more than once.")
+        raise MalformedRequest("A header of the protocol (Mcp-...) is repeated.")
 
 
 def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
@@ -131,12 +131,12 @@ def _is_sessionless(headers: Mapping[bytes, bytes]) -> bool:
 async def _checked_body(
     scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, limit: int
 ) -> tuple[Scope, Receive] | None:
-    """Read a body, hold it against the rules for JSON, and return a scope and ``receive`` that give it decompressed.
+    """Read a body, check its JSON, and return a scope and ``receive`` for the decompressed body.
 
-    None when the caller has left: the SDK would log a traceback.
+    Returns None if the client has disconnected: the SDK would log a traceback.
 
     Raises:
-        NexusError: It breaks them, or can't be decompressed.
+        NexusError: The body is not strict JSON, or can't be decompressed.
     """
     body = await read_body(receive)
     if body is None:
@@ -160,7 +160,7 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 
 def error_body(exc: NexusError) -> bytes:
-    """Return an error that concerns no single request as a JSON-RPC message."""
+    """Return an error without a request id as a JSON-RPC message."""
     code = PARSE_ERROR if isinstance(exc, MalformedRequest) else exc.jsonrpc_code
     error = {"code": code, "message": exc.message, "data": exc.problem()}
     return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": error})

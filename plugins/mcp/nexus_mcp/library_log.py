@@ -1,4 +1,4 @@
-"""`LibraryLog`: what the MCP library logs of clients: one line each, with a count, without ids of sessions."""
+"""`LibraryLog`: limits the log of the MCP library to one line for each kind of event, without session ids."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LOGGERS = (
     "mcp.server.runner", "mcp.server.streamable_http", "mcp.server.streamable_http_manager",
     MODERN_LOGGER, "mcp.server.subscriptions", "mcp.shared.jsonrpc_dispatcher",
 )  # fmt: skip
-"""Those that log what clients make happen: leave in the middle of an answer, send what is malformed, or guess."""
+"""Loggers of events that clients cause: disconnects, malformed messages, guessed session ids."""
 
 LONGEST = 300
 _SESSION_ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 class LibraryLog(logging.Filter):
-    """Takes the warnings and errors of the library's loggers in its own hand, while it is attached.
+    """Logs the warnings and errors of the library's loggers in their place, while it is attached.
 
-    Each client could write as much into the log as it likes otherwise: a traceback for each answer that it breaks off.
-    Who has the id of a session can use the session, where authentication is off.
+    Otherwise each client could fill the log, with a traceback for each response that it aborts. Session ids are not
+    logged, since they are credentials where authentication is off.
     """
 
     def __init__(self) -> None:
@@ -35,17 +35,17 @@ class LibraryLog(logging.Filter):
         self._reports = RateLimitedLog(log)
 
     def attach(self) -> None:
-        """Begin."""
+        """Attach the filter to the loggers."""
         for name in LOGGERS:
             logging.getLogger(name).addFilter(self)
 
     def detach(self) -> None:
-        """End."""
+        """Remove the filter."""
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Log a record in the library's place; leave what is less than a warning to it, without ids."""
+        """Log a record in the library's place; records below a warning pass, without ids."""
         key = (record.name, _SESSION_ID.sub("", str(record.msg)))
         text = _SESSION_ID.sub(lambda found: short_id(found[0]), record.getMessage())
         if record.levelno < logging.WARNING:

@@ -1,4 +1,4 @@
-"""`OpenSessions`: which protocol sessions are open, whose they are, and which one makes room for a new one."""
+"""`OpenSessions`: the open protocol sessions of each caller, and which one is closed for a new one."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ RETRY_AFTER = 1.0
 
 
 class Transport(Protocol):
-    """What the SDK has of a session."""
+    """The SDK's part of a session."""
 
     @property
     def is_terminated(self) -> bool:
         """Whether the session has ended."""
 
     async def terminate(self) -> None:
-        """End the session: its id is answered with 404."""
+        """End the session: requests with its id get 404."""
 
 
 class OpenSession:
     """One session, or one that is being opened.
 
     Args:
-        caller: Whose it is.
+        caller: The key of its caller.
         makes_room: The session that ends when this one is open.
 
     Attributes:
@@ -55,17 +55,17 @@ class OpenSession:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended: its client has ended it, or it was idle for too long."""
+        """Whether it has ended, by its client or because it was idle."""
         return self.transport is not None and self.transport.is_terminated
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may make room: it is open, and no request of it is under way. An open stream is no request."""
+        """Whether it may be closed for a new one: it is open and has no active request. A stream is not a request."""
         return self.transport is not None and self.requests == 0 and not self.leaves
 
     @contextmanager
     def serving(self, *, is_stream: bool) -> Iterator[None]:
-        """Take note that a request is under way."""
+        """Count an active request or stream."""
         counted = "streams" if is_stream else "requests"
         setattr(self, counted, getattr(self, counted) + 1)
         try:
@@ -76,14 +76,14 @@ class OpenSession:
 
 
 class OpenSessions:
-    """Bounds the sessions of a channel, in all and for each caller.
+    """Limits the sessions of a channel, in total and for each caller.
 
-    At a bound, the session that has been idle for longest makes room: one of the caller's own at its own bound, else
-    one of the caller that has most. Where each has a request under way, the new session is refused.
+    At a limit, the session that has been idle for longest is closed: one of the caller at the limit per caller, else
+    one of the caller with most sessions. If each has an active request, the new session is refused.
 
     Args:
-        limit: Sessions at once.
-        per_caller: Sessions of one caller at once.
+        limit: Most sessions.
+        per_caller: Most sessions of one caller.
     """
 
     def __init__(self, limit: int, per_caller: int) -> None:
@@ -101,8 +101,8 @@ class OpenSessions:
         """Reserve a place for a session; `commit` or `abandon` it.
 
         Raises:
-            RateLimited: The caller has all sessions that it may have, each with a request under way.
-            Overloaded: So have all callers together.
+            RateLimited: The caller is at its limit, and each session has an active request.
+            Overloaded: The limit of all callers is reached, and each session has an active request.
         """
         sessions = self._present()
         own = [each for each in sessions if each.caller == caller]
@@ -111,8 +111,8 @@ class OpenSessions:
             leaver = _longest_idle(own, Counter())
             if leaver is None:
                 raise RateLimited(
-                    f"Each of your {self.per_caller} sessions has a request under way "
-                    "(mcp_max_sessions_per_caller); end one, or wait.",
+                    f"Each of your {self.per_caller} sessions has an active request "
+                    "(mcp_max_sessions_per_caller); close a session, or retry later.",
                     retry_after=RETRY_AFTER,
                 )
         elif len(sessions) >= self.limit:
@@ -123,7 +123,7 @@ class OpenSessions:
             self._reports.log(
                 logging.WARNING,
                 "room",
-                "All %d sessions are open (max_concurrent_sessions): the longest idle one ends for a new one",
+                "All %d sessions are open (max_concurrent_sessions): the longest idle one is closed for a new one",
                 self.limit,
             )
         if leaver is not None:
@@ -133,7 +133,7 @@ class OpenSessions:
         return opening
 
     def commit(self, opening: OpenSession, session_id: str, transport: Transport) -> Transport | None:
-        """Count a session as open. Returns the one that makes room for it: end that."""
+        """Count a session as open. Returns the transport of the session to close for it, if any."""
         self._opening.discard(opening)
         opening.transport = transport
         opening.used_at = time.monotonic()
@@ -142,27 +142,27 @@ class OpenSessions:
         return None if leaver is None else leaver.transport
 
     def abandon(self, opening: OpenSession) -> None:
-        """Give a place back: no session was opened."""
+        """Release a place, if no session was opened."""
         self._opening.discard(opening)
         if opening.makes_room is not None:
             opening.makes_room.leaves = False
 
     def _present(self) -> list[OpenSession]:
-        """Return the sessions that take a place: who makes room has none any more."""
+        """Return the sessions that count: sessions being closed for a new one do not."""
         for session_id in [session_id for session_id, each in self._by_id.items() if each.is_over]:
             del self._by_id[session_id]
         return [each for each in (*self._by_id.values(), *self._opening) if not each.leaves]
 
     @property
     def shortage(self) -> str:
-        """What is wrong when all places are taken, and what to do."""
-        return f"Each of the {self.limit} sessions has a request under way (max_concurrent_sessions); try later."
+        """The error message when no session can be opened."""
+        return f"Each of the {self.limit} sessions has an active request (max_concurrent_sessions); retry later."
 
     def check(self) -> dict[str, int]:
-        """Return how many sessions there are.
+        """Return the number of sessions and its limit.
 
         Raises:
-            RuntimeError: No further one can be opened.
+            RuntimeError: No further session can be opened.
         """
         sessions = self._present()
         if len(sessions) >= self.limit and not any(each.is_idle for each in sessions):
@@ -171,6 +171,6 @@ class OpenSessions:
 
 
 def _longest_idle(sessions: Iterable[OpenSession], counts: Counter[str]) -> OpenSession | None:
-    """Return the session that makes room: of the caller with most, without a stream if possible, used least lately."""
+    """Return the session to close: of the caller with most, without a stream if possible, longest idle."""
     idle = (each for each in sessions if each.is_idle)
     return max(idle, key=lambda each: (counts[each.caller], -each.streams, -each.used_at), default=None)

@@ -20,7 +20,7 @@ Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 
 
 class _Actions:
-    """What the tools do for one caller; the signatures are their schemas."""
+    """The actions of the tools for one caller; the signatures are their schemas."""
 
     def __init__(self, view: CallerView, wait: float) -> None:
         self._view = view
@@ -35,15 +35,15 @@ class _Actions:
         status: Status | None = None,
         limit: int = 20,
     ) -> dict[str, Any]:
-        """Look after your runs: get the result of one that went on, see how it goes, or cancel it.
+        """Manage your runs: get the result of a run in the background, show its progress, or cancel it.
 
         Args:
             action: What to do: list runs (newest first), show one, wait for its result, cancel it.
-            run_id: The run, for all but list.
+            run_id: The run, for every action but list.
             wait: Seconds to wait for the result.
             workflow: List only runs of this tool.
-            status: List only runs that are so.
-            limit: How many to list, at most 100.
+            status: List only runs with this status.
+            limit: Number of runs to list, at most 100.
         """
         if action == "list":
             if not 1 <= limit <= LARGEST_PAGE:
@@ -71,20 +71,20 @@ class _Actions:
         state: dict[str, Any] | None = None,
         version: int | None = None,
     ) -> dict[str, Any]:
-        """Look after sessions: state that calls share when they name the same session, on every channel.
+        """Manage sessions: state that calls share when they name the same session, on every channel.
 
         Args:
-            action: What to do: create a session, show its state, update members of that, give it another id, remove it.
-            session_id: The session, for all but create.
-            state: For update: members to set; null takes one away, others stay.
-            version: For update: refuse it unless the session has this version.
+            action: What to do: create a session, show its state, update its state, replace its id, remove it.
+            session_id: The session, for every action but create.
+            state: For update: members to set; null removes one, others are unchanged.
+            version: For update: the expected version; any other is a conflict.
         """
         if action == "create":
             return (await self._view.create_session("mcp")).to_dict()
         named = _needed(session_id, "session_id", action)
         if action == "update":
             if state is None:
-                raise MalformedRequest("/state: needed for update.")
+                raise MalformedRequest("/state: required for update.")
             return (await self._view.update_session(named, state, version)).to_dict()
         if action == "renew":
             return (await self._view.renew_session(named)).to_dict()
@@ -96,16 +96,16 @@ class _Actions:
 
 def _needed(value: str | None, name: str, action: str) -> str:
     if value is None:
-        raise MalformedRequest(f"/{name}: needed for {action}.")
+        raise MalformedRequest(f"/{name}: required for {action}.")
     return value
 
 
 class PlatformTools:
-    """The platform's own tools, after the workflows. A workflow that has the name of one takes its place.
+    """The tools of the platform, listed after the workflows. A workflow of the same name replaces one.
 
     Args:
-        nexus: The platform.
-        wait: Seconds that waiting for a run takes at most, unless the caller says otherwise.
+        platform: The platform.
+        wait: Default of the seconds to wait for a run.
     """
 
     def __init__(self, platform: Platform, wait: float) -> None:
@@ -116,7 +116,7 @@ class PlatformTools:
         self._tools = {each.__name__: FunctionWorkflow(each.__name__, each, {}, platform.threads) for each in functions}
 
     def has(self, name: str) -> bool:
-        """Whether a name is one of these tools, and no workflow's."""
+        """Return whether a name is one of these tools, and not that of a workflow."""
         return name in self._tools and self._workflows.find(name) is None
 
     def input_schema(self, name: str) -> Mapping[str, Any]:
@@ -132,10 +132,10 @@ class PlatformTools:
         ]
 
     async def call(self, view: CallerView, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return what a tool answers a caller.
+        """Return the answer of a tool to a caller.
 
         Raises:
-            NexusError: The arguments are wrong, or name what is not there for the caller.
+            NexusError: The arguments are invalid, or name something that the caller may not see.
         """
         prepared = self._tools[name].prepare(arguments)
         if prepared.get("workflow") is not None:

@@ -1,4 +1,4 @@
-"""`ProtocolSession`: the session that belongs to one connection, so that an agent's calls share state unasked."""
+"""`ProtocolSession`: the session of one connection, so that the calls of an agent share state by default."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _STATE_KEY = "nexus/session"
 
 
 class ProtocolSession:
-    """The platform's session of one connection. It is made when a call first needs it, and anew when it has ended.
+    """The platform's session of one connection. It is created when a call first needs it, and again when it has ended.
 
     Args:
-        nexus: The platform.
+        platform: The platform.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -29,14 +29,14 @@ class ProtocolSession:
         self._making = asyncio.Lock()
 
     async def id_for(self, caller: Invocation) -> str | None:
-        """Return the session's id; None where sessions are switched off.
+        """Return the id of the session; None if sessions are off.
 
         Raises:
-            AuthenticationError: The caller's credentials are missing or wrong.
-            BackendUnavailable: The session can't be kept.
+            AuthenticationError: The caller's credentials are missing or invalid.
+            BackendUnavailable: The session can't be stored.
         """
         if self._id is None:
-            async with self._making:  # calls at the same time share it
+            async with self._making:  # concurrent calls share the session
                 if self._id is None:
                     self._id = await self._made(caller)
         return self._id
@@ -53,7 +53,7 @@ class ProtocolSession:
             current_payer.reset(token)
 
     def forget(self, session_id: str) -> None:
-        """Make another one for the next call: that one has ended."""
+        """Create another session for the next call: this one has ended."""
         if self._id == session_id:
             self._id = None
 
@@ -62,7 +62,7 @@ class ProtocolSessions:
     """Finds the `ProtocolSession` of each connection.
 
     Args:
-        nexus: The platform.
+        platform: The platform.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -70,11 +70,11 @@ class ProtocolSessions:
         self._of_process = ProtocolSession(platform)
 
     def of(self, connection: Connection, *, on_stdio: bool) -> ProtocolSession | None:
-        """Return a connection's; None where each request stands for itself.
+        """Return that of a connection; None for a stateless request.
 
         Args:
-            connection: The connection that the request has come on.
-            on_stdio: Whether it is the one client of this process.
+            connection: The connection of the request.
+            on_stdio: Whether it is that of the one client on stdio.
         """
         if on_stdio:
             return self._of_process

@@ -18,10 +18,10 @@ RUNS = "nexus://runs/"
 SESSIONS = "nexus://sessions/"
 EVENTS = "nexus://events"
 EVENTS_SHOWN = 200
-"""Events in one answer."""
+"""Events in one result."""
 
 LONGEST = 512
-"""Characters of a URI that an error repeats: enough for every character of a workflow's name percent-encoded."""
+"""Characters of a URI in an error: enough for a workflow's name with every character percent-encoded."""
 
 _JSON = "application/json"
 
@@ -47,8 +47,8 @@ TEMPLATES = [
     {
         "uriTemplate": EVENTS + "{?after}",
         "name": "events",
-        "description": "What has happened to your runs and sessions since the event of an id: the `last` of an earlier "
-        "answer. Without one, the place to begin.",
+        "description": "Events of your runs and sessions after an event id: the `last` of an earlier result. Without "
+        "it, the current event id.",
         "mimeType": _JSON,
     },
 ]
@@ -68,11 +68,11 @@ async def read(view: CallerView, uri: str) -> dict[str, Any]:
     """Return a resource as the protocol's ``ReadResourceResult`` object.
 
     Args:
-        view: What the caller sees.
+        view: The view of the caller.
         uri: The resource.
 
     Raises:
-        NotFound: There is no such resource, or it is another's.
+        NotFound: The resource does not exist, or belongs to another caller.
     """
     try:
         content = await _content(view, uri)
@@ -92,11 +92,11 @@ async def _content(view: CallerView, uri: str) -> dict[str, Any]:
         return (await view.session(unquote(uri.removeprefix(SESSIONS)))).to_dict()
     if uri.partition("?")[0] == EVENTS:
         return await _events(view, uri)
-    raise NotFound(f"There is no such resource; its URI begins with {WORKFLOWS}, {RUNS}, {SESSIONS} or {EVENTS}.")
+    raise NotFound(f"Resource not found; URIs begin with {WORKFLOWS}, {RUNS}, {SESSIONS} or {EVENTS}.")
 
 
 async def _events(view: CallerView, uri: str) -> dict[str, Any]:
-    """Return what has happened since the event that a URI names, and the id to ask after the next time."""
+    """Return the events after the one that a URI names, and the id for the next request."""
     query = parse_qs(uri.partition("?")[2], keep_blank_values=True)
     follower = await view.events(query["after"][-1] if "after" in query else None)
     try:

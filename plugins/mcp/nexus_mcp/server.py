@@ -1,4 +1,4 @@
-"""`McpServer`: the protocol's requests, answered from the registry, the runs and the pipeline."""
+"""`McpServer`: the handlers of the protocol's requests."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ log = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
     "Every tool is a workflow. Its structured result is {result, run_id}; the resource nexus://runs/{run_id} shows the "
-    "run, nexus://workflows/{name} the workflow. A call that takes long is answered with {run_id, status} and goes on; "
+    "run, nexus://workflows/{name} the workflow. A long call returns {run_id, status} and continues; "
     "the tool nexus_runs waits for its result. Calls with the same nexus_session share state."
 )
 
 DEFAULT_WAIT = 50.0
-"""Seconds that ``nexus_runs`` waits where calls themselves wait for ever."""
+"""Seconds that ``nexus_runs`` waits where calls wait without limit."""
 
 _EVENTS_KEY = "nexus/events"
 
@@ -60,19 +60,18 @@ _EVENTS_KEY = "nexus/events"
 CACHEABLE: tuple[CacheableMethod, ...] = (
     "tools/list", "resources/list", "resources/templates/list", "resources/read", "server/discover",
 )  # fmt: skip
-"""Answers that must say how long they may be kept: not at all, for they differ by caller and change at any time."""
+"""Results with a cache hint: not cacheable, since they differ by caller and may change at any time."""
 
 
 class McpServer(Server[Any]):
     """One server for all connections of a channel.
 
     Args:
-        nexus: Whose workflows are the tools.
-        settings: The plugin's options. There are as many ``subscriptions/listen`` streams at once as sessions, in
-            all and for each caller.
+        platform: The platform, whose workflows are the tools.
+        settings: The plugin's options. The limits of sessions apply to ``subscriptions/listen`` streams as well.
 
     Attributes:
-        initialized: Sessions of which ``initialize`` has succeeded; who opens sessions takes them out.
+        initialized: Sessions whose ``initialize`` has succeeded; `HttpTransport` removes them.
     """
 
     def __init__(self, platform: Platform, settings: McpSettings) -> None:
@@ -106,7 +105,7 @@ class McpServer(Server[Any]):
         self._library_log.attach()
 
     def _add_handlers(self) -> None:
-        """Add handlers that return plain objects: the SDK's models would be made only to be written out again."""
+        """Add handlers that return plain objects, which saves creating and serializing the SDK's models."""
         add = self.add_request_handler
         add("tools/list", types.PaginatedRequestParams, self.list_tools)
         add("tools/call", types.CallToolRequestParams, self.call_tool)
@@ -117,7 +116,7 @@ class McpServer(Server[Any]):
         add("resources/unsubscribe", types.UnsubscribeRequestParams, self._unsubscribe)
 
     def input_schema(self, name: str) -> Any:
-        """Return the schema of a tool's arguments, or None if there is no such tool."""
+        """Return the schema of a tool's arguments, or None if the tool does not exist."""
         tools = self._platform_tools
         return tools.input_schema(name) if tools and tools.has(name) else self.catalogue.input_schema(name)
 
@@ -127,7 +126,7 @@ class McpServer(Server[Any]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Say that lists change. The SDK's HTTP transport calls this without arguments, which would deny it."""
+        """Announce list changes. The SDK's HTTP transport calls this without arguments, which would disable them."""
         settings = self._settings
         changes = notification_options or NotificationOptions(
             tools_changed=settings.enable_streaming and settings.enable_tool_discovery,
@@ -193,11 +192,11 @@ class McpServer(Server[Any]):
         await self.check_seen(view, uri)
         await self._changes.begin()
         if not self.announcements.subscribe(connection, uri):
-            raise MCPError(types.INVALID_REQUEST, "This session has too many subscriptions.")
+            raise MCPError(types.INVALID_REQUEST, f"This session has the most subscriptions allowed ({SUBSCRIPTIONS}).")
         return {}
 
     async def _follow_events(self, connection: Connection, view: CallerView) -> None:
-        """Tell a session of the older era whenever something has happened to its caller."""
+        """Notify a protocol session of the events of its caller."""
         if _EVENTS_KEY in connection.state:
             return
 
@@ -226,7 +225,7 @@ class McpServer(Server[Any]):
     ) -> types.SubscriptionsListenResult:
         caller = caller_key(invocation_of(ctx.request))
         if ctx.request is not None and self._listening[caller] >= self._settings.sessions_per_caller:
-            raise RateLimited("You have too many open subscriptions/listen streams (mcp_max_sessions_per_caller).")
+            raise RateLimited("Too many open subscriptions/listen streams (mcp_max_sessions_per_caller).")
         self._listening[caller] += 1
         try:
             return await self._listen_as_asked(ctx, params)
@@ -239,7 +238,7 @@ class McpServer(Server[Any]):
         view = await self._view(ctx)
         uris = params.notifications.resource_subscriptions or ()
         if len(uris) > SUBSCRIPTIONS:
-            raise MCPError(types.INVALID_REQUEST, "This stream has too many subscriptions.")
+            raise MCPError(types.INVALID_REQUEST, f"A stream has at most {SUBSCRIPTIONS} subscriptions.")
         seen = [uri for uri in uris if str(uri) == resources.EVENTS or await self._sees(view, str(uri))]
         asked = params.notifications.model_copy(update={"resource_subscriptions": seen})
         if any(str(uri) != resources.EVENTS for uri in seen):
@@ -252,7 +251,7 @@ class McpServer(Server[Any]):
     async def _listen_to_events(
         self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams, view: CallerView
     ) -> types.SubscriptionsListenResult:
-        """Serve a stream that hears, beside what is announced to all, of what happens to its caller."""
+        """Serve a stream with the events of its caller, in addition to what is announced to all."""
         told: list[Callable[[ServerEvent], None]] = []
         events = CallersEvents(view, lambda: [tell(ResourceUpdated(uri=resources.EVENTS)) for tell in told])
         await events.begin()
@@ -264,10 +263,10 @@ class McpServer(Server[Any]):
             events.close()
 
     async def check_seen(self, view: CallerView, uri: str) -> None:
-        """Let a caller hear of a resource that it may read: of others, it does not learn even that they are there.
+        """Check that a caller may read a resource; the existence of others is not revealed.
 
         Raises:
-            NotFound: There is no such resource, or it is another's.
+            NotFound: The resource does not exist, or belongs to another caller.
         """
         await resources.read(view, uri)
 
@@ -281,10 +280,10 @@ class McpServer(Server[Any]):
     async def _view(self, ctx: ServerRequestContext[Any]) -> CallerView:
         return await self.platform.view(invocation_of(ctx.request))
 
-    # What happens around requests
+    # Around requests
 
     async def _guard(self, ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
-        """Keep the text of unforeseen exceptions from the caller, and note sessions that want to hear of changes."""
+        """Hide the text of unexpected exceptions from the caller, and note initialized sessions."""
         try:
             with self._lease(ctx):
                 result = await call_next(ctx)
@@ -293,7 +292,7 @@ class McpServer(Server[Any]):
         except NexusError as exc:
             raise protocol_error(exc) from None
         except Exception:
-            log.exception("Answering %s failed", ctx.method)
+            log.exception("Handling %s failed", ctx.method)
             unforeseen = NexusError("Something went wrong inside the server; its log has the reason.")
             raise protocol_error(unforeseen) from None
         if ctx.method == "initialize":
@@ -303,7 +302,7 @@ class McpServer(Server[Any]):
         return result
 
     def _lease(self, ctx: ServerRequestContext[Any]) -> AbstractContextManager[object]:
-        """Return what ends a request that streams to its caller when the caller's credential ends; others are short."""
+        """Return the lease that ends a streaming request with the caller's credential; other requests are short."""
         meta = (ctx.params or {}).get("_meta")
         reports = isinstance(meta, dict) and "progressToken" in meta
         if ctx.method != "subscriptions/listen" and not reports:
@@ -323,11 +322,11 @@ class McpServer(Server[Any]):
         self.announcements.updated(resources.SESSIONS + session_id)
 
     def end_listening(self) -> None:
-        """End every ``subscriptions/listen`` stream in the protocol's own way."""
+        """End every ``subscriptions/listen`` stream as the protocol defines."""
         self._listen.close()
 
     async def close(self) -> None:
-        """Let go of the platform."""
+        """Detach from the platform."""
         self._library_log.detach()
         self._unlisten()
         self.end_listening()

@@ -11,46 +11,42 @@ from nexus_core.types.addresses import check_origins
 
 
 class McpSettings(PluginSettings):
-    """Where the channel listens, whom it lets in and how much it takes."""
+    """Port, lists, time limits, sessions and origins of the MCP channel."""
 
     provides: ClassVar[dict[str, str | None]] = {"stdio": None}
 
-    mcp_port: int = Field(3001, ge=0, le=65535, description="The channel's port; 0 for any free one.")
-    mcp_name: str = Field("nexus", min_length=1, max_length=200, description="What the server calls itself.")
-    enable_tool_discovery: bool = Field(
-        True, description="List the tools; without it they can be called by those who know their names."
-    )
-    enable_resource_discovery: bool = Field(
-        True, description="List the resources; without it they can be read by those who know their addresses."
-    )
+    mcp_port: int = Field(3001, ge=0, le=65535, description="Port of the MCP channel; 0 for any free port.")
+    mcp_name: str = Field("nexus", min_length=1, max_length=200, description="Name of the MCP server.")
+    enable_tool_discovery: bool = Field(True, description="List the tools. Unlisted tools remain callable.")
+    enable_resource_discovery: bool = Field(True, description="List the resources. Unlisted resources remain readable.")
     enable_streaming: bool = Field(
         True,
-        description="Answer with streams of progress, partial results and changes where clients ask for them; without "
-        "it, every answer is one JSON document.",
+        description="Send progress, partial results and notifications as streams to clients that request them. If off, "
+        "every response is one JSON document.",
     )
     tool_timeout: Seconds | None = Field(
-        None, description="Seconds a tool call may take; a workflow's own shorter limit holds."
+        None, description="Time limit of a tool call in seconds; a shorter limit of the workflow applies."
     )
     mcp_wait: Seconds | None = Field(
         50.0,
-        description="Seconds after which a call that still runs is answered with its run, which goes on; none for "
-        "never. Clients give up after 60, most of them.",
+        description="Seconds after which a running call returns its run, which continues in the background; none for "
+        "never. Most clients time out after 60.",
     )
-    mcp_platform_tools: bool = Field(True, description="Show models the tools nexus_runs and nexus_sessions.")
+    mcp_platform_tools: bool = Field(True, description="Offer the tools nexus_runs and nexus_sessions.")
     max_concurrent_sessions: int = Field(
         100,
         ge=1,
-        description="Open sessions at once. The one that is idle for longest makes room for a new one; while each has "
-        "a request under way, new ones are refused with 503.",
+        description="Most open sessions. The longest idle one is closed for a new one; if each has an active request, "
+        "new ones are refused with 503.",
     )
     mcp_max_sessions_per_caller: int | None = Field(
         None,
         ge=1,
-        description="Open sessions of one caller at once (a network address, where authentication is off), and its "
+        description="Most open sessions of one caller (a network address, if authentication is off), and most of its "
         "subscriptions/listen streams. Default: half of max_concurrent_sessions.",
     )
     mcp_allowed_origins: Annotated[list[str], AfterValidator(check_origins)] = Field(
-        [], description="Origins whose pages may call, such as https://app.example.com; * for all."
+        [], description="Origins whose pages may call the channel, such as https://app.example.com; * for all."
     )
     mcp_session_idle_timeout: Seconds = Field(
         1800.0, description="Seconds without a request after which a session is closed."
@@ -58,7 +54,7 @@ class McpSettings(PluginSettings):
 
     @property
     def sessions_per_caller(self) -> int:
-        """Sessions of one caller at once."""
+        """Most open sessions of one caller."""
         return self.mcp_max_sessions_per_caller or (self.max_concurrent_sessions + 1) // 2
 
     @field_validator("tool_timeout", "mcp_wait", "mcp_max_sessions_per_caller", mode="before")

@@ -1,4 +1,4 @@
-"""Keeps standard input and output for the protocol alone."""
+"""Reserves standard input and output for the protocol."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def redirected() -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Yield the real standard input and output; everybody else gets an empty input, and standard error.
+    """Yield the real standard input and output; all other code gets an empty input, and standard error.
 
-    Holds for ``print`` and, on the level of file descriptors, for C code and child processes.
+    Applies to ``print`` and, on the level of file descriptors, for C code and child processes.
     """
     sys.stdout.flush()
     reader = os.fdopen(os.dup(0), "rb", closefd=False)  # a thread may hang in it to the end of the process

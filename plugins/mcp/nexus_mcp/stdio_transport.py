@@ -1,4 +1,4 @@
-"""The protocol over two byte streams, a message a line, as strict about JSON as the other channels."""
+"""The protocol over two byte streams, one message per line, with the JSON rules of the other channels."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNREAD_ANSWERS = 10
-"""Messages that may wait for the client to read them, before no more of its own are read: it could fill the memory."""
+"""Unread responses after which no further message of the client is read: they would fill the memory."""
 
 CLOSING_SECONDS = 1.0
-"""How long the last answers may take to be read."""
+"""Seconds for the client to read the last responses."""
 
 
 class StdioTransport:
-    """One client, who writes into one stream and reads from another.
+    """One client, which writes to one stream and reads from another.
 
     Args:
-        reader: Where messages come from. It may block: it is read in a thread.
-        writer: Where messages go.
-        threads: For reading and writing.
-        max_line_bytes: The longest message.
+        reader: The stream of the client's messages. It may block: it is read in a thread.
+        writer: The stream of the server's messages.
+        threads: Threads for reading and writing.
+        max_line_bytes: Largest message in bytes.
     """
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO, threads: DaemonThreads, max_line_bytes: int) -> None:
@@ -65,9 +65,9 @@ class StdioTransport:
         self._refusals = self._answers.clone()
 
     async def serve(self, server: McpServer, grace: float) -> None:
-        """Serve the client until it closes its side; what runs then gets ``grace`` seconds to be answered.
+        """Serve the client until it closes its stream; active calls then get ``grace`` seconds to be answered.
 
-        A client that reads no more is served no more: whatever it still sends, nobody would hear the answer.
+        A client that stops reading is disconnected: it would not receive responses.
         """
         writing = asyncio.create_task(self._write())
         reading = asyncio.create_task(self._read(server, grace))
@@ -87,13 +87,13 @@ class StdioTransport:
                     await self._take(line)
                     await self._until(self._are_answers_read)
             except OSError as exc:
-                log.warning("The client can't be read from any more: %s", exc)
+                log.warning("Reading from the client failed: %s", exc)
             server.end_listening()  # those requests would never be answered otherwise
             try:
                 async with asyncio.timeout(grace):
                     await self._until(self._are_all_answered)
             except TimeoutError:
-                log.warning("shutdown_grace has passed: cancelling what still runs")
+                log.warning("shutdown_grace has passed: cancelling the active calls")
 
     async def _take(self, line: bytes) -> None:
         if len(line) > self._limit:
@@ -130,7 +130,7 @@ class StdioTransport:
         return not self._unanswered
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds that may change with each message that is written."""
+        """Wait for a condition that may change with each written message."""
         while not condition():
             self._written.clear()
             await self._written.wait()

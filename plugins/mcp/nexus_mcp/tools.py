@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nexus_core.workflows.workflow import Workflow
 
 SESSION_ARGUMENT = "nexus_session"
-"""The argument that names a call's session, of tools that may have something to do with one."""
+"""The argument with the session of a call, of tools that can use a session."""
 
 _SESSION = {
     "type": "string",
@@ -23,7 +23,7 @@ _SESSION = {
 }
 
 WORKFLOW_KEY = "nexus/workflow"
-"""Where ``_meta`` of a tool has the workflow's name, if the tool has another."""
+"""Key of the workflow's name in ``_meta`` of a tool, if the tool has another name."""
 
 PAGE_SIZE = 1000
 """Tools, or resources, in one page of a list."""
@@ -44,7 +44,7 @@ class Catalogue:
         self._tools: dict[str, tuple[Workflow, dict[str, Any]]] = {}
 
     def changed(self, name: str) -> None:
-        """Note that a workflow was registered, replaced or unregistered."""
+        """Update after a workflow was registered, replaced or unregistered."""
         self._every = None
         self._tools.pop(name, None)
 
@@ -64,7 +64,7 @@ class Catalogue:
         return tool
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        """Return the schema of the arguments of a tool, by its name or its workflow's, or None if there is none."""
+        """Return the schema of a tool's arguments, by its name or its workflow's, or None if it does not exist."""
         workflow = self._workflows.find(self._workflows.name_of_tool(name))
         return None if workflow is None else _arguments(workflow)
 
@@ -75,16 +75,16 @@ def page(workflows: list[Workflow], cursor: str | None) -> tuple[list[Workflow],
     A cursor names the last workflow of its page, so pages stay in order while workflows come and go.
 
     Args:
-        workflows: What the caller may see, in name order: neither pages nor cursors tell of others.
-        cursor: What the page before has given; None for the first one.
+        workflows: Workflows that the caller may see, in name order: pages and cursors reveal no others.
+        cursor: The cursor of the page before; None for the first page.
 
     Raises:
-        MalformedRequest: The cursor was not given out here.
+        MalformedRequest: The cursor is invalid.
     """
     start = 0
     if cursor is not None:
         if not cursor.startswith(_CURSOR):
-            raise MalformedRequest("The cursor was not given out by this server.")
+            raise MalformedRequest("The cursor is invalid: use nextCursor of the page before.")
         last = cursor.removeprefix(_CURSOR)
         start = bisect_right(workflows, last, key=lambda workflow: workflow.name)
     chosen = workflows[start : start + PAGE_SIZE]
@@ -108,7 +108,7 @@ def _tool(workflow: Workflow) -> dict[str, Any]:
 
 
 def takes_session(workflow: Workflow | None) -> bool:
-    """Whether a workflow's tool has the argument `SESSION_ARGUMENT`, and the workflow no parameter of that name."""
+    """Return whether the tool has the argument `SESSION_ARGUMENT`: the workflow has no parameter of that name."""
     return (
         workflow is not None
         and workflow.uses_context
@@ -126,7 +126,7 @@ def _arguments(workflow: Workflow) -> Mapping[str, Any]:
 def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the schema of a reply: ``{"result": ..., "run_id": ...}``, around the schema of a result.
 
-    Of a run that goes on there is no result yet: ``{"run_id": ..., "status": ..., "workflow": ...}``.
+    A run in the background has no result yet: ``{"run_id": ..., "status": ..., "workflow": ...}``.
     """
     result, definitions = move_schema(output_schema or {}, "#/properties/result", "#/$defs/")
     schema: dict[str, Any] = {
@@ -135,8 +135,11 @@ def reply_schema(output_schema: Mapping[str, Any] | None) -> dict[str, Any]:
             "result": result,
             "run_id": {"type": "string", "description": "The run's id: nexus://runs/{run_id} is its resource."},
             "cached": {"type": "boolean", "description": "Whether the result comes from the cache."},
-            "replayed": {"type": "boolean", "description": "Whether an earlier call with the same key gave it."},
-            "status": {"type": "string", "description": "That the run goes on, where there is no result yet."},
+            "replayed": {
+                "type": "boolean",
+                "description": "Whether the result is that of an earlier call with the same key.",
+            },
+            "status": {"type": "string", "description": "Status of a run that has no result yet."},
             "workflow": {"type": "string"},
         },
         "required": ["run_id"],

@@ -1,4 +1,4 @@
-"""`HttpTransport`: the SDK's streamable HTTP, with its sessions, in a task of its own."""
+"""`HttpTransport`: the SDK's streamable HTTP and its sessions, in a separate task."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class HttpTransport:
     """Serves an `McpServer` over streamable HTTP.
 
     Args:
-        server: What answers.
-        max_body_bytes: The largest body; the core's limit is in front of it.
-        open_sessions: Bounds the sessions.
+        server: The server.
+        max_body_bytes: Largest body; the core enforces it before.
+        open_sessions: Limits the sessions.
         idle_timeout: Seconds without a request after which a session is closed.
         options: Further arguments of the SDK's session manager.
     """
@@ -49,7 +49,7 @@ class HttpTransport:
             log.setLevel(logging.WARNING)
         self._manager = StreamableHTTPSessionManager(
             server,
-            # The gate has checked both headers, and says which option to set.
+            # `HttpFront` has checked both headers, with messages that name the option to set.
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             session_idle_timeout=idle_timeout,
             max_request_body_size=max_body_bytes,
@@ -60,12 +60,12 @@ class HttpTransport:
         self._task: asyncio.Task[None] | None = None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that is complete in itself."""
+        """Handle a stateless request."""
         self._identify(scope)
         await self._manager.handle_request(scope, receive, send)
 
     async def handle_in_session(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request of a session. It is only there for the principal that has opened it."""
+        """Handle a request of a session, which only the principal that opened it may use."""
         session = self._open.get(session_id)
         if session is None:  # the SDK answers 404
             await self.handle(scope, receive, send)
@@ -74,16 +74,16 @@ class HttpTransport:
             await self.handle(scope, receive, send)
 
     async def open_session(self, caller: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that opens a session, if it is one: of any other, nothing is left.
+        """Handle a request that may open a session; if it does not, no session stays.
 
         Args:
-            caller: Who wants it.
-            scope: The request.
-            receive: Gives its body.
-            send: Takes the answer.
+            caller: The key of the caller.
+            scope: The scope of the request.
+            receive: The ASGI ``receive``.
+            send: The ASGI ``send``.
 
         Raises:
-            RateLimited, Overloaded: There is no place for another session.
+            RateLimited, Overloaded: The caller, or all callers together, have too many sessions.
         """
         session_id: str | None = None
 
@@ -120,7 +120,7 @@ class HttpTransport:
         return len(open_transports(self._manager))
 
     async def start(self) -> None:
-        """Get ready for requests."""
+        """Start the session manager."""
         ready = asyncio.Event()
         self._task = asyncio.create_task(self._run(ready), name="nexus-mcp")
         waiting = asyncio.create_task(ready.wait())
@@ -136,7 +136,7 @@ class HttpTransport:
             await self._stopping.wait()
 
     async def drain(self) -> None:
-        """End open streams and sessions; requests under way get an answer."""
+        """End open streams and sessions; active requests get a response."""
         self.server.end_listening()
         for session in list(open_transports(self._manager).values()):
             await session.terminate()

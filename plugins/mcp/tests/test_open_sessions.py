@@ -78,7 +78,7 @@ async def test_a_header_that_comes_twice_opens_no_session(served, kit, name):
         for _ in range(3):
             answer = await one.http.post(one.address, json=kit.initialize(), headers=twice)
             assert answer.status_code == 400
-            assert "more than once" in answer.json()["error"]["message"]
+            assert "is repeated" in answer.json()["error"]["message"]
             assert "mcp-session-id" not in answer.headers
 
 

@@ -1,4 +1,4 @@
-"""A request's body: read once it is known who has sent it, and decompressed within `max_body_bytes`."""
+"""Request bodies: read after authentication, and decompressed within `max_body_bytes`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Receive
 
 SMALL = 16 * 1024
-"""Bytes up to which a body is read first: that costs less than to authenticate its caller twice."""
+"""Bytes up to which a body is read before authentication, which costs less than to authenticate twice."""
 
 _GZIP = (b"gzip", b"x-gzip")
 _WINDOW = 31
-"""zlib's name for: a gzip header and the largest window."""
+"""The value of zlib for a gzip header and the largest window."""
 
 MAX_MEMBERS = 1000
-"""Members that a gzip body may have one after the other: an empty one has 20 bytes, and costs as much as a call."""
+"""Most members of a gzip body: an empty one has 20 bytes, and costs as much as a call."""
 
 _PIECE = 64 * 1024
-"""Compressed bytes that are read at once: zlib copies what it has been given of the next member."""
+"""Compressed bytes that are processed at once: zlib copies the part that belongs to the next member."""
 
 Parsed = TypeVar("Parsed")
 
@@ -34,22 +34,22 @@ Parsed = TypeVar("Parsed")
 async def read_parsed(
     platform: Platform, caller: Invocation, receive: Receive, parse: Callable[[bytes], Parsed]
 ) -> Parsed | None:
-    """Return what a request's body says, or None when the caller has left.
+    """Return the parsed body of a request, or None if the client has disconnected.
 
-    A caller is authenticated before a body is read that is large, compressed or of unknown length, and before it is
-    told what is wrong with another: reading costs an unknown caller's request next to nothing, and a wrong credential
-    counts as one whatever the body holds.
+    The caller is authenticated before a body is read that is large, compressed or of unknown length, and before an
+    error of a small one is reported: an unauthenticated request costs next to nothing, and an invalid credential is
+    counted whatever the body holds.
 
     Args:
         platform: Authenticates the caller.
-        caller: An `Invocation` with what the channel knows of the caller, its headers among that.
-        receive: The request's.
-        parse: Reads the body, or raises `MalformedRequest`.
+        caller: An `Invocation` with the caller's credentials and headers.
+        receive: The ASGI ``receive``.
+        parse: Parses the body, or raises `MalformedRequest`.
 
     Raises:
-        AuthenticationError: The credentials are missing or wrong.
-        MalformedRequest, RequestTooLarge: The body can't be read.
-        UnsupportedEncoding: It is encoded otherwise than with gzip.
+        AuthenticationError: The credentials are missing or invalid.
+        MalformedRequest, RequestTooLarge: The body is invalid or too large.
+        UnsupportedEncoding: The body has another encoding than gzip.
     """
     headers = caller.headers or {}
     is_small = _is_small(headers)
@@ -75,28 +75,28 @@ def _coding(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 def decoded(body: bytes, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """Return a body as it was before its Content-Encoding (RFC 9110, section 8.4).
+    """Return a body without its Content-Encoding (RFC 9110, section 8.4).
 
     Args:
         body: The body.
-        headers: Its request's.
-        limit: Bytes that it may have.
+        headers: The headers of the request.
+        limit: The most bytes of the decompressed body.
 
     Raises:
-        UnsupportedEncoding: It is not gzip.
-        RequestTooLarge: It would be larger.
-        MalformedRequest: It is not what the header says.
+        UnsupportedEncoding: The encoding is not gzip.
+        RequestTooLarge: The decompressed body is larger.
+        MalformedRequest: The body is not valid gzip data.
     """
     coding = _coding(headers)
     if not coding:
         return body
     if coding not in _GZIP:
-        raise UnsupportedEncoding("Bodies are read as they are, or with Content-Encoding: gzip.")
+        raise UnsupportedEncoding("The Content-Encoding of the body is not supported; gzip is.")
     return b"".join(_inflated(memoryview(body), limit))
 
 
 def _inflated(body: memoryview, limit: int) -> Iterator[bytes]:
-    """Yield what is in a body of gzip members, in pieces."""
+    """Yield the content of a body of gzip members, in pieces."""
     left, members, inflate = limit, 0, None
     for start in range(0, len(body), _PIECE):
         piece: bytes | memoryview = body[start : start + _PIECE]
@@ -117,4 +117,4 @@ def _inflated(body: memoryview, limit: int) -> Iterator[bytes]:
             if inflate.eof:
                 inflate = None
     if inflate is not None:
-        raise MalformedRequest("The body is cut short: its gzip data has no end.")
+        raise MalformedRequest("The body is incomplete: its gzip data has no end.")

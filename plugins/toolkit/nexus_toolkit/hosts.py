@@ -1,8 +1,8 @@
 """`HostOriginGuard`: which Host and Origin headers are allowed, on every channel.
 
 A page at evil.example can let its own name resolve to this machine and then read the responses of a server here (DNS
-rebinding). Its requests carry its name in the Host header, so only names are allowed that nobody else can own, or that
-``allowed_hosts`` lists.
+rebinding). Its requests carry its name in the Host header, so only names are allowed that cannot be registered by
+others, or that ``allowed_hosts`` lists.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class HostOriginGuard:
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass.
 
-        Programs send no Origin header. Reading is left to the browser's same-origin policy, which CORS loosens; there
-        is none for WebSockets, and simple POST requests are sent without a preflight.
+        Programs send no Origin header. Reading is left to the browser's same-origin policy, which CORS loosens; it
+        does not apply to WebSockets, and simple POST requests are sent without a preflight.
 
         Args:
             scope: The scope of the request.
