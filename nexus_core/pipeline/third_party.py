@@ -76,17 +76,8 @@ class _Turn:
     """One call's way through an interceptor, and how far it has come. Its time stands still while the call goes on."""
 
     __slots__ = (
-        "_call_next",
-        "_is_cancelled",
-        "_is_closed",
-        "_passing",
-        "_seconds",
-        "_task",
-        "_timer",
-        "_timers",
-        "is_passed_on",
-        "raised",
-        "returned",
+        "_call_next", "_is_cancelled", "_is_closed", "_passing", "_seconds", "_task", "_timer", "_timers",
+        "is_passed_on", "raised", "returned",
     )  # fmt: skip
 
     def __init__(self, timers: Timers, seconds: float | None, call_next: Call) -> None:

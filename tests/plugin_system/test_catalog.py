@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from nexus_cli.commands.declared_commands import declared_commands
 
 from nexus_core import Nexus
 from nexus_core.options import first_party
 from nexus_core.options.sources import unknown_option
-from nexus_core.plugins.declared_commands import declared_commands
 from nexus_core.plugins.discovery import discover
 
 FIRST_PARTY = [each for each in discover() if each.distribution.startswith(first_party.DISTRIBUTION_PREFIX)]

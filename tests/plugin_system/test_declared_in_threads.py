@@ -6,8 +6,7 @@ import ast
 from typing import Any
 
 import pytest
-
-from nexus_core.plugins.declared_commands import declared_commands
+from nexus_cli.commands.declared_commands import declared_commands
 
 
 def test_a_parser_that_fails_for_a_moment_costs_no_help(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nexus_cli.commands.declared_commands import declared_commands
 from nexus_cli.options import UsageError
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
-from nexus_core.plugins.declared_commands import declared_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
