@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
     from nexus_core.types.health import HealthCheck
-    from nexus_core.types.measurement import Measurement
+    from nexus_core.types.measurement import Collector, Measurement
     from nexus_core.types.principal import Principal
     from nexus_core.types.result import Result
     from nexus_core.workflows.registry import Registry
@@ -112,6 +112,22 @@ class Platform(Protocol):
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
         """Return those of the permissions that a principal does not have."""
+
+    @property
+    def metrics_collectors(self) -> Sequence[Collector]:
+        """The registered metrics collectors."""
+
+    @property
+    def health_checkers(self) -> Sequence[object]:
+        """The registered health checkers."""
+
+    @property
+    def workflow_threads(self) -> DaemonThreads:
+        """The threads that sync workflows run in, at most ``workflow_threads`` at once."""
+
+    @property
+    def places_in_use(self) -> int:
+        """How many of the ``max_concurrent_workflows`` are running."""
 
     @property
     def is_ready(self) -> bool:

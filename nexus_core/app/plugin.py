@@ -102,7 +102,7 @@ def _calls(method: str) -> Callable[[Any], Any]:
 def _type_parameter(cls: type) -> type[PluginSettings] | None:
     for base in getattr(cls, "__orig_bases__", ()):
         for argument in get_args(base):
-            if isinstance(argument, type):
+            if isinstance(argument, type) and argument is not Any:  # a class since Python 3.11
                 return argument
     return None
 

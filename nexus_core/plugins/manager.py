@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 log = logging.getLogger(__name__)
+
+Kind = TypeVar("Kind")
 
 MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
@@ -233,6 +235,10 @@ class PluginManager:
             else:
                 found += [(name, item) for item in items]
         return [(name, item) for name, item in found if self.is_active(name)]
+
+    def instances(self, kind: type[Kind]) -> list[Kind]:
+        """Return the active plugins that are instances of a class."""
+        return [each for each in self._manager.get_plugins() if isinstance(each, kind)]
 
     def origin(self, name: str) -> str:
         """Return the distribution that a plugin is from, or the object that was given."""

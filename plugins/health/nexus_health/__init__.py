@@ -1,4 +1,4 @@
-"""Whether a platform lives, is ready, and what is wrong: probes, checks of one's own, and ``nexus doctor``."""
+"""Health checks of a platform: probes, custom checks, and ``nexus doctor``."""
 
 from __future__ import annotations
 

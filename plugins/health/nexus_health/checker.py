@@ -1,4 +1,4 @@
-"""`HealthChecker`: checks of the application's own, each a method ``check_...``."""
+"""`HealthChecker`: custom health checks, each a method ``check_...``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from nexus_core.errors import ConfigurationError
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_core.text import nearest, one_line
 from nexus_core.types.health import HealthCheck
 
@@ -24,20 +25,20 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 class HealthChecker:
     """Subclass it, add methods ``check_...``, and ``nexus.register_health_checker(Checker())``.
 
-    Each public method whose name begins with ``check_`` is a check of its own; sync ones run in threads. It returns
-    ``{"status": "healthy"}`` or ``{"status": "unhealthy", "error": ...}``, with whatever details it has, or such a
-    dictionary for each of several services. What it raises makes it unhealthy. `__init__` need not be called.
+    Each method whose name begins with ``check_`` is a check; sync ones run in threads. It returns
+    ``{"status": "healthy"}`` or ``{"status": "unhealthy", "error": ...}``, with optional details, or such a dictionary
+    for each of several services. An exception means unhealthy. Subclasses need not call `__init__`.
 
     Args:
-        db_client: For checks to use, as an attribute.
-        external_services: URLs by name, likewise.
+        db_client: A database client for the checks, as an attribute.
+        external_services: URLs by name for the checks, as an attribute.
 
     Attributes:
-        db_client: None unless it is set.
-        external_services: Empty unless it is set.
-        critical: Whether the platform is not ready while one of the checks is unhealthy.
-        non_critical: Names of methods for which that does not hold.
-        timeouts: Seconds that methods get, by name, in place of ``health_check_timeout``.
+        db_client: Default: None.
+        external_services: Default: empty.
+        critical: Whether unhealthy checks make the platform not ready.
+        non_critical: Names of methods that are not critical.
+        timeouts: Time limits in seconds by method name. Default: ``health_check_timeout``.
     """
 
     db_client: Any = None
@@ -53,16 +54,16 @@ class HealthChecker:
 
     @functools.cached_property
     def external_services(self) -> dict[str, str]:
-        """URLs by name; each checker's own."""
+        """URLs by name."""
         return {}
 
 
 def check(*, timeout: float | None = None, critical: bool | None = None) -> Callable[[Method], Method]:
-    """Say how long a method ``check_...`` may take, and whether it is critical: ``@check(timeout=2)``.
+    """Set the time limit of a method ``check_...``, and whether it is critical: ``@check(timeout=2)``.
 
     Args:
-        timeout: Seconds; None for what the checker or the option ``health_check_timeout`` says.
-        critical: None for what the checker says.
+        timeout: Seconds. Default: that of the checker, else ``health_check_timeout``.
+        critical: Default: that of the checker.
     """
 
     def decorate(method: Method) -> Method:
@@ -76,7 +77,7 @@ def checks_of(checker: object) -> list[HealthCheck]:
     """Return the checks of an object, by the names of its methods without ``check_``.
 
     Raises:
-        ConfigurationError: It has none, or says something of them that can't be.
+        ConfigurationError: It has no check, or an invalid attribute.
     """
     if isinstance(checker, type):
         raise ConfigurationError(
@@ -87,14 +88,14 @@ def checks_of(checker: object) -> list[HealthCheck]:
         return _checks_of(checker, kind)
     except ConfigurationError:
         raise
-    except Exception as exc:  # attributes may be code, too
-        raise ConfigurationError(f"The health checker {kind} can't be asked for its checks: {one_line(exc)}") from exc
+    except Exception as exc:  # attributes may be properties
+        raise ConfigurationError(f"The checks of the health checker {kind} can't be read: {one_line(exc)}") from exc
 
 
 def _checks_of(checker: object, kind: str) -> list[HealthCheck]:
     methods = dict(_methods(checker))
     if not methods:
-        raise ConfigurationError(f"register_health_checker was given a {kind} without a method {PREFIX}... to call.")
+        raise ConfigurationError(f"The health checker {kind} has no method {PREFIX}...")
     timeouts = _named(kind, "timeouts", getattr(checker, "timeouts", None) or {}, methods)
     quiet = getattr(checker, "non_critical", None) or ()
     non_critical = _named(kind, "non_critical", (quiet,) if isinstance(quiet, str) else quiet, methods)
@@ -109,7 +110,7 @@ def _checks_of(checker: object, kind: str) -> list[HealthCheck]:
 
 
 def _methods(checker: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield the methods that are checks. No property is read: that may do anything."""
+    """Yield the methods that are checks, without evaluating properties."""
     for name in sorted({*dir(checker)}):
         if not name.startswith(PREFIX) or name == PREFIX:
             continue
@@ -120,7 +121,7 @@ def _methods(checker: object) -> Iterator[tuple[str, Callable[..., Any]]]:
         if _takes_nothing(method):
             yield name, method
         else:
-            log.warning("%s.%s is not run as a check: it takes arguments", type(checker).__name__, name)
+            log.warning("%s.%s is not used as a check: it takes arguments", type(checker).__name__, name)
 
 
 def _takes_nothing(method: Callable[..., Any]) -> bool:
@@ -128,33 +129,31 @@ def _takes_nothing(method: Callable[..., Any]) -> bool:
         inspect.signature(method).bind()
     except TypeError:
         return False
-    except ValueError:  # it does not say
+    except ValueError:  # no signature is known
         return True
     return True
 
 
 def _named(kind: str, attribute: str, given: Any, methods: Collection[str]) -> dict[str, Any]:
-    """Return what an attribute says about methods, which it may name with or without ``check_``."""
+    """Return the values of an attribute by method name, given with or without ``check_``."""
     if not isinstance(given, Collection):
-        raise ConfigurationError(f"{kind}.{attribute} must hold names of methods, not be a {type(given).__name__}.")
+        raise ConfigurationError(
+            f"{kind}.{attribute} must hold method names, not be a {type(given).__name__}."
+        )
     named: dict[str, Any] = {}
     for each in given:
         name = f"{PREFIX}{str(each).removeprefix(PREFIX)}"
         if name not in methods:
             near = nearest(name, list(methods))
             hint = f"; did you mean {near!r}?" if near else ""
-            raise ConfigurationError(f"{kind}.{attribute} names {each!r}, which is no method of it{hint}")
+            raise ConfigurationError(f"{kind}.{attribute} names the unknown method {each!r}{hint}")
         named[name] = given[each] if isinstance(given, Mapping) else True
     return named
 
 
 def _seconds(kind: str, name: str, value: Any) -> float | None:
-    from nexus_core.options.settings import (
-        MAX_SECONDS,  # late: it brings pydantic, and this module is imported with the plugin
-    )
-
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
-        raise ConfigurationError(f"{kind}.{name}: its time limit must be a number of seconds above 0, not {value!r}.")
+        raise ConfigurationError(f"{kind}.{name}: the time limit must be a positive number of seconds, not {value!r}.")
     return float(value)

@@ -1,4 +1,4 @@
-"""``nexus doctor``. The command line brings typer: nothing else may import this module."""
+"""``nexus doctor``. It imports typer, which the command line provides: import this module nowhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer  # noqa: TC002  (typer itself reads the annotation)
 
 from nexus_core import Command
 from nexus_core.text import printable
-from nexus_health.doctor.examination import of_application, of_server
+from nexus_health.doctor.examination import examine_application, examine_server
 from nexus_health.doctor.findings import Finding, Level
 
 if TYPE_CHECKING:
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.PROBLEM: "PROBLEM"}
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 LONGEST = 500
-"""Characters of a text that are shown."""
+"""Characters of a text, at most."""
 
 SUBJECT_WIDTH = 24
 
 
 def commands() -> list[Command]:
     """Return the command."""
-    return [Command("doctor", doctor, "Look at everything that may be wrong, and say how to mend it.")]
+    return [Command("doctor", doctor, "Find common problems, and how to fix them.")]
 
 
 def doctor(context: typer.Context) -> int:
-    """Look at everything that may be wrong, and say how to mend it. Exit code 1 if there is a problem.
+    """Find common problems, and how to fix them. Exit code 1 if there is a problem.
 
-    With --app, the application is started in this process, without listening, and its checks run once. With --connect
-    URL, a running server is asked how it is.
+    With --app, the application is started in this process without listening, and its checks run once. With --connect
+    URL, a running server is examined.
     """
     state = context.obj
-    with contextlib.redirect_stdout(sys.stderr):  # what an application prints is not what it was asked for
+    with contextlib.redirect_stdout(sys.stderr):  # output of the application is not part of the report
         if state.options.connect:
-            findings = list(of_server(state.options.connect, state.options.token))
+            findings = list(examine_server(state.options.connect, state.options.token))
         else:
-            findings = list(of_application(state))
+            findings = list(examine_application(state))
     show(state.output, findings)
     return 1 if any(each.level is Level.PROBLEM for each in findings) else 0
 
 
 def show(output: Any, findings: Sequence[Finding]) -> None:
-    """Write findings: JSON for programs that ask for it, a table on a terminal, lines elsewhere."""
+    """Write findings as JSON if asked for, as a table on a terminal, else as lines."""
     counts = Counter(str(each.level) for each in findings)
     if output.as_json:
         value = {"healthy": not counts["problem"], "problems": counts["problem"], "warnings": counts["warning"],
@@ -67,7 +67,7 @@ def show(output: Any, findings: Sequence[Finding]) -> None:
 
 
 def _sections(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]]:
-    """Yield titles and findings: what is in order by section, then the warnings and, last of all, the problems."""
+    """Yield titles and findings: first what is ok, by section, then warnings, then problems."""
     fine = [each for each in findings if each.level is Level.OK]
     yield from ((section, list(group)) for section, group in groupby(fine, key=lambda each: each.section))
     for level in (Level.WARNING, Level.PROBLEM):
@@ -76,7 +76,7 @@ def _sections(findings: Sequence[Finding]) -> Iterator[tuple[str, list[Finding]]
 
 
 def _place(finding: Finding) -> str:
-    """Return what a finding is about, outside its section."""
+    """Return section and subject of a finding."""
     return f"{finding.section}, {finding.subject}"
 
 
@@ -113,5 +113,5 @@ def _table(output: Any, section: str, findings: Iterable[Finding]) -> None:
 
 
 def _texts(finding: Finding) -> tuple[str, str, str]:
-    """Return what is shown of a finding: nothing in it is for the terminal to obey."""
+    """Return the texts of a finding without terminal control characters."""
     return printable(finding.subject), printable(finding.text, LONGEST), printable(finding.advice, LONGEST)

@@ -1,90 +1,75 @@
-"""Hook implementations of the plugin ``health``."""
+"""The plugin ``health``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_core import Platform, Plugin
+from nexus_health.monitor_owner import MonitorOwner
+from nexus_health.settings import HealthSettings
 
 if TYPE_CHECKING:
-    from nexus_core import Channel, Command, Nexus, Route
+    from nexus_core import Channel, Command, Route
     from nexus_core.types.measurement import Measurement
-    from nexus_health.monitor import Monitor
+    from nexus_health.monitored_check import CheckThreads
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the options."""
-    from nexus_health.settings import HealthSettings
+class HealthPlugin(MonitorOwner, Plugin[HealthSettings]):
+    """Runs health checks, serves probes, and provides ``nexus doctor``."""
 
-    return HealthSettings
+    def __init__(self, platform: Platform, settings: HealthSettings) -> None:
+        super().__init__(platform, settings)
+        self._threads: CheckThreads | None = None
 
+    async def startup(self) -> None:
+        """Start to run health checks.
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Begin to look how the platform is, unless that is switched off."""
-    from nexus_health.settings import HealthSettings
+        Raises:
+            ConfigurationError: A health checker is not valid.
+        """
+        if self.settings.enable_health_checks:
+            from nexus_health.monitor import HealthMonitor
+            from nexus_health.monitored_check import CheckThreads
 
-    settings = nexus.settings(HealthSettings)
-    if settings.enable_health_checks:
-        settings.started.begin(nexus, settings)
+            self._threads = self._threads or CheckThreads()
+            self.monitor = HealthMonitor(self.platform, self.settings, self._threads)
+            self.monitor.start()
 
+    async def shutdown(self) -> None:
+        """Stop the health checks."""
+        monitor, self.monitor = self.monitor, None
+        if monitor is not None:
+            await monitor.close()
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Stop looking."""
-    from nexus_health.settings import HealthSettings
+    def nexus_register_routes(self) -> list[Route]:
+        """Return ``/health`` on the main port and on that of the command line, for ``nexus doctor --connect``."""
+        if self.monitor is None:
+            return []
+        from nexus_core import Route
+        from nexus_health.routes import PATH, HealthRoutes
 
-    await nexus.settings(HealthSettings).started.end()
+        routes = HealthRoutes(self.platform, self.monitor)
+        return [Route(PATH, routes, None), Route(PATH, routes, "cli")]
 
+    def nexus_register_channels(self) -> list[Channel]:
+        """Return the port that answers probes independently of the event loop, if ``health_port`` is set."""
+        if self.monitor is None or self.settings.health_port is None:
+            return []
+        from nexus_health.probe_channel import HealthChannel
 
-@hookimpl
-def nexus_register_routes(nexus: Nexus) -> list[Route]:
-    """Give ``/health``: on the main port, and on the command line's, where ``nexus doctor --connect`` asks."""
-    monitor = _monitor(nexus)
-    if monitor is None:
-        return []
-    from nexus_core import Route
-    from nexus_health.routes import PATH, HealthRoutes
+        return [HealthChannel(self.platform.options.host, self.settings.health_port, self.monitor)]
 
-    routes = HealthRoutes(nexus, monitor)
-    return [Route(PATH, routes, None), Route(PATH, routes, "cli")]
+    def nexus_register_measurements(self) -> list[Measurement]:
+        """Return the measurements of health checks."""
+        if self.monitor is None:
+            return []
+        from nexus_health.measurements import measurements
 
+        return measurements(self.monitor)
 
-@hookimpl
-def nexus_register_channels(nexus: Nexus) -> list[Channel]:
-    """Give the port that answers probes apart from the event loop, if there is to be one."""
-    from nexus_health.settings import HealthSettings
+    @staticmethod
+    def nexus_register_commands() -> list[Command]:
+        """Return ``nexus doctor``, which also works where no platform can be loaded."""
+        from nexus_health.command import commands
 
-    settings = nexus.settings(HealthSettings)
-    monitor = settings.started.monitor
-    if monitor is None or settings.health_port is None:
-        return []
-    from nexus_health.port import HealthChannel
-
-    return [HealthChannel(nexus, settings.health_port, monitor)]
-
-
-@hookimpl
-def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
-    """Give which checks are healthy, and how long they take."""
-    monitor = _monitor(nexus)
-    if monitor is None:
-        return []
-    from nexus_health.measured import measurements
-
-    return measurements(monitor)
-
-
-@hookimpl
-def nexus_register_commands() -> list[Command]:
-    """Give ``nexus doctor``: without a platform, for where there can be none."""
-    from nexus_health.command import commands
-
-    return commands()
-
-
-def _monitor(nexus: Nexus) -> Monitor | None:
-    from nexus_health.settings import HealthSettings
-
-    return nexus.settings(HealthSettings).started.monitor
+        return commands()

@@ -1,4 +1,4 @@
-"""`Shown`: what checks and options say, as it may be shown: without secrets, on one line, cut."""
+"""`ReportRedactor`: redacts and truncates the output of checks."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ if TYPE_CHECKING:
     from nexus_core.options.settings import PluginSettings
 
 LONGEST = 300
-"""Characters of a text that are shown."""
+"""Characters of a text, at most."""
 
 _READ = 2000
-"""Characters of a text that are looked at."""
+"""Characters of a text that are searched for secrets."""
 
 
-class Shown:
-    """Replaces secrets by ``***``: those of the options, and whatever looks like one.
+class ReportRedactor:
+    """Replaces secrets by ``***``: those of the options, and what looks like one.
 
     Args:
-        secrets: Texts that must not be shown.
+        secrets: Texts to redact.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._redactor = Redactor(secrets=secrets)
 
     @classmethod
-    def of(cls, settings: Iterable[PluginSettings]) -> Shown:
-        """Return one that knows the secrets among options, and the passwords in their URLs."""
+    def of(cls, settings: Iterable[PluginSettings]) -> ReportRedactor:
+        """Return a redactor of the secrets in options, including passwords in URLs."""
         return cls(option_secrets(settings))
 
     def is_secret(self, name: str) -> bool:
-        """Whether what has this name is likely to be a secret."""
+        """Whether a name is that of a secret."""
         return self._redactor.is_secret(name)
 
     def text(self, text: str, limit: int = LONGEST) -> str:
-        """Return a text on one line, cut, without secrets."""
+        """Return a text redacted, on one line, and truncated."""
         return printable(self._redactor.text(" ".join(text[:_READ].split())), limit)
 
     def value(self, value: Any, name: str = "") -> Any:
-        """Return a JSON value without secrets.
+        """Return a JSON value, redacted.
 
         Args:
             value: The value.
-            name: The member's name.
+            name: The name of the member with the value.
         """
         if name and self.is_secret(name) and value not in (None, "", True, False):
             return HIDDEN

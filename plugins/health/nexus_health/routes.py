@@ -1,4 +1,4 @@
-"""``/health/live``, ``/health/ready`` and ``/health``. Plain ASGI: it works beside any channel."""
+"""``/health/live``, ``/health/ready`` and ``/health``, as an ASGI application for any channel."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nexus_core.server.caller import caller_of, headers_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.app.nexus import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import Receive, Scope, Send
-    from nexus_health.monitor import Monitor
+    from nexus_health.monitor import HealthMonitor
 
 PATH = "/health"
 PERMISSION = "health.read"
-"""What a caller needs to see everything, where callers are asked who they are."""
+"""The permission for the full report, if authentication is on."""
 
 _NO_STORE = (b"cache-control", b"no-store")
 _ALLOW = (b"allow", b"GET, HEAD")
@@ -30,19 +30,19 @@ _ALIVE = b'{"status":"alive"}'
 
 
 class HealthRoutes:
-    """Answers probes, and those who may see more.
+    """Answers probes, and serves the full report.
 
-    Probes ask nobody who they are, wait for nothing and count for no limit: they are answered from what is known.
+    Probes need no authentication, count for no rate limit, and are answered at once from the latest results.
 
     Args:
-        nexus: The platform.
-        monitor: Knows how it is.
+        platform: The platform.
+        monitor: The health of the platform.
     """
 
-    def __init__(self, nexus: Nexus, monitor: Monitor) -> None:
-        self._nexus = nexus
+    def __init__(self, platform: Platform, monitor: HealthMonitor) -> None:
+        self._platform = platform
         self._monitor = monitor
-        self._guard = HostOriginGuard(nexus.options)
+        self._guard = HostOriginGuard(platform.options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -56,9 +56,9 @@ class HealthRoutes:
     async def _answer(self, scope: Scope, send: Send) -> None:
         path = local_path(scope)
         if scope["type"] != "http" or path not in (PATH, f"{PATH}/live", f"{PATH}/ready"):
-            raise NotFound(f"Nothing answers at this address; there are {PATH}, {PATH}/live and {PATH}/ready.")
+            raise NotFound(f"Not found: use {PATH}, {PATH}/live or {PATH}/ready.")
         if scope["method"] not in ("GET", "HEAD"):
-            raise MethodNotAllowed("Allowed here: GET, HEAD.")
+            raise MethodNotAllowed("Allowed methods: GET, HEAD.")
         if path.endswith("/live"):
             await _reply(scope, send, 200, _ALIVE)
         elif path.endswith("/ready"):
@@ -76,7 +76,7 @@ class HealthRoutes:
     async def _report(self, scope: Scope, send: Send) -> None:
         headers = headers_of(scope)
         self._refuse_rebound(scope, headers)
-        view = await self._nexus.view(Invocation("", None, "api", **caller_of(scope, headers)))
+        view = await self._platform.view(Invocation("", None, "api", **caller_of(scope, headers)))
         await view.require(PERMISSION)
         report = self._monitor.report()
         more = rate_limit_headers(view.rate_limit)
@@ -90,8 +90,8 @@ class HealthRoutes:
         return [(b"retry-after", b"%d" % self._monitor.retry_after)]
 
     def _refuse_rebound(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Where nobody is asked, a web page must not read it by letting its own name mean this machine."""
-        if Stage.AUTHENTICATE not in self._nexus.stages:
+        """Without authentication, prevent that a web page reads the report by DNS rebinding."""
+        if Stage.AUTHENTICATE not in self._platform.stages:
             self._guard.check(scope, headers)
 
 

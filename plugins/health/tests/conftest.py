@@ -12,8 +12,8 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import nexus_health.plugin
 import pytest
+from nexus_health.plugin import HealthPlugin
 
 from nexus_core.testing import isolated_nexus
 
@@ -37,7 +37,7 @@ async def start_fixture():
 
         async def start(*checkers, plugins=(), settles=True, **options):
             options = {"health_check_interval": 0.1, "health_check_timeout": 0.3} | options
-            nexus = isolated_nexus(nexus_health.plugin, *plugins, **options)
+            nexus = isolated_nexus(HealthPlugin, *plugins, **options)
             for checker in checkers:
                 nexus.register_health_checker(checker)
             await stack.enter_async_context(nexus)

@@ -6,13 +6,9 @@ import asyncio
 import sys
 import time
 
-from nexus_health.settings import HealthSettings
+from nexus_health.monitor_owner import monitor_of as monitor_of
 
 COMMAND = [sys.executable, "-m", "nexus_core"]
-
-
-def monitor_of(nexus):
-    return nexus.settings(HealthSettings).started.monitor
 
 
 async def comes(condition, seconds=20.0):

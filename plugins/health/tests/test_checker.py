@@ -67,7 +67,7 @@ class Many(Inherited):
 
 def test_every_method_whose_name_begins_so_is_a_check(caplog):
     assert names(Many()) == ["async", "class", "method", "own", "parent", "partial", "static"]
-    assert caplog.messages == ["Many.check_url is not run as a check: it takes arguments"]
+    assert caplog.messages == ["Many.check_url is not used as a check: it takes arguments"]
 
 
 def test_the_guides_class_has_two():
@@ -116,10 +116,10 @@ def test_time_limits_and_what_is_critical():
 @pytest.mark.parametrize(
     ("attributes", "complaint"),
     [
-        ({"timeouts": {"check_slo": 1}}, "names 'check_slo', which is no method of it; did you mean 'check_slow'"),
-        ({"non_critical": "check_nothing"}, "non_critical names 'check_nothing'"),
-        ({"non_critical": 3}, "must hold names of methods, not be a int"),
-        ({"timeouts": {"check_slow": 0}}, "its time limit must be a number of seconds above 0, not 0"),
+        ({"timeouts": {"check_slo": 1}}, "names the unknown method 'check_slo'; did you mean 'check_slow'"),
+        ({"non_critical": "check_nothing"}, "non_critical names the unknown method 'check_nothing'"),
+        ({"non_critical": 3}, "must hold method names, not be a int"),
+        ({"timeouts": {"check_slow": 0}}, "the time limit must be a positive number of seconds, not 0"),
         ({"timeouts": {"check_slow": "1"}}, "not '1'"),
         ({"timeouts": {"check_slow": float("nan")}}, "not nan"),
         ({"timeouts": {"check_slow": True}}, "not True"),
@@ -134,9 +134,9 @@ def test_what_can_not_be_is_told(attributes, complaint):
     ("given", "complaint"),
     [
         (Timed, r"takes an object, not the class Timed: Timed\(\)"),
-        (HealthChecker(), "given a HealthChecker without a method check_"),
-        (None, "given a NoneType"),
-        ({"check_a": lambda: 1}, "given a dict"),
+        (HealthChecker(), "The health checker HealthChecker has no method check_"),
+        (None, "health checker NoneType has no"),
+        ({"check_a": lambda: 1}, "health checker dict has no"),
     ],
 )
 async def test_what_is_no_checker_stops_the_start(start, given, complaint):
@@ -149,7 +149,7 @@ def test_attributes_that_raise_are_told():
         def __dir__(self):
             raise ValueError("out of order")
 
-    with pytest.raises(ConfigurationError, match="Hostile can't be asked for its checks: ValueError: out of order"):
+    with pytest.raises(ConfigurationError, match="The checks of the health checker Hostile can't be read: ValueError: out of order"):
         checks_of(Hostile())
 
 
@@ -159,7 +159,7 @@ async def test_what_is_no_checker_is_left_out_later(start, caplog):
     nexus = await start()
     nexus.register_health_checker(Timed)
     with caplog.at_level(logging.ERROR):
-        await comes(lambda: "A health checker is left out" in caplog.text)
+        await comes(lambda: "A health checker is ignored" in caplog.text)
     nexus.register_health_checker(Many())
-    await comes(lambda: "static" in {each.name for each in monitor_of(nexus).outcomes})
+    await comes(lambda: "static" in {each.name for each in monitor_of(nexus).results})
     assert monitor_of(nexus).is_ready

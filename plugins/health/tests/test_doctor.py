@@ -79,7 +79,7 @@ def test_all_is_well(doctor, app):
     for line in (
         "ok       api_port: any free port",
         "ok       stock: healthy in",
-        "ok       127.0.0.1: only this machine",
+        "ok       127.0.0.1: reachable from this machine only",
     ):
         assert line in done.stdout
     assert "what a check prints" not in done.stdout
@@ -132,8 +132,8 @@ def test_a_configuration_file_that_others_can_read(quick_doctor, app, tmp_path):
 @pytest.mark.parametrize(
     ("variables", "complaint", "advice"),
     [
-        ({"NEXUS_API_PORT": "abc"}, "NEXUS_API_PORT: Input should be a valid integer", "set that variable"),
-        ({"NEXUS_CACHE_TLT": "3"}, "did you mean 'cache_ttl'", "set that variable"),
+        ({"NEXUS_API_PORT": "abc"}, "NEXUS_API_PORT: Input should be a valid integer", "set the variable"),
+        ({"NEXUS_CACHE_TLT": "3"}, "did you mean 'cache_ttl'", "set the variable"),
         ({"NEXUS_CONFIG_FILE": "/nowhere.yaml"}, "/nowhere.yaml can't be read", "set NEXUS_CONFIG_FILE to a file"),
         ({"NEXUS_APP": "nowhere.py:nexus"}, "there is no file nowhere.py", "check --app"),
         ({"NEXUS_APP": "no_such_module:nexus"}, "No module named 'no_such_module'", "pip install no_such_module"),
@@ -142,7 +142,7 @@ def test_a_configuration_file_that_others_can_read(quick_doctor, app, tmp_path):
             'The required plugin "nothing" is not installed',
             "nexus plugins check",
         ),
-        ({"NEXUS_STORE": "nothing"}, "there is no store 'nothing'", "mend what it names"),
+        ({"NEXUS_STORE": "nothing"}, "there is no store 'nothing'", "fix the reported cause"),
     ],
 )
 def test_it_runs_and_says_why_where_there_can_be_no_platform(quick_doctor, variables, complaint, advice):
@@ -203,7 +203,7 @@ def test_checks_are_run_once_whether_they_are_on_or_not(doctor, app):
     done = doctor("--json", "--app", app(CHECKS), code=1)
     _, found = report(done)
     assert "hunter22" not in done.stdout + done.stderr
-    assert found["checks", "hanging"]["text"].startswith("unhealthy: it did not answer within 0.3 s")
+    assert found["checks", "hanging"]["text"].startswith("unhealthy: timed out after 0.3 s")
     assert found["checks", "hanging"]["level"] == found["checks", "exit"]["level"] == "problem"
     assert found["checks", "suppliers.ink"]["level"] == "warning"
     assert found["checks", "suppliers.ink"]["text"] == r"unhealthy: postgres://***@db/shop \u001b[2J"
@@ -255,9 +255,9 @@ def test_metadata_that_nothing_enforces(quick_doctor, app, insecure):
 @pytest.mark.parametrize(
     ("variables", "level", "text"),
     [
-        ({"NEXUS_HOST": "0.0.0.0"}, "problem", "others could reach it without being asked"),
+        ({"NEXUS_HOST": "0.0.0.0"}, "problem", "reachable from other machines, but authentication is off"),
         ({"NEXUS_HOST": "0.0.0.0", "NEXUS_INSECURE": "1"}, "warning", "authentication is off (insecure)"),
-        ({"NEXUS_HOST": "localhost"}, "ok", "only this machine"),
+        ({"NEXUS_HOST": "localhost"}, "ok", "reachable from this machine only"),
     ],
 )
 def test_who_reaches_it(quick_doctor, app, variables, level, text):
@@ -276,7 +276,7 @@ def test_a_port_of_another_program(quick_doctor, app):
         _, found = report(quick_doctor("--json", "--app", app(source), code=1))
     finding = found["ports", "api_port"]
     assert f"127.0.0.1:{number} (api_port) is in use by another program: process {os.getpid()} (" in finding["text"]
-    assert finding["advice"] == "set api_port (NEXUS_API_PORT) to a free port, or end that program"
+    assert finding["advice"] == "set api_port (NEXUS_API_PORT) to a free port, or stop that program"
 
 
 def test_ports_of_a_nexus_and_a_server_that_is_asked(quick_doctor, app, serve):
@@ -288,8 +288,8 @@ def test_ports_of_a_nexus_and_a_server_that_is_asked(quick_doctor, app, serve):
     _, found = report(
         quick_doctor("--json", "--app", app("from nexus_core import Nexus\nnexus = Nexus()"), **variables)
     )
-    assert f"is in use by a Nexus that answers: process {served.process.pid} (" in found["ports", "api_port"]["text"]
-    assert "is in use by a Nexus that answers: process" in found["ports", "cli_port"]["text"]
+    assert f"is in use by a running Nexus: process {served.process.pid} (" in found["ports", "api_port"]["text"]
+    assert "is in use by a running Nexus: process" in found["ports", "cli_port"]["text"]
     assert "is in use by a Nexus: process" in found["ports", "mcp_port"]["text"]
 
     url = served.listens()["api"]
@@ -297,7 +297,7 @@ def test_ports_of_a_nexus_and_a_server_that_is_asked(quick_doctor, app, serve):
     for address in (url, served.listens()["cli"], f"{served.listens()['cli']}/cli"):
         _, found = report(quick_doctor("--json", "--connect", address, "--token", token))
         assert found["checks", "plugins"]["level"] == "ok"
-        assert found["clock", "server"]["text"] == "its clock and this one agree"
+        assert found["clock", "server"]["text"] == "the clocks of server and client agree"
     for words, advice in (
         ((url,), "--token"),
         ((url, "--token", issuer.secret_token(secret, permissions=["x.read"])), "health.read"),
@@ -396,7 +396,7 @@ def test_packages_that_do_not_fit_together(tmp_path):
         Level.WARNING, "pip install nexus-hub-api==0.2.0",
     )  # fmt: skip
     assert (found["pluggy"].level, found["pluggy"].advice) == (Level.PROBLEM, "pip install 'pluggy>=1.6,<2'")
-    assert found["gone"].text == "not installed, and nexus-hub-core requires gone>=1"
+    assert found["gone"].text == "not installed, but nexus-hub-core requires gone>=1"
     assert "tomli" not in found
 
 
@@ -414,5 +414,5 @@ def test_files(tmp_path):
     assert file("api_key_file", tmp_path).text.endswith("is a directory")
     new = file("sqlite_path", tmp_path / "a" / "b" / "state.db")
     assert new.level is Level.OK
-    assert "it can be made" in new.text
+    assert "can be created" in new.text
     assert file("sqlite_path", mine / "state.db").level is Level.PROBLEM

@@ -8,27 +8,27 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import nexus_health.plugin
 import pytest
 from guide_checker import CustomHealthChecker
 from health_helpers import comes, monitor_of
 from nexus_health import HealthChecker
+from nexus_health.plugin import HealthPlugin
 
 from nexus_core import hookimpl
 from nexus_core.testing import isolated_nexus
 from nexus_core.types.health import HealthCheck
 
 
-def outcomes(nexus):
-    return {each.name: each for each in monitor_of(nexus).outcomes}
+def results(nexus):
+    return {each.name: each for each in monitor_of(nexus).results}
 
 
 def errors(nexus):
-    return {name: each.verdict.error for name, each in outcomes(nexus).items() if not each.verdict.is_healthy}
+    return {name: each.verdict.error for name, each in results(nexus).items() if not each.verdict.is_healthy}
 
 
 def status(nexus, name):
-    found = outcomes(nexus).get(name)
+    found = results(nexus).get(name)
     return found and found.verdict.status
 
 
@@ -123,11 +123,11 @@ async def test_one_that_hangs_is_unhealthy_holds_up_no_other_and_is_not_begun_ag
     hanging = Hanging()
     nexus = await start(hanging, health_check_timeout=0.2)
     try:
-        assert errors(nexus)["hanging"].startswith("it did not answer within 0.2 s")
+        assert errors(nexus)["hanging"].startswith("timed out after 0.2 s")
         assert status(nexus, "other") == "healthy"
-        await comes(lambda: "still at work after 1 s" in errors(nexus)["hanging"])
+        await comes(lambda: "still running after 1 s" in errors(nexus)["hanging"])
         assert (hanging.begun, hanging.most) == (1, 1)
-        assert time.time() - outcomes(nexus)["other"].checked_at < 1, "the others go on"
+        assert time.time() - results(nexus)["other"].checked_at < 1, "the others go on"
     finally:
         hanging.gate.set()
     await comes(lambda: status(nexus, "hanging") == "healthy")
@@ -136,7 +136,7 @@ async def test_one_that_hangs_is_unhealthy_holds_up_no_other_and_is_not_begun_ag
 
 async def test_a_thread_that_hangs_outlives_the_stop_and_is_alone_after_it():
     hanging = Hanging()
-    nexus = isolated_nexus(nexus_health.plugin, health_check_interval=0.1, health_check_timeout=0.1)
+    nexus = isolated_nexus(HealthPlugin, health_check_interval=0.1, health_check_timeout=0.1)
     nexus.register_health_checker(hanging)
     try:
         for _ in range(3):
@@ -170,7 +170,7 @@ class Stubborn(HealthChecker):
 async def test_an_async_one_that_does_not_stop_is_not_begun_again(start):
     stubborn = Stubborn()
     nexus = await start(stubborn, health_check_timeout=0.1)
-    await comes(lambda: "still at work" in errors(nexus)["stubborn"])
+    await comes(lambda: "still running" in errors(nexus)["stubborn"])
     assert stubborn.begun == 1
     stubborn.gate.set()
     await comes(lambda: status(nexus, "stubborn") == "healthy")
@@ -259,8 +259,8 @@ class Slow(HealthChecker):
 async def test_each_has_its_own_time_limit(start):
     nexus = await start(Slow(), health_check_timeout=0.1)
     assert list(errors(nexus)) == ["short"]
-    assert errors(nexus)["short"].startswith("it did not answer within 0.1 s")
-    assert outcomes(nexus)["long"].seconds >= 0.5
+    assert errors(nexus)["short"].startswith("timed out after 0.1 s")
+    assert results(nexus)["long"].seconds >= 0.5
 
 
 # Who decides, and when
@@ -288,15 +288,15 @@ async def test_only_critical_ones_decide_and_options_say_which_are_not(start):
 
 async def test_an_option_that_names_no_check_is_told(start, caplog):
     await start(Switched(), health_non_critical=["lihgt"])
-    assert "health_non_critical names 'lihgt': there is no such check" in caplog.messages
+    assert "health_non_critical: unknown check 'lihgt'" in caplog.messages
 
 
 async def test_checkers_that_come_later_and_names_that_several_have(start):
     nexus = await start(Switched())
     nexus.register_health_checker(Switched())
     nexus.register_health_checker(Switched())
-    await comes(lambda: len([name for name in outcomes(nexus) if "light" in name]) == 3)
-    assert {"light", "Switched.light", "Switched.light_2"} <= outcomes(nexus).keys()
+    await comes(lambda: len([name for name in results(nexus) if "light" in name]) == 3)
+    assert {"light", "Switched.light", "Switched.light_2"} <= results(nexus).keys()
 
 
 async def test_one_checker_on_two_platforms(start):
@@ -315,21 +315,21 @@ async def test_a_change_is_told_once_to_handlers_and_in_the_log(start, caplog):
     light, told = Switched(), []
     nexus = await start(light)
     nexus.events.listen(lambda event: told.append(event) if event.type == "health.changed" else None)
-    before = outcomes(nexus)["light"].since
+    before = results(nexus)["light"].since
     with caplog.at_level(logging.INFO, "nexus_health"):
         for is_on in (False, True):
             light.is_on = is_on
             await comes(lambda is_on=is_on: (status(nexus, "light") == "healthy") == is_on)
-            since = outcomes(nexus)["light"].since
-            first = outcomes(nexus)["light"].checked_at
-            await comes(lambda first=first: outcomes(nexus)["light"].checked_at > first + 0.2)
-            assert outcomes(nexus)["light"].since == since > before
+            since = results(nexus)["light"].since
+            first = results(nexus)["light"].checked_at
+            await comes(lambda first=first: results(nexus)["light"].checked_at > first + 0.2)
+            assert results(nexus)["light"].since == since > before
     assert [(event.data["check"], event.data["status"]) for event in told] == [
         ("light", "unhealthy"), ("light", "healthy"),
     ]  # fmt: skip
     assert not any(event.is_public or event.owner for event in told)
     assert caplog.messages == [
-        "The check light is unhealthy: it did not say why", "The check light is healthy again",
+        "Health check light is unhealthy: no reason given", "Health check light is healthy again",
     ]  # fmt: skip
 
 
@@ -372,7 +372,7 @@ async def test_places_that_are_all_taken_are_told(start):
     gate = asyncio.Event()
     nexus.register("wait", gate.wait)
     call = asyncio.create_task(nexus.invoke("wait"))
-    await comes(lambda: "all 1 places are taken" in errors(nexus).get("places", ""))
+    await comes(lambda: "1 workflows are running" in errors(nexus).get("places", ""))
     assert monitor_of(nexus).is_ready
     gate.set()
     await call
@@ -412,7 +412,7 @@ class Checking:
 
 async def test_plugins_that_failed_are_told(start):
     nexus = await start(plugins=[Failing()])
-    assert errors(nexus) == {"plugins": "not active: Failing; nexus plugins check says why"}
+    assert errors(nexus) == {"plugins": "not active: Failing; run nexus plugins check for the reasons"}
     report = monitor_of(nexus).report()
     assert report["ready"]
     assert "ValueError" in report["failed_plugins"]["Failing"]

@@ -44,7 +44,7 @@ async def test_the_checker_of_the_page_works(tmp_path, monkeypatch):
     async with names["nexus"] as nexus:
         monitor = monitor_of(nexus)
         await comes(lambda: monitor.has_settled)
-        found = {each.name: each for each in monitor.outcomes}
+        found = {each.name: each for each in monitor.results}
     assert found["database_health"].verdict.details["latency"].endswith("ms")
     assert not found["external_services"].is_critical
     assert "refused" in found["external_services"].verdict.parts["mail"].error

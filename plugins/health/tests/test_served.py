@@ -9,7 +9,7 @@ import time
 
 import pytest
 from health_helpers import comes
-from nexus_health.port import MAX_CONNECTIONS
+from nexus_health.probe_channel import MAX_CONNECTIONS
 
 httpx2 = pytest.importorskip("httpx2")
 for needed in ("nexus_api", "nexus_hypercorn", "nexus_cli"):
@@ -91,7 +91,7 @@ async def test_a_check_that_changes_or_hangs_changes_readiness_and_probes_tell_n
     full = get(served, "/health")
     assert full.status_code == 503
     assert full.headers["retry-after"]
-    assert full.json()["checks"]["hanging"]["error"].startswith("it did not answer within 0.5 s")
+    assert full.json()["checks"]["hanging"]["error"].startswith("timed out after 0.5 s")
     assert get(served, "/health/live").status_code == 200
     (folder / "broken").unlink()
     await comes(lambda: get(served).json()["not_ready"] == ["hanging"])
@@ -139,8 +139,8 @@ async def test_a_redis_that_goes_and_comes_back(serve, redis_server):
     began = time.monotonic()
     await comes(lambda: is_ready(served))
     assert time.monotonic() - began < 3
-    await comes(lambda: "The check redis is healthy again" in served.log.read_text())
-    assert len(re.findall(r"The check redis is .*", served.log.read_text())) == 2
+    await comes(lambda: "Health check redis is healthy again" in served.log.read_text())
+    assert len(re.findall(r"Health check redis is .*", served.log.read_text())) == 2
 
 
 async def test_callers_need_the_permission_and_wrong_credentials_are_refused(serve):
@@ -191,7 +191,7 @@ async def test_where_it_is_off_nothing_answers(serve):
 async def test_a_checker_that_is_none_stops_the_start(serve):
     served = serve("from nexus_core import Nexus\nnexus = Nexus()\nnexus.register_health_checker(object())\n")
     assert await asyncio.to_thread(served.process.wait, 30) == 1
-    assert "register_health_checker was given a object without a method check_" in served.log.read_text()
+    assert "The health checker object has no method check_" in served.log.read_text()
 
 
 async def test_a_mounted_platform_answers_below_its_path():

@@ -7,13 +7,13 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexus_health.redaction import LONGEST, Shown
-from nexus_health.verdict import judge, of_exception
+from nexus_health.redaction import LONGEST, ReportRedactor
+from nexus_health.verdict import judge, verdict_of_exception
 from pydantic import SecretStr
 
 from nexus_core import PluginSettings
 
-HIDES = Shown(["the secret of the options"])
+HIDES = ReportRedactor(["the secret of the options"])
 URL = "postgres://ann:s3cr3t/of@ann@db.example:5432/shop"
 
 
@@ -49,7 +49,7 @@ CYCLE["itself"] = CYCLE
 @pytest.mark.parametrize(
     ("nonsense", "complaint"),
     [
-        (None, "it returned nothing; expected"),
+        (None, "it returned None; expected"),
         ("healthy", "it returned a str; expected"),
         (True, "it returned a bool; expected"),
         ([{"status": "healthy"}], "it returned a list; expected"),
@@ -58,14 +58,14 @@ CYCLE["itself"] = CYCLE
         ({"status": "weird"}, "the status 'weird'; expected"),
         ({"status": "Healthy\x1b[31m"}, r"the status 'Healthy\u001b[31m'; expected"),
         ({"status": "x" * 1000}, "…'; expected"),
-        ({"status": True}, "no text as status; expected"),
-        ({"status": None}, "no text as status; expected"),
-        ({"status": "healthy", "what": object()}, "it returned what is not JSON (a object has no JSON form); expected"),
+        ({"status": True}, "a status that is not text; expected"),
+        ({"status": None}, "a status that is not text; expected"),
+        ({"status": "healthy", "what": object()}, "it returned a value that is not JSON (a object has no JSON form); expected"),
         ({"status": "healthy", "number": float("nan")}, "not JSON (the number at /number is not finite)"),
-        ({"status": "healthy", "endless": iter(int, 1)}, "it returned what is not JSON"),
-        (CYCLE, "it returned what is not JSON"),
-        ({"status": "healthy", "log": "x" * 20_000}, "bytes of JSON: at most 16384 are taken"),
-        ({str(number): {"status": "healthy"} for number in range(101)}, "it told of 101 services: at most 100"),
+        ({"status": "healthy", "endless": iter(int, 1)}, "it returned a value that is not JSON"),
+        (CYCLE, "it returned a value that is not JSON"),
+        ({"status": "healthy", "log": "x" * 20_000}, "bytes of JSON; the maximum is 16384"),
+        ({str(number): {"status": "healthy"} for number in range(101)}, "it returned 101 services; the maximum is 100"),
     ],
 )
 def test_nonsense_is_unhealthy_and_told(nonsense, complaint):
@@ -101,12 +101,14 @@ class Unreadable(Exception):
 
 
 def test_exceptions():
-    assert of_exception(ConnectionError("no\nroute\x1b[2J"), HIDES).error == r"ConnectionError: no route\u001b[2J"
-    assert of_exception(RuntimeError("the disk is full"), HIDES).error == "the disk is full"
-    assert of_exception(SystemExit(3), HIDES).error == "SystemExit: 3"
-    assert of_exception(Unreadable(), HIDES).error == "Unreadable: its text can't be read"
-    assert of_exception(KeyError(), HIDES).error == "KeyError"
-    assert len(of_exception(ValueError("x" * 100_000), HIDES).error) < 400
+    assert (
+        verdict_of_exception(ConnectionError("no\nroute\x1b[2J"), HIDES).error == r"ConnectionError: no route\u001b[2J"
+    )
+    assert verdict_of_exception(RuntimeError("the disk is full"), HIDES).error == "the disk is full"
+    assert verdict_of_exception(SystemExit(3), HIDES).error == "SystemExit: 3"
+    assert verdict_of_exception(Unreadable(), HIDES).error == "Unreadable: its message can't be read"
+    assert verdict_of_exception(KeyError(), HIDES).error == "KeyError"
+    assert len(verdict_of_exception(ValueError("x" * 100_000), HIDES).error) < 400
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_secrets_of_the_options_are_known():
         url: SecretStr = SecretStr("redis://user:pass%20word@h")
         other: str = "not a secret"
 
-    hides = Shown.of([Settings()])
+    hides = ReportRedactor.of([Settings()])
     assert hides.text("AUTH pass%20word or pass word failed, not a secret") == "AUTH *** or *** failed, not a secret"
 
 

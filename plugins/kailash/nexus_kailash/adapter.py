@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from nexus_core import Workflow
     from nexus_core.concurrency.threads import DaemonThreads
-    from nexus_core.workflows.registry import Registry
     from nexus_kailash.runtime import Runtime
     from nexus_kailash.runtime_arguments import RuntimeArguments
 
@@ -68,16 +67,10 @@ class KailashAdapter:
             self._runtimes[key] = Runtime(self._threads, arguments)
         return self._runtimes[key]
 
-
-async def close_runtimes(workflows: Registry) -> None:
-    """Close the runtimes of all registered Kailash workflows."""
-    module = sys.modules.get("nexus_kailash.workflow")
-    if module is None:
-        return
-    for name in workflows.names():
-        workflow = workflows.get(name)
-        if isinstance(workflow, module.KailashWorkflow):
-            await workflow.runtime.close()
+    async def close(self) -> None:
+        """Close the runtimes. The next run of a workflow opens its runtime again."""
+        for runtime in self._runtimes.values():
+            await runtime.close()
 
 
 def _class_names(target: object) -> set[tuple[str, str]]:

@@ -1,23 +1,24 @@
-"""Hooks of the plugin ``kailash``. Kailash itself is imported when one of its workflows is registered."""
+"""The plugin ``kailash``. Kailash itself is imported when the first of its workflows is registered."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from nexus_core import hookimpl
-from nexus_kailash.adapter import KailashAdapter, close_runtimes
-
-if TYPE_CHECKING:
-    from nexus_core import Nexus
+from nexus_core import Platform, Plugin
+from nexus_kailash.adapter import KailashAdapter
 
 
-@hookimpl
-def nexus_register_workflow_adapters(nexus: Nexus) -> list[KailashAdapter]:
-    """Give the adapter for ``WorkflowBuilder`` and ``Workflow``."""
-    return [KailashAdapter(nexus.workflow_threads)]
+class KailashPlugin(Plugin[Any]):
+    """Registers Kailash's ``WorkflowBuilder`` and ``Workflow`` as workflows."""
 
+    def __init__(self, platform: Platform, settings: None) -> None:
+        super().__init__(platform, settings)
+        self._adapter = KailashAdapter(platform.workflow_threads)
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Close the runtime of the registered workflows. A later start makes a new one."""
-    await close_runtimes(nexus.workflows)
+    def nexus_register_workflow_adapters(self) -> list[KailashAdapter]:
+        """Return the adapter."""
+        return [self._adapter]
+
+    async def shutdown(self) -> None:
+        """Close Kailash's runtimes. A later start makes new ones."""
+        await self._adapter.close()

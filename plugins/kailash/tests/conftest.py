@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import nexus_kailash.plugin
 import pytest
+from nexus_kailash.plugin import KailashPlugin
 
 from nexus_core import Nexus
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def nexus() -> AsyncIterator[Nexus]:
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin]) as running:
+    async with Nexus(discover=False, plugins=[KailashPlugin]) as running:
         yield running
 
 

@@ -7,13 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import nexus_kailash.plugin
 import pytest
 from kailash.nodes.base import NodeParameter
 from kailash.nodes.base_async import AsyncNode
 from kailash.nodes.base_cycle_aware import CycleAwareNode
 from kailash.runtime.local import LocalRuntime
 from kailash.workflow.builder import WorkflowBuilder
+from nexus_kailash.plugin import KailashPlugin
 
 from nexus_core import ConfigurationError, Nexus, ValidationError, WorkflowError
 from nexus_core.errors import Overloaded, RunCancelled, WorkflowFailed, WorkflowTimeout
@@ -201,7 +201,7 @@ async def test_no_further_node_runs_once_the_run_has_ended(kind: str, how: str) 
     else:
         code = "import asyncio\nawait asyncio.sleep(30)\nresult = {'count': 1}"
         workflow = closed(built([("n", ASYNC, {"code": code})]), "n", "n", {"count": "count"}, 1000)
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin], max_concurrent_workflows=1) as nexus:
+    async with Nexus(discover=False, plugins=[KailashPlugin], max_concurrent_workflows=1) as nexus:
         nexus.register("long", workflow, metadata={"timeout": 1.0 if how == "deadline" else 30})
         nexus.register("plain", lambda: 1)
         run = nexus.submit(Invocation("long", {}))

@@ -7,12 +7,12 @@ import threading
 import time
 from typing import Any
 
-import nexus_kailash.plugin
 import pytest
 from kailash.nodes.base import NodeParameter
 from kailash.nodes.base_async import AsyncNode
 from kailash.runtime.local import LocalRuntime
 from kailash.workflow.builder import WorkflowBuilder
+from nexus_kailash.plugin import KailashPlugin
 
 from nexus_core import Nexus, Stage
 from nexus_core.errors import Overloaded, WorkflowFailed
@@ -161,7 +161,7 @@ async def test_a_thread_beside_a_failed_node_keeps_the_runs_place() -> None:
     builder = WorkflowBuilder()
     builder.add_node(PYTHON, "waits", {"function": wait})
     builder.add_node(PYTHON, "fails", {"function": fail})
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin], max_concurrent_workflows=1) as nexus:
+    async with Nexus(discover=False, plugins=[KailashPlugin], max_concurrent_workflows=1) as nexus:
         nexus.register("both", builder)
         nexus.register("plain", lambda: 1)
         with pytest.raises(WorkflowFailed):

@@ -8,10 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import nexus_kailash.plugin
 import pytest
 from kailash.nodes.base import Node, NodeParameter
 from kailash.workflow.builder import WorkflowBuilder
+from nexus_kailash.plugin import KailashPlugin
 
 from nexus_core import Nexus, WorkflowError
 from nexus_core.errors import Overloaded, RunCancelled, WorkflowFailed, WorkflowTimeout
@@ -93,7 +93,7 @@ async def test_fifty_runs_at_once_keep_their_values_and_ids_apart(nexus: Nexus) 
 
 async def test_hundreds_of_sync_nodes_at_once_leave_the_process_its_threads() -> None:
     nap = "import time\ntime.sleep(1)\nresult = {'x': x}"
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin], max_concurrent_workflows=300) as nexus:
+    async with Nexus(discover=False, plugins=[KailashPlugin], max_concurrent_workflows=300) as nexus:
         nexus.register("nap", code_node(nap))
         nexus.register("plain", lambda: threading.current_thread().name)
         results = await asyncio.gather(*(nexus.invoke("nap", {"x": x}) for x in range(200)), nexus.invoke("plain"))
@@ -140,7 +140,7 @@ async def test_a_deadline_is_kept_whatever_the_node_does(kind: str) -> None:
         if kind == "sync"
         else code_node("import asyncio\nawait asyncio.sleep(30)\nresult = 1", "AsyncPythonCodeNode")
     )
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin], max_concurrent_workflows=1) as nexus:
+    async with Nexus(discover=False, plugins=[KailashPlugin], max_concurrent_workflows=1) as nexus:
         nexus.register("long", builder, metadata={"timeout": 0.3})
         nexus.register("short", one_node(lambda: {"ok": True}))
         await nexus.invoke("short")
@@ -244,7 +244,7 @@ async def test_a_value_that_is_not_json_fails_the_run(nexus: Nexus) -> None:
 
 
 async def test_a_nexus_can_be_started_again() -> None:
-    nexus = Nexus(discover=False, plugins=[nexus_kailash.plugin])
+    nexus = Nexus(discover=False, plugins=[KailashPlugin])
     nexus.register("one", code_node("result = x + 1"))
     for x in (1, 2):
         async with nexus:
@@ -266,7 +266,7 @@ async def test_two_workflows_with_one_kailash_id_do_not_mix(nexus: Nexus) -> Non
 
 async def test_two_nexus_in_one_process_do_not_share_a_runtime(nexus: Nexus) -> None:
     nexus.register("one", code_node("result = x + 1"))
-    async with Nexus(discover=False, plugins=[nexus_kailash.plugin]) as other:
+    async with Nexus(discover=False, plugins=[KailashPlugin]) as other:
         other.register("one", code_node("result = x + 2"))
         assert (await other.invoke("one", {"x": 1})).value == {"only": {"result": 3}}
     assert (await nexus.invoke("one", {"x": 1})).value == {"only": {"result": 2}}

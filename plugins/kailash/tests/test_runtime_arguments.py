@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import nexus_kailash.plugin
 import pytest
 from kailash.nodes.base import Node, NodeParameter
 from kailash.resources.registry import ResourceRegistry
@@ -12,6 +11,7 @@ from kailash.runtime.secret_provider import SecretProvider, SecretRequirement
 from kailash.workflow.builder import WorkflowBuilder
 from kailash.workflow.contracts import ConnectionContract
 from nexus_kailash import with_runtime
+from nexus_kailash.plugin import KailashPlugin
 
 from nexus_core import ConfigurationError, Nexus, ValidationError
 from nexus_core.errors import WorkflowFailed
@@ -134,7 +134,7 @@ async def test_resources_are_shared_by_runs_and_cleaned_up_at_the_end() -> None:
     builder = WorkflowBuilder()
     text = "counter = await get_resource('counter')\ncounter.uses += 1\nresult = {'uses': counter.uses}"
     builder.add_node("AsyncPythonCodeNode", "n", {"code": text})
-    nexus = Nexus(discover=False, plugins=[nexus_kailash.plugin])
+    nexus = Nexus(discover=False, plugins=[KailashPlugin])
     nexus.register("use", with_runtime(builder, resource_registry=registry))
     async with nexus:
         values = [(await nexus.invoke("use")).value["n"] for _ in range(2)]

@@ -1,1 +1,1 @@
-"""Logs of Nexus: formats, a line for each call, the audit log; and no secret in any of them."""
+"""Log formats, a log record for each call, and the audit log of Nexus, without secrets."""

@@ -1,4 +1,4 @@
-"""`Audit`: the log of who called what, and what became of it."""
+"""`AuditLog`: who called what, with which outcome."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import BackendUnavailable
+from nexus_core.types.measurement import Measurement
 from nexus_logs.line_writer import LineWriter
 from nexus_logs.lines import json_line, timestamp
 
@@ -15,54 +16,69 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_UNAVAILABLE = "The audit log can't be written, and audit_required is on."
 
-class Audit:
-    """The audit log of one platform, between its start and its stop.
 
-    Attributes:
-        writer: What writes it; None where nothing is written.
+class AuditLog:
+    """The audit log of a platform, from one start to its stop.
+
+    Args:
+        target: A file, ``stderr`` or ``stdout``.
+        with_parameters: Whether entries have the parameters of calls.
+        is_required: Whether calls are refused while the log can't be written, and wait for their entries.
+
+    Raises:
+        ConfigurationError: The file can't be written.
     """
 
-    def __init__(self) -> None:
-        self.writer: LineWriter | None = None
-
-    def open(self, target: str) -> None:
-        """Begin to write.
-
-        Raises:
-            ConfigurationError: The file can't be written.
-        """
-        self.writer = LineWriter(target, "audit_log", log.error)
+    def __init__(self, target: str, *, with_parameters: bool, is_required: bool) -> None:
+        self.with_parameters = with_parameters
+        self.is_required = is_required
+        self._writer = LineWriter(target, "audit_log", log.error)
+        self._is_open = True
 
     def close(self) -> None:
-        """Write what there is, and end. It may wait for the disk: call it in a thread."""
-        writer, self.writer = self.writer, None
-        if writer is not None:
-            writer.close()
+        """Write what is queued and close the file; later entries are ignored. It blocks: call it in a thread."""
+        self._is_open = False
+        self._writer.close()
 
-    def tell(self, entry: Mapping[str, Any]) -> None:
-        """Write down an entry, with the time of now."""
-        if self.writer is not None:
-            self.writer.put(json_line({"time": timestamp(time.time()), **entry}))
+    def write(self, entry: Mapping[str, Any]) -> None:
+        """Queue an entry, with the current time."""
+        if self._is_open:
+            self._writer.put(json_line({"time": timestamp(time.time()), **entry}))
 
     def check(self) -> None:
-        """Make sure that what is told now will be written.
+        """Check that entries can be written.
 
         Raises:
-            BackendUnavailable: It can't be.
+            BackendUnavailable: They can't.
         """
-        if self.writer is None or self.writer.is_failing:
-            raise BackendUnavailable("The audit log can't be written, and audit_required is on.", retry_after=1.0)
+        if not self._is_open or self._writer.is_failing:
+            raise BackendUnavailable(_UNAVAILABLE, retry_after=1.0)
 
-    async def written(self) -> None:
-        """Wait until everything is written.
+    async def flush(self) -> None:
+        """Wait until every queued entry is written.
 
         Raises:
-            BackendUnavailable: It can't be.
+            BackendUnavailable: That is not possible.
         """
         self.check()
-        assert self.writer is not None
         try:
-            await self.writer.written()
+            await self._writer.written()
         except TimeoutError:
-            raise BackendUnavailable("The audit log can't be written, and audit_required is on.") from None
+            raise BackendUnavailable(_UNAVAILABLE) from None
+
+    def measurements(self) -> list[Measurement]:
+        """Return the measurements of the log."""
+        writer = self._writer
+        return [
+            Measurement.of(
+                "nexus_audit_backlog", "gauge", "Audit entries that wait to be written.", lambda: writer.backlog
+            ),
+            Measurement.of(
+                "nexus_audit_dropped_total", "counter", "Audit entries that were dropped.", lambda: writer.dropped
+            ),
+            Measurement.of(
+                "nexus_audit_failing", "gauge", "Whether the audit log can't be written.", lambda: writer.is_failing
+            ),
+        ]

@@ -1,4 +1,4 @@
-"""`Call`: what log records say of the call that they belong to."""
+"""`LoggedCall`: what log records contain of their call."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from nexus_core.types.trace import current_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, NexusError
-    from nexus_logs.marks import Marks
+    from nexus_logs.sensitive import SensitiveParameters
 
 ID_CHARACTERS = 200
-"""How much of an id that a caller chooses is logged."""
+"""Characters of an id that a caller chooses, at most."""
 
 MESSAGE_CHARACTERS = 500
-"""How much of an error's message is logged with its call."""
+"""Characters of an error message, at most."""
 
 SHORTEST_TOKEN = 8
-"""Characters of a credential's part that is secret: not those of ``Bearer``."""
+"""Minimum characters of the secret part of a credential: longer than ``Bearer``."""
 
 
-class Call:
-    """One call, while it is worked on."""
+class LoggedCall:
+    """A call in progress."""
 
-    __slots__ = ("_invocation", "_looked_through", "_marks", "_params", "_redactor", "_secrets")
+    __slots__ = ("_invocation", "_params", "_redactor", "_searched", "_secrets", "_sensitive")
 
-    def __init__(self, invocation: Invocation, redactor: Redactor, marks: Marks) -> None:
+    def __init__(self, invocation: Invocation, redactor: Redactor, sensitive: SensitiveParameters) -> None:
         self._invocation = invocation
-        self._params = invocation.params  # as the caller gave them: a later stage replaces them
+        self._params = invocation.params  # as sent by the caller: a later stage replaces them
         self._redactor = redactor
-        self._marks = marks
+        self._sensitive = sensitive
         self._secrets: tuple[str, ...] = ()
-        self._looked_through: object = None
+        self._searched: object = None
 
     def ids(self) -> dict[str, Any]:
-        """Return what tells the call from others: run, workflow, channel, session, caller, trace."""
+        """Return the ids of the call: run, workflow, channel, session, caller, trace."""
         invocation = self._invocation
         ids: dict[str, Any] = {"workflow": _short(invocation.name), "channel": invocation.channel}
         if invocation.run is not None:
@@ -56,36 +56,35 @@ class Call:
         return ids
 
     def origin(self) -> dict[str, str]:
-        """Return where the call comes from, as far as it is known."""
+        """Return the origin of the call, if known."""
         address = self._invocation.client_address
         return {"client_address": _short(address)} if address else {}
 
-    def why(self, error: NexusError) -> dict[str, str]:
-        """Return what an error says of the call."""
+    def error(self, error: NexusError) -> dict[str, str]:
+        """Return code and message of an error."""
         text = self._redactor.text(error.message, self.secrets())
         return {"code": error.code, "error": printable(text, MESSAGE_CHARACTERS)}
 
     def parameters(self) -> Any:
-        """Return the parameters as the caller gave them, without secrets."""
-        marked = self._marks.of(self._invocation.workflow)
+        """Return the parameters as sent by the caller, redacted."""
+        marked = self._sensitive.names_of(self._invocation.workflow)
         if self._redactor.is_plain(self._params, marked):
             return self._params
         return self._redactor.value(self._params, self.secrets(), marked)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what the caller gave that is secret: no log record of the call has it. The longest first."""
-        given = self._invocation.validated_params  # a later stage puts another in its place
-        if self._looked_through is not given:
-            self._looked_through = given
+        """Return the secrets that the caller sent, the longest first: no log record of the call contains them."""
+        given = self._invocation.validated_params  # a later stage replaces it
+        if self._searched is not given:
+            self._searched = given
             self._secrets = tuple(sorted(self._found_secrets(), key=len, reverse=True))
         return self._secrets
 
     def _found_secrets(self) -> set[str]:
         invocation = self._invocation
-        marked = self._marks.of(invocation.workflow)
-        found = self._redactor.secrets_in(self._params, marked) | self._redactor.secrets_in(
-            invocation.validated_params, marked
-        )
+        marked = self._sensitive.names_of(invocation.workflow)
+        sent, validated = self._params, invocation.validated_params
+        found = self._redactor.secrets_in(sent, marked) | self._redactor.secrets_in(validated, marked)
         for credential in (invocation.credentials or {}).values():
             found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
         if invocation.session_id is not None and len(invocation.session_id) >= SHORTEST_TOKEN:
@@ -97,5 +96,5 @@ def _short(text: str) -> str:
     return printable(text, ID_CHARACTERS)
 
 
-current_call: ContextVar[Call | None] = ContextVar("nexus_logs_current_call", default=None)
-"""The call that the running code belongs to, in its tasks and threads too."""
+current_call: ContextVar[LoggedCall | None] = ContextVar("nexus_logs_current_call", default=None)
+"""The call that the running code is part of, in its tasks and threads too."""

@@ -1,4 +1,4 @@
-"""The stages that write down calls: `CallLog` their ends, `Begun` that they begin, `RefusedLooks` refused reads."""
+"""The stages that log calls: `CallLog` the end, `CallStartAudit` the start, `RefusedReadAudit` refused reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import NexusError, Stage
-from nexus_logs.call import Call, current_call
+from nexus_logs.call import LoggedCall, current_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -16,66 +16,65 @@ if TYPE_CHECKING:
     from nexus_toolkit.redaction import Redactor
 
     from nexus_core import Invocation, Result
-    from nexus_core.pipeline.stage import Call as CallNext
-    from nexus_logs.audit import Audit
-    from nexus_logs.marks import Marks
+    from nexus_core.pipeline.stage import Call
+    from nexus_logs.audit import AuditLog
+    from nexus_logs.sensitive import SensitiveParameters
 
 LOGGER = "nexus.calls"
 
 
 class CallLog:
-    """Lets log records know which call they belong to, and tells of each call how it ended.
+    """Associates log records with their call, and logs the outcome of each call.
 
     Args:
-        redactor: Knows what is secret.
-        marks: Knows which parameters are.
-        logs: Whether there is a log record for each call.
-        audit: Where it is written who called what; None for nowhere.
-        with_parameters: Whether that has parameters.
-        required: Whether calls are refused while it can't be written, and wait for their line.
+        redactor: Redacts secrets.
+        sensitive: The sensitive parameters of workflows.
+        logs: Whether to log a record for each call.
+        audit: The audit log, or None.
     """
 
     stage = Stage.OBSERVE
 
     def __init__(
-        self, redactor: Redactor, marks: Marks, *, logs: bool, audit: Audit | None = None,
-        with_parameters: bool = False, required: bool = False,
+        self, redactor: Redactor, sensitive: SensitiveParameters, *, logs: bool, audit: AuditLog | None = None
     ) -> None:  # fmt: skip
         self._redactor = redactor
-        self._marks = marks
+        self._sensitive = sensitive
         self._logger = logging.getLogger(LOGGER) if logs else None
         self._audit = audit
-        self._with_parameters = with_parameters
-        self._required = required
 
-    async def __call__(self, invocation: Invocation, call_next: CallNext) -> Result:
-        """Pass the call on, and tell of it."""
-        call = Call(invocation, self._redactor, self._marks)
+    async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+        """Process the call and log its outcome."""
+        call = LoggedCall(invocation, self._redactor, self._sensitive)
         token = current_call.set(call)
         begin = time.perf_counter()
         try:
-            if self._required:
-                assert self._audit is not None
+            if self._audit is not None and self._audit.is_required:
                 self._audit.check()
             result = await call_next(invocation)
         except NexusError as exc:
-            self._tell(call, begin, exc.outcome, error=exc)
+            self._log(call, begin, exc.outcome, error=exc)
             raise
         except BaseException as exc:
             verdict = "cancelled" if isinstance(exc, asyncio.CancelledError) else "failed"
-            self._tell(call, begin, verdict)
+            self._log(call, begin, verdict)
             raise
         else:
-            self._tell(call, begin, "completed", result=result)
+            self._log(call, begin, "completed", result=result)
         finally:
             current_call.reset(token)
-        if self._required:
-            assert self._audit is not None
-            await self._audit.written()
+        if self._audit is not None and self._audit.is_required:
+            await self._audit.flush()
         return result
 
-    def _tell(
-        self, call: Call, begin: float, verdict: str, *, error: NexusError | None = None, result: Result | None = None
+    def _log(
+        self,
+        call: LoggedCall,
+        begin: float,
+        verdict: str,
+        *,
+        error: NexusError | None = None,
+        result: Result | None = None,
     ) -> None:
         is_logged = self._logger is not None and self._logger.isEnabledFor(logging.INFO)
         if not (is_logged or self._audit):
@@ -85,83 +84,79 @@ class CallLog:
         if result is not None:
             entry |= result.flags()
         if error is not None:
-            entry |= call.why(error)
+            entry |= call.error(error)
         if is_logged:
             assert self._logger is not None
             self._logger.handle(CallRecord(entry))
         if self._audit is not None:
             entry |= call.origin()
-            if self._with_parameters:
+            if self._audit.with_parameters:
                 entry["parameters"] = call.parameters()
-            self._audit.tell(entry)
+            self._audit.write(entry)
 
 
-class Begun:
-    """Writes down that a call begins to run: of one whose process is killed, there is this line alone.
+class CallStartAudit:
+    """Writes an entry when a call starts to run: the only one, if the process is killed meanwhile.
 
     Args:
-        audit: Where it is written.
-        with_parameters: Whether with parameters.
-        required: Whether nothing runs before its line is written.
+        audit: The audit log.
     """
 
-    stage = Stage.BREAKER + 9  # nothing refuses the call any more, or answers it
+    stage = Stage.BREAKER + 9  # after every stage that may refuse or answer the call
 
-    def __init__(self, audit: Audit, *, with_parameters: bool, required: bool) -> None:
+    def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
-        self._with_parameters = with_parameters
-        self._required = required
 
-    def __call__(self, invocation: Invocation, call_next: CallNext) -> Awaitable[Result]:
-        """Pass the call on, and write it down before."""
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+        """Write the entry and process the call."""
         if (call := current_call.get()) is not None:
             entry: dict[str, Any] = {"verdict": "started", **call.ids(), **call.origin()}
-            if self._with_parameters:
+            if self._audit.with_parameters:
                 entry["parameters"] = call.parameters()
-            self._audit.tell(entry)
-        return self._after_writing(invocation, call_next) if self._required else call_next(invocation)
+            self._audit.write(entry)
+        return self._after_writing(invocation, call_next) if self._audit.is_required else call_next(invocation)
 
-    async def _after_writing(self, invocation: Invocation, call_next: CallNext) -> Result:
-        await self._audit.written()
+    async def _after_writing(self, invocation: Invocation, call_next: Call) -> Result:
+        await self._audit.flush()
         return await call_next(invocation)
 
 
 class CallRecord(logging.LogRecord):
-    """The log record of a call. It is made for each, so that it takes from a ready one what does not change."""
+    """The log record of a call. It copies the constant attributes from a template, since one is made for each call."""
 
     def __init__(self, call: dict[str, Any]) -> None:
-        vars(self).update(_LIKE)
+        vars(self).update(_TEMPLATE)
         who = f" by {call['user_id']}" if "user_id" in call else ""
         why = f" ({call['code']})" if "code" in call else ""
         self.call = call
         self.args = (call["workflow"], call["channel"], who, call["verdict"], why, call["duration_ms"])
         self.created = now = time.time()
         self.msecs = int(now % 1 * 1000)
-        self.relativeCreated = _LIKE["relativeCreated"] + (now - _LIKE["created"]) * 1000
+        self.relativeCreated = _TEMPLATE["relativeCreated"] + (now - _TEMPLATE["created"]) * 1000
 
 
-_LIKE = vars(logging.LogRecord(LOGGER, logging.INFO, "", 0, "%s through %s%s: %s%s in %.1f ms", None, None))
+_TEMPLATE = vars(logging.LogRecord(LOGGER, logging.INFO, "", 0, "%s through %s%s: %s%s in %.1f ms", None, None))
 
 
-class RefusedLooks:
-    """Writes down who wanted to see workflows, runs or sessions and was refused: unknown, or too often."""
+class RefusedReadAudit:
+    """Writes an entry for each refused read request (list, describe, follow): unauthenticated or rate limited."""
 
     stage = Stage.AUTHENTICATE - 1
 
-    def __init__(self, redactor: Redactor, marks: Marks, audit: Audit) -> None:
+    def __init__(self, redactor: Redactor, sensitive: SensitiveParameters, audit: AuditLog) -> None:
         self._redactor = redactor
-        self._marks = marks
+        self._sensitive = sensitive
         self._audit = audit
 
-    def __call__(self, invocation: Invocation, call_next: CallNext) -> Awaitable[Result]:
-        """Pass the look on. Calls are `CallLog`'s."""
-        return call_next(invocation) if invocation.name else self._look(invocation, call_next)
+    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+        """Process the request. Calls are handled by `CallLog`."""
+        return call_next(invocation) if invocation.name else self._read(invocation, call_next)
 
-    async def _look(self, invocation: Invocation, call_next: CallNext) -> Result:
+    async def _read(self, invocation: Invocation, call_next: Call) -> Result:
         try:
             return await call_next(invocation)
         except NexusError as exc:
-            call = Call(invocation, self._redactor, self._marks)
+            call = LoggedCall(invocation, self._redactor, self._sensitive)
             ids = {name: value for name, value in call.ids().items() if name != "workflow"}
-            self._audit.tell({"verdict": "refused", **ids, **call.origin(), **call.why(exc)})
+            self._audit.write({"verdict": "refused", **ids, **call.origin(), **call.error(exc)})
             raise

@@ -1,4 +1,4 @@
-"""How log records look: one JSON object in a line, or a line for people. Neither has secrets or control characters."""
+"""Formats of log records: JSON, or text for people. Neither contains secrets or control characters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 MESSAGE_CHARACTERS = 10_000
-"""How much of a message is shown."""
+"""Characters of a message, at most."""
 
 TRACEBACK_CHARACTERS = 30_000
-"""How much of a traceback is shown: its end, which says what was raised."""
+"""Characters of a traceback, at most: its end, which names the exception."""
 
 
 def make_formatter(log_format: str, redactor: Redactor) -> logging.Formatter:
@@ -31,12 +31,29 @@ def make_formatter(log_format: str, redactor: Redactor) -> logging.Formatter:
     return json_formatter(redactor) if log_format == "json" else TextFormatter(redactor)
 
 
+def send_structlog_to_logging() -> None:
+    """Send structlog's events to `logging`, unless the application has configured structlog."""
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.stdlib.render_to_log_kwargs,
+            ],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+
+
 def json_formatter(redactor: Redactor) -> logging.Formatter:
-    """Return what makes a JSON object of a record.
+    """Return the formatter that renders a record as a JSON object.
 
     Its members: ``timestamp``, ``level``, ``logger``, ``message``; ``run_id``, ``workflow``, ``channel``,
-    ``session_id``, ``user_id``, ``tenant_id``, ``trace_id``, ``span_id`` where they are known; whatever was given as
-    ``extra``, below a member ``extra`` where the line has one of the same name; ``exception`` with the traceback.
+    ``session_id``, ``user_id``, ``tenant_id``, ``trace_id``, ``span_id`` if known; the members of ``extra``, in a
+    member ``extra`` if their name is taken; ``exception`` with the traceback.
     """
     import structlog
 
@@ -46,12 +63,12 @@ def json_formatter(redactor: Redactor) -> logging.Formatter:
         structlog.processors.StackInfoRenderer(),
     ]
     cleaned: list[Processor] = [
-        _Cleaning(redactor),
+        _Redaction(redactor),
         structlog.processors.JSONRenderer(serializer=_serialized),
     ]
 
     class JsonFormatter(structlog.stdlib.ProcessorFormatter):
-        """Takes the short way with what `CallLog` tells: that is clean, and comes often."""
+        """Renders the frequent records of `CallLog` directly: they are redacted already."""
 
         def format(self, record: logging.LogRecord) -> str:
             return _call_line(record, record.call) if isinstance(record, CallRecord) else super().format(record)
@@ -68,8 +85,8 @@ def _call_line(record: logging.LogRecord, call: dict[str, Any]) -> str:
 
 
 def _take_extra(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Put what was given with a record apart: its names are not the line's."""
-    event[_GIVEN] = {name: value for name, value in vars(event["_record"]).items() if name not in _STANDARD}
+    """Separate the extra attributes of a record from its own."""
+    event[_EXTRA] = {name: value for name, value in vars(event["_record"]).items() if name not in _STANDARD}
     return event
 
 
@@ -77,19 +94,19 @@ def _serialized(event: EventDict, **_: Any) -> str:
     return json_line(event).decode()
 
 
-class _Cleaning:
-    """Puts the call's ids in, and takes secrets out."""
+class _Redaction:
+    """Adds the ids of the call, and redacts secrets."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """Return the members of the line, in their order."""
+        """Return the members of the line in order."""
         secrets = _secrets()
         record: logging.LogRecord | None = event.pop("_record", None)
         event.pop("_from_structlog", None)
         own = {name: event.pop(name, None) for name in _OWN} | _of_record(record)
-        given = {**event.pop(_GIVEN, {}), **event}
+        given = {**event.pop(_EXTRA, {}), **event}
         line: dict[str, Any] = {name: own[name] for name in ("timestamp", "level", "logger")}
         line["message"] = self._redactor.text(shown(own["event"])[:MESSAGE_CHARACTERS], secrets)
         line |= _ids()
@@ -105,14 +122,14 @@ class _Cleaning:
 
 
 def _of_record(record: logging.LogRecord | None) -> dict[str, Any]:
-    """Return what a record is known by, whatever was given with it."""
+    """Return the members that identify a record."""
     if record is None:
         return {"timestamp": timestamp(time.time())}
     return {"timestamp": timestamp(record.created), "level": record.levelname.lower(), "logger": record.name}
 
 
 def _ids() -> dict[str, Any]:
-    """Return what is known of the call that the running code belongs to."""
+    """Return the ids of the current call."""
     call, run, trace = current_call.get(), current_run.get(), current_trace.get()
     ids = call.ids() if call is not None else {}
     if run is not None and call is None:
@@ -131,23 +148,23 @@ def _secrets() -> tuple[str, ...]:
     return () if call is None else call.secrets()
 
 
-_GIVEN = "_given"
+_EXTRA = "_extra"
 _OWN = ("timestamp", "level", "logger", "event", "stack", "exception", "extra")
-"""What a record itself brings into the line; ``extra`` holds what has the name of a member of the line."""
+"""Members from the record itself; ``extra`` holds attributes whose names are taken."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every record has."""
+"""Attributes of every record."""
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people. What callers send can't make it look like two; tracebacks are indented."""
+    """A line for people. Input of callers can't forge a second line; tracebacks are indented."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and a traceback behind it if there is one."""
+        """Return the line, followed by the traceback if there is one."""
         secrets = _secrets()
         message = printable(self._redactor.text(record.getMessage(), secrets), MESSAGE_CHARACTERS)
         text = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}{self._extra(record, secrets)}"
@@ -162,7 +179,7 @@ class TextFormatter(logging.Formatter):
         return text
 
     def _extra(self, record: logging.LogRecord, secrets: tuple[str, ...]) -> str:
-        """Return what was given beside the message, but for the ids that stand at the line's end."""
+        """Return the extra attributes of a record, without the ids at the end of the line."""
         given = {
             name: value
             for name, value in vars(record).items()

@@ -1,4 +1,4 @@
-"""`LineHandler`: shows log records on stderr, without ever waiting for whoever reads that."""
+"""`LineHandler`: writes log records to stderr without blocking."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from nexus_logs.line_writer import LineWriter
 
 
 class LineHandler(logging.Handler):
-    """Formats records at once and lets a `LineWriter` write them."""
+    """Formats records at once, and writes them with a `LineWriter`."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self._writer = LineWriter("stderr", "log_format", lambda complaint: None)  # there is nowhere to complain
+        self._writer = LineWriter(
+            "stderr", "log_format", lambda complaint: None
+        )  # a failure of stderr can't be reported
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a record."""
+        """Format and queue a record."""
         try:
             self._writer.put(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
-        """Wait until everything is written, for a little. `logging.shutdown` does so at the end."""
+        """Wait until everything is written, within a time limit. `logging.shutdown` calls it."""
         self._writer.flush()

@@ -1,4 +1,4 @@
-"""`LineWriter`: writes lines in a thread of its own. Who has a line to write never waits for a disk or a reader."""
+"""`LineWriter`: writes lines in a background thread, so that logging never waits for a disk or a reader."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINES = 10_000
-"""Lines that may wait to be written; what comes then is dropped, and counted."""
+"""Lines that may be queued; further ones are dropped and counted."""
 
 BATCH = 1000
-"""Lines that are written with one call, at most."""
+"""Lines in one write, at most."""
 
 GATHER_SECONDS = 0.05
-"""How long lines are gathered before they are written with one call: each wakes a thread, which everybody waits for."""
+"""Seconds for which lines are collected before a write: each write wakes a thread, which delays the event loop."""
 
 RETRY_SECONDS = 1.0
-"""How long after a failure it is tried again."""
+"""Seconds between retries after a failure."""
 
 CLOSE_SECONDS = 2.0
-"""How long the end waits for what is still to be written."""
+"""Time limit for writing the queue at shutdown."""
 
 STREAMS = {"stdout": 1, "stderr": 2}
 
 
 class LineWriter:
-    """Writes to a file, which it opens anew when it has been moved away, or to a stream of the process.
+    """Writes to a file, which is reopened after it has been moved (rotated), or to a standard stream.
 
     Args:
         target: A path, ``stdout`` or ``stderr``.
-        option: The option that names it, for messages.
-        complain: Told once when it fails, and once when it works again.
+        option: The option that names the target, for messages.
+        report: Called with a message when writing fails, and when it works again.
 
     Attributes:
-        dropped: How many lines could not be kept until they could be written.
-        is_failing: Whether the latest try to write has failed.
+        dropped: The number of dropped lines.
+        is_failing: Whether the last write has failed.
 
     Raises:
         ConfigurationError: The file can't be written.
     """
 
-    def __init__(self, target: str, option: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, target: str, option: str, report: Callable[[str], None]) -> None:
         self._target = target
         self._option = option
-        self._complain = complain
+        self._report = report
         self._descriptor = STREAMS[target] if target in STREAMS else self._open()
         self.dropped = 0
         self.is_failing = False
@@ -79,16 +79,16 @@ class LineWriter:
 
     @property
     def backlog(self) -> int:
-        """Lines that wait to be written."""
+        """The number of queued lines."""
         return len(self._lines)
 
     def _forked(self) -> None:
-        """Note that this is a process that has no such thread: what workflows start by `multiprocessing`, perhaps."""
+        """Write directly in a forked process, such as one of `multiprocessing`: it does not have the thread."""
         self._is_child = True
-        self._lines.clear()  # they are the parent's to write
+        self._lines.clear()  # the parent writes them
 
     def put(self, line: bytes) -> None:
-        """Take a line, without its end, from any thread. It never waits, but in a process that was forked."""
+        """Queue a line without its line break, from any thread. It blocks in a forked process only."""
         if self._is_child:
             with suppress(OSError):
                 os.write(self._descriptor, line + b"\n")
@@ -96,7 +96,7 @@ class LineWriter:
         if len(self._lines) >= LINES:
             self.dropped += 1
             if self.dropped == 1:
-                self._complain(f"{self._option}: lines can't be written as fast as they come; some are dropped")
+                self._report(f"{self._option}: lines are dropped: they come faster than they can be written")
             return
         self._lines.append(line)
         self._put += 1
@@ -107,10 +107,10 @@ class LineWriter:
                 self._start()
 
     async def written(self) -> None:
-        """Wait until every line that was put so far has been written. Call it on an event loop.
+        """Wait until every queued line is written. Call it on an event loop.
 
         Raises:
-            TimeoutError: That does not happen within `CLOSE_SECONDS`.
+            TimeoutError: It takes longer than `CLOSE_SECONDS`.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((self._put, asyncio.get_running_loop(), future))
@@ -124,7 +124,7 @@ class LineWriter:
             self._is_idle.wait(seconds)
 
     def close(self) -> None:
-        """Write what waits, for at most `CLOSE_SECONDS`, and let go of the file."""
+        """Write the queue, for at most `CLOSE_SECONDS`, and close the file."""
         self._closing.set()
         thread = self._thread
         if thread is None:
@@ -133,7 +133,7 @@ class LineWriter:
         self._news.set()
         thread.join(CLOSE_SECONDS)
         if self._lines:
-            self._complain(f"{self._option}: {len(self._lines)} lines could not be written")
+            self._report(f"{self._option}: {len(self._lines)} lines could not be written")
 
     def _start(self) -> None:
         with self._lock:
@@ -190,14 +190,14 @@ class LineWriter:
         """Note a failure, and wait a little. Returns whether it is time to give up."""
         if not self.is_failing:
             self.is_failing = True
-            self._complain(f"{self._option}: {self._target} can't be written: {exc.strerror}")
+            self._report(f"{self._option}: {self._target} can't be written: {exc.strerror}")
         self._news.set()
         return self._closing.is_set() or self._closing.wait(RETRY_SECONDS)
 
     def _recovers(self) -> None:
         if self.is_failing:
             self.is_failing = False
-            self._complain(f"{self._option}: {self._target} can be written again")
+            self._report(f"{self._option}: {self._target} can be written again")
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -209,7 +209,7 @@ class LineWriter:
             raise ConfigurationError(f"{self._option}: {self._target} can't be written: {exc.strerror}.") from None
 
     def _reopen_if_moved(self) -> None:
-        """Go on in a new file when the old one has been moved away, as programs that rotate logs do."""
+        """Reopen the file if it has been moved, as log rotation does."""
         if self._target in STREAMS or self._begun:
             return
         try:

@@ -1,4 +1,4 @@
-"""Lines of JSON that stay lines, wherever they are shown."""
+"""JSON lines that stay single lines wherever they are displayed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _UNSAFE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""What JSON lets stand as it is, and terminals or programs take for a command, a new line or another direction."""
+"""Characters that JSON does not escape, and that are control characters, line breaks or direction marks."""
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def json_line(members: Mapping[str, Any]) -> bytes:
-    """Return an object as JSON text without a line's end, and without characters that act on a terminal."""
+    """Return an object as JSON text without line breaks and terminal control characters."""
     try:
         line = _encode(members)
-    except Exception:  # a value of somebody's whose very repr raises, or a number beyond 64 bits
+    except Exception:  # the repr of a value raises, or a number exceeds 64 bits
         line = _encode(_safe(dict(members)))
     if line.isascii() and b"\x7f" not in line:
         return line
@@ -30,7 +30,7 @@ def json_line(members: Mapping[str, Any]) -> bytes:
 
 
 def _safe(value: Any) -> Any:
-    """Return a value with texts that can be encoded in the place of what can't."""
+    """Return a value in which texts replace what can't be encoded."""
     if isinstance(value, dict):
         return {shown(name): _safe(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -40,7 +40,7 @@ def _safe(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return any value as text that can be encoded, whatever its class does."""
+    """Return any value as text that can be encoded, even if its class misbehaves."""
     try:
         text = str(value)
     except Exception:

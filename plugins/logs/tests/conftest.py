@@ -6,8 +6,8 @@ import logging
 import os
 
 import pytest
-from nexus_logs import plugin
 from nexus_logs.formatting import make_formatter
+from nexus_logs.plugin import LogsPlugin
 from nexus_toolkit.redaction import Redactor
 
 from nexus_core.testing import isolated_nexus
@@ -22,7 +22,7 @@ def _clean_environment(monkeypatch):
 @pytest.fixture(name="make")
 def make_fixture():
     """Make a platform with the plugin and nothing else."""
-    return lambda *plugins, **options: isolated_nexus(plugin, *plugins, **options)
+    return lambda *plugins, **options: isolated_nexus(LogsPlugin, *plugins, **options)
 
 
 class Lines:

@@ -199,4 +199,4 @@ class TestFaults:
             measured = {each.name: dict(each.read())[()] for each in nexus.measurements() if "audit" in each.name}
         assert measured["nexus_audit_backlog"] == 5
         assert measured["nexus_audit_dropped_total"] == 35
-        assert caplog.text.count("some are dropped") == 1
+        assert caplog.text.count("lines are dropped") == 1

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 from nexus_logs.lines import json_line
-from nexus_logs.marks import marked_names
+from nexus_logs.sensitive import sensitive_names
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -27,7 +27,7 @@ def test_marks_in_schemas():
         },
         "$defs": {"d": {"properties": {"e": {"format": "password"}, "f": {"type": "object"}}}},
     }
-    assert marked_names(schema) == {"a", "b", "e"}
+    assert sensitive_names(schema) == {"a", "b", "e"}
 
 
 @given(JSON)

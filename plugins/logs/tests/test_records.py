@@ -328,4 +328,4 @@ class TestSecrets:
             nexus.register("work", lambda note: None, {"sensitive_parameters": 7})
             await nexus.invoke("work", {"note": SECRET})
         assert SECRET not in file.read_text()
-        assert "All of its parameters are taken for secret" in lines.text
+        assert "All of its parameters are redacted" in lines.text

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 MAX_CHANNELS = 20
 MAX_CODES = 200
 MAX_TYPES = 200
-"""How many channels, codes of errors and types of events are told apart: code chooses them, and callers must not."""
+"""Maximum distinct channels, error codes and event types; further ones are counted as `OTHER`."""
 
 
 class _Series:
-    """What is known of one workflow's calls through one channel."""
+    """The metrics of the calls of one workflow through one channel."""
 
     __slots__ = ("durations", "in_flight", "outcomes", "runs", "waits")
 
@@ -37,19 +37,19 @@ class _Series:
 
 
 class CallMetrics:
-    """Counts calls by workflow, channel and outcome, and measures how long they take.
+    """Counts calls by workflow, channel and outcome, and measures their durations.
 
-    It is used on one event loop alone, so that a call costs a few additions and no lock. A workflow is told apart under
-    its name as long as it is registered; names that callers make up are one.
+    It is used on one event loop alone, so that a call costs a few additions and no lock. Registered workflows have
+    their names as label; all unknown names share one series.
 
     Args:
-        told: Called with each run that has ended: workflow, seconds, whether it gave a result.
+        on_run: Called with each finished run: workflow, seconds, whether it succeeded.
     """
 
     stage = Stage.OBSERVE
 
-    def __init__(self, told: Callable[[str, float, bool], None] | None = None) -> None:
-        self._told = told
+    def __init__(self, on_run: Callable[[str, float, bool], None] | None = None) -> None:
+        self._on_run = on_run
         self._series: dict[tuple[str, str], _Series] = {}
         self._channels: set[str] = set()
         self._codes: set[str] = set()
@@ -57,7 +57,7 @@ class CallMetrics:
         self._errors: dict[str, int] = {}
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
-        """Pass the call on, and note what becomes of it."""
+        """Process the call and record its outcome."""
         name = "" if invocation.workflow is None else invocation.workflow.name
         series = self._series.get((name, invocation.channel))
         if series is None:
@@ -72,7 +72,7 @@ class CallMetrics:
         except asyncio.CancelledError:
             self._failed(series, invocation, "cancelled", "", time.perf_counter() - begin)
             raise
-        except BaseException:  # a stage's own mistake; its caller is told as much
+        except BaseException:  # a defect of a stage
             self._failed(series, invocation, "failed", NexusError.code, time.perf_counter() - begin)
             raise
         finally:
@@ -84,8 +84,8 @@ class CallMetrics:
         if outcome[0] == "completed":
             series.runs.observe(result.duration)
             series.waits.observe(max(0.0, seconds - result.duration))
-            if self._told is not None:
-                self._told(name, result.duration, True)
+            if self._on_run is not None:
+                self._on_run(name, result.duration, True)
         return result
 
     def _failed(self, series: _Series, invocation: Invocation, outcome: str, code: str, seconds: float) -> None:
@@ -99,8 +99,8 @@ class CallMetrics:
         self._errors[channel] = self._errors.get(channel, 0) + 1
         if outcome == "failed" and invocation.workflow is not None:
             series.runs.observe(seconds)
-            if self._told is not None:
-                self._told(invocation.workflow.name, seconds, False)
+            if self._on_run is not None:
+                self._on_run(invocation.workflow.name, seconds, False)
 
     def _new_series(self, name: str, channel: str) -> _Series:
         return self._series.setdefault((name, self._channel(channel)), _Series())
@@ -112,8 +112,8 @@ class CallMetrics:
             self._channels.add(channel)
         return channel
 
-    def heard(self, event: ChannelEvent) -> None:
-        """Count an event; forget a workflow that is there no more. A listener of the platform's `EventBus`."""
+    def on_event(self, event: ChannelEvent) -> None:
+        """Count an event, and drop the series of an unregistered workflow. A listener of the `EventBus`."""
         kind = event.type if event.type in self._events or len(self._events) < MAX_TYPES else OTHER
         self._events[kind] = self._events.get(kind, 0) + 1
         if event.type == WORKFLOW_UNREGISTERED:
@@ -121,21 +121,21 @@ class CallMetrics:
                 del self._series[key]
 
     def channels(self) -> list[tuple[str, int, int]]:
-        """Return for each channel its calls in flight, and how many so far gave no result."""
+        """Return for each channel its calls in flight and its failed or refused calls so far."""
         in_flight = dict.fromkeys(sorted(self._channels), 0)
         for (_, channel), series in list(self._series.items()):
             in_flight[channel] = in_flight.get(channel, 0) + series.in_flight
         return [(channel, count, self._errors.get(channel, 0)) for channel, count in in_flight.items()]
 
     def families(self) -> list[Family]:
-        """Return what there is now. From any thread."""
+        """Return the current metrics. From any thread."""
         labels = ("workflow", "channel")
-        calls = Family("nexus_calls_total", COUNTER, "Calls by what became of them.", (*labels, "outcome", "code"))
-        in_flight = Family("nexus_calls_in_flight", GAUGE, "Calls that are being worked on.", labels)
-        durations = Family("nexus_call_seconds", HISTOGRAM, "How long callers wait for an answer.", labels)
-        runs = Family("nexus_run_seconds", HISTOGRAM, "How long workflows run.", labels)
-        waits = Family("nexus_wait_seconds", HISTOGRAM, "How long calls that run take beside their run.", labels)
-        events = Family("nexus_events_total", COUNTER, "Events that were published.", ("type",))
+        calls = Family("nexus_calls_total", COUNTER, "Calls by outcome.", (*labels, "outcome", "code"))
+        in_flight = Family("nexus_calls_in_flight", GAUGE, "Calls in progress.", labels)
+        durations = Family("nexus_call_seconds", HISTOGRAM, "Seconds until callers get an answer.", labels)
+        runs = Family("nexus_run_seconds", HISTOGRAM, "Seconds that workflows run.", labels)
+        waits = Family("nexus_wait_seconds", HISTOGRAM, "Seconds that calls spend outside of their run.", labels)
+        events = Family("nexus_events_total", COUNTER, "Published events.", ("type",))
         events.numbers = {(kind,): float(count) for kind, count in list(self._events.items())}
         for key, series in list(self._series.items()):
             calls.numbers |= {(*key, *outcome): float(count) for outcome, count in list(series.outcomes.items())}

@@ -1,4 +1,4 @@
-"""`MetricsChannel`: the port that Prometheus reads."""
+"""`MetricsChannel`: the port that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from nexus_core import AuthenticationError, Channel, Invocation, NexusError, Not
 from nexus_core.errors import MethodNotAllowed
 from nexus_core.server.asgi import local_path, send_error
 from nexus_core.server.caller import caller_of, headers_of
-from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics
+from nexus_metrics.exporter import OPENMETRICS, TEXT, accepts_openmetrics, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
-    from nexus_metrics.exporter import PrometheusExporter
+    from nexus_metrics.registry import MetricsRegistry
     from nexus_metrics.settings import MetricsSettings
 
 PATH = "/metrics"
 PERMISSION = "metrics.read"
-"""What a caller needs who sends no token, where callers are authenticated."""
+"""The permission that callers without the token need, if authentication is on."""
 
 
 class MetricsChannel(Channel):
-    """Answers ``GET /metrics`` on a port of its own, and nothing else. No application has it in itself."""
+    """Answers ``GET /metrics`` on its own port. It is not part of `Nexus.asgi_app`."""
 
     name = "metrics"
     port_option = "metrics_port"
     paths = (PATH,)
     is_embedded = False
 
-    def __init__(self, nexus: Nexus, settings: MetricsSettings, exporter: PrometheusExporter) -> None:
+    def __init__(self, platform: Platform, settings: MetricsSettings, registry: MetricsRegistry) -> None:
         self.port = settings.metrics_port
         self.shares_port = settings.metrics_multiprocess_dir is not None
-        self._nexus = nexus
-        self._guard = HostOriginGuard(nexus.options)
-        self._exporter = exporter
+        self._platform = platform
+        self._guard = HostOriginGuard(platform.options)
+        self._registry = registry
         token = settings.metrics_token
         self._token = None if token is None else token.get_secret_value().strip().encode()
         self.unguarded = "metrics_token" if token is None else ""
@@ -62,25 +62,25 @@ class MetricsChannel(Channel):
             headers = headers_of(scope)
             try:
                 self._guard.check(scope, headers)
-                await self._refuse_strangers(scope, headers)
+                await self._authorize(scope, headers)
             except NexusError as exc:
                 await send_error(scope, send, exc)
                 return
             await self._send_metrics(scope, headers, send)
 
-    async def _refuse_strangers(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Let in who sends the token and, where callers are authenticated, who has the permission.
+    async def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Check that a caller sends the token or, if authentication is on, has the permission.
 
         Raises:
             NexusError: The caller may not read metrics.
         """
         if self._has_token(headers):
             return
-        if Stage.AUTHENTICATE in self._nexus.stages:
-            view = await self._nexus.view(Invocation("", None, self.name, **caller_of(scope, headers)))
+        if Stage.AUTHENTICATE in self._platform.stages:
+            view = await self._platform.view(Invocation("", None, self.name, **caller_of(scope, headers)))
             await view.require(PERMISSION)
         elif self._token is not None:
-            raise AuthenticationError("Metrics are for those who send metrics_token.")
+            raise AuthenticationError("Metrics require the bearer token of the option metrics_token.")
 
     def _has_token(self, headers: Mapping[bytes, bytes]) -> bool:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -102,7 +102,7 @@ class MetricsChannel(Channel):
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _rendered(self, openmetrics: bool, zipped: bool) -> bytes:
-        """Return the metrics. Who asks while they are being rendered gets the same."""
+        """Return the metrics; concurrent requests share one rendering."""
         task = self._rendering.get((openmetrics, zipped))
         if task is None or task.done():
             task = asyncio.create_task(self._render(openmetrics, zipped), name="nexus-metrics-render")
@@ -110,17 +110,17 @@ class MetricsChannel(Channel):
         return await asyncio.shield(task)
 
     async def _render(self, openmetrics: bool, zipped: bool) -> bytes:
-        exporter = await self._exporter.refreshed()
+        await self._registry.refresh()
 
         def render() -> bytes:
-            body = exporter.render(openmetrics=openmetrics)
+            body = rendered(self._registry.families(), openmetrics=openmetrics)
             return gzip.compress(body, 1) if zipped else body
 
-        body: bytes = await self._nexus.threads.call(render)
+        body: bytes = await self._platform.threads.call(render)
         return body
 
     async def stop(self) -> None:
-        """End what is being rendered."""
+        """Cancel the renderings."""
         for task in self._rendering.values():
             task.cancel()
         await asyncio.gather(*self._rendering.values(), return_exceptions=True)

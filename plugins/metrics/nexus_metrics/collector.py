@@ -38,8 +38,8 @@ class MetricsCollector:
     """
 
     @cached_property
-    def _own_metrics(self) -> OwnMetrics:
-        return OwnMetrics()
+    def _own_metrics(self) -> CollectorMetrics:
+        return CollectorMetrics()
 
     def increment_counter(self, name: str, labels: Mapping[str, Any] | None = None, value: float = 1) -> None:
         """Add to a counter.
@@ -90,12 +90,12 @@ class MetricsCollector:
         """
 
 
-def metrics_of(collector: MetricsCollector) -> OwnMetrics:
+def metrics_of(collector: MetricsCollector) -> CollectorMetrics:
     """Return what a collector has counted so far."""
     return collector._own_metrics
 
 
-class OwnMetrics:
+class CollectorMetrics:
     """The metrics of one collector. From any thread.
 
     Attributes:

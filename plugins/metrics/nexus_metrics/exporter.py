@@ -1,4 +1,4 @@
-"""`PrometheusExporter`: the metrics of a platform as Prometheus reads them."""
+"""`PrometheusExporter`: the metrics of a platform in the formats of Prometheus."""
 
 from __future__ import annotations
 
@@ -6,52 +6,48 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import ConfigurationError
 from nexus_metrics.families import COUNTER, HISTOGRAM, Family
+from nexus_metrics.registry_owner import registry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class PrometheusExporter:
-    """Renders metrics, for who serves them himself: the platform has a port for them.
+    """Renders metrics, for applications that serve them on another port than ``metrics_port``.
 
     Args:
-        nexus: The platform; its option ``enable_monitoring`` is on.
+        nexus: The platform, with ``enable_monitoring=True``.
 
     Raises:
         ConfigurationError: Metrics are off, or the plugin "metrics" is not active.
     """
 
-    def __init__(self, nexus: Nexus) -> None:
-        from nexus_metrics.settings import MetricsSettings
-
-        try:
-            settings = nexus.settings(MetricsSettings)
-        except KeyError:
-            raise ConfigurationError('The plugin "metrics" is not active.') from None
-        if not settings.is_on:
-            raise ConfigurationError("Metrics are off: set enable_monitoring=True.")
-        self._monitor = settings.monitor(nexus)
+    def __init__(self, nexus: Platform) -> None:
+        registry = registry_of(nexus)
+        if registry is None:
+            raise ConfigurationError('Metrics are off: set enable_monitoring=True, with the plugin "metrics" active.')
+        self._registry = registry
 
     def render(self, *, openmetrics: bool = False) -> bytes:
-        """Return the metrics as text, in Prometheus' own format or in OpenMetrics.
+        """Return the metrics as text, in the format of Prometheus or in OpenMetrics.
 
-        It takes some milliseconds for each thousand series: call it in a thread.
+        It takes a few milliseconds per thousand series: call it in a thread.
         """
-        return rendered(self._monitor.families(), openmetrics=openmetrics)
+        return rendered(self._registry.families(), openmetrics=openmetrics)
 
     async def refreshed(self) -> PrometheusExporter:
-        """Let collectors look at the channels first. Call it on the platform's event loop."""
-        await self._monitor.refresh()
+        """Let collectors read the channels first. Call it on the platform's event loop."""
+        await self._registry.refresh()
         return self
 
 
 def accepts_openmetrics(accept: str) -> bool:
-    """Whether an Accept header asks for OpenMetrics, as Prometheus does."""
+    """Whether an Accept header asks for OpenMetrics, as that of Prometheus does."""
     return any(part.split(";")[0].strip() == "application/openmetrics-text" for part in accept.split(","))
 
 
@@ -66,7 +62,7 @@ def rendered(families: Iterable[Family], *, openmetrics: bool = False) -> bytes:
 
 
 class _Metrics:
-    """Families as prometheus-client takes them from a registry."""
+    """Families in the form of a prometheus-client registry."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = families
@@ -102,5 +98,5 @@ def _samples(family: Family) -> list[Any]:
 
 
 def _bound(bound: float) -> str:
-    """Return a bound as Prometheus' clients write it."""
+    """Return a bound as Prometheus clients write it."""
     return "+Inf" if bound == float("inf") else repr(bound)

@@ -1,4 +1,4 @@
-"""`Family`: all numbers of one metric; and the sum of families that several collectors or processes keep."""
+"""`Family`: all values of one metric; and the sum of the families of collectors and processes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of histograms' buckets, in seconds."""
+"""Upper bounds of histogram buckets, in seconds."""
 
 SMALLEST_OF_ALL = ("_up", "_active", "_healthy", "_ready")
 LARGEST_OF_ALL = ("_state", "_failing", "_seconds", "_info")
-"""Endings of gauges of which several processes have no sum: one that is down is what is to be seen."""
+"""Suffixes of gauges that are not summed over processes: the minimum or maximum is exposed."""
 
 
 class Distribution:
-    """What a histogram knows under one set of labels.
+    """The values of a histogram for one set of labels.
 
     Attributes:
-        counts: Observations in each bucket, and behind the last bound: not cumulated.
-        sum: Of all observations.
+        counts: Observations in each bucket, and above the last bound; not cumulative.
+        sum: The sum of all observations.
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -40,12 +40,12 @@ class Distribution:
         self.sum += value
 
     def add(self, other: Distribution) -> None:
-        """Add another one's observations."""
+        """Add the observations of another distribution."""
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
 
     def copy(self) -> Distribution:
-        """Return one that does not change any more."""
+        """Return a copy."""
         same = Distribution(self.bounds)
         same.counts, same.sum = [*self.counts], self.sum
         return same
@@ -56,12 +56,12 @@ class Family:
     """One metric.
 
     Attributes:
-        name: As it is exposed; a counter's ends with ``_total``.
+        name: The exposed name; that of a counter ends with ``_total``.
         kind: `COUNTER`, `GAUGE` or `HISTOGRAM`.
-        description: What it tells.
-        labels: Names of its labels.
-        numbers: The numbers of counters and gauges, by the labels' values.
-        distributions: Those of histograms.
+        description: The help text.
+        labels: The names of the labels.
+        numbers: The values of counters and gauges, by label values.
+        distributions: The values of histograms, likewise.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Family:
     distributions: dict[tuple[str, ...], Distribution] = field(default_factory=dict)
 
     def add(self, other: Family) -> None:
-        """Add what another one of the same kind and labels has."""
+        """Add the values of a family of the same kind and labels."""
         for labels, number in other.numbers.items():
             known = self.numbers.get(labels)
             self.numbers[labels] = number if known is None else self._joined(known, number)
@@ -92,7 +92,7 @@ class Family:
 
 
 def summed(families: Iterable[Family]) -> list[Family]:
-    """Return one family for each name. Of those that don't fit together, the first counts."""
+    """Return one family for each name. Of conflicting ones, the first is used."""
     found: dict[str, Family] = {}
     taken: set[str] = set()
     for family in families:
@@ -109,7 +109,7 @@ def summed(families: Iterable[Family]) -> list[Family]:
 
 
 def exposed(family: Family) -> list[str]:
-    """Return every name that a family is exposed under, and that no other may have."""
+    """Return every name that a family is exposed under."""
     if family.kind == HISTOGRAM:
         return [family.name, *(f"{family.name}{ending}" for ending in ("_bucket", "_count", "_sum"))]
     return [family.name, family.name.removesuffix("_total")]

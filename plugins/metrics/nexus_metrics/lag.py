@@ -1,4 +1,4 @@
-"""`LoopLag`: how late the event loop is."""
+"""`LoopLag`: the delay of the event loop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 
 SECONDS = 0.25
-"""How often it is measured."""
+"""Seconds between measurements."""
 
 WINDOW = 60.0
-"""For how many seconds the longest is remembered: whoever reads it, and however often, sees each stall."""
+"""Seconds for which the longest delay is remembered, so that every scrape sees it."""
 
 
 class LoopLag:
-    """Measures by how much a timer is late."""
+    """Measures the delay of a timer."""
 
     def __init__(self) -> None:
         self._latest: deque[float] = deque(maxlen=int(WINDOW / SECONDS))
@@ -21,12 +21,12 @@ class LoopLag:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Measure from now on, on the running event loop."""
+        """Start measuring, on the running event loop."""
         self._latest.clear()
         self._set_timer()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

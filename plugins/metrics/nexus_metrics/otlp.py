@@ -1,4 +1,4 @@
-"""`Pusher`: sends metrics to an OpenTelemetry collector from time to time, by OTLP over HTTP."""
+"""`OtlpPusher`: pushes metrics to an OpenTelemetry collector at intervals, by OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -11,74 +11,72 @@ from typing import TYPE_CHECKING, Any
 from nexus_metrics.families import COUNTER, GAUGE, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Iterable
 
     from nexus_toolkit.telemetry import TelemetryCollector
+
+    from nexus_metrics.registry import MetricsRegistry
 
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5.0
-"""How long a collector may take for one push."""
+"""Time limit of a push."""
 
 LAST_SECONDS = 2.0
-"""How long the end waits for the last one."""
+"""Time limit of the last push, at shutdown."""
 
 
-class Pusher:
-    """Sends what a platform counts, in a thread of its own: a collector that is away costs nobody anything.
+class OtlpPusher:
+    """Pushes metrics in a background thread, so that an unavailable collector delays nothing.
 
     Args:
-        collector: Where they are sent.
-        interval: Seconds between two pushes.
-        began: Since when is counted, in nanoseconds since the epoch.
-        refresh: Lets collectors of metrics look at the channels, on the platform's event loop.
-        read: Returns the numbers, from any thread.
+        collector: The OpenTelemetry collector.
+        interval: Seconds between pushes.
+        registry: The metrics.
     """
 
-    def __init__(
-        self, collector: TelemetryCollector, interval: float, began: int,
-        refresh: Callable[[], Coroutine[Any, Any, None]], read: Callable[[], list[Family]],
-    ) -> None:  # fmt: skip
+    def __init__(self, collector: TelemetryCollector, interval: float, registry: MetricsRegistry) -> None:
         self._collector = collector
         self._interval = interval
-        self._refresh = refresh
-        self._read = read
-        self._began = began
+        self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="nexus-metrics-push", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def _work(self) -> None:
         while not self._stopped.wait(self._interval):
             try:
-                asyncio.run_coroutine_threadsafe(self._refresh(), self._loop).result(SEND_SECONDS)
+                asyncio.run_coroutine_threadsafe(self._registry.refresh(), self._loop).result(SEND_SECONDS)
             except Exception:
-                log.debug("The collectors of metrics could not look at the channels", exc_info=True)
+                log.debug("The metrics collectors could not read the channels", exc_info=True)
             self._push(SEND_SECONDS)
         self._push(LAST_SECONDS)
 
     def _push(self, seconds: float) -> None:
         try:
-            message = encoded(self._read(), self._began, time.time_ns())
+            message = encoded(self._registry.own_families(), self._registry.started_at, time.time_ns())
         except Exception:
-            log.exception("The metrics could not be put together")
+            log.exception("The metrics can't be encoded")
         else:
             self._collector.send(message, seconds)
 
     def close(self) -> None:
-        """Push once more, for at most `LAST_SECONDS`. Call it in a thread."""
+        """Push once more, for at most `LAST_SECONDS`. It blocks: call it in a thread."""
         self._stopped.set()
         self._thread.join(LAST_SECONDS)
 
 
 def encoded(families: Iterable[Family], began: int, now: int) -> bytes:
-    """Return families as the protobuf of OTLP. Counters and histograms are cumulative.
+    """Return families as an OTLP protobuf message. Counters and histograms are cumulative.
 
     Args:
         families: The families.
-        began: Since when is counted, in nanoseconds since the epoch.
-        now: The time, likewise.
+        began: When counting started, in nanoseconds since the epoch.
+        now: The current time, likewise.
     """
     from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics

@@ -1,75 +1,87 @@
-"""Hook implementations of the plugin ``metrics``."""
+"""The plugin ``metrics``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_core import ConfigurationError, Platform, Plugin
+from nexus_metrics.registry_owner import RegistryOwner
+from nexus_metrics.settings import OTLP, PROMETHEUS, MetricsSettings
 
 if TYPE_CHECKING:
-    from nexus_core import Channel, Interceptor, Nexus
+    from nexus_core import Channel, Interceptor
     from nexus_core.types.measurement import Collector
+    from nexus_metrics.otlp import OtlpPusher
+    from nexus_metrics.registry import MetricsRegistry
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the options of metrics."""
-    from nexus_metrics.settings import MetricsSettings
+class MetricsPlugin(RegistryOwner, Plugin[MetricsSettings]):
+    """Collects metrics, for Prometheus to scrape and to push by OTLP."""
 
-    return MetricsSettings
+    def __init__(self, platform: Platform, settings: MetricsSettings) -> None:
+        super().__init__(platform, settings)
+        self._pusher: OtlpPusher | None = None
+        if settings.enable_monitoring or settings.enable_metrics:
+            from nexus_metrics.registry import MetricsRegistry
 
+            self.registry = MetricsRegistry(platform)
 
-@hookimpl
-def nexus_register_metrics_collectors(nexus: Nexus) -> list[Collector]:
-    """Give the collector for code that has none of its own, where metrics are on."""
-    from nexus_metrics.settings import MetricsSettings
+    @property
+    def backends(self) -> list[str]:
+        """How metrics are exported."""
+        if self.registry is None:
+            return []
+        if self.settings.metrics_backend is not None:
+            return self.settings.metrics_backend
+        return [PROMETHEUS] if self.settings.monitoring_service_url is None else [PROMETHEUS, OTLP]
 
-    settings = nexus.settings(MetricsSettings)
-    return [settings.monitor(nexus).default] if settings.is_on else []
+    async def startup(self) -> None:
+        """Start to collect metrics, and to push them.
 
+        Raises:
+            ConfigurationError: An option is missing or invalid.
+        """
+        registry = self.registry
+        if registry is None:
+            return
+        pushes = OTLP in self.backends
+        if pushes and self.settings.monitoring_service_url is None:
+            raise ConfigurationError("metrics_backend otlp needs monitoring_service_url: the OpenTelemetry collector.")
+        pusher = self._make_pusher(registry) if pushes else None
+        await registry.start(self.settings.metrics_multiprocess_dir)
+        if pusher is not None:
+            pusher.start()
+        self._pusher = pusher
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Begin to count, and to send."""
-    from nexus_metrics.settings import MetricsSettings
+    def _make_pusher(self, registry: MetricsRegistry) -> OtlpPusher:
+        from nexus_toolkit.telemetry import TelemetryCollector
 
-    settings = nexus.settings(MetricsSettings)
-    if settings.is_on:
-        from nexus_metrics.build import start
+        from nexus_metrics.otlp import OtlpPusher
 
-        await start(nexus, settings)
+        url, token = self.settings.monitoring_service_url or "", self.settings.monitoring_service_token
+        collector = TelemetryCollector(url, "/v1/metrics", "monitoring_service_url", token)
+        return OtlpPusher(collector, self.settings.metrics_push_interval, registry)
 
+    async def shutdown(self) -> None:
+        """Push the last metrics, and stop."""
+        pusher, self._pusher = self._pusher, None
+        if pusher is not None:
+            await self.platform.threads.call(pusher.close)
+        if self.registry is not None:
+            await self.registry.stop()
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """End it."""
-    from nexus_metrics.settings import MetricsSettings
+    def nexus_register_metrics_collectors(self) -> list[Collector]:
+        """Return the collector for code that registers none."""
+        return [] if self.registry is None else [self.registry.default]
 
-    settings = nexus.settings(MetricsSettings)
-    if settings.is_on:
-        from nexus_metrics.build import stop
+    def nexus_register_interceptors(self) -> list[Interceptor]:
+        """Return the stage that counts calls."""
+        return [] if self.registry is None else [self.registry.calls]
 
-        await stop(nexus, settings)
+    def nexus_register_channels(self) -> list[Channel]:
+        """Return the port for Prometheus."""
+        if self.registry is None or PROMETHEUS not in self.backends:
+            return []
+        from nexus_metrics.channel import MetricsChannel
 
-
-@hookimpl
-def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
-    """Give the stage that counts calls, where metrics are on."""
-    from nexus_metrics.settings import MetricsSettings
-
-    settings = nexus.settings(MetricsSettings)
-    return [settings.monitor(nexus).calls] if settings.is_on else []
-
-
-@hookimpl
-def nexus_register_channels(nexus: Nexus) -> list[Channel]:
-    """Give the port that Prometheus reads, where it is asked for."""
-    from nexus_metrics.settings import PROMETHEUS, MetricsSettings
-
-    settings = nexus.settings(MetricsSettings)
-    if not settings.is_on or PROMETHEUS not in settings.backends:
-        return []
-    from nexus_metrics.channel import MetricsChannel
-    from nexus_metrics.exporter import PrometheusExporter
-
-    return [MetricsChannel(nexus, settings, PrometheusExporter(nexus))]
+        return [MetricsChannel(self.platform, self.settings, self.registry)]

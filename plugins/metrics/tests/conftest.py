@@ -4,7 +4,7 @@ import os
 import re
 
 import pytest
-from nexus_metrics import plugin
+from nexus_metrics.plugin import MetricsPlugin
 from prometheus_client.parser import text_string_to_metric_families
 
 from nexus_core.testing import isolated_nexus
@@ -19,7 +19,7 @@ def _clean_environment(monkeypatch):
 @pytest.fixture(name="make")
 def make_fixture():
     """Make a platform with metrics on, and nothing else."""
-    return lambda *plugins, **options: isolated_nexus(plugin, *plugins, **{"enable_monitoring": True} | options)
+    return lambda *plugins, **options: isolated_nexus(MetricsPlugin, *plugins, **{"enable_monitoring": True} | options)
 
 
 class Scrape:

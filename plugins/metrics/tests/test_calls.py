@@ -140,7 +140,7 @@ async def test_events_sessions_and_plugins(nexus, scraped):
     found = await scraped(nexus)
     for kind in ("session.created", "session.updated", "session.removed", "workflow.started", "workflow.completed"):
         assert found.value("nexus_events_total", type=kind) == 1
-    assert found.value("nexus_plugin_active", plugin="nexus_metrics.plugin") == 1
+    assert found.value("nexus_plugin_active", plugin="MetricsPlugin") == 1
     assert found.value("nexus_workflows_limit") == 100
     assert found.value("process_resident_memory_bytes") > 1e6
     assert found.value("nexus_event_loop_lag_seconds") >= 0
@@ -227,7 +227,7 @@ async def test_a_measurement_that_hangs_is_left_out(make, scraped, caplog, monke
     from nexus_core import hookimpl
     from nexus_core.types.measurement import Measurement
 
-    monkeypatch.setattr("nexus_metrics.measured.READ_SECONDS", 0.2)
+    monkeypatch.setattr("nexus_metrics.measurement_reader.READ_SECONDS", 0.2)
     may_go_on, reads = threading.Event(), []
 
     def hang():
@@ -263,6 +263,6 @@ async def test_a_measurement_that_hangs_is_left_out(make, scraped, caplog, monke
                 break
         else:
             raise AssertionError("it is never read again")
-    assert caplog.text.count("The measurement hanging did not come back within 0.2 s") == 1
+    assert caplog.text.count("The measurement hanging did not return within 0.2 s") == 1
     assert "The measurement endless can't be read" in caplog.text
     assert "The measurement leaving can't be read" in caplog.text

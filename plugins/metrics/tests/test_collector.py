@@ -290,7 +290,7 @@ class TestHarm:
         assert caplog.text.count("The metrics of Broken can't be read") == 1
 
     async def test_a_slow_one_is_told_of_every_error(self, make, scraped, monkeypatch):
-        monkeypatch.setattr("nexus_metrics.telling.CHANNEL_SECONDS", 0.02)
+        monkeypatch.setattr("nexus_metrics.dispatcher.CHANNEL_SECONDS", 0.02)
 
         class Slow(MetricsCollector):
             def collect_channel_metrics(self, channel, request_count, error_count):
@@ -319,9 +319,9 @@ class TestHarm:
             go_on.set()
 
     async def test_hanging(self, make, scraped, monkeypatch):
-        monkeypatch.setattr("nexus_metrics.telling.BACKLOG", 5)
-        monkeypatch.setattr("nexus_metrics.telling.CHANNEL_SECONDS", 0.05)
-        monkeypatch.setattr("nexus_metrics.telling.END_SECONDS", 0.05)
+        monkeypatch.setattr("nexus_metrics.dispatcher.BACKLOG", 5)
+        monkeypatch.setattr("nexus_metrics.dispatcher.CHANNEL_SECONDS", 0.05)
+        monkeypatch.setattr("nexus_metrics.dispatcher.END_SECONDS", 0.05)
 
         class Hanging(MetricsCollector):
             def collect_workflow_metrics(self, workflow_name, duration, success):
@@ -396,7 +396,7 @@ class TestHarm:
 def test_the_exporter_says_what_is_missing(make):
     with pytest.raises(ConfigurationError, match="enable_monitoring"):
         PrometheusExporter(make(enable_monitoring=False))
-    with pytest.raises(ConfigurationError, match='The plugin "metrics" is not active'):
+    with pytest.raises(ConfigurationError, match='the plugin "metrics"'):
         PrometheusExporter(Nexus(discover=False))
 
 

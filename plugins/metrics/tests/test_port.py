@@ -7,6 +7,7 @@ import gzip
 import threading
 
 import pytest
+from nexus_metrics import exporter
 
 from nexus_core import Channel, ConfigurationError, Invocation, Stage, hookimpl
 from nexus_core.testing import eventually
@@ -226,17 +227,16 @@ async def test_a_port_can_be_shared_with_another_channel(make, parse):
 
 async def test_who_asks_at_once_gets_the_same(serve, monkeypatch):
     nexus, client = await serve()
-    exporter = nexus.channel("metrics")._exporter
     begun, go_on, renders = threading.Event(), threading.Event(), []
-    render = exporter.render
+    render = exporter.rendered
 
-    def slow(**options):
+    def slow(families, **options):
         renders.append(1)
         begun.set()
         go_on.wait(20)
-        return render(**options)
+        return render(families, **options)
 
-    monkeypatch.setattr(exporter, "render", slow)
+    monkeypatch.setattr("nexus_metrics.channel.rendered", slow)
     first = asyncio.create_task(client.get("/metrics"))
     await eventually(begun.is_set)
     others = [asyncio.create_task(client.get("/metrics")) for _ in range(20)]

@@ -4,68 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from nexus_toolkit.pools import Pool
-from nexus_toolkit.redaction import Redactor
+from nexus_toolkit.redaction import Redactor, option_secrets
 
 from nexus_core.errors import BackendUnavailable
 from nexus_core.text import one_line, printable
 
+if TYPE_CHECKING:
+    from nexus_pools.settings import PoolsSettings
+
 IDLE_SECONDS = 30.0
-"""How often connections beyond ``size`` that nobody has needed since are closed."""
+"""Interval in which connections beyond ``size`` are closed that were not needed since the last time."""
 
 RESET_SECONDS = 5.0
-"""How long PostgreSQL may take to forget what the last user of a connection has set."""
+"""Time limit for resetting the session state of a connection."""
 
 CLOSE_SECONDS = 1.0
-"""How long users and PostgreSQL get at the end."""
-
-
-def refuse_what_is_no_address(url: str) -> None:
-    """Check an address of PostgreSQL. No message repeats a part of it: where its password ends may be unclear.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        parts = urlsplit(url)
-        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-        _ = [host.port for host in hosts]
-    except ValueError:
-        raise ValueError("has a host or port that is none") from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError("begins with postgresql:// or postgres://")
-    if parts.fragment or url.endswith("#"):
-        raise ValueError("has a #, which a password writes as %23")
-    if "@" in parts.path + parts.query:
-        raise ValueError("has an @ behind its host: a password writes / as %2F, ? as %3F and @ as %40")
+"""Time limit for closing connections."""
 
 
 class DatabasePool(Pool[Any]):
-    """Connections to PostgreSQL. What the last user has set, locked or begun is gone when the next one has it.
+    """Connections to PostgreSQL. Session state (settings, locks, transactions) is reset between users.
 
     Args:
-        url: Where PostgreSQL is.
-        secrets: What no message may show: texts in ``url``.
-        size: Connections that stay open when they have nothing to do.
-        max_connections: Connections at most.
-        timeout: Seconds to wait for a connection.
+        address: The URL of PostgreSQL.
+        settings: The options.
     """
 
-    def __init__(self, url: str, secrets: list[str], *, size: int, max_connections: int, timeout: float) -> None:
+    def __init__(self, address: str, settings: PoolsSettings) -> None:
+        self._url = address
         super().__init__(
             "db_pool",
-            lambda: _Connections(url, self.size, self.limit),
-            size=size,
-            limit=max_connections,
-            timeout=timeout,
+            lambda: _PostgresBackend(address, self.size, self.limit),
+            size=settings.db_pool_size,
+            limit=settings.db_pool_max_connections,
+            timeout=settings.db_pool_timeout,
         )
-        self._url = url
+        secrets = {secret for each in option_secrets([settings]) for secret in (each, unquote(each)) if secret}
         self._redactor = Redactor(secrets=secrets)
-        self._secrets = sorted((each for each in secrets if each), key=len, reverse=True)
-        parts = urlsplit(url)
+        self._secrets = sorted(secrets, key=len, reverse=True)
+        parts = urlsplit(address)
         self.server = printable(f"{parts.netloc.rpartition('@')[2]}{parts.path}") or "the local server"
 
     def reason(self, exc: Exception) -> str:
@@ -73,10 +54,10 @@ class DatabasePool(Pool[Any]):
         return f"PostgreSQL at {self.server}: {self._redactor.text(one_line(exc), self._secrets)}"
 
     async def check(self) -> dict[str, str]:
-        """Ask PostgreSQL whether it answers, on a connection of its own: that all are in use is no fault of it.
+        """Check whether PostgreSQL answers, on a new connection: an exhausted pool is no fault of the server.
 
         Raises:
-            BackendUnavailable: It does not.
+            BackendUnavailable: PostgreSQL does not answer.
         """
         import asyncpg  # type: ignore[import-untyped]
 
@@ -93,7 +74,7 @@ class DatabasePool(Pool[Any]):
         return {"server": self.server}
 
 
-class _Connections:
+class _PostgresBackend:
     """The backend of a `DatabasePool`."""
 
     def __init__(self, url: str, size: int, limit: int) -> None:
@@ -107,11 +88,11 @@ class _Connections:
 
     @property
     def idle(self) -> int:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         return self._pool.get_idle_size() if self._pool is not None else 0
 
     async def take(self) -> Any:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         pool = self._pool
         if pool is None:
             pool = await self._make()
@@ -123,7 +104,7 @@ class _Connections:
     async def _make(self) -> Any:
         import asyncpg
 
-        # It opens none in advance, and so does not wait: nobody else comes here meanwhile.
+        # It opens none in advance and does not wait, so that no other task enters here meanwhile.
         pool = await asyncpg.create_pool(
             self._url, min_size=0, max_size=self._limit, max_inactive_connection_lifetime=0, reset=_reset
         )
@@ -132,7 +113,7 @@ class _Connections:
         return pool
 
     async def give_back(self, connection: Any, exc: BaseException | None) -> None:
-        """See `Backend`. The pool it came from is the one that takes it, which goes on when this is cancelled."""
+        """See `PoolBackend`. asyncpg shields this against cancellation."""
         self._in_use -= 1
         assert self._pool is not None
         await self._pool.release(connection, timeout=RESET_SECONDS)
@@ -157,7 +138,7 @@ class _Connections:
                     await connection.close(timeout=CLOSE_SECONDS)
 
     async def close(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._next_trim is not None:
             self._next_trim.cancel()
         if self._trimming is not None:
@@ -170,11 +151,11 @@ class _Connections:
                     await self._pool.close()  # cut short, it drops those that are in use
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._pool is not None:
             self._pool.terminate()
 
 
 async def _reset(connection: Any) -> None:
-    """Forget what the last user has set; asyncpg's own query leaves roles and temporary tables as they are."""
+    """Reset the session state; asyncpg's own query leaves roles and temporary tables."""
     await connection.execute(f"RESET SESSION AUTHORIZATION; RESET ROLE; DISCARD TEMP; {connection.get_reset_query()}")

@@ -1,71 +1,57 @@
-"""Hook implementations of the plugin ``pools``."""
+"""The plugin ``pools``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nexus_core import hookimpl
+from nexus_core import Plugin
+from nexus_pools.settings import PoolsSettings
 
 if TYPE_CHECKING:
     from nexus_toolkit.pools import Pool
 
-    from nexus_core import Nexus
+    from nexus_core import Platform
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Measurement
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the pools' options."""
-    from nexus_pools.settings import PoolsSettings
+class PoolsPlugin(Plugin[PoolsSettings]):
+    """Connection pools for workflows: ``db_pool`` for PostgreSQL, and ``http_pool``."""
 
-    return PoolsSettings
+    def __init__(self, platform: Platform, settings: PoolsSettings) -> None:
+        from nexus_pools.database import DatabasePool
+        from nexus_pools.http_pool import HttpPool
 
+        super().__init__(platform, settings)
+        url = None if settings.postgres_url is None else settings.postgres_url.get_secret_value().strip()
+        self._database = None if url is None else DatabasePool(url, settings)
+        every: tuple[Pool[Any] | None, ...] = (self._database, HttpPool(settings))
+        self._pools = {pool.name: pool for pool in every if pool is not None}
 
-@hookimpl
-def nexus_register_services(nexus: Nexus) -> dict[str, Pool]:  # type: ignore[type-arg]
-    """Give the pools."""
-    from nexus_pools.settings import PoolsSettings
+    def nexus_register_services(self) -> dict[str, Pool[Any]]:
+        """Return the pools."""
+        return self._pools
 
-    return nexus.settings(PoolsSettings).pools
+    async def startup(self) -> None:
+        """Bind the pools to the event loop. No connection is opened yet."""
+        if self._database is not None:
+            await self.platform.threads.call(__import__, "asyncpg")  # not while the first workflow waits for it
+        for pool in self._pools.values():
+            pool.open()
 
+    async def shutdown(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            await pool.close()
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Take the event loop for the pools' own. Nothing is connected yet."""
-    from nexus_pools.settings import PoolsSettings
+    def nexus_register_measurements(self) -> list[Measurement]:
+        """Return the numbers of connections."""
+        from nexus_toolkit.pools import pool_measurements
 
-    settings = nexus.settings(PoolsSettings)
-    if settings.database is not None:
-        await nexus.threads.call(__import__, "asyncpg")  # not while the first workflow waits for it
-    for pool in settings.pools.values():
-        pool.open()
+        return pool_measurements([*self._pools.values()])
 
+    def nexus_register_health_checks(self) -> list[HealthCheck]:
+        """Return the health check ``postgres``, if ``postgres_url`` is set."""
+        from nexus_core.types.health import HealthCheck
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Close every connection."""
-    from nexus_pools.settings import PoolsSettings
-
-    for pool in nexus.settings(PoolsSettings).pools.values():
-        await pool.close()
-
-
-@hookimpl
-def nexus_register_measurements(nexus: Nexus) -> list[Measurement]:
-    """Give how many connections there are."""
-    from nexus_toolkit.pools import pool_measurements
-
-    from nexus_pools.settings import PoolsSettings
-
-    return pool_measurements([*nexus.settings(PoolsSettings).pools.values()])
-
-
-@hookimpl
-def nexus_register_health_checks(nexus: Nexus) -> list[HealthCheck]:
-    """Give whether PostgreSQL answers, where ``postgres_url`` is set."""
-    from nexus_core.types.health import HealthCheck
-    from nexus_pools.settings import PoolsSettings
-
-    database = nexus.settings(PoolsSettings).database
-    return [HealthCheck("postgres", database.check)] if database is not None else []
+        return [] if self._database is None else [HealthCheck("postgres", self._database.check)]

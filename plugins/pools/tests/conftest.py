@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import nexus_pools.plugin
 import pytest
+from nexus_pools.plugin import PoolsPlugin
 
 from nexus_core import Nexus
 
@@ -20,6 +20,6 @@ def make():
     """A function that makes a platform with the plugin and no other."""
 
     def make(*plugins, **options):
-        return Nexus(discover=False, plugins=[nexus_pools.plugin, *plugins], **options)
+        return Nexus(discover=False, plugins=[PoolsPlugin, *plugins], **options)
 
     return make

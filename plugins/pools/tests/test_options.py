@@ -40,7 +40,8 @@ def test_the_environment_names_the_address_in_two_ways(make, monkeypatch):
 
 @pytest.mark.parametrize("url", ["", "  ", None])
 def test_an_empty_address_is_none(make, url):
-    assert make(postgres_url=url).settings(PoolsSettings).database is None
+    with pytest.raises(ConfigurationError, match=r"set postgres_url\.$"):
+        make(postgres_url=url).service("db_pool")
 
 
 def test_no_more_stay_open_than_there_may_be(make):
@@ -50,14 +51,14 @@ def test_no_more_stay_open_than_there_may_be(make):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("mysql://u:{0}@h/db", "begins with postgresql://"),
-        ("postgresql+asyncpg://u:{0}@h/db", "begins with postgresql://"),
-        ("{0}", "begins with postgresql://"),
+        ("mysql://u:{0}@h/db", "must begin with postgresql://"),
+        ("postgresql+asyncpg://u:{0}@h/db", "must begin with postgresql://"),
+        ("{0}", "must begin with postgresql://"),
         ("postgresql://u:{0}@h:port/db", "host or port"),
         ("postgresql://u:{0}@h:99999/db", "host or port"),
         ("postgresql://u:{0}/more@h/db", "host or port"),
-        ("postgresql://u:1/{0}@h/db", "an @ behind its host"),
-        ("postgresql://u:1?{0}@h/db", "an @ behind its host"),
+        ("postgresql://u:1/{0}@h/db", "an @ after its host"),
+        ("postgresql://u:1?{0}@h/db", "an @ after its host"),
         ("postgresql://u:1#{0}@h/db", "%23"),
         ("postgresql://[{0}", "host or port"),
     ],

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 Connection = TypeVar("Connection")
 
 
-class Backend(Protocol[Connection]):
+class PoolBackend(Protocol[Connection]):
     """What holds a pool's connections, on one event loop."""
 
     @property
@@ -43,11 +43,11 @@ class Backend(Protocol[Connection]):
 
 
 @dataclass(eq=False)
-class _Opened(Generic[Connection]):
+class OpenPool(Generic[Connection]):
     """A pool's connections, and who uses them."""
 
     loop: asyncio.AbstractEventLoop
-    backend: Backend[Connection]
+    backend: PoolBackend[Connection]
     in_use: int = 0
     waiting: int = 0
 
@@ -74,7 +74,7 @@ class Pool(Generic[Connection]):
     def __init__(
         self,
         name: str,
-        backend: Callable[[], Backend[Connection]],
+        backend: Callable[[], PoolBackend[Connection]],
         *,
         size: int,
         limit: int,
@@ -89,7 +89,7 @@ class Pool(Generic[Connection]):
         self._make_backend = backend
         self._limit_option = limit_option or f"{name}_max_connections"
         self._timeout_option = timeout_option or f"{name}_timeout"
-        self._opened: _Opened[Connection] | None = None
+        self._opened: OpenPool[Connection] | None = None
         self._is_closed = False
 
     @property
@@ -125,7 +125,7 @@ class Pool(Generic[Connection]):
     def open(self) -> None:
         """Take the running event loop for the pool's own. Nothing is connected yet."""
         self._is_closed = False
-        self._here()
+        self.opened_here()
 
     async def close(self) -> None:
         """Close every connection. Who uses one still may find it closed."""
@@ -155,7 +155,8 @@ class Pool(Generic[Connection]):
             raise RuntimeError(f"{self.name} is not open: it is while the platform is started, or in `async with`.")
         return self._opened.loop
 
-    def _here(self) -> _Opened[Connection]:
+    def opened_here(self) -> OpenPool[Connection]:
+        """Return the pool as it is on the running event loop, which becomes its own if it has none."""
         opened = self._opened
         try:
             here = asyncio.get_running_loop()
@@ -169,12 +170,12 @@ class Pool(Generic[Connection]):
             if opened.loop.is_running():
                 raise RuntimeError(f"{self.name} is open on another event loop: use {self.name}.sync() in a thread.")
             _abandon(opened)
-        self._opened = opened = _Opened(here, self._make_backend())
+        self._opened = opened = OpenPool(here, self._make_backend())
         return opened
 
-    async def take(self) -> tuple[_Opened[Connection], Connection]:
+    async def take(self) -> tuple[OpenPool[Connection], Connection]:
         """Return a connection and what it is part of, for `give_back`. See `acquire`, which is what to use."""
-        opened = self._here()
+        opened = self.opened_here()
         opened.waiting += 1
         try:
             async with asyncio.timeout(self.timeout) as limit:
@@ -188,7 +189,7 @@ class Pool(Generic[Connection]):
         opened.in_use += 1
         return opened, connection
 
-    def _unavailable(self, opened: _Opened[Connection], exc: Exception | None) -> BackendUnavailable:
+    def _unavailable(self, opened: OpenPool[Connection], exc: Exception | None) -> BackendUnavailable:
         if exc is not None:
             return BackendUnavailable(f"{self.name} can't connect: {printable(self.reason(exc), 300)}", retry_after=1.0)
         within = f"within {self.timeout:g} seconds ({self._timeout_option})"
@@ -201,7 +202,7 @@ class Pool(Generic[Connection]):
         """Return why a connection can't be made, without secrets."""
         return one_line(exc)
 
-    async def give_back(self, taken: tuple[_Opened[Connection], Connection], exc: BaseException | None) -> None:
+    async def give_back(self, taken: tuple[OpenPool[Connection], Connection], exc: BaseException | None) -> None:
         """Take back what `take` gave."""
         opened, connection = taken
         opened.in_use -= 1  # the next one may have it before this returns
@@ -214,7 +215,7 @@ class Pool(Generic[Connection]):
         return f"<{type(self).__name__} {self.name}: {self.in_use} of {self.limit} in use, {self.idle} idle>"
 
 
-def _abandon(opened: _Opened[Any]) -> None:
+def _abandon(opened: OpenPool[Any]) -> None:
     with suppress(Exception):  # what it closes may want the event loop
         opened.backend.abandon()
 

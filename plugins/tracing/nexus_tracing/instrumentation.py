@@ -1,4 +1,4 @@
-"""`Instrumentation`: lets libraries that others have instrumented for OpenTelemetry join the traces of a platform."""
+"""`Instrumentation`: lets libraries with OpenTelemetry instrumentations take part in the traces of a platform."""
 
 from __future__ import annotations
 
@@ -21,41 +21,39 @@ GROUP = "opentelemetry_instrumentor"
 
 
 class Instrumentation:
-    """Switches installed instrumentations on and off. Each is one in the whole process, whoever switches it on.
+    """Enables installed instrumentations: outgoing requests become spans and carry the trace context.
+
+    An instrumentation is enabled for the whole process.
 
     Args:
-        names: Their names, such as ``requests``.
+        names: Names of instrumentations, such as ``requests``.
+        tracers: Makes their spans.
+
+    Raises:
+        ConfigurationError: An instrumentation is not installed, or can't be loaded.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self._on: list[Any] = []
-
-    def start(self, tracers: TracerProvider) -> None:
-        """Switch them on: outgoing calls become spans, and hand the trace on.
-
-        Raises:
-            ConfigurationError: One is not installed, or can't be loaded.
-        """
+    def __init__(self, names: Sequence[str], tracers: TracerProvider) -> None:
+        self._enabled: list[Any] = []
         installed = {point.name: point for point in entry_points(group=GROUP)}
         try:
-            for name in self._names:
-                self._on.append(_switched_on(name, installed, tracers))
+            for name in names:
+                self._enabled.append(_enable(name, installed, tracers))
         except ConfigurationError:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Switch them off."""
-        while self._on:
-            instrumentor = self._on.pop()
+        """Disable them."""
+        while self._enabled:
+            instrumentor = self._enabled.pop()
             try:
                 instrumentor.uninstrument()
             except Exception:
-                log.exception("An instrumentation could not be switched off")
+                log.exception("%s can't be disabled", type(instrumentor).__name__)
 
 
-def _switched_on(name: str, installed: Mapping[str, EntryPoint], tracers: TracerProvider) -> Any:
+def _enable(name: str, installed: Mapping[str, EntryPoint], tracers: TracerProvider) -> Any:
     if name not in installed:
         near = nearest(name, [*installed])
         hint = f"; did you mean {near!r}?" if near else f": pip install opentelemetry-instrumentation-{name}"
@@ -64,5 +62,5 @@ def _switched_on(name: str, installed: Mapping[str, EntryPoint], tracers: Tracer
         instrumentor = installed[name].load()()
         instrumentor.instrument(tracer_provider=tracers)
     except Exception as exc:
-        raise ConfigurationError(f"tracing_instrument: {name} can't be switched on: {exc}.") from exc
+        raise ConfigurationError(f"tracing_instrument: {name} can't be enabled: {exc}.") from exc
     return instrumentor

@@ -1,57 +1,44 @@
-"""Hook implementations of the plugin ``tracing``."""
+"""The plugin ``tracing``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nexus_core import hookimpl
+from nexus_core import Plugin
+from nexus_tracing.settings import TracingSettings
 
 if TYPE_CHECKING:
-    from nexus_core import Interceptor, Nexus
+    from nexus_core import Interceptor, Platform
+    from nexus_tracing.span_provider import SpanProvider
 
 
-@hookimpl
-def nexus_register_settings() -> type:
-    """Give the options of tracing."""
-    from nexus_tracing.settings import TracingSettings
+class TracingPlugin(Plugin[TracingSettings]):
+    """Traces calls with OpenTelemetry, and exports the spans by OTLP."""
 
-    return TracingSettings
+    def __init__(self, platform: Platform, settings: TracingSettings) -> None:
+        super().__init__(platform, settings)
+        self._provider: SpanProvider | None = None
 
+    async def startup(self) -> None:
+        """Start to make spans."""
+        if self.settings.enable_tracing:
+            self._provider = await self.platform.threads.call(self._start)  # it imports a large library
 
-@hookimpl
-async def nexus_startup(nexus: Nexus) -> None:
-    """Begin to make spans, where calls are traced."""
-    from nexus_tracing.settings import TracingSettings
+    def _start(self) -> SpanProvider:
+        from nexus_tracing.span_provider import SpanProvider
 
-    settings = nexus.settings(TracingSettings)
-    if settings.enable_tracing:
-        await nexus.threads.call(lambda: settings.provider().start())  # it imports a large library
+        return SpanProvider(self.settings)
 
+    async def shutdown(self) -> None:
+        """Export the last spans."""
+        provider, self._provider = self._provider, None
+        if provider is not None:
+            await self.platform.threads.call(provider.stop)
 
-@hookimpl
-async def nexus_shutdown(nexus: Nexus) -> None:
-    """Send the last spans."""
-    from nexus_tracing.settings import TracingSettings
+    def nexus_register_interceptors(self) -> list[Interceptor]:
+        """Return the stages that trace calls."""
+        if self._provider is None:
+            return []
+        from nexus_tracing.tracing import stages
 
-    settings = nexus.settings(TracingSettings)
-    if settings.enable_tracing:
-        await nexus.threads.call(settings.provider().stop)
-
-
-@hookimpl
-def nexus_register_interceptors(nexus: Nexus) -> list[Interceptor]:
-    """Give the stages that trace calls, where they are to be."""
-    from nexus_tracing.settings import TracingSettings
-
-    settings = nexus.settings(TracingSettings)
-    if not settings.enable_tracing:
-        return []
-    from nexus_tracing.tracing import Tracing, marks
-
-    tracing = Tracing(
-        settings.provider(),
-        ratio=settings.tracing_sample_ratio,
-        trusts_parent=settings.tracing_trust_parent,
-        hands_on=bool(settings.tracing_instrument),
-    )
-    return [tracing, *marks(nexus)]
+        return stages(self.platform, self.settings, self._provider)

@@ -1,4 +1,4 @@
-"""The traces that running code may be part of: one that is kept, or one that is only handed on."""
+"""The traces that running code may be part of: recorded, or only propagated."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 LONGEST_TRACESTATE = 512
-"""Characters of a ``tracestate``, at most: W3C Trace Context asks for as many."""
+"""Maximum characters of a ``tracestate``: the minimum that W3C Trace Context requires."""
 
 VALUE_CHARACTERS = 500
-"""How much of an attribute's text is kept."""
+"""Characters of an attribute's text, at most."""
 
 
-class KeptTrace:
-    """A trace that is sent to the collector, and the stage that its call is in.
+class RecordedTrace:
+    """A trace that is exported.
 
     Args:
         tracer: Makes spans.
-        root: The call's own.
-        context: The context with that span in it.
+        root: The span of the call.
+        context: The context with that span.
     """
 
     __slots__ = ("_context", "_root", "_stage", "_tracer")
@@ -69,19 +69,19 @@ class KeptTrace:
         return headers_of(self._here())
 
     def _here(self) -> SpanContext:
-        """Return what is open now: a span of the code's own, perhaps."""
+        """Return the current span of the trace, which workflow code may have opened."""
         root, current = self._root.get_span_context(), get_current_span().get_span_context()
         return current if current.trace_id == root.trace_id else root
 
     def enter(self, stage: str) -> None:
-        """Note that the call is in a stage: what is done from now on is part of it."""
+        """Start the span of a stage: what happens from now on is part of it."""
         if self._stage is not None:
             self._stage.end()
         self._stage = self._tracer.start_span(stage, self._context)
-        otel_context.attach(set_span_in_context(self._stage, self._context))  # undone with the call's own
+        otel_context.attach(set_span_in_context(self._stage, self._context))  # detached with the span of the call
 
     def leave(self) -> None:
-        """Note that the call has left its stages."""
+        """End the span of the last stage."""
         if self._stage is not None:
             self._stage.end()
             self._stage = None
@@ -89,24 +89,24 @@ class KeptTrace:
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, Any]) -> Iterator[None]:
         """See `Trace`."""
-        span = self._tracer.start_span(name, attributes=clean(attributes))
+        span = self._tracer.start_span(name, attributes=clean_attributes(attributes))
         token = otel_context.attach(set_span_in_context(span))
         try:
             yield
         except BaseException as exc:
-            failed(span, type(exc).__name__)
+            mark_failed(span, type(exc).__name__)
             raise
         finally:
             otel_context.detach(token)
             span.end()
 
 
-class PassedTrace:
-    """A trace that nothing is kept of here. It goes on with the call, so that nobody further on begins another.
+class PropagatedTrace:
+    """A trace that is not recorded. It is propagated, so that no later service starts another.
 
     Args:
-        parent: What the caller sent, or None.
-        tracestate: What it sent along.
+        parent: The caller's span, or None.
+        tracestate: The caller's ``tracestate``.
     """
 
     __slots__ = ("_span_id", "_trace_id", "_tracestate", "has_parent")
@@ -134,19 +134,19 @@ class PassedTrace:
         return found | ({"tracestate": self._tracestate} if self._tracestate else {})
 
     def span(self, name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Any]:
-        """See `Trace`. There is none."""
+        """See `Trace`. It makes no span."""
         return _NOTHING
 
     def context(self) -> Context:
-        """Return a context of OpenTelemetry that hands the trace on."""
+        """Return an OpenTelemetry context that propagates the trace."""
         return _context(TraceParent(self.trace_id, self.span_id, False), self._tracestate)
 
 
 _NOTHING = nullcontext()
 
 
-def remote(parent: TraceParent, tracestate: str) -> Context:
-    """Return the context of what a caller sent, for a call that is kept whatever the caller does."""
+def remote_context(parent: TraceParent, tracestate: str) -> Context:
+    """Return the context of a caller's span, for a call that is recorded whatever the caller's flag."""
     return _context(parent._replace(is_sampled=True), tracestate)
 
 
@@ -158,13 +158,13 @@ def _context(parent: TraceParent, tracestate: str) -> Context:
 
 
 def headers_of(span: SpanContext) -> dict[str, str]:
-    """Return the headers that hand a span on."""
+    """Return the headers that propagate a span."""
     found = {"traceparent": f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
     return found | ({"tracestate": span.trace_state.to_header()} if span.trace_state else {})
 
 
-def clean(attributes: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
-    """Return attributes as OpenTelemetry takes them: numbers as they are, everything else as bounded text."""
+def clean_attributes(attributes: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
+    """Return attributes as OpenTelemetry accepts them: numbers unchanged, everything else as bounded text."""
     return {
         str(name): value if isinstance(value, (bool, int, float)) else printable(str(value), VALUE_CHARACTERS)
         for name, value in attributes.items()
@@ -172,7 +172,7 @@ def clean(attributes: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
     }
 
 
-def failed(span: Span, kind: str) -> None:
-    """Note that what a span stands for has failed. Texts of exceptions are not sent: they may hold secrets."""
+def mark_failed(span: Span, kind: str) -> None:
+    """Mark a span as failed. Texts of exceptions are not exported: they may contain secrets."""
     span.set_status(Status(StatusCode.ERROR))
     span.set_attribute("error.type", kind)

@@ -1,4 +1,4 @@
-"""The stages that trace calls: `Tracing` around each call, a `StageMark` in front of each stage."""
+"""The stages that trace calls: `Tracing` around each call, a `StageMarker` before each stage."""
 
 from __future__ import annotations
 
@@ -11,73 +11,85 @@ from nexus_toolkit.redaction import short_id
 from nexus_core import NexusError, Stage
 from nexus_core.text import printable
 from nexus_core.types.trace import TraceParent, current_trace, parse_traceparent
-from nexus_tracing.traces import LONGEST_TRACESTATE, KeptTrace, PassedTrace, clean, failed, remote
+from nexus_tracing.traces import (
+    LONGEST_TRACESTATE,
+    PropagatedTrace,
+    RecordedTrace,
+    clean_attributes,
+    mark_failed,
+    remote_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from opentelemetry.context import Context
 
-    from nexus_core import Invocation, Nexus, Result
+    from nexus_core import Interceptor, Invocation, Platform, Result
     from nexus_core.pipeline.stage import Call
-    from nexus_tracing.provider import Provider
+    from nexus_tracing.settings import TracingSettings
+    from nexus_tracing.span_provider import SpanProvider
 
 ID_CHARACTERS = 200
 EXECUTE = Stage.BREAKER + 9
-"""Behind every stage."""
+"""After every stage."""
 
-MARKED = {
-    stage: stage.name.lower()
-    for stage in Stage
-    if stage > Stage.ADMIT
-}  # fmt: skip
-"""The stages that are spans where they are in the pipeline, and the spans' names."""
+MARKED: dict[int, str] = {stage: stage.name.lower() for stage in Stage if stage > Stage.ADMIT}
+"""The names of the spans of stages, as far as these are in the pipeline."""
 
 
 class Tracing:
-    """Decides whether a call is traced, and makes it a span with what became of it.
+    """Decides whether a call is recorded, and makes a span with its outcome.
 
-    A call that is part of one that is traced, or is not, does likewise. Otherwise the caller decides by its
-    ``traceparent``, where it is trusted to, or the ratio does.
+    A nested call follows the decision on its outer call. Otherwise the caller decides by its ``traceparent``, if
+    that is honoured, else the ratio.
 
     Args:
         provider: Makes spans.
-        ratio: The part of the calls that is traced.
-        trusts_parent: Whether callers decide.
-        hands_on: Whether instrumented libraries shall know of traces that are not kept.
-        random: Returns a number from 0 to below 1.
+        ratio: The share of calls that are recorded.
+        trusts_parent: Whether to honour the sampling decision of callers.
+        propagates: Whether instrumented libraries propagate traces that are not recorded.
+        random: Returns a number in [0, 1).
     """
 
     stage = Stage.OBSERVE - 10
 
     def __init__(
-        self, provider: Provider, *, ratio: float, trusts_parent: bool, hands_on: bool, random: Any = random.random
+        self,
+        provider: SpanProvider,
+        *,
+        ratio: float,
+        trusts_parent: bool,
+        propagates: bool,
+        random: Any = random.random,
     ) -> None:
         self._provider = provider
         self._ratio = ratio
         self._trusts_parent = trusts_parent
-        self._hands_on = hands_on
+        self._propagates = propagates
         self._random = random
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the call on, in a trace."""
+        """Process the call within a trace."""
         outer = current_trace.get()
         if outer is not None:
-            if isinstance(outer, PassedTrace):
+            if isinstance(outer, PropagatedTrace):
                 return call_next(invocation)
-            return self._kept(invocation, call_next, None)
+            return self._recorded(invocation, call_next, None)
         parent, tracestate = self._sent(invocation)
+        if not self.is_recorded(parent):
+            return self._propagated(invocation, call_next, PropagatedTrace(parent, tracestate))
+        context = self._provider.nothing() if parent is None else remote_context(parent, tracestate)
+        return self._recorded(invocation, call_next, context)
+
+    def is_recorded(self, parent: TraceParent | None) -> bool:
+        """Decide whether to record a call, which may be part of a caller's trace."""
         if parent is not None and self._trusts_parent:
-            is_kept = parent.is_sampled
-        else:
-            is_kept = self._ratio > 0 and self._random() < self._ratio
-        if not is_kept:
-            return self._passed(invocation, call_next, PassedTrace(parent, tracestate))
-        context = self._provider.nothing() if parent is None else remote(parent, tracestate)
-        return self._kept(invocation, call_next, context)
+            return parent.is_sampled
+        return self._ratio > 0 and self._random() < self._ratio
 
     def _sent(self, invocation: Invocation) -> tuple[TraceParent | None, str]:
-        """Return the trace that a call is part of, and its ``tracestate``, which means nothing without it."""
+        """Return the trace that a call is part of, and its ``tracestate``."""
         given = invocation.trace
         parent = parse_traceparent(given.get("traceparent", "")) if given else None
         if given is None or parent is None:
@@ -85,9 +97,9 @@ class Tracing:
         tracestate = given.get("tracestate", "")
         return parent, tracestate if len(tracestate) <= LONGEST_TRACESTATE else ""
 
-    async def _passed(self, invocation: Invocation, call_next: Call, trace: PassedTrace) -> Result:
+    async def _propagated(self, invocation: Invocation, call_next: Call, trace: PropagatedTrace) -> Result:
         token = current_trace.set(trace)
-        detach = self._provider.attach(trace.context()) if self._hands_on else None
+        detach = self._provider.attach(trace.context()) if self._propagates else None
         try:
             return await call_next(invocation)
         finally:
@@ -95,25 +107,25 @@ class Tracing:
                 detach()
             current_trace.reset(token)
 
-    async def _kept(self, invocation: Invocation, call_next: Call, parent: Context | None) -> Result:
+    async def _recorded(self, invocation: Invocation, call_next: Call, parent: Context | None) -> Result:
         span, context, detach = self._provider.open(
             _name_of(invocation), parent, is_server=invocation.channel != "python"
         )
-        trace = KeptTrace(self._provider.tracer, span, context)
+        trace = RecordedTrace(self._provider.tracer, span, context)
         token = current_trace.set(trace)
         try:
             result = await call_next(invocation)
         except NexusError as exc:
             span.set_attributes({"nexus.outcome": exc.outcome, "nexus.code": exc.code})
             if exc.status >= 500:
-                failed(span, exc.code)
+                mark_failed(span, exc.code)
             raise
         except asyncio.CancelledError:
             span.set_attribute("nexus.outcome", "cancelled")
             raise
-        except BaseException as exc:  # a stage's own mistake
+        except BaseException as exc:  # a defect of a stage
             span.set_attributes({"nexus.outcome": "failed", "nexus.code": NexusError.code})
-            failed(span, type(exc).__name__)
+            mark_failed(span, type(exc).__name__)
             raise
         else:
             span.set_attribute("nexus.outcome", "completed")
@@ -132,7 +144,7 @@ def _name_of(invocation: Invocation) -> str:
 
 
 def _attributes(invocation: Invocation) -> dict[str, str | bool | int | float]:
-    """Return what is known of a call at its end."""
+    """Return the attributes of a call at its end."""
     principal = invocation.principal
     known = {
         "nexus.workflow": invocation.name,
@@ -143,35 +155,35 @@ def _attributes(invocation: Invocation) -> dict[str, str | bool | int | float]:
         "nexus.tenant_id": None if principal is None else principal.tenant_id,
         "client.address": invocation.client_address,
     }
-    return clean({name: printable(value, ID_CHARACTERS) for name, value in known.items() if value})
+    return clean_attributes({name: printable(value, ID_CHARACTERS) for name, value in known.items() if value})
 
 
-class StageMark:
-    """Ends the span of the stage before, and begins that of its own. Costs nothing to speak of where a call has none.
+class StageMarker:
+    """Ends the span of the previous stage and starts that of its own. A call that is not recorded costs a look-up.
 
     Args:
-        nexus: The platform: a stage that is not in its pipeline makes no span.
+        platform: The platform; a stage that is not in its pipeline has no span.
         stage: The stage.
-        name: The span's name.
+        name: The name of the span.
     """
 
-    def __init__(self, nexus: Nexus, stage: int, name: str) -> None:
+    def __init__(self, platform: Platform, stage: int, name: str) -> None:
         self.stage = stage - 1
-        self._nexus = nexus
+        self._platform = platform
         self._marked = stage
         self._name = name
         self._is_used: bool | None = True if stage == EXECUTE else None
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the call on."""
+        """Process the call."""
         trace = current_trace.get()
-        if type(trace) is KeptTrace and self._concerns(invocation):
+        if type(trace) is RecordedTrace and self._applies_to(invocation):
             trace.enter(self._name)
         return call_next(invocation)
 
-    def _concerns(self, invocation: Invocation) -> bool:
+    def _applies_to(self, invocation: Invocation) -> bool:
         if self._is_used is None:
-            self._is_used = self._marked in self._nexus.stages
+            self._is_used = self._marked in self._platform.stages
         if self._marked == Stage.SESSION:
             return invocation.session_id is not None
         if self._marked == Stage.IDEMPOTENCY:
@@ -179,6 +191,13 @@ class StageMark:
         return self._is_used
 
 
-def marks(nexus: Nexus) -> list[StageMark]:
-    """Return a mark for each stage, and one for the execution behind them."""
-    return [*(StageMark(nexus, stage, name) for stage, name in MARKED.items()), StageMark(nexus, EXECUTE, "execute")]
+def stages(platform: Platform, settings: TracingSettings, provider: SpanProvider) -> list[Interceptor]:
+    """Return the stages that trace calls: `Tracing`, and a marker for each stage and for the execution after them."""
+    tracing = Tracing(
+        provider,
+        ratio=settings.tracing_sample_ratio,
+        trusts_parent=settings.tracing_trust_parent,
+        propagates=bool(settings.tracing_instrument),
+    )
+    every = MARKED | {EXECUTE: "execute"}
+    return [tracing, *(StageMarker(platform, stage, name) for stage, name in every.items())]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from nexus_tracing import plugin
+from nexus_tracing.plugin import TracingPlugin
 
 from nexus_core.testing import isolated_nexus
 
@@ -18,7 +18,7 @@ def _clean_environment(monkeypatch):
 def make_fixture(otlp_receiver):
     """Make a platform that sends its traces to the receiver when it ends."""
     traced = {"enable_tracing": True, "tracing_endpoint": otlp_receiver.url, "tracing_push_interval": 0.05}
-    return lambda *plugins, **options: isolated_nexus(plugin, *plugins, **traced | options)
+    return lambda *plugins, **options: isolated_nexus(TracingPlugin, *plugins, **traced | options)
 
 
 class Spans:

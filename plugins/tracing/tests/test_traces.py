@@ -303,20 +303,14 @@ class TestSampling:
     def test_the_ratio(self):
         from nexus_tracing.tracing import Tracing
 
-        class Provider:
+        class SpanProvider:
             def embedding(self):
                 return None
 
-            def nothing(self):
-                return None
-
-        kept = []
-        tracing = Tracing(Provider(), ratio=0.01, trusts_parent=True, hands_on=False, random=random.Random(7).random)
-        tracing._kept = lambda *args: kept.append(1)
-        tracing._passed = lambda *args: None
-        for _ in range(100_000):
-            tracing(Invocation("work", {}), None)
-        assert 870 < len(kept) < 1130  # four standard deviations
+        chance = random.Random(7).random
+        tracing = Tracing(SpanProvider(), ratio=0.01, trusts_parent=True, propagates=False, random=chance)
+        kept = [tracing.is_recorded(None) for _ in range(100_000)]
+        assert 870 < sum(kept) < 1130  # four standard deviations
 
     async def test_the_ends_of_the_ratio(self, make, spans):
         for ratio, count in ((0, 0), (1, 50)):

@@ -1,1 +1,1 @@
-"""``nexus doctor``: looks at everything that may be wrong, and says how to mend it."""
+"""``nexus doctor``: finds common problems and how to fix them."""

@@ -1,4 +1,4 @@
-"""`Finding`: one thing that was looked at."""
+"""`Finding`: one result of an examination."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Level(StrEnum):
-    """How a thing is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,14 +17,14 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of an examination.
 
     Attributes:
-        section: What it belongs to: ``python``, ``packages``, ``plugins``, ``options``, ...
-        subject: The thing.
-        text: What it is.
-        level: How that is.
-        advice: How to mend it.
+        section: ``python``, ``packages``, ``plugins``, ``options``, ...
+        subject: What was examined.
+        text: The result.
+        level: The severity.
+        advice: How to fix it.
     """
 
     section: str
@@ -34,16 +34,16 @@ class Finding:
     advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it for JSON, without empty members."""
+        """Return the JSON form, without empty members."""
         members = {"section": self.section, "subject": self.subject, "level": str(self.level), "text": self.text}
         return members | ({"advice": self.advice} if self.advice else {})
 
 
 def warning(section: str, subject: str, text: str, advice: str) -> Finding:
-    """Return what may become a problem."""
+    """Return a warning."""
     return Finding(section, subject, text, Level.WARNING, advice)
 
 
 def problem(section: str, subject: str, text: str, advice: str) -> Finding:
-    """Return what is one."""
+    """Return a problem."""
     return Finding(section, subject, text, Level.PROBLEM, advice)

@@ -1,4 +1,4 @@
-"""The options that are set, where, and what they lead to."""
+"""The options, their sources, and their consequences."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from nexus_core.app.nexus import Nexus
 
 LONGEST = 120
-"""Characters of a value that are shown."""
+"""Characters of a value, at most."""
 
 CONFIG_FILE = "NEXUS_CONFIG_FILE"
 
 
 def options(nexus: Nexus) -> Iterator[Finding]:
-    """Look at the options of a platform."""
+    """Examine the options of a platform."""
     given = [option for option in every_option(nexus) if option.source is not None]
     for option in given:
         yield Finding("options", option.name, f"{printable(str(option.value), LONGEST)} ({option.source})")
     if not given:
-        yield Finding("options", "none", "every option is at its default")
+        yield Finding("options", "none", "every option has its default")
     file = os.environ.get(CONFIG_FILE)
     yield from config_file(
         has_secrets=any(each.value == HIDDEN and each.source == f"{each.name} in {file}" for each in given)
@@ -43,17 +43,17 @@ def options(nexus: Nexus) -> Iterator[Finding]:
 
 
 def given_variables() -> Iterator[Finding]:
-    """Say which variables are set, where options can't be read. Their values may be secrets."""
+    """Report the names of the variables that are set, if options can't be read. Values may be secrets."""
     names = [name for name in sorted(os.environ) if name.upper().startswith(ENV_PREFIX) and name not in RESERVED]
     for name in names:
         yield Finding("options", name.lower().removeprefix(ENV_PREFIX.lower()), f"set (environment variable {name})")
 
 
 def config_file(*, has_secrets: bool = False) -> Iterator[Finding]:
-    """Look at the file that the environment names.
+    """Examine the configuration file.
 
     Args:
-        has_secrets: Whether it sets an option that is one.
+        has_secrets: Whether it sets a secret option.
     """
     name = os.environ.get(CONFIG_FILE)
     if not name:
@@ -66,28 +66,28 @@ def config_file(*, has_secrets: bool = False) -> Iterator[Finding]:
         )
         return
     if found.st_mode & stat.S_IWOTH:
-        yield warning("options", "configuration file", f"{name}: everybody may write to it", f"chmod o-w {name}")
+        yield warning("options", "configuration file", f"{name}: writable for every user", f"chmod o-w {name}")
     elif has_secrets and found.st_mode & stat.S_IROTH:
-        text = f"{name}: every user of this machine can read it, and it holds a secret"
+        text = f"{name}: contains a secret, and is readable for every user of this machine"
         yield warning("options", "configuration file", text, f"chmod o-r {name}")
     else:
         yield Finding("options", "configuration file", name)
 
 
 def _exposure(nexus: Nexus) -> Iterator[Finding]:
-    """Look whether others reach the platform, and whether they are asked who they are."""
+    """Examine whether the platform is reachable from other machines, and authenticates callers."""
     host = nexus.options.host
     if is_loopback(host):
-        yield Finding("exposure", host, "only this machine reaches it")
+        yield Finding("exposure", host, "reachable from this machine only")
     elif nexus.guards or Stage.AUTHENTICATE in nexus.stages:
-        yield Finding("exposure", host, "others reach it, and are asked who they are")
+        yield Finding("exposure", host, "reachable from other machines; authentication is on")
     elif nexus.options.insecure:
         yield warning(
-            "exposure", host, "it is reachable from other machines, and authentication is off (insecure)",
-            "make sure that something in front asks, or set enable_auth",
+            "exposure", host, "reachable from other machines, but authentication is off (insecure)",
+            "set enable_auth=True, unless an authenticating proxy is in front",
         )  # fmt: skip
     else:
         yield problem(
-            "exposure", host, "others could reach it without being asked who they are: it does not start so",
+            "exposure", host, "reachable from other machines, but authentication is off: the start is refused",
             "set enable_auth=True (pip install nexus-hub-auth), host=127.0.0.1, or insecure=True",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What became of the plugins, and what to do about those that are not active."""
+"""The status of plugins, and how to fix those that are not active."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MISSING = re.compile(r"No module named '([A-Za-z0-9_]+)")
 
 
 def plugins(records: Iterable[PluginRecord]) -> Iterator[Finding]:
-    """Look at plugins."""
+    """Examine plugins."""
     there = False
     for record in records:
         there = True
         shown = " ".join(text for text in (str(record.status), record.version, record.distribution) if text)
         match record.status:
             case PluginStatus.ACTIVE if record.warnings:
-                advice = "put @hookimpl above it, or give it a name that is no hook's"
+                advice = "mark it with @hookimpl, or rename it"
                 yield warning("plugins", record.name, f"{shown}: {'; '.join(record.warnings)}", advice)
             case PluginStatus.ACTIVE | PluginStatus.AVAILABLE:
                 yield Finding("plugins", record.name, shown)
@@ -36,8 +36,8 @@ def plugins(records: Iterable[PluginRecord]) -> Iterator[Finding]:
 
 def _enable(name: str) -> str:
     if name in disabled_here():
-        return f"nexus plugins enable {name} (and NEXUS_DISABLED_PLUGINS without it), if it is wanted"
-    return f"take it out of disabled_plugins, if {name} is wanted"
+        return f"to enable it: nexus plugins enable {name}, and remove it from NEXUS_DISABLED_PLUGINS"
+    return f"to enable it: remove {name} from disabled_plugins"
 
 
 def _mend(record: PluginRecord) -> str:
@@ -50,5 +50,5 @@ def _mend(record: PluginRecord) -> str:
         missing = found[1].replace("_", "-")
         return f"pip install {missing} (or pip install --force-reinstall {record.distribution}), {otherwise}"
     if not record.distribution:
-        return "mend it where the application gives it: Nexus(plugins=[...])"
+        return "fix it where the application passes it: Nexus(plugins=[...])"
     return f"pip install --upgrade {record.distribution}, {otherwise}"

@@ -1,4 +1,4 @@
-"""The ports of the channels: free, or used by whom."""
+"""The ports of the channels: free, or which process uses them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from nexus_core.options.settings import PluginSettings
 
 ASK_SECONDS = 1.0
-"""How long whoever uses a port may take to say who it is."""
+"""Time limit for asking a port whether it is a Nexus."""
 
 MAX_BYTES = 64 * 1024
 
 
 def ports(host: str, wanted: Iterable[tuple[str, int]]) -> Iterator[Finding]:
-    """Look at ports.
+    """Examine ports.
 
     Args:
-        host: The address that is listened on.
-        wanted: Options and the ports that they name. Several may name one.
+        host: The address to listen on.
+        wanted: Options and their ports. Several may share one.
     """
     by_port: dict[int, list[str]] = {}
     for option, number in wanted:
@@ -40,8 +40,8 @@ def ports(host: str, wanted: Iterable[tuple[str, int]]) -> Iterator[Finding]:
         yield port(host, number, options) if number else Finding("ports", options[0], "any free port")
 
 
-def of_settings(every_settings: Iterable[PluginSettings]) -> list[tuple[str, int]]:
-    """Return the ports that options name, where no channel could be made that would tell."""
+def ports_of_options(every_settings: Iterable[PluginSettings]) -> list[tuple[str, int]]:
+    """Return the ports named by options, if there are no channels."""
     found = []
     for model in every_settings:
         for name in type(model).model_fields:
@@ -52,7 +52,7 @@ def of_settings(every_settings: Iterable[PluginSettings]) -> list[tuple[str, int
 
 
 def port(host: str, number: int, options: Sequence[str]) -> Finding:
-    """Look at one port."""
+    """Examine a port."""
     subject, shown = options[0], f"{host}:{number} ({', '.join(options)})"
     variable = f"{ENV_PREFIX}{subject.upper()}"
     try:
@@ -66,14 +66,14 @@ def port(host: str, number: int, options: Sequence[str]) -> Finding:
     else:
         return Finding("ports", subject, f"{shown} is free")
     user = _user(number)
-    who = _asked(host, number)
+    who = _probe(host, number)
     if who is not None:
         return Finding(
-            "ports", subject, f"{shown} is in use by {who}{user}", advice="stop that one before the next starts"
+            "ports", subject, f"{shown} is in use by {who}{user}", advice="stop it before you start another one"
         )
     return problem(
         "ports", subject, f"{shown} is in use by another program{user}",
-        f"set {subject} ({variable}) to a free port, or end that program",
+        f"set {subject} ({variable}) to a free port, or stop that program",
     )  # fmt: skip
 
 
@@ -87,8 +87,8 @@ def _bind(host: str, number: int) -> None:
         probe.listen(1)
 
 
-def _asked(host: str, number: int) -> str | None:
-    """Ask whoever listens on a port, and return what it is, if it is one of ours."""
+def _probe(host: str, number: int) -> str | None:
+    """Return what listens on a port if it is a Nexus, else None."""
     here = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  (nothing is bound)
     connection = http.client.HTTPConnection(here, number, timeout=ASK_SECONDS)
     try:
@@ -105,12 +105,12 @@ def _who(body: Any) -> str | None:
     if not isinstance(body, dict):
         return None
     if body == {"status": "alive"}:
-        return "a Nexus that answers"
+        return "a running Nexus"
     return "a Nexus" if str(body.get("type", "")).startswith("urn:nexus:error:") else None
 
 
 def _user(number: int) -> str:
-    """Return the process that listens on a port, where the system tells this user."""
+    """Return the process that listens on a port, if this user may know it."""
     found = ""
     with suppress(OSError, ValueError, IndexError):
         inodes = {

@@ -1,4 +1,4 @@
-"""What workflows' metadata ask for, and whether anything here does it."""
+"""The metadata of workflows, and whether it is enforced."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def workflows(nexus: Nexus) -> Iterator[Finding]:
-    """Look at the workflows of a platform, started or not. Where permissions are not enforced, it may not start."""
+    """Examine the workflows of a platform, started or not."""
     every = nexus.workflows.every()
     for key, reason in without_effect(nexus.every_settings, every):
-        yield warning("workflows", key, f"metadata {key}, {reason}", "do what it says, or remove the key")
+        yield warning("workflows", key, f"metadata {key}, {reason}", "follow the message, or remove the key")
     complaint = None if nexus.has_authorizers or nexus.guards else unenforced_permissions(every)
     if complaint is not None:
         yield warning("workflows", "required_permissions", complaint, ENFORCE)

@@ -1,4 +1,4 @@
-"""`Measured`: reads measurements, and waits for none that hangs."""
+"""`MeasurementReader`: reads measurements within a time limit."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from nexus_core.types.measurement import Measurement
 
 READ_SECONDS = 1.0
-"""How long one measurement may take."""
+"""Time limit of a measurement."""
 
 MAX_NUMBERS = 10_000
-"""How many numbers one may have."""
+"""Maximum values of a measurement."""
 
 
-class Measured:
-    """Reads measurements in a thread, so that one that hangs is left out, and not read again before it has come back.
+class MeasurementReader:
+    """Reads measurements in a thread. One that hangs is skipped, and not read again before it has returned.
 
     Args:
-        complain: Told what is wrong with a measurement.
+        report: Called with a message for a measurement that fails.
     """
 
-    def __init__(self, complain: Callable[[str, BaseException | None], None]) -> None:
-        self._complain = complain
+    def __init__(self, report: Callable[[str, BaseException | None], None]) -> None:
+        self._report = report
         self._hanging: set[str] = set()
 
     def families(self, measurements: Sequence[Measurement]) -> list[Family]:
-        """Return what can be read. It may wait: call it in a thread."""
+        """Return the measurements that can be read. It blocks: call it in a thread."""
         found: list[Family] = []
         left = iter([each for each in measurements if each.name not in self._hanging])
         while (hangs := self._read(left, found)) is not None:
-            self._complain(f"The measurement {hangs} did not come back within {READ_SECONDS:g} s: it is left out", None)
+            self._report(f"The measurement {hangs} did not return within {READ_SECONDS:g} s: it is skipped", None)
         return found
 
     def _read(self, left: Iterator[Measurement], found: list[Family]) -> str | None:
-        """Read one after the other. Returns the name of the one that hangs, if one does."""
-        reading = _Reading(left, self._failed)
+        """Read measurements in order. Returns the name of one that hangs, or None."""
+        reading = _ReadingThread(left, self._failed)
         thread = threading.Thread(target=reading.work, name="nexus-metrics-read", daemon=True)
         thread.start()
         while True:
@@ -61,11 +61,11 @@ class Measured:
                     return name
 
     def _failed(self, name: str, exc: BaseException) -> None:
-        self._complain(f"The measurement {name} can't be read", exc)
+        self._report(f"The measurement {name} can't be read", exc)
 
 
-class _Reading:
-    """A thread's way through measurements."""
+class _ReadingThread:
+    """The work of one thread, and its progress."""
 
     def __init__(self, left: Iterator[Measurement], failed: Callable[[str, BaseException], None]) -> None:
         self.lock = threading.Lock()
@@ -81,7 +81,7 @@ class _Reading:
             family: Family | None = None
             try:
                 family = _family(measurement)
-            except BaseException as exc:  # not even SystemExit is anybody else's business
+            except BaseException as exc:  # SystemExit included
                 self._failed(measurement.name, exc)
             with self.lock:
                 if self.abandoned is not None:
@@ -102,9 +102,9 @@ def _family(measurement: Measurement) -> Family:
     given: Iterable[tuple[tuple[str, ...], float]] = islice(measurement.read(), MAX_NUMBERS + 1)
     numbers = {tuple(str(each) for each in labels): float(number) for labels, number in given}
     if len(numbers) > MAX_NUMBERS:
-        raise ValueError(f"it has more than {MAX_NUMBERS} numbers")
+        raise ValueError(f"it has more than {MAX_NUMBERS} values")
     if any(len(labels) != len(measurement.labels) for labels in numbers):
         raise ValueError(f"its labels are {', '.join(measurement.labels) or 'none'}")
     if not all(map(math.isfinite, numbers.values())):
-        raise ValueError("one of its numbers is not finite")
+        raise ValueError("a value is not finite")
     return Family(measurement.name, measurement.kind, measurement.description, tuple(measurement.labels), numbers)

@@ -1,4 +1,4 @@
-"""`Marks`: which parameters of workflows are secret."""
+"""`SensitiveParameters`: the parameters of workflows that are secret."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 METADATA = "sensitive_parameters"
 DEPTH = 32
-"""How far a schema is looked through."""
+"""Levels of a schema that are searched."""
 
 
-class Marks:
-    """Knows which parameters of each workflow are marked as secret."""
+class SensitiveParameters:
+    """Finds the parameters of each workflow that are marked as secret."""
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Workflow, frozenset[str]] = WeakKeyDictionary()
 
-    def of(self, workflow: Workflow | None) -> frozenset[str]:
-        """Return the names of a workflow's secret parameters, on whatever level."""
+    def names_of(self, workflow: Workflow | None) -> frozenset[str]:
+        """Return the names of a workflow's secret parameters, on every level."""
         if workflow is None:
             return frozenset()
         known = self._known.get(workflow)
@@ -37,9 +37,9 @@ class Marks:
 
     def _read(self, workflow: Workflow) -> frozenset[str]:
         try:
-            return marked_names(workflow.input_schema) | sensitive_parameters(workflow)
+            return sensitive_names(workflow.input_schema) | sensitive_parameters(workflow)
         except ConfigurationError as exc:  # it was registered after the start
-            log.error("%s All of its parameters are taken for secret.", exc)
+            log.error("%s All of its parameters are redacted.", exc)
             return _EveryName()
 
 
@@ -49,19 +49,19 @@ class _EveryName(frozenset[str]):
 
 
 def sensitive_parameters(workflow: Workflow) -> frozenset[str]:
-    """Return what a workflow's metadata marks.
+    """Return the parameters that a workflow's metadata marks as sensitive.
 
     Raises:
-        ConfigurationError: It is no list of names.
+        ConfigurationError: The metadata is not a list of names.
     """
     given: Any = workflow.metadata.get(METADATA, ())
     if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
-        raise ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" is a list of names.')
+        raise ConfigurationError(f'The metadata {METADATA} of the workflow "{workflow.name}" must be a list of names.')
     return frozenset(given)
 
 
-def marked_names(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or of the format ``password``."""
+def sensitive_names(schema: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or format ``password``."""
     found: set[str] = set()
     _marked(schema, found, DEPTH)
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""`HttpPool`: one HTTP client for all workflows, which has a bounded number of connections."""
+"""`HttpPool`: one HTTP client for all workflows, with a bounded number of connections."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from nexus_toolkit.pools import Pool, SyncPool
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
+    from nexus_pools.settings import PoolsSettings
+
 
 class HttpPool(Pool[None]):
-    """Connections to HTTP servers. Requests take them one by one: there is nothing to acquire first.
+    """Connections to HTTP servers. Each request acquires one by itself.
 
     Args:
-        size: Connections that stay open when they have nothing to do.
-        max_connections: Requests under way at most.
-        timeout: Seconds that a request waits for its turn, for a connection, and for each part of the answer.
+        settings: The options.
     """
 
-    def __init__(self, *, size: int, max_connections: int, timeout: float) -> None:
-        super().__init__("http_pool", lambda: _Requests(self), size=size, limit=max_connections, timeout=timeout)
+    def __init__(self, settings: PoolsSettings) -> None:
+        super().__init__(
+            "http_pool",
+            lambda: _HttpBackend(self),
+            size=settings.http_pool_size,
+            limit=settings.http_pool_max_connections,
+            timeout=settings.http_pool_timeout,
+        )
 
     @property
     def client(self) -> AsyncClient:
-        """The client, on the event loop. Ask for it each time: it ends with the platform.
+        """The client, on the event loop. Read it for each use: it is closed when the platform stops.
 
-        It keeps no cookies, since they would be every caller's, and sends the trace that the running code is part of.
+        It stores no cookies, which all callers would share, and propagates the current trace.
         """
-        backend = self._here().backend
-        assert isinstance(backend, _Requests)
+        backend = self.opened_here().backend
+        assert isinstance(backend, _HttpBackend)
         client: AsyncClient = backend.client
         return client
 
     def acquire(self) -> AbstractAsyncContextManager[AsyncClient]:  # type: ignore[override]
-        """Return a context manager that gives the client. Its requests wait for their turn themselves."""
+        """Return a context manager with the client, whose requests wait for a free connection themselves."""
         return nullcontext(self.client)
 
     def sync(self) -> SyncHttpPool:
@@ -50,13 +56,13 @@ class SyncHttpPool(SyncPool):
 
     @property
     def client(self) -> Any:
-        """The client: its methods wait for their answers, which are used as they are."""
+        """The client, with blocking methods that return ordinary responses."""
         from httpx2 import Response
 
         return Blocking(wait_for(self._loop, self._client()), self._loop, (Response,))
 
     def acquire(self) -> Any:
-        """Return a context manager that gives the client."""
+        """Return a context manager with the client."""
         return nullcontext(self.client)
 
     async def _client(self) -> AsyncClient:
@@ -64,8 +70,8 @@ class SyncHttpPool(SyncPool):
         return self._pool.client
 
 
-class _Requests:
-    """The backend of an `HttpPool`: whose turn it is. The client has the connections."""
+class _HttpBackend:
+    """The backend of an `HttpPool`: it bounds the requests; the client has the connections."""
 
     def __init__(self, pool: HttpPool) -> None:
         self._pool = pool
@@ -74,31 +80,31 @@ class _Requests:
 
     @property
     def client(self) -> Any:
-        """The client, made when it is first asked for."""
+        """The client, made at its first use."""
         if self._client is None:
-            from nexus_pools.client import SharedClient
+            from nexus_pools.http_client import SharedClient
 
             self._client = SharedClient(self._pool)
         return self._client
 
     @property
     def idle(self) -> int:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         return self._client.idle_connections() if self._client is not None else 0
 
     async def take(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         await self._free.acquire()
 
     async def give_back(self, connection: None, exc: BaseException | None) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         self._free.release()
 
     async def close(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._client is not None:
             await self._client.end()
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         self._client = None

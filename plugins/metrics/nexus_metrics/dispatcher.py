@@ -1,4 +1,4 @@
-"""`Telling`: tells a collector of runs and channels, apart from calls: whatever it does, nobody waits for it."""
+"""`CollectorDispatcher`: calls a metrics collector apart from workflow calls, which never wait for it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 10_000
-"""Runs that wait to be told to one collector; what comes then is dropped, and counted."""
+"""Runs that may be queued for a collector; further ones are dropped and counted."""
 
 CHANNEL_SECONDS = 1.0
-"""How long whoever reads metrics waits for what collectors make of channels."""
+"""Time limit for `collect_channel_metrics` before metrics are read."""
 
 END_SECONDS = 1.0
-"""How long the end waits for what is still to be told."""
+"""Time limit for the queue at shutdown."""
 
 
-class Telling:
-    """What one collector is told.
+class CollectorDispatcher:
+    """Calls one collector, in order and in the background.
 
     Args:
         collector: The collector.
-        threads: Where its sync methods run.
+        threads: Run its sync methods.
 
     Attributes:
-        dropped: Runs that it was too slow for.
+        dropped: Runs that were dropped because it was too slow.
     """
 
     def __init__(self, collector: Collector, threads: DaemonThreads) -> None:
@@ -46,26 +46,26 @@ class Telling:
         self._of_channels = overridden(collector, "collect_channel_metrics")
         self._waiting: deque[tuple[str, float, bool]] = deque()
         self._errors: dict[str, int] = {}
-        self._complained: set[str] = set()
+        self._reported: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._channels_task: asyncio.Task[None] | None = None
 
-    def run(self, workflow: str, seconds: float, success: bool) -> None:
-        """Tell of a run that has ended. Call it on the event loop; it never waits."""
+    def dispatch_run(self, workflow: str, seconds: float, success: bool) -> None:
+        """Queue a finished run. Call it on the event loop; it never blocks."""
         if self._of_runs is None:
             return
         if len(self._waiting) >= BACKLOG:
             self.dropped += 1
             if self.dropped == 1:
-                log.warning("The metrics collector %s is too slow: runs are dropped for it", self._name)
+                log.warning("The metrics collector %s is too slow: runs are dropped", self._name)
             return
         self._waiting.append((workflow, seconds, success))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(
-                self._tell(), name="nexus-metrics-collector", context=Context()
+                self._work(), name="nexus-metrics-collector", context=Context()
             )
 
-    async def _tell(self) -> None:
+    async def _work(self) -> None:
         assert self._of_runs is not None
         while self._waiting:
             if is_async(self._of_runs):
@@ -73,43 +73,43 @@ class Telling:
                     await self._of_runs(*self._waiting.popleft())
                 except asyncio.CancelledError:
                     raise
-                except BaseException as exc:  # not even SystemExit is anybody else's business
-                    self._complain(exc)
+                except BaseException as exc:  # SystemExit included
+                    self._report_once(exc)
             else:
-                await self._threads.call(self._tell_in_thread)
+                await self._threads.call(self._work_in_thread)
 
-    def _tell_in_thread(self) -> None:
-        """Tell all that waits: one change of threads for many runs."""
+    def _work_in_thread(self) -> None:
+        """Process the queue: one thread switch for many runs."""
         assert self._of_runs is not None
         while self._waiting:
             try:
                 self._of_runs(*self._waiting.popleft())
             except BaseException as exc:
-                self._complain(exc)
+                self._report_once(exc)
 
-    async def channels(self, told: list[tuple[str, int, int]]) -> None:
-        """Tell of each channel, and wait a little for what comes of it. One that still hangs is not told again."""
-        if self._of_channels is None or not told or (self._channels_task and not self._channels_task.done()):
+    async def dispatch_channels(self, channels: list[tuple[str, int, int]]) -> None:
+        """Pass on the numbers of each channel, within a time limit. It is skipped while the last call hangs."""
+        if self._of_channels is None or not channels or (self._channels_task and not self._channels_task.done()):
             return
-        self._channels_task = asyncio.create_task(self._tell_channels(told), name="nexus-metrics-channels")
+        self._channels_task = asyncio.create_task(self._call_channels(channels), name="nexus-metrics-channels")
         await asyncio.wait({self._channels_task}, timeout=CHANNEL_SECONDS)
 
-    async def _tell_channels(self, told: list[tuple[str, int, int]]) -> None:
+    async def _call_channels(self, channels: list[tuple[str, int, int]]) -> None:
         assert self._of_channels is not None
-        for channel, in_flight, errors in told:
+        for channel, in_flight, errors in channels:
             new, self._errors[channel] = errors - self._errors.get(channel, 0), errors
             try:
                 await self._threads.call(self._of_channels, channel, in_flight, new)
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:
-                self._complain(exc)
+                self._report_once(exc)
 
-    def _complain(self, exc: BaseException) -> None:
-        """Log an error, but not each time: a collector that fails fails with every call."""
+    def _report_once(self, exc: BaseException) -> None:
+        """Log each kind of error once: a failing collector fails with every call."""
         kind = f"{type(exc).__name__}: {exc}"[:200]
-        if kind not in self._complained and len(self._complained) < 20:
-            self._complained.add(kind)
+        if kind not in self._reported and len(self._reported) < 20:
+            self._reported.add(kind)
             log.error("The metrics collector %s raised", self._name, exc_info=exc)
 
     @property
@@ -117,7 +117,7 @@ class Telling:
         return type(self.collector).__name__
 
     async def close(self) -> None:
-        """Tell what waits, for at most `END_SECONDS`, and end."""
+        """Process the queue, for at most `END_SECONDS`, and stop."""
         tasks = [task for task in (self._task, self._channels_task) if task is not None and not task.done()]
         if tasks:
             await asyncio.wait(tasks, timeout=END_SECONDS)
@@ -127,7 +127,7 @@ class Telling:
 
 
 def overridden(collector: object, name: str) -> Any:
-    """Return a collector's method, unless it is the one of `MetricsCollector`, which does nothing."""
+    """Return a collector's method, or None if it does not override that of `MetricsCollector`."""
     method = getattr(collector, name, None)
     own = getattr(MetricsCollector, name)
     return None if method is None or getattr(method, "__func__", None) is own else method

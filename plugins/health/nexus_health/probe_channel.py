@@ -1,4 +1,4 @@
-"""`HealthChannel`: answers probes in threads of its own, on a port of its own, also while the event loop is late."""
+"""`HealthChannel`: answers probes in threads on its own port, even while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ from nexus_health.routes import PATH
 if TYPE_CHECKING:
     import socket
 
-    from nexus_core import Nexus
-    from nexus_health.monitor import Monitor
+    from nexus_health.monitor import HealthMonitor
 
 log = logging.getLogger(__name__)
 
 STALLED_SECONDS = 30.0
-"""After so long without a turn of the event loop, the platform is no longer alive."""
+"""Seconds after which a blocked event loop counts as not alive."""
 
 REQUEST_SECONDS = 5.0
-"""How long a request may take to arrive, and its answer to be taken."""
+"""Time limit of a request and its response."""
 
 MAX_CONNECTIONS = 32
-"""How many are open at once. The oldest makes room: a probe is answered at once, and who is slow keeps none out."""
+"""Maximum open connections. The oldest one is closed for a new one, so that slow clients block no probe."""
 
 
 class HealthChannel(Channel):
-    """Answers ``GET /health/live`` and ``GET /health/ready``. No application has it in itself.
+    """Answers ``GET /health/live`` and ``GET /health/ready``. It is not part of `Nexus.asgi_app`.
 
     Args:
-        nexus: The platform.
-        port: Where it listens.
-        monitor: Knows how the platform is.
+        host: The address to listen on.
+        port: The port to listen on.
+        monitor: The health of the platform.
     """
 
     name = "health"
@@ -51,32 +50,32 @@ class HealthChannel(Channel):
     is_embedded = False
     serves_itself = True
 
-    def __init__(self, nexus: Nexus, port: int, monitor: Monitor) -> None:
+    def __init__(self, host: str, port: int, monitor: HealthMonitor) -> None:
         self.port = port
-        self._host = nexus.options.host
+        self._host = host
         self._monitor = monitor
         self._server: _ProbeServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asked: float | None = None
+        self._pinged_at: float | None = None
         self._lock = threading.Lock()
 
     def serve(self, bound: socket.socket) -> None:
-        """Begin to answer; see `Channel.serve`."""
+        """Start to answer; see `Channel.serve`."""
         self._loop = asyncio.get_running_loop()
         self._server = _ProbeServer(bound, self.answer)
         threading.Thread(target=self._server.serve_forever, name="nexus-health-port", daemon=True).start()
-        log.info("Probes are answered at http://%s:%s%s too", self._host, bound.getsockname()[1], PATH)
+        log.info("Listening for probes: http://%s:%s%s", self._host, bound.getsockname()[1], PATH)
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         server, self._server = self._server, None
         if server is not None:
             await asyncio.to_thread(server.shutdown)
             server.server_close()
 
     def answer(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Return status and body for a path, on any thread."""
-        late = self._seconds_without_turn()
+        """Return status and body for a path. From any thread."""
+        late = self._loop_delay()
         if path == f"{PATH}/live":
             if late < STALLED_SECONDS:
                 return 200, {"status": "alive"}
@@ -88,17 +87,17 @@ class HealthChannel(Channel):
         readiness = self._monitor.readiness()
         return 200 if readiness["status"] == "ready" else 503, readiness
 
-    def _seconds_without_turn(self) -> float:
-        """Ask the event loop for a sign of life, and return for how long it has owed the last one."""
+    def _loop_delay(self) -> float:
+        """Ping the event loop, and return for how many seconds it has not answered the last ping."""
         with self._lock:
             now = time.monotonic()
-            if self._asked is None and self._loop is not None:
-                self._asked = now
-                call_on(self._loop, self._has_answered)
-            return 0.0 if self._asked is None else now - self._asked
+            if self._pinged_at is None and self._loop is not None:
+                self._pinged_at = now
+                call_on(self._loop, self._pong)
+            return 0.0 if self._pinged_at is None else now - self._pinged_at
 
-    def _has_answered(self) -> None:
-        self._asked = None
+    def _pong(self) -> None:
+        self._pinged_at = None
 
 
 class _ProbeServer(ThreadingMixIn, TCPServer):
@@ -115,15 +114,15 @@ class _ProbeServer(ThreadingMixIn, TCPServer):
         self.socket = bound
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread."""
+        """Handle a connection in a thread."""
         with self._lock:
             if len(self._open) >= MAX_CONNECTIONS:
-                self._break_off(next(iter(self._open)))
+                self._shut_down(next(iter(self._open)))
             self._open[request] = time.monotonic()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and make room for the next."""
+        """Handle a connection and forget it."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -131,21 +130,21 @@ class _ProbeServer(ThreadingMixIn, TCPServer):
                 self._open.pop(request, None)
 
     def service_actions(self) -> None:
-        """Break off, every half second, what has taken too long: a timeout of the socket begins anew with each byte."""
+        """Close slow connections every half second: a socket timeout restarts with each byte."""
         latest = time.monotonic() - REQUEST_SECONDS
         with self._lock:
             for request in [request for request, begun in self._open.items() if begun < latest]:
-                self._break_off(request)
+                self._shut_down(request)
 
-    def _break_off(self, request: socket.socket) -> None:
-        """End a connection; its thread closes it."""
+    def _shut_down(self, request: socket.socket) -> None:
+        """Shut a connection down; its thread closes it."""
         del self._open[request]
-        with suppress(OSError):  # it has ended by itself
+        with suppress(OSError):  # it is closed already
             request.shutdown(SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that break off."""
-        log.debug("A probe broke off", exc_info=True)
+        """Ignore clients that disconnect."""
+        log.debug("A probe disconnected", exc_info=True)
 
 
 class _Probe(BaseHTTPRequestHandler):
@@ -153,7 +152,7 @@ class _Probe(BaseHTTPRequestHandler):
     server: _ProbeServer
 
     def do_GET(self) -> None:
-        """Answer a probe, and close the connection."""
+        """Answer a probe and close the connection."""
         status, members = self.server.answer(self.path.partition("?")[0])
         body = msgspec.json.encode(members)
         self.send_response_only(status)

@@ -1,4 +1,4 @@
-"""`ConnectionPool`: a pool of whatever an application can connect to, and close."""
+"""`ConnectionPool`: a pool of connections that an application opens and closes itself."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 Connection = TypeVar("Connection")
 
 IDLE_SECONDS = 30.0
-"""After so long without use, connections beyond ``size`` are closed."""
+"""Seconds after which idle connections beyond ``size`` are closed."""
 
 CLOSE_SECONDS = 1.0
-"""How long connections may take to close when their pool does."""
+"""Time limit for closing the connections of a pool."""
 
 
 class ConnectionPool(Pool[Connection]):
-    """A pool of connections of one's own; see `Pool` for how it is used.
+    """A pool of custom connections; see `Pool` for its use.
 
-    Each function may be async; what is sync must not block. ::
+    Each function may be async; a sync one must not block. ::
 
         pool = ConnectionPool(connect, size=5, max_connections=20, timeout=10)
         async with pool, pool.acquire() as connection: ...
 
     Args:
         connect: Returns a new connection.
-        close: Closes one; unless it is given, the connection's own ``aclose`` or ``close`` does.
-        is_usable: Whether a connection that was used before still works. Without it, one whose use has raised is
-            replaced, and any other is used again.
-        name: As in errors.
-        size: Connections that stay open when they have nothing to do. Others are closed after `IDLE_SECONDS`.
-        max_connections: Connections at most.
+        close: Closes a connection. Default: its method ``aclose`` or ``close``.
+        is_usable: Returns whether a used connection still works. Default: a connection is reused unless its last use
+            raised.
+        name: The name in errors.
+        size: Idle connections that stay open. Others are closed after `IDLE_SECONDS`.
+        max_connections: Maximum connections.
         timeout: Seconds to wait for a connection.
 
     Raises:
@@ -59,7 +59,7 @@ class ConnectionPool(Pool[Connection]):
             raise ValueError("size is at least 0, max_connections at least 1, and timeout more than 0 seconds")
         super().__init__(
             name,
-            lambda: _Connections(connect, close or _close, is_usable, self.size, self.limit),
+            lambda: _CustomBackend(connect, close or _close, is_usable, self.size, self.limit),
             size=size,
             limit=max_connections,
             timeout=timeout,
@@ -68,7 +68,7 @@ class ConnectionPool(Pool[Connection]):
         )
 
 
-class _Connections:
+class _CustomBackend:
     """The backend of a `ConnectionPool`."""
 
     def __init__(
@@ -91,11 +91,11 @@ class _Connections:
 
     @property
     def idle(self) -> int:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         return len(self._idle)
 
     async def take(self) -> Any:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         await self._free.acquire()
         try:
             while self._idle:
@@ -121,7 +121,7 @@ class _Connections:
         return works
 
     async def give_back(self, connection: Any, exc: BaseException | None) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._is_closed or (exc is not None and self._is_usable is None):
             self._discard(connection)
         else:
@@ -142,7 +142,7 @@ class _Connections:
         self._trim_later()
 
     def _discard(self, connection: Any) -> None:
-        """Close a connection; nobody waits for that."""
+        """Close a connection in the background."""
         task = asyncio.get_running_loop().create_task(self._end(connection))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -152,7 +152,7 @@ class _Connections:
             await _awaited(self._close(connection))
 
     async def close(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         self._is_closed = True
         if self._trimming is not None:
             self._trimming.cancel()
@@ -164,7 +164,7 @@ class _Connections:
                 task.cancel()
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         self._is_closed = True
         self._idle.clear()
 

@@ -1,4 +1,4 @@
-"""What is known of the process itself: CPU, memory, open files, garbage collection. Read by prometheus-client."""
+"""Metrics of the process: CPU, memory, open files, garbage collection. Read by prometheus-client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def process_families() -> Iterator[Family]:
-    """Yield it in the names that every Prometheus client uses; nothing where the system does not tell."""
+    """Yield them under the names of all Prometheus clients; none if the system does not provide them."""
     from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
     registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""`SharedClient`: an HTTP client that many workflows use at once and none of them owns."""
+"""`SharedClient`: an HTTP client that all workflows share."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import TYPE_CHECKING, Any, Self
 from httpx2 import AsyncByteStream, AsyncClient, Limits, Request, Response, Timeout
 
 from nexus_core.types.trace import trace_headers
+from nexus_pools._vendor_internals import idle_connections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from nexus_pools.web import HttpPool
+    from nexus_toolkit.pools import Pool
 
 IDLE_SECONDS = 30.0
-"""How long a connection without work is kept."""
+"""Seconds after which an idle connection is closed."""
 
 
 class SharedClient(AsyncClient):
-    """Sends requests, at most so many at once.
+    """Sends requests within the limits of a pool. Closing it has no effect: all workflows share it.
 
     Args:
-        pool: Whose limits hold.
+        pool: The pool.
     """
 
-    def __init__(self, pool: HttpPool) -> None:
+    def __init__(self, pool: Pool[None]) -> None:
         self._pool = pool
         super().__init__(
             timeout=Timeout(pool.timeout),
             limits=Limits(
                 max_connections=pool.limit, max_keepalive_connections=pool.size, keepalive_expiry=IDLE_SECONDS
             ),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # they would be sent for every caller
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # all callers would share them
         )
 
     async def send(self, request: Request, *, stream: bool = False, **options: Any) -> Response:
-        """Send a request when it is its turn. A streamed response has its connection until it is closed.
+        """Send a request once a connection is free. A streamed response occupies it until it is closed.
 
         Raises:
-            BackendUnavailable: Its turn did not come in time.
+            BackendUnavailable: No connection was free within the timeout.
         """
         for name, value in trace_headers().items():
             request.headers.setdefault(name, value)
@@ -52,31 +53,29 @@ class SharedClient(AsyncClient):
         if response.is_closed or not isinstance(response.stream, AsyncByteStream):
             await self._pool.give_back(taken, None)
         else:
-            response.stream = _Held(response.stream, lambda: self._pool.give_back(taken, None))
+            response.stream = _PooledStream(response.stream, lambda: self._pool.give_back(taken, None))
         return response
 
     def idle_connections(self) -> int:
-        """Return how many connections are open without work."""
-        transports = [self._transport, *self._mounts.values()]
-        pools = [getattr(each, "_pool", None) for each in transports if each is not None]
-        return sum(connection.is_idle() for pool in pools for connection in getattr(pool, "connections", ()))
+        """Return the number of idle connections."""
+        return idle_connections(self)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave it open: it is everybody's."""
+        """Leave it open."""
 
     async def aclose(self) -> None:
-        """Leave it open: it is everybody's."""
+        """Leave it open."""
 
     async def end(self) -> None:
         """Close every connection."""
         await super().aclose()
 
 
-class _Held(AsyncByteStream):
-    """A response's body, which frees the place of its request when it is closed."""
+class _PooledStream(AsyncByteStream):
+    """A response body that gives back the connection when it is closed."""
 
     def __init__(self, stream: AsyncByteStream, free: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from nexus_metrics.families import COUNTER, GAUGE, HISTOGRAM, Distribution, Family, summed
-from nexus_metrics.processes import Processes
+from nexus_metrics.multiprocess import MultiprocessMetrics
 from served_process import ServedProcess, free_port
 
 from nexus_core import ConfigurationError
@@ -119,12 +119,12 @@ def join_fixture(tmp_path):
     joined = []
 
     def join(count):
-        joined.append(Processes(tmp_path, lambda: own(count)))
+        joined.append(MultiprocessMetrics(tmp_path, lambda: own(count)))
         return joined[-1]
 
     yield join
     for each in joined:
-        each._stopped.set()
+        each.close(own(0))
 
 
 async def test_what_is_left_by_nobody_is_thrown_away(join, tmp_path):
@@ -158,7 +158,7 @@ async def test_one_family_that_is_nonsense_takes_no_other_with_it(join, tmp_path
 
 
 async def test_copies_are_left_also_after_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr("nexus_metrics.processes.SECONDS", 0.01)
+    monkeypatch.setattr("nexus_metrics.multiprocess.SECONDS", 0.01)
     reads = []
 
     def read():
@@ -167,13 +167,13 @@ async def test_copies_are_left_also_after_a_failure(tmp_path, monkeypatch):
             raise KeyError
         return own(1)
 
-    one = Processes(tmp_path, read)
+    one = MultiprocessMetrics(tmp_path, read)
     await eventually(lambda: list(tmp_path.glob("*-*.json")))
     one.close(own(1))
 
 
 async def test_copies_are_left_from_time_to_time(join, monkeypatch):
-    monkeypatch.setattr("nexus_metrics.processes.SECONDS", 0.02)
+    monkeypatch.setattr("nexus_metrics.multiprocess.SECONDS", 0.02)
     one, two = join(1), join(5)
     await eventually(lambda: numbers(one.all(own(1)))["cups_total"] == {("large",): 6})
     assert numbers(two.all(own(5)))["litres"] == {(): 6}
@@ -182,7 +182,7 @@ async def test_copies_are_left_from_time_to_time(join, monkeypatch):
 def test_a_folder_that_can_not_be_written_stops_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"metrics_multiprocess_dir: .* can't be written"):
-        Processes(tmp_path / "file" / "folder", list)
+        MultiprocessMetrics(tmp_path / "file" / "folder", list)
 
 
 def test_gauges_that_have_no_sum():

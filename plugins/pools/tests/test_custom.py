@@ -173,7 +173,7 @@ async def test_nobody_waits_longer_than_the_time_limit(make):
 
 
 async def test_more_than_enough_are_closed_after_a_while(make, made, monkeypatch, eventually):
-    monkeypatch.setattr("nexus_pools.own.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("nexus_pools.custom.IDLE_SECONDS", 0.05)
     async with make(size=2, max_connections=6) as pool:
 
         async def use():
@@ -203,7 +203,7 @@ async def test_what_is_in_use_at_the_end_is_closed_when_it_comes_back(make, made
 
 
 async def test_close_that_raises_or_hangs_harms_nobody(monkeypatch):
-    monkeypatch.setattr("nexus_pools.own.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("nexus_pools.custom.CLOSE_SECONDS", 0.05)
 
     async def close(thing):
         if thing == 1:

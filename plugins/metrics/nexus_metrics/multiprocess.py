@@ -1,4 +1,4 @@
-"""`Processes`: metrics of several processes on one machine, added up.
+"""`MultiprocessMetrics`: metrics of several processes on one machine, added up.
 
 Each process keeps its numbers in memory, and leaves a copy of them in a folder: every second, whenever its metrics
 are read, and at its end. Whoever is asked adds the copies of the others to its own numbers. What processes have
@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class Processes:
+class MultiprocessMetrics:
     """This process among those that share a folder.
 
     A process holds a lock on its own file as long as it lives: the system gives it back however the process ends.
@@ -111,15 +111,15 @@ class Processes:
                 if file == self._file:
                     continue
                 families = _read(file)
-                if file.name == ENDED or not _lives(file):
+                if file.name == ENDED or not _is_alive(file):
                     families = [each for each in families if each.kind != GAUGE]
                 yield families
 
     def _tidy(self) -> None:
         """Put what processes have counted that live no more into one file; forget it all where none lives."""
-        ended = [file for file in self._folder.glob("*-*.json") if not _lives(file)]
+        ended = [file for file in self._folder.glob("*-*.json") if not _is_alive(file)]
         locks = list(self._folder.glob("*-*.lock"))
-        if not any(_lives(lock.with_suffix(".json")) for lock in locks):
+        if not any(_is_alive(lock.with_suffix(".json")) for lock in locks):
             (self._folder / ENDED).unlink(missing_ok=True)
         elif ended:
             counted = [family for file in [self._folder / ENDED, *ended] for family in _read(file)]
@@ -130,7 +130,7 @@ class Processes:
         for file in ended:
             file.unlink(missing_ok=True)
         for lock in locks:
-            if not _lives(lock.with_suffix(".json")):
+            if not _is_alive(lock.with_suffix(".json")):
                 lock.unlink(missing_ok=True)
 
     def _alone(self, kind: int = fcntl.LOCK_EX) -> _Locked:
@@ -152,7 +152,7 @@ class _Locked:
         self._file.close()
 
 
-def _lives(file: Path) -> bool:
+def _is_alive(file: Path) -> bool:
     """Whether the process that a file belongs to still holds its lock."""
     try:
         with file.with_suffix(".lock").open("rb") as lock:
