@@ -137,9 +137,7 @@ def _takes_nothing(method: Callable[..., Any]) -> bool:
 def _named(kind: str, attribute: str, given: Any, methods: Collection[str]) -> dict[str, Any]:
     """Return the values of an attribute by method name, given with or without ``check_``."""
     if not isinstance(given, Collection):
-        raise ConfigurationError(
-            f"{kind}.{attribute} must hold method names, not be a {type(given).__name__}."
-        )
+        raise ConfigurationError(f"{kind}.{attribute} must hold method names, not be a {type(given).__name__}.")
     named: dict[str, Any] = {}
     for each in given:
         name = f"{PREFIX}{str(each).removeprefix(PREFIX)}"

@@ -149,7 +149,7 @@ def test_attributes_that_raise_are_told():
         def __dir__(self):
             raise ValueError("out of order")
 
-    with pytest.raises(ConfigurationError, match="The checks of the health checker Hostile can't be read: ValueError: out of order"):
+    with pytest.raises(ConfigurationError, match="Hostile can't be read: ValueError: out of order"):
         checks_of(Hostile())
 
 

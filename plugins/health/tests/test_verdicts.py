@@ -60,7 +60,10 @@ CYCLE["itself"] = CYCLE
         ({"status": "x" * 1000}, "…'; expected"),
         ({"status": True}, "a status that is not text; expected"),
         ({"status": None}, "a status that is not text; expected"),
-        ({"status": "healthy", "what": object()}, "it returned a value that is not JSON (a object has no JSON form); expected"),
+        (
+            {"status": "healthy", "what": object()},
+            "a value that is not JSON (a object has no JSON form); expected",
+        ),
         ({"status": "healthy", "number": float("nan")}, "not JSON (the number at /number is not finite)"),
         ({"status": "healthy", "endless": iter(int, 1)}, "it returned a value that is not JSON"),
         (CYCLE, "it returned a value that is not JSON"),

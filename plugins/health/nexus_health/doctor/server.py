@@ -81,9 +81,7 @@ def _refusal(url: str, status: int, body: Any) -> Finding:
         401: "pass a credential with --token or NEXUS_TOKEN",
         403: "the credential needs the permission health.read",
         421: "use the IP address of the machine, or 127.0.0.1",
-    }.get(
-        status, "is this the command-line port, and are the plugin health and enable_health_checks on?"
-    )
+    }.get(status, "is this the command-line port, and are the plugin health and enable_health_checks on?")
     return problem("server", url, f"it answered {status}: {said}", advice)
 
 
