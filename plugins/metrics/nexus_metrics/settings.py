@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  (pydantic reads it)
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -13,6 +14,8 @@ PROMETHEUS, OTLP = "prometheus", "otlp"
 
 class MetricsSettings(PluginSettings):
     """Options of metrics."""
+
+    services: ClassVar[dict[str, str | None]] = {"metrics_collector": "enable_metrics"}
 
     enable_monitoring: bool = Field(False, description="Collect metrics.")
     enable_metrics: bool = Field(False, description="Alias of `enable_monitoring`; either is enough.")
