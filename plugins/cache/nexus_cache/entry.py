@@ -40,7 +40,7 @@ class CachedResult(msgspec.Struct, tag_field="nexus_cache", tag="result.1"):
         return Result(bytes(self.result), self.run_id, self.duration, cached=True)
 
 
-class Lease(msgspec.Struct, tag_field="nexus_cache", tag="lease.1"):
+class ResultLease(msgspec.Struct, tag_field="nexus_cache", tag="lease.1"):
     """Marks a result that a process is working on. It is renewed until the work ends.
 
     Attributes:
@@ -52,8 +52,8 @@ class Lease(msgspec.Struct, tag_field="nexus_cache", tag="lease.1"):
     beat: int = 0
 
 
-encode: Callable[[CachedResult | Lease], bytes] = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(CachedResult | Lease).decode
+encode: Callable[[CachedResult | ResultLease], bytes] = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(CachedResult | ResultLease).decode
 
 
 def encode_result(key: str, result: Result) -> bytes:
@@ -64,10 +64,10 @@ def encode_result(key: str, result: Result) -> bytes:
     return encode(entry)
 
 
-def decode(key: str, text: bytes) -> CachedResult | Lease | None:
+def decode(key: str, text: bytes) -> CachedResult | ResultLease | None:
     """Return the entry under a key; None for a value that this program did not write there."""
     try:
-        entry: CachedResult | Lease = _decode(text)
+        entry: CachedResult | ResultLease = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(entry, CachedResult) and entry.check != _check(key, entry.result):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from nexus_toolkit.outage_log import OutageLog
 
-from nexus_cache.entry import CachedResult, Lease, decode, encode, encode_result
+from nexus_cache.entry import CachedResult, ResultLease, decode, encode, encode_result
 from nexus_cache.result_store import NoReservation
 from nexus_core import BackendUnavailable, NexusError
 
@@ -56,7 +56,7 @@ class SharedResultStore:
         Raises:
             WorkflowTimeout: Another process works on the result for longer than this call may wait.
         """
-        lease = Lease(secrets.token_hex(8))
+        lease = ResultLease(secrets.token_hex(8))
         try:
             found = await self._find(key, ttl, encode(lease), wait)
         except asyncio.CancelledError:
@@ -77,7 +77,7 @@ class SharedResultStore:
             entry = decode(key, text)
             if isinstance(entry, CachedResult) and entry.is_fresh(ttl):
                 return entry
-            if isinstance(entry, Lease):
+            if isinstance(entry, ResultLease):
                 wait.begin()
                 now = await self._next(key, text, wait)
                 if now != text:
@@ -114,9 +114,9 @@ class SharedResultStore:
         except Exception as exc:
             self._outage.failed(exc)
 
-    async def renew(self, key: str, lease: Lease) -> Lease | None:
+    async def renew(self, key: str, lease: ResultLease) -> ResultLease | None:
         """Return the renewed lease; None if it is lost."""
-        renewed = Lease(lease.owner, lease.beat + 1)
+        renewed = ResultLease(lease.owner, lease.beat + 1)
         try:
             return renewed if await self._store.replace(key, encode(lease), encode(renewed), LEASE_SECONDS) else None
         except Exception as exc:
@@ -138,7 +138,7 @@ class SharedResultStore:
 class _LeasedReservation:
     """Renews its lease until it ends."""
 
-    def __init__(self, store: SharedResultStore, key: str, ttl: float, lease: Lease) -> None:
+    def __init__(self, store: SharedResultStore, key: str, ttl: float, lease: ResultLease) -> None:
         self._store = store
         self._key = key
         self._ttl = ttl

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from nexus_cache import shared_result_store
-from nexus_cache.entry import Lease, encode
+from nexus_cache.entry import ResultLease, encode
 
 from nexus_core import Invocation, Stage, WorkflowFailed, WorkflowTimeout
 from nexus_core.testing import eventually, stage_of
@@ -119,8 +119,8 @@ async def test_claims_whose_owner_has_died_delay_others_for_a_few_seconds(two, r
     one, other = two
     await asyncio.gather(one.invoke(call(n=0)), one.invoke(call(n=1)))
     written, planted = keys(redis_server)
-    redis_server.ask("SET", written, encode(Lease("dead")), "PX", 3000)  # as this program does it
-    redis_server.ask("SET", planted, encode(Lease("dead")))  # as somebody might who means harm: for ever
+    redis_server.ask("SET", written, encode(ResultLease("dead")), "PX", 3000)  # as this program does it
+    redis_server.ask("SET", planted, encode(ResultLease("dead")))  # as somebody might who means harm: for ever
     begin = time.monotonic()
     answers = await asyncio.gather(other.invoke(call(n=0)), other.invoke(call(n=1)))
     assert [each.cached for each in answers] == [False, False]
