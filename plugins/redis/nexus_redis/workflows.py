@@ -55,11 +55,11 @@ class _RedisBackend:
 
     @property
     def idle(self) -> int:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         return len(idle_connections(self._connections)) if self._connections is not None else 0
 
     async def take(self) -> Any:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._client.reason is not None:
             server = self._client.address.name
             raise BackendUnavailable(f"redis_pool: Redis at {server}: {self._client.reason}", retry_after=1.0)
@@ -77,7 +77,7 @@ class _RedisBackend:
         self._trim_later()
 
     async def give_back(self, connection: Any, exc: BaseException | None) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         self._free.release()
 
     def _trim_later(self) -> None:
@@ -90,7 +90,7 @@ class _RedisBackend:
         self._trim_later()
 
     async def close(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
         if self._next_trim is not None:
             self._next_trim.cancel()
         if self._trimming is not None:
@@ -99,4 +99,4 @@ class _RedisBackend:
             await pools.close(self._connections)
 
     def abandon(self) -> None:
-        """See `Backend`."""
+        """See `PoolBackend`."""
