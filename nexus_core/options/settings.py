@@ -22,6 +22,11 @@ Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 """The type of an option that is a time limit."""
 
 
+def is_time_limit(value: object) -> bool:
+    """Whether a value is a number of seconds above 0, and at most `MAX_SECONDS`."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_SECONDS
+
+
 def is_secret(field: FieldInfo) -> bool:
     """Whether an option holds a secret."""
     return "Secret" in str(field.annotation)

@@ -19,7 +19,7 @@ from nexus_core.errors import (
     WorkflowTimeout,
 )
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
-from nexus_core.options.settings import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 from nexus_core.runs.context import Context, current_run
 from nexus_core.schema.report import summary
 from nexus_core.text import printable
@@ -134,7 +134,7 @@ class Execution:
         wish = invocation.timeout
         if wish is None:
             return own
-        if not 0 < wish <= MAX_SECONDS:  # nor is NaN
+        if not is_time_limit(wish):
             raise MalformedRequest(f"timeout must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}.")
         return wish if own is None else min(own, wish)
 

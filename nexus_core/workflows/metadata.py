@@ -12,7 +12,7 @@ from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
 from nexus_core.options.channel import is_enabled
-from nexus_core.options.settings import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
         if key not in known:
             _refuse_misspelt(name, key, known)
     timeout = metadata.get("timeout")
-    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if timeout is not None and not (is_number and 0 < timeout <= MAX_SECONDS):  # nor is NaN
+    if timeout is not None and not is_time_limit(timeout):
         raise ConfigurationError(
             f"{name}: metadata['timeout'] must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}."
         )

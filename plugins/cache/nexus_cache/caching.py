@@ -9,7 +9,7 @@ from nexus_cache.entry import CachedResult
 from nexus_cache.in_flight import InFlightCall, concerns_followers, keys_in_work
 from nexus_cache.lease_wait import LeaseWait
 from nexus_core import NexusError, Stage, jsontext
-from nexus_core.options.settings import MAX_SECONDS
+from nexus_core.options.settings import is_time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -77,7 +77,7 @@ class ResultCache:
     async def _key(self, plan: CachePlan, invocation: Invocation) -> str | None:
         """Return the key of the call's result; None if it must not be cached."""
         limit = invocation.timeout
-        if limit is not None and not 0 < limit <= MAX_SECONDS:
+        if limit is not None and not is_time_limit(limit):
             return None  # the execution refuses it
         try:
             params = jsontext.canonical(invocation.validated_params)

@@ -11,7 +11,7 @@ import msgspec
 
 from nexus_cache.definition import definition
 from nexus_core import ConfigurationError
-from nexus_core.options.settings import MAX_SECONDS
+from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 
 if TYPE_CHECKING:
     from nexus_core import Invocation, Workflow
@@ -142,7 +142,7 @@ def check_metadata(workflow: Workflow) -> tuple[bool | str | None, float | None]
     choice, ttl = workflow.metadata.get("cache"), workflow.metadata.get("cache_ttl")
     if choice is not None and not isinstance(choice, bool) and choice != SHARED:
         raise ConfigurationError(f"{workflow.name}: metadata['cache'] must be True, False or {SHARED!r}.")
-    if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl <= MAX_SECONDS):
+    if ttl is not None and not is_time_limit(ttl):
         raise ConfigurationError(
             f"{workflow.name}: metadata['cache_ttl'] must be a number of seconds above 0, at most {MAX_SECONDS:.0f}."
         )
