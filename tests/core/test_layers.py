@@ -39,14 +39,8 @@ def imports_of(package: Path) -> dict[str, set[str]]:
     return graph
 
 
-OPEN = {"nexus_health", "nexus_pools", "nexus_tracing"}
-"""Packages whose circles are still to be opened. Add none."""
-
-
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_no_modules_import_each_other_in_a_circle(package: Path) -> None:
-    if package.name in OPEN:
-        pytest.xfail("its circles are still to be opened")
     try:
         TopologicalSorter(imports_of(package)).prepare()
     except CycleError as exc:
