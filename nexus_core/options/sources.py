@@ -21,9 +21,6 @@ from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
 from nexus_core.options.channel import OptionSource, attributes
 from nexus_core.options.settings import ENV_PREFIX, PluginSettings, is_blank, is_secret
-from nexus_core.options.settings import MAX_SECONDS as MAX_SECONDS
-from nexus_core.options.settings import CoreSettings as CoreSettings
-from nexus_core.options.settings import Seconds as Seconds
 from nexus_core.text import nearest, printable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 SHORTEST, LONGEST = 0.001, 31_536_000.0
-"""Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.sources.MAX_SECONDS` has it."""
+"""Bounds of ``--timeout`` in seconds: a millisecond and a year, as `nexus_core.options.settings.MAX_SECONDS` has it."""
 
 RETRY_SECONDS = 60.0
 """Default of ``--retry``: seconds to reconnect to a server that is lost."""
