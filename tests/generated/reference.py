@@ -1,0 +1,75 @@
+"""The reference: pages below ``docs/reference`` that follow from settings models, error classes and commands."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+from marked_parts import replaced, table
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ["option", "default", "meaning"]
+
+
+def option_rows(model: Any) -> list[list[str]]:
+    """Return a row for each option of a settings model."""
+    rows = []
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "none" if default in (None, [], (), {}) else str(default)
+        rows.append([f"`{name}`", shown, field.description or ""])
+    return rows
+
+
+def settings_of_plugins() -> dict[str, Any]:
+    """Return the settings model of each first-party plugin that has one, by the plugin's name."""
+    found = {}
+    for path in sorted(ROOT.glob("plugins/*/pyproject.toml")):
+        groups = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("entry-points", {})
+        for name, target in groups.get("nexus.plugins", {}).items():
+            plugin = EntryPoint(name, target, "nexus.plugins").load()
+            if register := getattr(plugin, "nexus_register_settings", None):
+                found[name] = register()
+    return found
+
+
+def options(page: str) -> str:
+    """Write the options of the core and of each plugin."""
+    from nexus_core import CoreSettings
+
+    page = replaced(page, "core options", table(OPTIONS, option_rows(CoreSettings)))
+    models = settings_of_plugins()
+    parts = [
+        f"### {name}\n\n[{name}](../../plugins/{name}/README.md) says more.\n\n{table(OPTIONS, option_rows(model))}"
+        for name, model in models.items()
+    ]
+    return replaced(page, "plugin options", "\n\n".join(parts))
+
+
+def errors(page: str) -> str:
+    """Write a row for each class of errors: what a caller may see, and what ends a start."""
+    from nexus_core import errors as module
+
+    def summary(cls: type) -> str:
+        return " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
+
+    rows = [
+        [
+            f"`{each.code}`",
+            f"`{each.__name__}`",
+            *map(str, (each.status, each.exit_code, each.jsonrpc_code)),
+            summary(each),
+        ]
+        for each in module.error_classes()
+        if each.__module__ == module.__name__
+    ]
+    page = replaced(page, "errors", table(["code", "class", "HTTP", "exit", "JSON-RPC", "when"], rows))
+    starting = [module.ConfigurationError, module.PluginError, module.PortInUse]
+    return replaced(
+        page, "start errors", table(["class", "when"], [[f"`{each.__name__}`", summary(each)] for each in starting])
+    )
+
+
+FILES = {"docs/reference/options.md": options, "docs/reference/errors.md": errors}
