@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import re
+
 FILES: dict[str, object] = {}
 
 
@@ -24,8 +26,12 @@ def replaced(page: str, name: str, part: str) -> str:
     start, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
     if page.count(start) != 1 or page.count(end) != 1:
         raise ValueError(f"there must be one pair of comments {start} and {end}")
-    before, _, rest = page.partition(start)
-    return f"{before}{start}\n\n{part.strip()}\n\n{end}{rest.partition(end)[2]}"
+    return re.sub(
+        re.escape(start) + ".*?" + re.escape(end),
+        lambda _: f"{start}\n\n{part.strip()}\n\n{end}",
+        page,
+        flags=re.DOTALL,
+    )
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
