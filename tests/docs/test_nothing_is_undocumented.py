@@ -85,6 +85,15 @@ def codes(cell: str) -> set[str]:
 # Options
 
 
+@pytest.mark.parametrize("plugin", sorted(PLUGINS))
+def test_the_page_of_options_names_exactly_those_of_a_plugin(plugin: str) -> None:
+    module = PLUGINS[plugin]
+    there = set(module.nexus_register_settings().model_fields) if hasattr(module, "nexus_register_settings") else set()
+    page = text("docs/reference/options.md")
+    section = page.partition(f"\n### {plugin}\n")[2].partition("\n### ")[0].partition("\n<!-- end")[0]
+    assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", section, re.MULTILINE)) == there
+
+
 def test_every_environment_variable_is_documented() -> None:
     options = set(CoreSettings.model_fields)
     for module in PLUGINS.values():

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import re
-
 FILES: dict[str, object] = {}
 
 
@@ -26,12 +24,8 @@ def replaced(page: str, name: str, part: str) -> str:
     start, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
     if page.count(start) != 1 or page.count(end) != 1:
         raise ValueError(f"there must be one pair of comments {start} and {end}")
-    return re.sub(
-        re.escape(start) + ".*?" + re.escape(end),
-        lambda _: f"{start}\n\n{part.strip()}\n\n{end}",
-        page,
-        flags=re.DOTALL,
-    )
+    before, _, rest = page.partition(start)
+    return f"{before}{start}\n\n{part.strip()}\n\n{end}{rest.partition(end)[2]}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -28,7 +28,7 @@ class DeclaredCommand:
 
     Attributes:
         name: What is typed after ``nexus``.
-        help: The first sentence of its docstring; empty where there is none.
+        help: The first sentence of its docstring; empty if it has no docstring.
         plugin: The plugin of the same distribution.
     """
 
