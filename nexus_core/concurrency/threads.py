@@ -38,8 +38,8 @@ class DaemonThreads:
     def __init__(self, name: str) -> None:
         self._name = name
         self.count = 0
-        self._idle: list[_Worker] = []
-        self._reserve: _Worker | None = None
+        self._idle: list[_PoolThread] = []
+        self._reserve: _PoolThread | None = None
         self._lock = threading.Lock()
 
     def keep_reserve(self) -> None:
@@ -47,7 +47,7 @@ class DaemonThreads:
         with self._lock:
             if self._reserve is None or not self._reserve.is_alive():
                 with suppress(RuntimeError):  # there are none left already
-                    self._reserve = _Worker(self, self._name)
+                    self._reserve = _PoolThread(self, self._name)
 
     async def run(
         self,
@@ -67,9 +67,9 @@ class DaemonThreads:
         """
         return await self._finished(self._given(function, args, kwargs), outlives)
 
-    def _given(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Work:
+    def _given(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _ThreadCall:
         """Give a call to a thread. Where no more can be started, this raises, and nothing has changed."""
-        work = _Work()
+        work = _ThreadCall()
         try:
             worker = self._take()
         except RuntimeError:
@@ -79,7 +79,7 @@ class DaemonThreads:
         worker.put((work, contextvars.copy_context().run, function, args, kwargs))
         return work
 
-    async def _finished(self, work: _Work, outlives: Callable[[asyncio.Future[Any]], None]) -> Any:
+    async def _finished(self, work: _ThreadCall, outlives: Callable[[asyncio.Future[Any]], None]) -> Any:
         done = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(done)
@@ -105,19 +105,19 @@ class DaemonThreads:
 
     def start(self, function: Callable[[], object]) -> None:
         """Call a function in a thread; nobody waits for it."""
-        self._take().put((_Work(), contextvars.Context().run, function, (), {}))
+        self._take().put((_ThreadCall(), contextvars.Context().run, function, (), {}))
 
-    def _take(self) -> _Worker:
+    def _take(self) -> _PoolThread:
         with self._lock:
             while self._idle:
                 if (worker := self._idle.pop()).is_alive():
                     return worker
                 self.count -= 1  # its thread is in the process that this one was forked from
-            worker = _Worker(self, self._name)
+            worker = _PoolThread(self, self._name)
             self.count += 1
             return worker
 
-    def give_back(self, worker: _Worker) -> None:
+    def give_back(self, worker: _PoolThread) -> None:
         """Note that a worker has nothing to do."""
         with self._lock:
             if worker is not self._reserve:
@@ -131,7 +131,7 @@ class DaemonThreads:
         for worker in idle:
             worker.put(None)
 
-    def retire(self, worker: _Worker) -> bool:
+    def retire(self, worker: _PoolThread) -> bool:
         """Take a worker out of use. Returns False when it has just been given work."""
         with self._lock:
             if worker not in self._idle:
@@ -160,7 +160,7 @@ class DaemonExecutor(ThreadPoolExecutor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in a thread, as soon as one is free."""
-        future = _Work()
+        future = _ThreadCall()
         with self._changed:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -234,7 +234,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
 
 
-class _Work(Future[Any]):
+class _ThreadCall(Future[Any]):
     """A call in a thread. What an abandoned one raises is nobody's: an event loop that ends would complain about it."""
 
     is_abandoned = False
@@ -244,7 +244,7 @@ def _ignore(_: asyncio.Future[Any]) -> None:
     """Nobody waits for the thread."""
 
 
-class _Worker:
+class _PoolThread:
     def __init__(self, pool: DaemonThreads, name: str) -> None:
         self._pool = pool
         self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -268,7 +268,7 @@ class _Worker:
             self._pool.give_back(self)
 
 
-def _perform(work: _Work, call: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def _perform(work: _ThreadCall, call: Any, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     try:
         value = call(function, *args, **kwargs)
     except (StopIteration, *ENDS_PROCESS) as exc:  # a future can't carry the first

@@ -35,8 +35,8 @@ class WorkerProcesses:
     def __init__(self, threads: DaemonThreads, limit: int | None) -> None:
         self._threads = threads
         self._turns = Turns(limit or os.cpu_count() or 1)
-        self._idle: list[_Worker] = []
-        self._busy: set[_Worker] = set()
+        self._idle: list[_WorkerProcess] = []
+        self._busy: set[_WorkerProcess] = set()
 
     async def run(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Call a function in a process and return its value. When the wait is cancelled, the process is killed.
@@ -60,14 +60,14 @@ class WorkerProcesses:
                 self._idle.append(worker)
             self._turns.give_back()
 
-    def _take(self) -> _Worker:
+    def _take(self) -> _WorkerProcess:
         """Return a worker that nobody else has. One whose process has ended while it had nothing to do is left out."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_alive:
                 worker.is_ready = False  # from now on, not from when its thread begins: its caller may leave before
                 return worker
-        return _Worker()
+        return _WorkerProcess()
 
     def close(self) -> None:
         """End every process."""
@@ -76,7 +76,7 @@ class WorkerProcesses:
             worker.kill()
 
 
-class _Worker:
+class _WorkerProcess:
     """One process.
 
     Attributes:

@@ -191,7 +191,7 @@ class SharedEventLog(EventLog):
             follower.miss(0)
             after, place = BEFORE_ALL, (0, 0)
         follower.position = after
-        follower.begin_with(_Past(self._transport, after, joined))
+        follower.begin_with(_SharedPast(self._transport, after, joined))
         if place > (place_of(joined) or (0, 0)):  # another process has been faster than this one
             follower.skip(
                 lambda event: (place_of(event.id) or place) <= place,
@@ -246,7 +246,7 @@ class SharedEventLog(EventLog):
         await asyncio.wait(tasks)
 
 
-class _Past:
+class _SharedPast:
     """The events after one id and up to another, page by page. It can be asked again when it was cancelled."""
 
     def __init__(self, transport: EventTransport, after: str, to: str) -> None:

@@ -86,7 +86,7 @@ class Execution:
         )
         invocation.begin_run(self._runs)
         try:
-            value = await self._finished(_Work(workflow, invocation.params, context), run, limit)
+            value = await self._finished(_WorkflowTask(workflow, invocation.params, context), run, limit)
             text = self._text(workflow, value, run)
             if invocation.session is not None:
                 await self._sessions.used(invocation.session, invocation.channel)
@@ -99,7 +99,7 @@ class Execution:
         run.publish(WORKFLOW_COMPLETED, result=result, duration=result.duration)
         return result
 
-    async def _finished(self, work: _Work, run: Run, limit: float | None) -> Any:
+    async def _finished(self, work: _WorkflowTask, run: Run, limit: float | None) -> Any:
         """Return what the work returns, or raise what the caller may know of its failure.
 
         It need not agree to stop at its time limit or when it is cancelled: it may go on, and its run notes it.
@@ -157,7 +157,7 @@ class Execution:
         return text
 
 
-class _Work:
+class _WorkflowTask:
     """A workflow at work in a task of its own, and the future that its caller sleeps on."""
 
     __slots__ = ("awakened", "task")

@@ -18,6 +18,7 @@ from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.options.first_party import install as install_command
+from nexus_core.plugins._vendor_internals import forget_name
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
 from nexus_core.plugins.markers import PROJECT
 from nexus_core.text import one_line
@@ -185,7 +186,7 @@ class PluginManager:
         record.status, record.reason = PluginStatus.FAILED, reason
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
-        self._manager._name2plugin.pop(name, None)  # a name that failed in `register` stays behind (pluggy 1.7)
+        forget_name(self._manager, name)
         self._report(record, exc)
         self._require(record)
 

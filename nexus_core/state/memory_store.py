@@ -28,7 +28,7 @@ _account: ContextVar[tuple[Kind, str]] = ContextVar("nexus_memory_account", defa
 """What is being stored, and for whom: a step of a subclass, which may wait, passes it on without knowing of it."""
 
 
-class _Entry:
+class _StoredValue:
     __slots__ = ("due", "ends", "is_pinned", "share", "value")
 
     def __init__(self, value: bytes, ends: float, share: Share, is_pinned: bool) -> None:
@@ -68,7 +68,7 @@ class MemoryStore:
         self._max_bytes = max_bytes
         self._caller_max_bytes = max_bytes if caller_max_bytes is None else caller_max_bytes
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _StoredValue] = {}
         self._pinned = Shares()
         self._evictable = Shares()
         self._due: dict[int, dict[str, None]] = {}
@@ -156,7 +156,7 @@ class MemoryStore:
         if size > self._max_bytes or not ttl > 0:  # what can't stay must not drive others out
             return
         share = (self._pinned if is_pinned else self._evictable).add(owner, key, size)
-        entry = self._entries[key] = _Entry(value, self._clock() + ttl, share, is_pinned)
+        entry = self._entries[key] = _StoredValue(value, self._clock() + ttl, share, is_pinned)
         if entry.due:
             self._due.setdefault(entry.due, {})[key] = None
         self._make_room()

@@ -28,10 +28,10 @@ _FOLLOW = operation(
 
 def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
     """Return the route."""
-    return [DescribedRoute("/api/events", _Events(platform, heartbeat), _FOLLOW)]
+    return [DescribedRoute("/api/events", _EventLogStream(platform, heartbeat), _FOLLOW)]
 
 
-class _Events:
+class _EventLogStream:
     """Streams events after ``Last-Event-ID`` or ``?after=``, or new ones; with ``?session=`` those of one session."""
 
     def __init__(self, platform: Platform, heartbeat: float) -> None:

@@ -85,11 +85,11 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
         DescribedRoute("/api/runs", list_all, _LIST),
         DescribedRoute("/api/runs/{run_id}", show, _SHOW),
         DescribedRoute("/api/runs/{run_id}/cancel", cancel, _CANCEL, "POST"),
-        DescribedRoute("/api/runs/{run_id}/events", _Events(platform, heartbeat), _FOLLOW),
+        DescribedRoute("/api/runs/{run_id}/events", _RunEvents(platform, heartbeat), _FOLLOW),
     ]
 
 
-class _Events:
+class _RunEvents:
     """Streams the events of a run after the number in ``Last-Event-ID`` or ``?after=``."""
 
     def __init__(self, platform: Platform, heartbeat: float) -> None:

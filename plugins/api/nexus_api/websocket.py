@@ -65,7 +65,7 @@ class WebSocketCalls:
             await send_error(scope, send, exc, close=True)
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
-        connection = _Connection(self._platform, self._limit, scope, headers, send)
+        connection = _WebSocketConnection(self._platform, self._limit, scope, headers, send)
         try:
             with view.lease():
                 # Nothing in this loop waits for the client to read: a disconnect is noticed at any time.
@@ -82,7 +82,7 @@ class _Call(NamedTuple):
     run: Run | None  # None for a run that is only followed
 
 
-class _Connection:
+class _WebSocketConnection:
     def __init__(self, platform: Platform, limit: int, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
         self._platform = platform
         self._limit = limit

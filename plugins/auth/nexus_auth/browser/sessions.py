@@ -34,14 +34,14 @@ _ID_BYTES = 32
 _LONGEST_ID = 64
 
 
-class _Session(msgspec.Struct):
+class _BrowserSession(msgspec.Struct):
     token: str
     expires_at: float
     identity: str
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Session).decode
+_decode = msgspec.json.Decoder(_BrowserSession).decode
 
 
 class BrowserSessions:
@@ -94,7 +94,7 @@ class BrowserSessions:
         session_id, now = secrets.token_urlsafe(_ID_BYTES), time.time()
         end = min(now + self._seconds, expires_at or now + self._seconds)
         store = scoping(self._store())(BROWSER_LOGINS, user_payer(identity))
-        await store.set(_key(session_id), _encode(_Session(token, end, identity)), max(1.0, end - now))
+        await store.set(_key(session_id), _encode(_BrowserSession(token, end, identity)), max(1.0, end - now))
         return session_id, end - now
 
     async def token(self, session_id: str) -> tuple[str, float] | None:
@@ -103,7 +103,7 @@ class BrowserSessions:
         goes_on = session is not None and time.time() < session.expires_at
         return (session.token, session.expires_at) if session is not None and goes_on else None
 
-    async def _session(self, session_id: str) -> _Session | None:
+    async def _session(self, session_id: str) -> _BrowserSession | None:
         kept = await self._store().get(_key(session_id))
         try:
             return None if kept is None else _decode(kept)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Output(Protocol):
+class CommandOutput(Protocol):
     """What the command line writes with: tables for people, JSON for programs."""
 
     pretty: bool
@@ -35,7 +35,7 @@ class Output(Protocol):
         """Write a table."""
 
 
-def output_of(context: typer.Context) -> Output:
+def output_of(context: typer.Context) -> CommandOutput:
     """Return what the command line writes with."""
     return context.obj.output  # type: ignore[no-any-return]
 

@@ -66,7 +66,7 @@ class JwtVerifier:
     def __init__(self, keys: KeySource, rules: TokenRules) -> None:
         self.keys = keys
         self.rules = rules
-        self._registry = _Registry(rules.algorithms)
+        self._registry = _AlgorithmRegistry(rules.algorithms)
 
     async def verify(self, token: str) -> VerifiedCredential:
         """Return the result for a token.
@@ -174,7 +174,7 @@ class JwtMethod(Method):
         await self._verifier.keys.close()
 
 
-class _Registry(jws.JWSRegistry):
+class _AlgorithmRegistry(jws.JWSRegistry):
     """joserfc's registry with stricter bounds: only the allowed algorithms, no key that the token itself brings."""
 
     max_header_length = MAX_BYTES
