@@ -40,7 +40,7 @@ NO_LIMIT_SECONDS = 86_400.0
 """The same for a call without a time limit."""
 
 
-class _Answer(msgspec.Struct, omit_defaults=True):
+class _Replay(msgspec.Struct, omit_defaults=True):
     """What is kept under a key: first that a call runs and in which process, then how it ended.
 
     ``is_lost`` says that it has ended, and that its answer was more than its caller may store.
@@ -61,7 +61,7 @@ class _Answer(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(_Replay).decode
 
 
 class Idempotency:
@@ -96,7 +96,7 @@ class Idempotency:
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.validated_params)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, invocation.payer)
-        claim = _encode(_Answer(params, invocation.run.id, process=self._heartbeat.process))
+        claim = _encode(_Replay(params, invocation.run.id, process=self._heartbeat.process))
         if self._is_shared and not self._heartbeat.has_begun:
             await self._heartbeat.begin()
         there = await store.add(key, claim, self._claim_seconds(invocation))
@@ -113,15 +113,15 @@ class Idempotency:
             if exc.run_id is None:  # refused before the workflow began
                 await _forget(store, key, claim)
             else:
-                await self._keep(store, key, claim, _Answer(params, exc.run_id, problem=exc.problem()))
+                await self._keep(store, key, claim, _Replay(params, exc.run_id, problem=exc.problem()))
             raise
         except BaseException:
             await _forget(store, key, claim)
             raise
-        await self._keep(store, key, claim, _Answer(params, result.run_id, result.duration, msgspec.Raw(result.json)))
+        await self._keep(store, key, claim, _Replay(params, result.run_id, result.duration, msgspec.Raw(result.json)))
         return result
 
-    async def _has_died(self, entry: _Answer, params: str) -> bool:
+    async def _has_died(self, entry: _Replay, params: str) -> bool:
         """Whether an entry is the claim of a call like this one whose process lives no more."""
         if not self._is_shared or not entry.is_claim or entry.params != params:
             return False
@@ -136,7 +136,7 @@ class Idempotency:
         limit = workflow.timeout if workflow is not None and workflow.timeout is not None else self._timeout
         return NO_LIMIT_SECONDS if limit is None else limit + UNFINISHED_SECONDS
 
-    async def _keep(self, store: Store, key: str, claim: bytes, entry: _Answer) -> None:
+    async def _keep(self, store: Store, key: str, claim: bytes, entry: _Replay) -> None:
         """Put the outcome in the claim's place. The work is done: its caller is answered all the same.
 
         Where the answer is more than the caller may store, the key remembers that the call has ended, without it: that
@@ -146,7 +146,7 @@ class Idempotency:
             try:
                 await store.replace(key, claim, _encode(entry), self._ttl)
             except StateLimitReached:
-                ended = _Answer(entry.params, entry.run_id, is_lost=True)
+                ended = _Replay(entry.params, entry.run_id, is_lost=True)
                 await store.replace(key, claim, _encode(ended), self._ttl)
         except BackendUnavailable:
             log.error("Run %s has ended, and its answer could not be kept for repeats of its key", entry.run_id)
@@ -165,7 +165,7 @@ def _store_key(invocation: Invocation) -> str:
     return f"idempotency:{hashlib.sha256(scope).hexdigest()}"
 
 
-def _decoded(text: bytes) -> _Answer:
+def _decoded(text: bytes) -> _Replay:
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -173,7 +173,7 @@ def _decoded(text: bytes) -> _Answer:
         raise Conflict("What is kept under this idempotency key can't be read; use another key.") from None
 
 
-def _replay(entry: _Answer, params: str) -> Result:
+def _replay(entry: _Replay, params: str) -> Result:
     if entry.params != params:
         raise ValidationError("This idempotency key was used before, with other parameters.")
     if entry.problem is not None:
