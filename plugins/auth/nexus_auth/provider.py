@@ -6,6 +6,7 @@ from typing import Any
 
 from nexus_auth.permissions import Grants
 from nexus_auth.rejection import NOT_VALID
+from nexus_core.concurrency.threads import overridden
 from nexus_core.errors import AuthenticationError
 
 
@@ -58,7 +59,7 @@ class AuthProvider:
 
 def authenticates(provider: Any) -> bool:
     """Whether an ``auth_provider`` authenticates callers."""
-    return _overrides(provider, "authenticate")
+    return callable(overridden(provider, AuthProvider, "authenticate"))
 
 
 def authenticates_alone(provider: Any) -> bool:
@@ -68,12 +69,7 @@ def authenticates_alone(provider: Any) -> bool:
 
 def authorizes(provider: Any) -> bool:
     """Whether an ``auth_provider`` authorizes callers."""
-    return _overrides(provider, "authorize")
-
-
-def _overrides(provider: Any, method: str) -> bool:
-    own = getattr(provider, method, None)
-    return callable(own) and getattr(own, "__func__", own) is not getattr(AuthProvider, method)
+    return callable(overridden(provider, AuthProvider, "authorize"))
 
 
 def split_permission(permission: str) -> tuple[str, str]:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nexus_core.concurrency.threads import is_async
+from nexus_core.concurrency.threads import is_async, overridden
 from nexus_metrics.collector import MetricsCollector
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class CollectorDispatcher:
         self.collector = collector
         self.dropped = 0
         self._threads = threads
-        self._of_runs = overridden(collector, "collect_workflow_metrics")
-        self._of_channels = overridden(collector, "collect_channel_metrics")
+        self._of_runs = overridden(collector, MetricsCollector, "collect_workflow_metrics")
+        self._of_channels = overridden(collector, MetricsCollector, "collect_channel_metrics")
         self._waiting: deque[tuple[str, float, bool]] = deque()
         self._errors: dict[str, int] = {}
         self._reported: set[str] = set()
@@ -124,10 +124,3 @@ class CollectorDispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def overridden(collector: object, name: str) -> Any:
-    """Return a collector's method, or None if it does not override that of `MetricsCollector`."""
-    method = getattr(collector, name, None)
-    own = getattr(MetricsCollector, name)
-    return None if method is None or getattr(method, "__func__", None) is own else method
