@@ -104,7 +104,7 @@ class PluginManager:
         """Register an object or module with hook implementations that is no distribution of its own.
 
         Raises:
-            PluginError: It is a name, implements a hook that does not exist, or one with wrong arguments.
+            PluginError: It is a name, implements no hook, one that does not exist, or one with wrong arguments.
         """
         if isinstance(plugin, str):
             raise PluginError(f"plugins takes modules and objects, not names: import {plugin!r:.100} and give that.")
@@ -119,6 +119,8 @@ class PluginManager:
             self._register(record, made)
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
+        if not (record.hooks or record.warnings):
+            raise PluginError(f"{_described(plugin)} implements no hook.{_meant(plugin)}")
 
     def require(self, names: Iterable[str]) -> None:
         """Let the failure of plugins be fatal, from now on."""
@@ -253,6 +255,24 @@ class PluginManager:
     def is_active(self, name: str) -> bool:
         """Whether a plugin is loaded and has not failed since."""
         return self._by_name[name].status is PluginStatus.ACTIVE
+
+
+def _described(plugin: object) -> str:
+    return f"The module {plugin.__name__}" if inspect.ismodule(plugin) else f"{plugin!r:.100}"
+
+
+def _meant(plugin: object) -> str:
+    """Return a hint at the classes with hooks in a module that has none itself."""
+    if not inspect.ismodule(plugin):
+        return ""
+    classes = [
+        f"{plugin.__name__}.{name}"
+        for name, member in vars(plugin).items()
+        if isinstance(member, type)
+        and member.__module__ == plugin.__name__
+        and any(attribute.startswith("nexus_") for attribute in dir(member))
+    ]
+    return f" Did you mean the class {' or '.join(classes)}?" if classes else ""
 
 
 def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> None:

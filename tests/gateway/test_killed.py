@@ -27,7 +27,7 @@ from nexus_core import Invocation, Nexus
 from nexus_core.state import heartbeat
 
 heartbeat.LIFE_SECONDS, heartbeat.BEAT_SECONDS, heartbeat.RETRY_SECONDS = 2.0, 0.2, 0.1
-plugins = [nexus_logs.plugin, nexus_redis.plugin.RedisPlugin, nexus_sessions.plugin.SessionPlugin]
+plugins = [nexus_logs.plugin.LogsPlugin, nexus_redis.plugin.RedisPlugin, nexus_sessions.plugin.SessionPlugin]
 nexus = Nexus(discover=False, plugins=plugins, audit_log=sys.argv[1], audit_required=True, **eval(sys.argv[2]))
 
 @nexus.workflow
@@ -64,7 +64,7 @@ async def test_the_key_of_a_killed_process_is_free_soon_and_the_audit_log_knows_
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, str(audit), repr(shared), stdout=asyncio.subprocess.PIPE
     )
-    plugins = [nexus_logs.plugin, nexus_redis.plugin.RedisPlugin, nexus_sessions.plugin.SessionPlugin]
+    plugins = [nexus_logs.plugin.LogsPlugin, nexus_redis.plugin.RedisPlugin, nexus_sessions.plugin.SessionPlugin]
     nexus = Nexus(discover=False, plugins=plugins, **shared)
     ran: list[int] = []
     nexus.register("pay", lambda amount: ran.append(amount))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 from pydantic import Field
 
@@ -200,3 +202,18 @@ def test_an_entry_point_may_name_a_class(site, platform) -> None:
     assert (record["status"], record["reason"]) == ("active", "")
     assert record["hooks"] == ["nexus_register_services", "nexus_register_settings"]
     assert platform(shout="ho").service("shout") == "ho"
+
+
+def test_a_module_without_hooks_is_refused_and_the_class_in_it_named() -> None:
+    module = ModuleType("shouts")
+
+    class ShoutPlugin(Plugin):
+        def nexus_register_services(self):
+            return {}
+
+    ShoutPlugin.__module__ = "shouts"
+    module.ShoutPlugin = ShoutPlugin
+    with pytest.raises(PluginError, match=r"shouts implements no hook\. Did you mean the class shouts\.ShoutPlugin\?"):
+        isolated_nexus(module)
+    with pytest.raises(PluginError, match="implements no hook"):
+        isolated_nexus(object())

@@ -291,7 +291,7 @@ class StageInWords:
     [
         ("interceptors", 42, "a int without 'stage'"),
         ("interceptors", StageInWords(), "whose stage is 'observe'"),
-        ("event_handlers", "print", "a str without '__call__'"),
+        ("event_handlers", "print", "a str that can't be called"),
         ("channels", object(), "a object without 'name'"),
         ("servers", object(), "a object without 'name'"),
         ("routes", ("/path", application), "a tuple without 'path'"),

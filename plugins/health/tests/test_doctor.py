@@ -301,9 +301,9 @@ def test_ports_of_a_nexus_and_a_server_that_is_asked(quick_doctor, app, serve):
     for words, advice in (
         ((url,), "--token"),
         ((url, "--token", issuer.secret_token(secret, permissions=["x.read"])), "health.read"),
-        ((served.listens()["mcp"],), "is this its command-line port?"),
-        (("http://127.0.0.1:1",), "is nexus serve running there?"),
-        (("nonsense",), "is nexus serve running there?"),
+        ((served.listens()["mcp"],), "is this the command-line port"),
+        (("http://127.0.0.1:1",), "start nexus serve"),
+        (("nonsense",), "start nexus serve"),
     ):
         _, found = report(quick_doctor("--json", "--connect", *words, code=1))
         problems = [each for each in found.values() if each["level"] == "problem"]
@@ -367,7 +367,7 @@ def test_on_a_terminal_it_is_coloured_and_nothing_raw_reaches_it(app):
     assert "\x1b[1;31mPROBLEM" in text
     assert "CHECKS" in text
     assert "\x1b[2J" not in text
-    assert re.search(r"-> see what check_exit looks at", text)
+    assert re.search(r"-> fix what check_exit reports", text)
 
 
 def test_few_open_files_are_a_warning(app, tmp_path):
