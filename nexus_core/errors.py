@@ -20,7 +20,7 @@ class NexusError(Exception):
     """Base of every error a caller may see. Its message is shown to the caller: it holds no secret and no traceback.
 
     Args:
-        message: One sentence that says what is wrong and names the field, the limit or the setting.
+        message: One sentence that states the problem and names the field, the limit or the setting.
         errors: One entry for each wrong field: ``{"pointer": "/a", "message": ..., "expected": ..., "nearest": ...}``.
         retry_after: Seconds after which a repeat may succeed.
         run_id: The run that the error ended, if one had begun.
@@ -66,7 +66,7 @@ class NexusError(Exception):
         return same
 
     def answer(self) -> Any:
-        """Return what the caller is told: what an event handler has put in the error's place, or the problem."""
+        """Return what the caller receives: what an event handler has put in the error's place, or the problem."""
         return self.problem() if self.reply is None else self.reply
 
     def problem(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class OriginNotAllowed(PermissionDenied):
 
 
 class HostNotAllowed(PermissionDenied):
-    """The Host header names a host that is not answered here: a name rebound to this machine, perhaps."""
+    """The Host header names a host that is not answered here: possibly a name rebound to this machine."""
 
     code = "host_not_allowed"
     title = "Host not allowed"
@@ -331,7 +331,7 @@ class PortInUse(ConfigurationError):
 
 
 def error_from_problem(problem: Mapping[str, Any]) -> NexusError:
-    """Return the error that problem details were made from. A class that is not known here is told by its status."""
+    """Return the error that problem details were made from. A class that is not known here is chosen by its status."""
     code, status = str(problem.get("code", "")), problem.get("status")
     classes = error_classes()
     kind = next((each for each in classes if each.code == code), None)

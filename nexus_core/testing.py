@@ -40,7 +40,7 @@ HEAVY = (
 """Modules that importing ``plugin.py`` must not import: that happens in every process that uses Nexus."""
 
 CHECK_SECONDS = 60.0
-"""How long a fresh interpreter may take; ``nexus plugins check`` has a limit of its own below that."""
+"""How long a fresh interpreter may take; ``nexus plugins check`` has its own limit below that."""
 
 
 def isolated_nexus(*plugins: object, **options: Any) -> Nexus:

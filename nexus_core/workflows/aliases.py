@@ -33,7 +33,7 @@ def alias_of(hint: Any, default: Any) -> str | None:
 
 
 def without_alias(hint: Any) -> Any:
-    """Return a hint without aliases, which pydantic knows of members alone, and warns of elsewhere."""
+    """Return a hint without aliases, which pydantic supports on members alone, and warns of elsewhere."""
     if get_origin(hint) is not Annotated:
         return hint
     metadata = [_plain(each) if isinstance(each, FieldInfo) else each for each in hint.__metadata__]

@@ -76,7 +76,7 @@ class Registry:
         """Forget a workflow. Its running calls go on.
 
         Raises:
-            WorkflowNotFound: There is none of that name.
+            WorkflowNotFound: No workflow has that name.
         """
         workflow = self._workflows.pop(name, None)
         if workflow is None:
@@ -88,7 +88,7 @@ class Registry:
         """Return a workflow.
 
         Raises:
-            WorkflowNotFound: There is none of that name. The message has the nearest one.
+            WorkflowNotFound: No workflow has that name. The message has the nearest one.
         """
         workflow = self._workflows.get(name)
         if workflow is None:
@@ -146,7 +146,7 @@ def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
     try:
         return adapter.adapts(target)
     except Exception:  # else one broken adapter would keep everything from being registered
-        log.exception("The workflow adapter %r can't tell whether it knows %r", adapter.name, type(target))
+        log.exception("The workflow adapter %r failed to report whether it supports %r", adapter.name, type(target))
         return False
 
 

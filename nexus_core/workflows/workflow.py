@@ -37,7 +37,7 @@ class Workflow(ABC):
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
         reads_decimals: Whether numbers in its parameters may be more exact than a float.
-        uses_context: Whether what it gives may depend on its `Context`: on who calls, or on the session.
+        uses_context: Whether what it gives may depend on its `Context`: on the caller, or on the session.
     """
 
     streams: bool = False

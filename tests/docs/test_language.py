@@ -70,7 +70,6 @@ PARTS = sorted(
 NOT_YET: list[str] = [
     "README.md",
     "docs",
-    "nexus_core",
     "nexus_core/app",
     "nexus_core/concurrency",
     "nexus_core/events",
@@ -82,13 +81,11 @@ NOT_YET: list[str] = [
     "nexus_core/server",
     "nexus_core/state",
     "nexus_core/types",
-    "nexus_core/workflows",
     "plugins/health",
     "plugins/kailash",
     "plugins/logs",
     "plugins/metrics",
     "plugins/pools",
-    "plugins/toolkit",
     "plugins/tracing",
 ]
 """Parts that are not yet clean, one a line."""

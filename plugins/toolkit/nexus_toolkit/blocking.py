@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 LOOK_SECONDS = 1.0
-"""How often a thread that waits looks whether the event loop is still there."""
+"""How often a thread that waits checks that the event loop still runs."""
 
 _END = object()
 
@@ -37,7 +37,9 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
             try:
                 return future.result(LOOK_SECONDS)
             except CancelledError:
-                raise RuntimeError("What a thread waited for was cancelled: the event loop ends, perhaps.") from None
+                raise RuntimeError(
+                    "What a thread waited for was cancelled: for example, the event loop ends."
+                ) from None
             except TimeoutError:
                 if future.done():
                     return future.result()

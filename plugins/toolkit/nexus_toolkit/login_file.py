@@ -1,4 +1,4 @@
-"""`Logins`: the tokens of people who have logged in to servers, in a file of their own.
+"""`Logins`: the tokens of people who have logged in to servers, in a separate file.
 
 A plugin's ``nexus login`` puts a login there; the command line takes its token for calls to that very server. When it
 has expired, the hook ``nexus_renew_login(login) -> login | None`` is asked for another.

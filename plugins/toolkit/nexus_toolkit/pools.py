@@ -53,7 +53,7 @@ class OpenPool(Generic[Connection]):
 
 
 class Pool(Generic[Connection]):
-    """Connections for whoever asks: ``async with pool.acquire() as connection``.
+    """Connections for callers: ``async with pool.acquire() as connection``.
 
     It belongs to the event loop that it is opened on, or first used on; threads use `sync`. Nothing is connected before
     that is needed. Once closed, it has to be opened before it is used again.
@@ -64,8 +64,8 @@ class Pool(Generic[Connection]):
         size: Connections that stay open when they have nothing to do.
         limit: Connections at most.
         timeout: Seconds to wait for a connection.
-        limit_option: The option that sets ``limit``; ``<name>_max_connections`` unless it is said.
-        timeout_option: The option that sets ``timeout``; ``<name>_timeout`` unless it is said.
+        limit_option: The option that sets ``limit``; default ``<name>_max_connections``.
+        timeout_option: The option that sets ``timeout``; default ``<name>_timeout``.
 
     Attributes:
         name, size, limit, timeout: As given.
@@ -113,7 +113,7 @@ class Pool(Generic[Connection]):
         Entering it waits for at most ``timeout`` seconds.
 
         Raises:
-            BackendUnavailable: There is none in that time, or none can be made; the message says which option or why.
+            BackendUnavailable: No connection is free or can be made in that time; the message says which option or why.
             RuntimeError: The pool is open on another event loop that runs.
         """
         return Acquisition(self)

@@ -77,7 +77,7 @@ SHOWN_OF_ID = 8
 
 
 def short_id(session_id: str) -> str:
-    """Return what logs and traces show of a session's id: without authentication, whoever has it has the session."""
+    """Return what logs and traces show of a session's id: without authentication, the id alone grants the session."""
     return f"{session_id[: min(SHOWN_OF_ID, len(session_id) // 4)]}..."
 
 
@@ -96,7 +96,7 @@ class Redactor:
     """Knows what is secret.
 
     Args:
-        names: Names whose values are secret, beside those that `WORDS`, `LAST_WORDS` and `PAIRS` make so.
+        names: Names whose values are secret, in addition to names that `WORDS`, `LAST_WORDS` and `PAIRS` make so.
         secrets: Texts that are, wherever they stand: see `option_secrets`.
     """
 
