@@ -37,7 +37,7 @@ class Services:
         """Return a service by name, on any thread.
 
         Raises:
-            ConfigurationError: There is none of that name, or several plugins give one.
+            ConfigurationError: No service has that name, or several plugins give one.
         """
         given, plugins = self._every(), self._plugins()
         found = [(plugin, service) for plugin, service in given.get(name, ()) if plugins.is_active(plugin)]

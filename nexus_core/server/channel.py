@@ -69,7 +69,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An ASGI application that a plugin adds beside the channels' own: ``Route("/health", app)``.
+    """An ASGI application that a plugin adds next to the channels' own: ``Route("/health", app)``.
 
     Attributes:
         path: The prefix it answers.

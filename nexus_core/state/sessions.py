@@ -21,7 +21,7 @@ class Session:
     """What one caller carries from channel to channel.
 
     Attributes:
-        id: Unguessable; whoever holds it, and is its user, may use the session.
+        id: Unguessable; a caller that holds it, and is its user, may use the session.
         user_id: Its principal's `Principal.identity`, or None for a caller without one.
         state: The caller's own JSON object.
         metadata: What the platform and its plugins note about the session. Callers don't see it.
@@ -68,7 +68,7 @@ class SessionStore(Protocol):
         """Change members of a session's state, and return the session. None takes a member away.
 
         Raises:
-            SessionNotFound: There is none, or it is another's.
+            SessionNotFound: The session does not exist, or it is another's.
             Conflict: ``version`` is not the session's; the details have the one it is.
             ValidationError: The state would be too large, or is not JSON.
         """
@@ -81,10 +81,10 @@ class SessionStore(Protocol):
         """
 
     async def renew(self, session_id: str, user_id: str | None = None) -> Session:
-        """Give a session another id, and the user who asks; the old id is no one's any more. For use after a login.
+        """Replace the id of a session, and set its user to the caller; the old id stops working. For use after a login.
 
         Raises:
-            SessionNotFound: There is none, or it is another's. One that was made without a user is anybody's.
+            SessionNotFound: It does not exist, or is another user's. One without a user is open to all callers.
         """
 
     async def remove(self, session_id: str, user_id: str | None = None) -> None:

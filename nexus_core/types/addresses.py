@@ -165,7 +165,7 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     except ValueError as exc:
         raise ValueError(f"{text!r} is no address and no network such as 10.0.0.0/8 ({exc})") from None
     if network.prefixlen == 0:
-        raise ValueError(f"{text!r} is everybody: whoever calls could claim any address")
+        raise ValueError(f"{text!r} is everybody: any caller could claim any address")
     return network
 
 

@@ -1,4 +1,4 @@
-"""Measurements: numbers that the core and plugins keep anyway, read only when somebody looks at them.
+"""Measurements: numbers that the core and plugins keep anyway, read only on request.
 
 A counter costs the code that keeps it one addition. What exports measurements (a metrics plugin) asks
 `Nexus.measurements` for all of them.

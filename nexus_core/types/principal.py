@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Principal:
-    """Who calls, once authenticated.
+    """The caller, once authenticated.
 
     Attributes:
         user_id: Unique within its tenant.

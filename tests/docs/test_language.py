@@ -82,7 +82,6 @@ NOT_YET: list[str] = [
     "nexus_core/state",
     "nexus_core/types",
     "plugins/health",
-    "plugins/kailash",
     "plugins/logs",
     "plugins/metrics",
     "plugins/pools",

@@ -92,8 +92,8 @@ def complete_node_registry(import_node: Callable[[str], bool]) -> None:
 def restrict_placeholders_to_configuration() -> None:
     """Let ``${name}`` mean another input in a node's configuration alone, in runs of Nexus.
 
-    In Kailash 2.65 it is a placeholder wherever it stands: a caller could read what earlier nodes return, a secret
-    perhaps.
+    In Kailash 2.65 it is a placeholder wherever it stands: a caller could read what earlier nodes return, possibly a
+    secret.
     """
     everywhere = template_resolver.resolve_templates
     if hasattr(everywhere, "__wrapped__"):
@@ -156,8 +156,8 @@ class _ReadOnlyAsyncio(types.ModuleType):
 class CycleExecutor(cyclic_runner.CyclicWorkflowExecutor):  # type: ignore[misc]
     """Kailash's executor, with its execution plan made public, and its stages in an order that has all of them.
 
-    Kailash 2.65 silently leaves out a cycle behind a node that follows another cycle, and runs what follows such a node
-    before it.
+    Kailash 2.65 silently leaves out a cycle behind a node that follows another cycle, and runs the successors of such a
+    node before it.
     """
 
     def _create_execution_plan(

@@ -19,7 +19,7 @@ PROVIDED = frozenset(
         "get_resource",
     }
 )
-"""What Kailash itself puts into the namespace of a code string, beside modules."""
+"""What Kailash itself puts into the namespace of a code string, in addition to modules."""
 
 
 _NAMESPACES = frozenset({"locals", "globals", "vars", "dir"})
@@ -30,7 +30,7 @@ _CATCHES_NAMES = frozenset({"NameError", "UnboundLocalError"})
 def free_names(code: str, modules: Iterable[str] = ()) -> dict[str, bool]:
     """Return the names that code reads before it binds them, in the order of their first use, and which it needs.
 
-    It does without a name where it catches the ``NameError``, or looks whether the name is there
+    It does without a name where it catches the ``NameError``, or checks that the name exists
     (``"x" in locals()``).
 
     Args:

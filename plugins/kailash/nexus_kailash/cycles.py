@@ -1,7 +1,7 @@
 """Runs workflows with cycles, on Kailash's own ``CyclicWorkflowExecutor``: its async runtime runs one round of them.
 
-The executor is sync and keeps the state of one run, so each run has one of its own, in a thread. Between two nodes it
-looks whether the run is still wanted. Async nodes run on the event loop, where their connections belong.
+The executor is sync and keeps the state of one run, so each run has a separate one, in a thread. Between two nodes it
+checks that the run is still wanted. Async nodes run on the event loop, where their connections belong.
 """
 
 from __future__ import annotations

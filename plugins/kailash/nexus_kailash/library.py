@@ -24,7 +24,7 @@ _DEFINITION = re.compile(
 
 _REQUIREMENT = re.compile(r"kailash\s*($|[<>=!~\[;( ])")
 _FOR_AI = re.compile(r"LLM|Agent|RAG|A2A|Kaizen|Prompt|Embedding|Semantic|Retriev")
-"""What nodes for AI have in their names, which Kailash 2 has moved to a distribution of its own."""
+"""What nodes for AI have in their names, which Kailash 2 has moved to a separate distribution."""
 
 _EXTRA = "Install what most nodes need: pip install 'nexus-hub-kailash[nodes]'."
 
@@ -66,7 +66,7 @@ def import_node(name: str) -> bool:
 
 
 def require_node(name: str) -> None:
-    """See to it that Kailash can make nodes of a name.
+    """Ensure that Kailash can make nodes of a name.
 
     Raises:
         ConfigurationError: There is no such node; the message has the nearest one. Or it can't be imported.

@@ -38,11 +38,11 @@ class NodeRuntime(OverridableRuntime):
 
     A connection from ``result`` gives the result, not all that the node gave; one from an output that is not there
     gives nothing. When a node fails, its neighbours are cancelled. What nodes give is not written as JSON text for a
-    checkpoint that nobody has asked for.
+    checkpoint that was not requested.
 
     Args:
         threads: Where sync nodes run.
-        arguments: Those that the author has set.
+        arguments: The arguments that the author has set.
     """
 
     def __init__(self, threads: DaemonThreads, arguments: RuntimeArguments) -> None:

@@ -51,7 +51,7 @@ def with_runtime(
         resource_registry: Kailash's ``ResourceRegistry``, for ``get_resource``. It is cleaned up when Nexus stops.
 
     Raises:
-        ConfigurationError: ``connection_validation`` is none of the three.
+        ConfigurationError: ``connection_validation`` is not one of the three.
 
     Example:
         >>> from nexus_kailash import with_runtime

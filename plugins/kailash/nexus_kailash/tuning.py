@@ -1,6 +1,6 @@
 """Prepares a workflow, once, for many runs side by side in a server's process. No result changes by it.
 
-Kailash 2.65 works in vain: it passes every value that goes to a Python node through a check that imports pandas anew,
+Kailash 2.65 works in vain: it passes every value that goes to a Python node through a check that imports pandas again,
 and imports every module that a code string might use for each call of it. Python needs 0.1 ms to find that a module is
 not installed, so a thousand rows of ten columns spend a second on it. The Python node also takes its constructor's
 arguments for inputs: it checks them like the others, and warns of them in each run.
