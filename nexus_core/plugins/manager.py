@@ -33,6 +33,8 @@ Kind = TypeVar("Kind")
 MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
 
+_MARK = f"{PROJECT}_impl"
+
 MAX_ITEMS = 10_000
 """How much one plugin may give to one hook: a generator that never ends would take all memory."""
 
@@ -60,7 +62,7 @@ class PluginManager:
         make: Callable[[str, object], object] = lambda name, loaded: loaded, platform: object = None,
     ) -> None:  # fmt: skip
         self._threads = threads
-        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager = _HookManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._hooks = [name for name in dir(hookspecs) if name.startswith("nexus_")]
         self._arguments = {} if platform is None else {"nexus": platform}
@@ -287,16 +289,29 @@ def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> N
 
 def _unmarked_hooks(plugin: object, hooks: list[str]) -> Iterator[str]:
     """Yield what is wrong with functions that are called like a hook, and that pluggy does not know as one."""
-    for name, member in inspect.getmembers_static(plugin):
-        if not name.startswith("nexus_") or not inspect.isroutine(member):
+    for name in dir(plugin):
+        if not name.startswith("nexus_"):
             continue
+        member = inspect.getattr_static(plugin, name)
         function = getattr(member, "__func__", member)
-        is_marked = hasattr(function, f"{PROJECT}_impl") or hasattr(function, f"{PROJECT}_spec")
+        if not inspect.isroutine(member) or hasattr(function, _MARK) or hasattr(function, f"{PROJECT}_spec"):
+            continue
         is_its_own = not inspect.ismodule(plugin) or getattr(member, "__module__", "") == plugin.__name__
         near = get_close_matches(name, hooks, 1, 0.9)
-        if near and is_its_own and not is_marked:
+        if near and is_its_own:
             meant = "" if near[0] == name else f" (did you mean {near[0]}?)"
             yield f"{name}{meant} is not marked with @hookimpl: it is never called"
+
+
+class _HookManager(pluggy.PluginManager):
+    """pluggy's manager, which spares most members of an object's class a closer look: they bear no mark."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        """Return the options of a hook implementation, or None where a member is none."""
+        member = getattr(type(plugin), name, plugin)
+        if member is not plugin and not hasattr(member, _MARK):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 def _items(call: Callable[[], Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Plugin
@@ -10,23 +11,27 @@ from nexus_pools.settings import PoolsSettings
 if TYPE_CHECKING:
     from nexus_toolkit.pools import Pool
 
-    from nexus_core import Platform
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Measurement
+    from nexus_pools.database import DatabasePool
 
 
 class PoolsPlugin(Plugin[PoolsSettings]):
     """Connection pools for workflows: ``db_pool`` for PostgreSQL, and ``http_pool``."""
 
-    def __init__(self, platform: Platform, settings: PoolsSettings) -> None:
+    @cached_property
+    def _database(self) -> DatabasePool | None:
         from nexus_pools.database import DatabasePool
+
+        url = self.settings.postgres_url
+        return None if url is None else DatabasePool(url.get_secret_value().strip(), self.settings)
+
+    @cached_property
+    def _pools(self) -> dict[str, Pool[Any]]:
         from nexus_pools.http_pool import HttpPool
 
-        super().__init__(platform, settings)
-        url = None if settings.postgres_url is None else settings.postgres_url.get_secret_value().strip()
-        self._database = None if url is None else DatabasePool(url, settings)
-        every: tuple[Pool[Any] | None, ...] = (self._database, HttpPool(settings))
-        self._pools = {pool.name: pool for pool in every if pool is not None}
+        every: tuple[Pool[Any] | None, ...] = (self._database, HttpPool(self.settings))
+        return {pool.name: pool for pool in every if pool is not None}
 
     def nexus_register_services(self) -> dict[str, Pool[Any]]:
         """Return the pools."""
