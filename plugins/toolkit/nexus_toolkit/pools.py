@@ -113,7 +113,7 @@ class Pool(Generic[Connection]):
         Entering it waits for at most ``timeout`` seconds.
 
         Raises:
-            BackendUnavailable: No connection is free or can be made in that time; the message says which option or why.
+            BackendUnavailable: No connection is free in that time, or none can be made; the message says which.
             RuntimeError: The pool is open on another event loop that runs.
         """
         return Acquisition(self)
