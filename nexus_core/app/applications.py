@@ -48,7 +48,7 @@ def load(target: str) -> Nexus:
     """Return the application called ``module:attribute`` or ``path/to/file.py:attribute``.
 
     Without an attribute it is ``nexus``, or else ``app``. Of a file that calls `Nexus.start`, or `Nexus.serving`, when
-    it is imported, it is the one that is started: that is not served here, and what follows the call does not run.
+    it is imported, it is the one that is started: that is not served here, and code after the call does not run.
 
     Raises:
         ConfigurationError: There is no such module, file or attribute, importing it failed, or it is something else.

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 EXIT_SECONDS = 5.0
-"""How much longer than ``shutdown_grace`` the end of the process waits for a platform on an event loop of its own."""
+"""How much longer than ``shutdown_grace`` the end of the process waits for a platform on its own event loop."""
 
 
 class LifecycleController:
-    """Starts and stops a platform. Each change is a task of its own: it goes on when who asked for it is cancelled.
+    """Starts and stops a platform. Each change is a separate task: cancelling its caller does not cancel it.
 
-    A call starts the platform where nobody has: on its own event loop in the main thread; from other threads, whose
+    A call starts a platform that is not started: on its own event loop in the main thread; from other threads, whose
     event loops come and go, on one of the platform's own, which all of them share.
 
     Args:
@@ -74,7 +74,7 @@ class LifecycleController:
     async def start(self) -> Running:
         """Start the platform on the running event loop, unless it is started there.
 
-        Who asks while it is being started shares what becomes of that, and does not try once more.
+        Concurrent callers share the outcome of one start.
 
         Raises:
             ConfigurationError: It can't be started, or is started on another event loop.
@@ -103,7 +103,7 @@ class LifecycleController:
         return started
 
     async def enter(self) -> Running:
-        """Start for somebody who will call `stop`. When he is cancelled meanwhile, that is done for him."""
+        """Start for a caller that will call `stop`. If it is cancelled meanwhile, `stop` is called here."""
         try:
             return await self.start_here()
         except asyncio.CancelledError:

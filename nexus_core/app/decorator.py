@@ -49,7 +49,7 @@ class WorkflowDecorator:
             more: More metadata. A key can't be in both.
 
         Raises:
-            ConfigurationError: As `Nexus.register`, or what is given in place of a function is none.
+            ConfigurationError: As `Nexus.register`, or the argument is not a function.
         """
         if function and not callable(function[0]):
             raise ConfigurationError("@nexus.workflow takes keywords: @nexus.workflow(name='greet', timeout=3).")

@@ -1,4 +1,4 @@
-"""`Dispatcher`: passes invocations through the pipeline, and sees to it that each ends its run."""
+"""`Dispatcher`: passes invocations through the pipeline, and ensures that each ends its run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dispatcher:
 
     Args:
         state: The parts of the platform.
-        controller: Starts the platform at the first call, if nobody has.
+        controller: Starts the platform at the first call, if it is not started.
 
     Attributes:
         credentials: Ends what callers have open when their credentials end.

@@ -57,7 +57,7 @@ NAMED = {
 
 
 def flaw(hook: str, item: Any) -> str:
-    """Return why a contribution to a hook can't be used, as what follows "gave a Something"; "" if it can."""
+    """Return why a contribution to a hook can't be used, to continue the text "gave a Something"; "" if it can."""
     contract = CONTRACTS[hook]
     if contract is Callable:
         if not callable(item):

@@ -95,7 +95,7 @@ def nexus_register_servers(nexus: Platform) -> Iterable[Server]:
 
 @hookspec
 def nexus_register_interceptors(nexus: Platform) -> Iterable[Interceptor]:
-    """Return the plugin's stages of the pipeline, only those that are switched on. Called at start-up.
+    """Return the plugin's stages of the pipeline, only enabled ones. Called at start-up.
 
     Example::
 
@@ -136,7 +136,7 @@ def nexus_register_session_stores(nexus: Platform) -> Iterable[SessionStore]:
 
 @hookspec
 def nexus_register_stores(nexus: Platform) -> Iterable[Store]:
-    """Return stores for shared state, beside the one in memory. Called at start-up; options choose one by name.
+    """Return stores for shared state, in addition to the one in memory. Called at start-up; options choose one by name.
 
     Example::
 
@@ -184,7 +184,7 @@ def nexus_register_event_handlers(nexus: Platform) -> Iterable[Handler]:
 
 @hookspec
 def nexus_register_routes(nexus: Platform) -> Iterable[Route]:
-    """Return ASGI applications to be reached beside a channel's own addresses. Called at start-up.
+    """Return ASGI applications to be served next to a channel's own addresses. Called at start-up.
 
     Example::
 
@@ -226,9 +226,9 @@ def nexus_register_middleware(nexus: Platform) -> Iterable[Middleware]:
 
 @hookspec
 def nexus_register_services(nexus: Platform) -> Mapping[str, object]:
-    """Return objects that applications and workflows use, by name, only those that are switched on.
+    """Return objects that applications and workflows use, by name, only enabled ones.
 
-    Called in a thread when the first is asked for, by `Nexus.service` or `Context.service`, before the start perhaps.
+    Called in a thread when the first is asked for, by `Nexus.service` or `Context.service`, possibly before the start.
     They are kept through every start and stop: what they open, `nexus_shutdown` closes. Two plugins can't give the same
     name.
 
@@ -245,7 +245,7 @@ def nexus_register_services(nexus: Platform) -> Mapping[str, object]:
 
 @hookspec
 def nexus_register_measurements(nexus: Platform) -> Iterable[Measurement]:
-    """Return numbers that the plugin keeps, for whoever exports metrics. Called at start-up.
+    """Return numbers that the plugin keeps, for plugins that export metrics. Called at start-up.
 
     Example::
 
@@ -271,7 +271,7 @@ def nexus_register_metrics_collectors(nexus: Platform) -> Iterable[Collector]:
 
 @hookspec
 def nexus_register_health_checks(nexus: Platform) -> Iterable[HealthCheck]:
-    """Return what tells whether something that the plugin needs works. Called at start-up.
+    """Return health checks of what the plugin needs. Called at start-up.
 
     Example::
 
@@ -286,7 +286,7 @@ def nexus_register_health_checks(nexus: Platform) -> Iterable[HealthCheck]:
 
 @hookspec
 def nexus_register_log_handlers(nexus: Platform) -> Iterable[logging.Handler]:
-    """Return where log records go when `Nexus.start` owns the process and nobody has configured logging.
+    """Return where log records go when `Nexus.start` owns the process and logging is not configured.
 
     .. versionadded:: 0.1
     """
@@ -310,7 +310,8 @@ def nexus_renew_login(login: dict[str, Any]) -> dict[str, Any] | None:
     """Return a login in place of one whose token has expired, or None where it is another's or can't be renewed.
 
     Called by the command line before it calls a server, while no other command line can; see
-    `nexus_toolkit.login_file`. A `NexusError` that it raises is the user's to read, such as that nobody answers now.
+    `nexus_toolkit.login_file`. A `NexusError` that it raises is shown to the user, such as that the server does not
+    answer.
 
     Example::
 

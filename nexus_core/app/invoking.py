@@ -25,8 +25,8 @@ class Invoking:
     ) -> Coroutine[Any, Any, Result]:
         """Run a workflow in the caller's place: cancelling the call cancels the run, unless it has an idempotency key.
 
-        A platform that nobody has started is started: on the running event loop in the main thread, and from other
-        threads on an event loop of its own, since theirs come and go.
+        A platform that is not started is started: on the running event loop in the main thread, and from other
+        threads on a dedicated event loop, since theirs come and go.
 
         Args:
             workflow: A name, or an `Invocation` that a channel has made.
@@ -43,9 +43,9 @@ class Invoking:
     def invoke_sync(self, workflow: str | Invocation, params: Mapping[str, Any] | None = None) -> Result:
         """Run a workflow and wait for it in this thread, which has no event loop: a Flask view, a job, a script.
 
-        The platform may be served meanwhile, by this or another thread. One that nobody has started is started on an
-        event loop of its own, in a thread that all such calls share; it stops with the process, with `stop`, or when
-        somebody starts the platform elsewhere.
+        The platform may be served meanwhile, by this or another thread. One that is not started is started on a
+        dedicated event loop, in a thread that all such calls share; it stops with the process, with `stop`, or when
+        the platform is started elsewhere.
 
         Args:
             workflow: A name, or an `Invocation`.
@@ -66,8 +66,8 @@ class Invoking:
     def invoke_within(self, invocation: Invocation, seconds: float) -> Coroutine[Any, Any, Result | Run]:
         """Run a workflow in the caller's place, and return its result, or the run if that goes on after so long.
 
-        Until then, cancelling the call cancels the run, as with `invoke`. A run that has been returned goes on by
-        itself and keeps its result.
+        Until then, cancelling the call cancels the run, as with `invoke`. A run that has been returned runs in
+        the background and keeps its result.
 
         Args:
             invocation: The call.
@@ -80,7 +80,7 @@ class Invoking:
         return self._dispatcher.invoke_within(invocation, seconds)
 
     def submit(self, invocation: Invocation) -> Run:
-        """Start a run that goes on by itself, and return it: to wait for, follow or cancel.
+        """Start a run in the background, and return it: to wait for, follow or cancel.
 
         Whatever is wrong with the invocation ends the run. Call it on the event loop that the platform is started on.
 
@@ -90,7 +90,7 @@ class Invoking:
         return self._dispatcher.submit(invocation)
 
     async def authenticate(self, caller: Invocation) -> None:
-        """Find out who a caller is, and set its ``principal``. Does nothing where nobody is asked.
+        """Authenticate a caller, and set its ``principal``. Does nothing where authentication is off.
 
         Raises:
             AuthenticationError: The credentials are missing or wrong.
@@ -98,10 +98,10 @@ class Invoking:
         await self._dispatcher.authenticate(caller)
 
     async def view(self, caller: Invocation) -> CallerView:
-        """Return what a caller sees beside the answers to its calls. It counts as a call where calls are limited.
+        """Return what a caller may see: workflows, runs, sessions, events. It counts as a call where calls are limited.
 
         Args:
-            caller: An `Invocation` with what the channel knows of the caller; its name and parameters do not matter.
+            caller: An `Invocation` with what the channel received of the caller; its name and parameters do not matter.
 
         Raises:
             AuthenticationError: The credentials are missing or wrong.

@@ -1,4 +1,4 @@
-"""Whether an application is being loaded: a file that starts its platform is then left to whoever loads it."""
+"""Whether an application is being loaded: a file that starts its platform is then left to its loader."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ loading: ContextVar[bool] = ContextVar("nexus_application_loading", default=Fals
 
 
 class StartedWhileLoading(BaseException):
-    """Ends the import of an application at its own `Nexus.start`: whoever imports it decides what becomes of it.
+    """Ends the import of an application at its own `Nexus.start`: the importer decides what becomes of it.
 
     Attributes:
         nexus: What was started.

@@ -55,7 +55,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
     Args:
         config: An object or mapping with options; what is set elsewhere comes first.
         config_file: A YAML file with options, in place of ``NEXUS_CONFIG_FILE``.
-        plugins: Classes of plugins, and objects or modules with hook implementations, beside those that are installed.
+        plugins: Classes of plugins, and objects or modules with hook implementations, in addition to installed ones.
         discover: Whether installed plugins are loaded.
         options: Options by name, see ``docs/reference/options.md``.
 
@@ -150,7 +150,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             option: The option that holds the name, for the error.
 
         Raises:
-            ConfigurationError: There is none of that name.
+            ConfigurationError: No such name.
         """
         return choose_store(self._state.stores, name or self.options.store, option if name else "store")
 
@@ -177,7 +177,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         """Forget a workflow; its running calls go on.
 
         Raises:
-            WorkflowNotFound: There is none of that name.
+            WorkflowNotFound: No such name.
         """
         self.workflows.unregister(name)
 
@@ -234,7 +234,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
     # Lifecycle
 
     def channel(self, name: str) -> Channel | None:
-        """Return a channel by name, while the platform is started; None when there is none of that name."""
+        """Return a channel by name, while the platform is started; None if there is no such channel."""
         running = self._state.running
         channels = running.channels if running else ()
         return next((channel for channel in channels if channel.name == name), None)
@@ -249,7 +249,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         await self._controller.stop()
 
     def asgi_app(self) -> ASGIApp:
-        """Return every channel as one ASGI application, to be served or mounted by someone else.
+        """Return every channel as one ASGI application, to be served or mounted by another server or application.
 
         It starts the platform with the server's lifespan, or at the first request where it is mounted.
 
@@ -300,5 +300,5 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             self.stop_request.make()
 
     async def session_store(self) -> SessionStore:
-        """Return the store of sessions, started with the platform if nobody has started it yet."""
+        """Return the store of sessions, started with the platform if that is not started yet."""
         return (await self._controller.start()).sessions

@@ -1,4 +1,4 @@
-"""`Observable`: the part of `Nexus` that tells how it is, whom it tells, and what plugins have for its users."""
+"""`Observable`: the part of `Nexus` with its state, its collectors and checkers, and the services of plugins."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Observable:
         It may be asked for before the start, and on any thread.
 
         Raises:
-            ConfigurationError: There is none of that name; the message says which plugin or option would give it.
+            ConfigurationError: There is no such service; the message says which plugin or option would give it.
         """
         return self._state.services.get(name)
 
@@ -117,7 +117,7 @@ class Observable:
         return self._state.services.get("rate_limiter")
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
-        """Return those of the permissions that somebody does not have; none where nobody decides about that."""
+        """Return those of the permissions that a principal lacks; none where there is no authorizer."""
         running = await self._controller.start()
         return await missing_permissions(running.authorizers, principal, frozenset(permissions))
 
@@ -156,7 +156,7 @@ class Observable:
         return tuple(self._state.settings.values())
 
     def measurements(self) -> Sequence[Measurement]:
-        """Return the numbers that the core keeps, and those that plugins give while the platform is started."""
+        """Return the numbers that the core keeps, and those of plugins while the platform is started."""
         return [*own_measurements(self._state), *_given(self._state.running, "nexus_register_measurements")]
 
     def health_checks(self) -> Sequence[HealthCheck]:

@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def serve(load: Callable[[], Nexus], *, stdio: bool) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process gets a signal to stop.
 
     Args:
         load: Returns the application.

@@ -53,7 +53,7 @@ class Running:
             up to the limits.
         authenticates: Whether a stage authenticates callers.
         front: Returns one application for those under several paths, with all that stands in front of them.
-        app: That of the channels that have no port of their own, and of the routes.
+        app: That of the channels without a port, and of the routes.
     """
 
     loop: asyncio.AbstractEventLoop

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class CallerView:
-    """What one caller sees beside the answers to its calls: the same on every channel.
+    """What one caller may see: the same on every channel.
 
     Another's runs and sessions, and workflows it may not run, are not there for it. Made by `Nexus.view`.
 
     Attributes:
-        principal: Who looks, or None where nobody is asked.
+        principal: The caller, or None where authentication is off.
         rate_limit: What is left of its budget, where calls are limited.
     """
 
@@ -58,7 +58,7 @@ class CallerView:
         return self._credentials.lease(self._caller)
 
     async def require(self, *permissions: str) -> None:
-        """Make sure that the caller has permissions. Where nobody decides about that, everybody has all.
+        """Make sure that the caller has permissions. Without an authorizer, every caller has all.
 
         Raises:
             PermissionDenied: It lacks one.
@@ -87,7 +87,7 @@ class CallerView:
         """Return a workflow that the caller may run.
 
         Raises:
-            WorkflowNotFound: There is none; the message has the nearest name of those that the caller may know.
+            WorkflowNotFound: It does not exist; the message has the nearest name that the caller may know.
         """
         found = self._state.workflows.find(name)
         if found is not None:
@@ -104,7 +104,7 @@ class CallerView:
         """Return one of the caller's runs.
 
         Raises:
-            RunNotFound: There is none of that id, or it is no longer kept, or another's.
+            RunNotFound: No such id, or it is no longer kept, or another's.
         """
         run = self._state.runs.get(run_id)
         if not self.is_visible(run):
@@ -152,7 +152,7 @@ class CallerView:
         """Return one of the caller's sessions.
 
         Raises:
-            SessionNotFound: There is none of that id, or it is another's.
+            SessionNotFound: No such id, or it is another's.
         """
         return await (await self._sessions()).get(session_id, self._owner)
 
@@ -177,10 +177,10 @@ class CallerView:
         return await (await self._sessions()).update(session_id, self._owner, changes, version)
 
     async def renew_session(self, session_id: str) -> Session:
-        """Give one of the caller's sessions another id, as is done after a login; see `SessionStore.renew`.
+        """Replace the id of one of the caller's sessions, as is done after a login; see `SessionStore.renew`.
 
         Raises:
-            SessionNotFound: There is none of that id, or it is another's.
+            SessionNotFound: No such id, or it is another's.
         """
         return await (await self._sessions()).renew(session_id, self._owner)
 
@@ -188,6 +188,6 @@ class CallerView:
         """Forget one of the caller's sessions, on every channel.
 
         Raises:
-            SessionNotFound: There is none of that id, or it is another's.
+            SessionNotFound: No such id, or it is another's.
         """
         await (await self._sessions()).remove(session_id, self._owner)

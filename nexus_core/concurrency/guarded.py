@@ -84,7 +84,7 @@ class TimeLimitPassed(TimeoutError):
 async def within(
     seconds: float, work: Awaitable[Any], *, cancel_seconds: float = 0.0, context: Context | None = None
 ) -> Any:
-    """Await something in a task of its own: code that does not stop when it is cancelled is left behind.
+    """Await something in a separate task: code that does not stop when it is cancelled is left behind.
 
     Args:
         seconds: The time limit.
@@ -94,7 +94,7 @@ async def within(
 
     Raises:
         TimeLimitPassed: It did not end in time.
-        RuntimeError: It raised `asyncio.CancelledError` although nobody had cancelled it.
+        RuntimeError: It raised `asyncio.CancelledError` although it was not cancelled.
     """
     task: asyncio.Future[Any] = asyncio.get_running_loop().create_task(_awaited(work), context=context)
     try:

@@ -1,4 +1,4 @@
-"""Event loops that outlive the call: one in a thread of its own, and handing a call over to another one's thread."""
+"""Event loops that outlive the call: one in a separate thread, and handing a call over to another one's thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 LOOK_SECONDS = 0.5
-"""How often somebody who waits for another event loop looks whether it is still there."""
+"""How often a thread that waits for another event loop checks that it still runs."""
 
 PAUSE_LOOKS = 10
 """How many looks in a row may find that it does not run: a program may run one event loop piece by piece."""

@@ -28,7 +28,7 @@ END_SECONDS = 2.0
 
 
 def run(main: Coroutine[Any, Any, T], *, owns_signals: bool = False) -> T:
-    """Run a coroutine in an event loop of its own and return its value. What it leaves behind can't delay the end.
+    """Run a coroutine in a new event loop and return its value. What it leaves behind can't delay the end.
 
     Args:
         main: The coroutine.

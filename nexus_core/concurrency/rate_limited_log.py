@@ -17,7 +17,7 @@ INTERVAL_SECONDS = 10.0
 """Seconds between two lines about the same thing."""
 
 MAX_KEYS = 256
-"""Things that are told apart; with more, the one not seen for longest is forgotten."""
+"""Things that are distinguished; with more, the one not seen for longest is forgotten."""
 
 TEXT_LIMIT = 300
 """Characters of an exception's message that are logged."""

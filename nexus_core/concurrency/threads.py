@@ -23,11 +23,11 @@ IDLE_SECONDS = 30.0
 """How long a thread without work is kept."""
 
 ENDS_PROCESS = (SystemExit, KeyboardInterrupt)
-"""What asyncio passes on out of the event loop: raised by someone else's code, it must end no more than its call."""
+"""What asyncio passes on out of the event loop: raised by foreign code, it must end no more than its call."""
 
 
 class DaemonThreads:
-    """Runs each call at once in a thread of its own, reusing idle ones.
+    """Runs each call at once in a separate thread, reusing idle ones.
 
     It has no queue and no limit: the pipeline admits no more work than ``max_concurrent_workflows``.
 
@@ -104,7 +104,7 @@ class DaemonThreads:
             raise RuntimeError(f"{function!r} raised {exc!r}") from exc  # nobody has cancelled it: it gave up itself
 
     def start(self, function: Callable[[], object]) -> None:
-        """Call a function in a thread; nobody waits for it."""
+        """Call a function in a thread without waiting for it."""
         self._take().put((_ThreadCall(), contextvars.Context().run, function, (), {}))
 
     def _take(self) -> _PoolThread:
@@ -226,7 +226,7 @@ def overridden(instance: object, base: type, name: str) -> Callable[..., Any] | 
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling an object gives a coroutine or an async generator.
 
-    A sync decorator around an async function is sync: it may block, or run an event loop of its own.
+    A sync decorator around an async function is sync: it may block, or run its own event loop.
     """
     target = getattr(function, "func", function)  # functools.partial
     if not inspect.isroutine(target):
@@ -275,7 +275,7 @@ def _perform(work: _ThreadCall, call: Any, function: Callable[..., Any], args: A
         work.set_exception(RuntimeError(f"the function raised {exc!r}"))
     except BaseException as exc:
         if work.is_abandoned:
-            log.debug("%r raised when nobody waited for it any more", function, exc_info=exc)
+            log.debug("%r raised after its caller had stopped waiting", function, exc_info=exc)
             work.set_result(None)
         else:
             work.set_exception(exc)

@@ -53,7 +53,7 @@ class Turns:
             raise
 
     def give_back(self) -> None:
-        """Give a turn back, on any thread: to the first who waits."""
+        """Return a turn, on any thread: to the first who waits."""
         with self._lock:
             while self._waiting:
                 loop, future = self._waiting.popleft()

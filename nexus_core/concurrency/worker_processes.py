@@ -1,4 +1,4 @@
-"""`WorkerProcesses`: runs functions that compute in processes of their own, which a time limit really ends."""
+"""`WorkerProcesses`: runs functions that compute in separate processes, which a time limit really ends."""
 
 from __future__ import annotations
 

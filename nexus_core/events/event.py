@@ -1,6 +1,6 @@
 """Events: what happens to runs, workflows and plugins, in the order it happened.
 
-`EventBus.publish` costs its caller one append. Handlers run apart from it, each in a task of its own that takes the
+`EventBus.publish` costs its caller one append. Handlers run apart from it, each in a separate task that takes the
 events in order: a slow or raising handler delays and breaks nothing but itself.
 """
 
@@ -71,11 +71,11 @@ class ChannelEvent:
         error: The error, on ``workflow.failed`` and ``workflow.cancelled``.
         duration: Seconds the run took, on a terminal event.
         number: Its place among the events of its run, from 1; 0 where it is of none. Set by the run.
-        order: Its place among all events of this process, from 1. Set when published. Never sent to callers, whom it
-            would tell how busy others are.
+        order: Its place among all events of this process, from 1. Set when published. Never sent to callers, which
+            would learn how busy others are.
         time: Seconds since the epoch.
-        owner: The `Principal.identity` that it concerns, or None where nobody was asked. Never sent to callers.
-        is_public: Whether every caller may see it, whoever it concerns.
+        owner: The `Principal.identity` that it concerns, or None where authentication is off. Never sent to callers.
+        is_public: Whether every caller may see it, not only the one it concerns.
         replies: What handlers make of an error for its caller, while they are asked.
         id: Its place in the log that followers resume from; set by that log, see `nexus_core.events.log`.
     """

@@ -141,7 +141,7 @@ class EventHandler:
         self._nexus = nexus
 
     def method_for(self, event: ChannelEvent) -> Callable[[ChannelEvent], Any] | None:
-        """Return the method that takes an event; None where the subclass has none of its own."""
+        """Return the method that takes an event; None where the subclass does not override it."""
         name = METHODS.get(event.type, "handle_event")
         return overridden(self, EventHandler, name)
 

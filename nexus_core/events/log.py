@@ -1,6 +1,6 @@
-"""`EventLog`: the latest events, for those who follow them all rather than one run's.
+"""`EventLog`: the latest events, for followers of all events rather than one run's.
 
-This is the log of one process. It listens from the first follower on: as long as nobody follows, it costs nothing.
+This is the log of one process. It listens from the first follower on: without followers, it costs nothing.
 Where processes share their events, `nexus_core.events.shared_log` takes its place.
 """
 
@@ -23,7 +23,7 @@ KEPT = 1000
 """Events that are kept for followers who come back."""
 
 BACKLOG = 1000
-"""Events that wait for one follower, before the oldest make room and the follower is told."""
+"""Events that wait for one follower, before the oldest make room and the follower is notified."""
 
 LONGEST_ID = 64
 """Characters of an event's id, at most."""
@@ -33,7 +33,7 @@ class EventLog:
     """The log of one platform.
 
     Args:
-        bus: Where events are told.
+        bus: Where events are published.
 
     Attributes:
         epoch: Names this log among those of other processes, and of this one before a restart.
@@ -103,7 +103,7 @@ class EventLog:
 
 
 class OpaqueNumbers:
-    """Writes numbers so that nobody else can tell them apart by size: followers must not count others' events.
+    """Writes numbers so that they can't be told apart by size from outside: followers must not count others' events.
 
     A number of 48 bits and 16 random ones go through a Feistel network of four rounds with a key of this object's own.
     """
@@ -150,7 +150,7 @@ class Past(Protocol):
 
 
 class Follower:
-    """What waits for somebody who follows events: bounded, and honest about what was dropped.
+    """The events that wait for a follower: bounded, and honest about what was dropped.
 
     Args:
         wanted: Whether an event is wanted.
@@ -184,12 +184,12 @@ class Follower:
         self._news.set()
 
     def miss(self, count: int) -> None:
-        """Note that some events won't come; 0 where nobody knows how many."""
+        """Note that some events won't come; 0 where their number is unknown."""
         self._missed = (self._missed or 0) + count
         self._news.set()
 
     def begin_with(self, past: Past) -> None:
-        """Give it past events, before those that it is given from now on."""
+        """Add past events, before the events from now on."""
         self._past = past
 
     @property
@@ -199,7 +199,7 @@ class Follower:
         return None if has_more else self._latest()
 
     def skip(self, seen: Callable[[ChannelEvent], bool], latest: Callable[[], str]) -> None:
-        """Leave out events that it has seen already, also of those that wait for it.
+        """Leave out events that it has seen already, waiting ones included.
 
         Args:
             seen: Whether it has seen an event.
@@ -211,7 +211,7 @@ class Follower:
         self._waiting = deque(event for event in self._waiting if not seen(event))
 
     async def next(self, timeout: float | None = None) -> ChannelEvent | None:
-        """Return the next event; None when there is none within ``timeout`` seconds.
+        """Return the next event; None if none comes within ``timeout`` seconds.
 
         In the place of events that were dropped comes one of type ``events.missed``, with their count if it is known.
         """

@@ -1,7 +1,7 @@
 """`SharedEventLog`: the events of all processes in one log, which outlives each of them.
 
 An `EventTransport` keeps the log: it gives every event its place and its id. Each process sends what happens in it, in
-order, and reads what happens in all of them as long as somebody follows there. While the transport does not answer,
+order, and reads what happens in all of them as long as there are followers. While the transport does not answer,
 events wait in memory, and followers wait for them.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAITING = 10_000
-"""Events that wait to be sent, before the oldest are dropped and followers are told."""
+"""Events that wait to be sent, before the oldest are dropped and followers are notified."""
 
 BATCH = 200
 """Events in one step to the transport, or from it."""
@@ -61,7 +61,7 @@ class EventTransport(Protocol):
         Args:
             origin: The process that they come from.
             first: The number of the first; the others follow it. Events of an origin with a number that is in the log
-                already are not added again: whoever does not know whether he has been heard may repeat himself.
+                already are not added again: a sender that does not know whether they arrived may repeat himself.
             texts: The events.
         """
 
@@ -75,7 +75,7 @@ class EventTransport(Protocol):
         """Return the first events after an id, up to another and that one included."""
 
     async def read(self, after: str, limit: int) -> Sequence[Entry]:
-        """Wait for events after an id, a few seconds at most, and return the first of them, perhaps none."""
+        """Wait for events after an id, a few seconds at most, and return the first of them, if any."""
 
 
 class _Text(msgspec.Struct, omit_defaults=True):
@@ -95,7 +95,7 @@ class SharedEventLog(EventLog):
     """The log of all platforms on one transport.
 
     Args:
-        bus: Where this process' events are told.
+        bus: Where this process' events are published.
         transport: Keeps the log.
     """
 
@@ -123,7 +123,7 @@ class SharedEventLog(EventLog):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether events are received, which is so while somebody follows."""
+        """Whether events are received, which is so while there are followers."""
         return self._receiver is not None
 
     # Out

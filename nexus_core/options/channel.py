@@ -47,7 +47,7 @@ class OptionSource:
         where: Returns how an option of it is called in messages.
 
     Raises:
-        ConfigurationError: The configuration of a channel is none.
+        ConfigurationError: The configuration of a channel is invalid.
     """
 
     def __init__(self, values: Mapping[str, Any], where: Callable[[str], str]) -> None:
@@ -92,10 +92,10 @@ class OptionSource:
                 yield places == sorted(places), f"{' and '.join(rule)} in {found[1]}"
 
     def given(self, known: Container[str]) -> Iterator[tuple[str, str]]:
-        """Give the name of each option that is set, and where, whether anything knows it or not.
+        """Yield the name of each option that is set, and where, whether anything knows it or not.
 
         Args:
-            known: Every option there is, to tell whether a channel's name belongs in front.
+            known: Every option there is, to decide whether a channel's name belongs in front.
         """
         for option in self._values:
             yield option, self._where(option)
@@ -124,7 +124,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def attributes(config: object) -> dict[str, Any]:
-    """Return the public attributes of an object, those that its classes define as values too."""
+    """Return the public attributes of an object, with values that its classes define."""
     found: dict[str, Any] = {}
     if not isinstance(config, BaseModel):
         for kind in reversed(type(config).__mro__):

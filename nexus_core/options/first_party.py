@@ -46,7 +46,7 @@ POLICY_LISTS: tuple[str, ...] = tuple(option for each in _PLUGINS.values() for o
 """The options that hold such a list."""
 
 PLUGIN_COMMANDS: dict[str, str] = _DATA["plugin_commands"]
-"""Commands of ``nexus plugins`` beside the core's, each with its distribution."""
+"""Commands of ``nexus plugins`` in addition to the core's, each with its distribution."""
 
 
 def every_option() -> set[str]:
@@ -65,7 +65,7 @@ def install(plugin: str) -> str:
 
 
 def provider(need: str) -> tuple[str, str]:
-    """Return the plugin that provides something, and the option that switches it on; each "" if there is none."""
+    """Return the plugin that provides something, and the option that switches it on; each "" if unknown."""
     return PROVIDES.get(need, ("", ""))
 
 

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PRODUCTION: Mapping[str, Any] = MappingProxyType({"enable_auth": True, "log_format": "json"})
-"""What is different in production where nothing else is said."""
+"""Defaults in production."""
 
 
 class ProductionConfig:
-    """Options for production. Callers are asked who they are, and logs are JSON, unless it says otherwise.
+    """Options for production. Authentication is on and logs are JSON, by default.
 
     It comes last: an argument of `Nexus`, the environment and the configuration file all override it, so that one
-    build runs everywhere. What is wrong in it is said when a `Nexus` is made with it, by the option's name.
+    build runs everywhere. Its errors are raised when a `Nexus` is made with it, by the option's name.
 
     Example::
 

@@ -100,12 +100,12 @@ class PluginSettings(BaseSettings):
 class CoreSettings(PluginSettings):
     """The core's own options."""
 
-    host: str = Field("127.0.0.1", description="The address to listen on.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
     public_url: Annotated[str | None, AfterValidator(check_public_url)] = Field(
-        None, description="The address under which callers reach the platform, such as https://example.com/nexus."
+        None, description="Public URL of the platform, such as https://example.com/nexus."
     )
     allowed_hosts: Annotated[list[str], AfterValidator(check_hosts)] = Field(
-        [], description="Names in the Host header that are answered beside this machine's own; * for all."
+        [], description="Accepted names in the Host header, in addition to this machine's own; * for all."
     )
     trusted_proxies: Annotated[list[str], AfterValidator(check_networks)] = Field(
         [], description="Addresses and networks of proxies whose X-Forwarded headers are honoured."
@@ -114,45 +114,49 @@ class CoreSettings(PluginSettings):
         False,
         description="Allow listening beyond this machine without authentication, and unenforced required_permissions.",
     )
-    server: str | None = Field(None, description="Which server listens, by name, where several are installed.")
-    max_concurrent_workflows: int = Field(100, ge=1, description="Runs at once; more are refused with 503.")
-    workflow_threads: int = Field(
-        40, ge=1, description="Threads in which sync code of workflows runs at once; other calls wait for one."
+    server: str | None = Field(None, description="Name of the server plugin that listens, where several are installed.")
+    max_concurrent_workflows: int = Field(
+        100, ge=1, description="Maximum number of concurrent runs; more are refused with 503."
     )
+    workflow_threads: int = Field(40, ge=1, description="Threads for sync code of workflows; other calls wait for one.")
     workflow_processes: int | None = Field(
-        None, ge=1, description="Processes for workflows with `process=True`; none for one for each CPU."
+        None, ge=1, description="Processes for workflows with `process=True`. Default: one per CPU."
     )
-    enable_async_execution: bool = Field(
-        True, description="Let runs go on by themselves where callers do not want to wait for the result."
-    )
-    workflow_timeout: Seconds | None = Field(300.0, description="Seconds a run may take; none for no limit.")
+    enable_async_execution: bool = Field(True, description="Allow background runs: the caller gets a run id.")
+    workflow_timeout: Seconds | None = Field(300.0, description="Time limit of a run in seconds; none for no limit.")
     shutdown_grace: float = Field(
         10.0,
         ge=0,
         le=MAX_SECONDS,
-        description="Seconds that running work gets when the process stops.",
+        description="Seconds that running calls get to finish when the process stops.",
     )
-    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="The largest request body.")
-    body_timeout: Seconds = Field(30.0, description="Seconds in which a request body must arrive.")
-    max_result_bytes: int = Field(16 * 1024 * 1024, ge=1, description="The largest result, as JSON text.")
-    run_history: int = Field(1000, ge=0, description="Ended runs that are remembered.")
-    run_history_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Bytes of their results and events.")
-    store: str = Field("memory", description="Where shared state is kept, unless a plugin's own option says otherwise.")
-    store_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1, description="Bytes of state in the store `memory`, of all callers together."
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1, description="Maximum size of a request body in bytes.")
+    body_timeout: Seconds = Field(30.0, description="Time limit for receiving a request body in seconds.")
+    max_result_bytes: int = Field(
+        16 * 1024 * 1024, ge=1, description="Maximum size of a result as JSON text, in bytes."
     )
+    run_history: int = Field(1000, ge=0, description="Maximum number of ended runs in the history.")
+    run_history_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, description="Maximum size of their results and events in bytes."
+    )
+    store: str = Field("memory", description="Store for shared state: memory, or the name of a plugin's store.")
+    store_max_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Maximum size of the store `memory` in bytes.")
     store_caller_max_bytes: int = Field(
-        32 * 1024 * 1024, ge=1, description="Bytes of each kind of state that one caller may have in a store."
+        32 * 1024 * 1024, ge=1, description="Maximum size of each kind of state of one caller in a store, in bytes."
     )
-    run_history_ttl: Seconds = Field(3600.0, description="Seconds for which an ended run is remembered.")
+    run_history_ttl: Seconds = Field(3600.0, description="Seconds that an ended run stays in the history.")
     event_backend: str | None = Field(
-        None, description="Where followers' events are kept; unless it is said, where sessions are, if events can be."
+        None, description="Backend of the event log. Default: the session backend if it supports events, else memory."
     )
-    idempotency_ttl: Seconds = Field(86_400.0, description="Seconds for which a call's answer is kept under its key.")
-    required_plugins: list[str] = Field([], description="Plugins without which the start fails.")
+    idempotency_ttl: Seconds = Field(
+        86_400.0, description="Seconds that the result of a call with an idempotency key is stored."
+    )
+    required_plugins: list[str] = Field([], description="Plugins that must be active, or the start fails.")
     disabled_plugins: list[str] = Field([], description="Installed plugins that are not loaded.")
-    plugin_timeout: Seconds = Field(10.0, description="Seconds a plugin gets to be imported, started, stopped.")
-    log_level: str = Field("INFO", description="The least severe log records that `Nexus.start` shows.")
+    plugin_timeout: Seconds = Field(
+        10.0, description="Time limit for importing, starting and stopping one plugin, in seconds."
+    )
+    log_level: str = Field("INFO", description="Lowest level of log records that `Nexus.start` shows.")
 
     @field_validator("workflow_timeout", "workflow_processes", mode="before")
     @classmethod

@@ -68,7 +68,7 @@ class OptionSources:
         return settings
 
     def read_all(self, model: type[Settings]) -> tuple[Settings, dict[str, str]]:
-        """Return a settings model filled from the sources, and what is wrong with options that do not fit, by name.
+        """Return a settings model filled from the sources, and the errors of options that do not fit, by name.
 
         Those are at their defaults in the model.
 

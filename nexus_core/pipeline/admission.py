@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nexus_core.types.result import Result
 
 RETRY_AFTER = 1.0
-"""Seconds after which a refused caller is told to try again."""
+"""Seconds after which a refused caller may try again."""
 
 
 class Admission:

@@ -1,6 +1,6 @@
 """What a credential has opened ends with it: `Lease` ends a stream when its caller's credential does.
 
-A call is authenticated when it begins. A stream, a WebSocket, a subscription may go on for days: whoever serves one
+A call is authenticated when it begins. A stream, a WebSocket, a subscription may go on for days: its server
 holds a lease of its caller's credential meanwhile, which works as ``asyncio.timeout`` does:
 
     with view.lease():
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 5.0
-"""Seconds after which a credential is checked again that nobody says more about."""
+"""Seconds after which a credential is checked again of unknown validity."""
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds between two checks of one credential; an expiry is a date, which a clock that is set must not miss."""
 
 UNKNOWN_SECONDS = 30.0
-"""How long a lease goes on while nobody can say whether its credential is still good."""
+"""How long a lease goes on while it is unknown whether its credential is still good."""
 
 BATCH = 100
 """Credentials that are checked in one turn of the event loop, when all are."""
@@ -51,7 +51,7 @@ class CredentialWatch:
     """Watches the credentials that something is open for, each once, however many streams it has.
 
     Args:
-        verify: Authenticates an invocation anew; raises `AuthenticationError` where its credential is not accepted.
+        verify: Authenticates an invocation again; raises `AuthenticationError` where its credential is not accepted.
     """
 
     def __init__(self, verify: Callable[[Invocation], Awaitable[None]]) -> None:
@@ -66,7 +66,7 @@ class CredentialWatch:
         """Return a lease of the credential that a caller was authenticated with.
 
         Args:
-            caller: The invocation, once it has a principal. It ends at no time where there is none, or where code of
+            caller: The invocation, once it has a principal. It never ends without a principal, or where code of
                 this process has put it there.
         """
         return Lease(self, caller)

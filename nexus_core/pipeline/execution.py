@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class Execution:
-    """Runs the workflow in a task of its own, until it ends, its deadline passes or its run is cancelled.
+    """Runs the workflow in a separate task, until it ends, its deadline passes or its run is cancelled.
 
     The caller gets its answer at the deadline even when the workflow's code does not stop then.
 
     Args:
         runs: Where runs are kept.
         timers: Where time limits are kept.
-        timeout: Seconds a run may take unless its workflow says otherwise; None for no limit.
+        timeout: Seconds a run may take, if its workflow sets no other limit; None for no limit.
         max_result_bytes: The largest result, as JSON text.
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
         service: Returns what plugins have for workflows.
@@ -158,7 +158,7 @@ class Execution:
 
 
 class _WorkflowTask:
-    """A workflow at work in a task of its own, and the future that its caller sleeps on."""
+    """A workflow at work in a separate task, and the future that its caller sleeps on."""
 
     __slots__ = ("awakened", "task")
 
@@ -214,7 +214,7 @@ def _value(task: asyncio.Task[Any], run: Run, limit: float | None) -> Any:
 
 
 def failed(run: Run, exc: BaseException) -> WorkflowFailed:
-    """Return what the caller may know of an exception in the workflow's own code; the log gets the rest."""
+    """Return what the caller may learn about an exception in the workflow's own code; the log gets the rest."""
     log.error("Run %s of %s failed", run.id, run.workflow, exc_info=exc)
     return WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.", run_id=run.id)
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNFINISHED_SECONDS = 60.0
-"""How long after a call's time limit a repeat is told that the first is still running: its process may have died."""
+"""How long after a call's time limit a repeat is refused while the first may still run: its process may have died."""
 
 NO_LIMIT_SECONDS = 86_400.0
 """The same for a call without a time limit."""
@@ -74,7 +74,7 @@ class Idempotency:
     Args:
         store: Where entries are kept.
         ttl: For how many seconds.
-        timeout: Seconds that a run may take unless its workflow says otherwise; None for no limit.
+        timeout: Seconds that a run may take, if its workflow sets no other limit; None for no limit.
     """
 
     stage = Stage.IDEMPOTENCY

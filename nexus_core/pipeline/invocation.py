@@ -28,14 +28,14 @@ class Invocation:
         validated_params: The JSON parameters that fit the schema; set by the resolve stage.
         channel: ``api``, ``cli``, ``mcp``, or ``python`` for a call from code.
         credentials: What the channel found, for the authenticate stage: ``{"authorization": "Bearer ..."}``.
-        principal: Who calls; set by the authenticate stage.
+        principal: The caller; set by the authenticate stage.
         session_id: The session the caller named.
         session: That session; set by the session stage.
         idempotency_key: The caller's key for safe repeats.
         timeout: Seconds the caller gives the run; the workflow's own limit holds when it is shorter.
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
-        headers: The request's headers, names in lower case, for stages that know some; None where there are none.
+        headers: The request's headers, names in lower case, for stages that read some; None without HTTP.
         query: The query of the request's address, where there is one.
         source: The JSON text that the parameters were read from, and the keys that lead to them: for parameters that
             are more exact than a float. Dropped by the resolve stage.
@@ -69,7 +69,7 @@ class Invocation:
 
     @property
     def owner(self) -> str | None:
-        """The `Principal.identity` that what the call makes belongs to; None where nobody is asked."""
+        """The `Principal.identity` that what the call makes belongs to; None where authentication is off."""
         return self.principal.identity if self.principal else None
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_core.workflows.workflow import Workflow
 
 CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-csrf-token"})
-"""Headers that resolvers do not see: who calls is said by the principal, and a credential is nobody's parameter."""
+"""Headers that resolvers do not see: the principal identifies the caller, and a credential is not a parameter."""
 
 
 _MEMBERS = {
@@ -36,7 +36,7 @@ _MEMBERS = {
 
 
 class RawParameters(dict[str, Any]):
-    """What a caller has given: its parameters by name, and under names of their own what else the request says.
+    """What a caller has given: its parameters by name, and under separate names the rest of the request.
 
     These names are the request's, on every channel: ``headers`` (names in small letters, without credentials),
     ``query`` and ``body`` on the API; ``args`` and ``kwargs`` on the command line; ``tool_name``, ``tool_id`` and
@@ -63,7 +63,7 @@ class RawParameters(dict[str, Any]):
         self._added = added
 
     def source_of(self, name: str) -> ParameterSource | None:
-        """Return where a member comes from; None where there is none of that name."""
+        """Return where a member comes from; None if there is no such member."""
         if name not in self:
             return None
         return ParameterSource.RESOLVER if name in self._added else _MEMBERS.get(name, self._source)
@@ -100,7 +100,7 @@ class ParameterResolver:
         """The platform that it is registered with.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: It is not registered.
         """
         if self._nexus is None:
             raise ConfigurationError("The resolver is not registered; see register_parameter_resolver.")
@@ -117,7 +117,7 @@ class ParameterResolver:
         self._nexus = nexus
 
     def resolve_parameters(self, workflow_name: str, channel: str, raw_params: dict[str, Any]) -> Any:
-        """Return the parameters to use: here, those that the caller has given.
+        """Return the parameters to use: here, the caller's.
 
         Args:
             workflow_name: The workflow called.
@@ -127,7 +127,7 @@ class ParameterResolver:
         return dict(raw_params.given if isinstance(raw_params, RawParameters) else raw_params)
 
     def validate_parameters(self, workflow_name: str, params: Mapping[str, Any]) -> None:
-        """Check parameters against a workflow's schema, but for those that it does not take.
+        """Check parameters against a workflow's schema, except for unknown ones.
 
         Raises:
             ValidationError: They do not fit. Its ``errors`` name each wrong field by JSON pointer.
@@ -157,7 +157,7 @@ def raw_parameters(
     Args:
         invocation: The call.
         params: The current parameters.
-        added: Names of those that resolvers have added.
+        added: Names that resolvers have added.
         source: The `Channel.parameter_source` of the call's channel.
     """
     return RawParameters(params, _request(invocation, source), source, added)
@@ -206,12 +206,12 @@ def outcome(resolver: object, returned: Any, raw: RawParameters) -> dict[str, An
 
 
 def fitting(workflow: Workflow, params: Mapping[str, Any], added: Any) -> dict[str, Any]:
-    """Return parameters without those that a resolver has added and the workflow does not take.
+    """Return parameters without any that a resolver has added and the workflow does not take.
 
     Args:
         workflow: The workflow.
         params: The parameters.
-        added: The names of those that were added.
+        added: The added names.
     """
     schema = workflow.input_schema
     known, is_closed = schema.get("properties", {}), schema.get("additionalProperties") is False

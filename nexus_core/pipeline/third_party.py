@@ -36,7 +36,7 @@ class GuardedInterceptor:
         interceptor: The interceptor.
         plugin: The plugin that it is from.
         timers: Where time limits are kept.
-        seconds: How long it may take itself, beside the call that it passes on; None for no limit.
+        seconds: How long it may take itself, without the call that it passes on; None for no limit.
     """
 
     def __init__(self, interceptor: Interceptor, plugin: str, timers: Timers, seconds: float | None) -> None:

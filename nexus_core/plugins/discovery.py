@@ -49,7 +49,7 @@ class PluginRecord:
         status: See `PluginStatus`.
         reason: Why it is not active, in a sentence.
         guards: The options that let it guard access, as its metadata declare under `GUARDS`.
-        warnings: What is wrong with it all the same, once loaded.
+        warnings: Problems that do not prevent its use, once loaded.
         hooks: The hooks it implements, once loaded.
         import_ms: Milliseconds its import took, once loaded.
     """
@@ -86,7 +86,7 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     """Return every installed plugin, sorted by name.
 
     Args:
-        disabled: Names that are not to be loaded, beside those in the environment's own list.
+        disabled: Names that are not to be loaded, in addition to those in the environment's own list.
     """
     off = {*disabled, *disabled_here()}
     found: dict[str, list[PluginRecord]] = defaultdict(list)
@@ -104,7 +104,7 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
 def read_models() -> None:
     """Load pydantic where the metadata of some distribution can't be read.
 
-    It looks for plugins of its own in all metadata when the first model is made, gives up at the first that is not
+    It searches for its own plugins in all metadata when the first model is made, gives up at the first that is not
     UTF-8, and never looks again.
     """
     try:

@@ -40,7 +40,7 @@ MAX_ITEMS = 10_000
 
 
 class PluginManager:
-    """The plugins of one `Nexus`: records of all, hook implementations of those that are active.
+    """The plugins of one `Nexus`: records of all, hook implementations of the active ones.
 
     Args:
         hookspecs: The module of hook specs.
@@ -50,7 +50,7 @@ class PluginManager:
         timeout: Seconds one plugin gets for its import, and for each of its start and stop.
         is_enabled: Whether an option is set and on: plugins may declare that one lets them guard access.
         make: Makes what is registered of a plugin's name and of what its entry point names.
-        platform: What hooks get as ``nexus``; None where there is no platform: those that ask for it are not called.
+        platform: The argument ``nexus`` of hooks; None without a platform: implementations that take it are not called.
 
     Attributes:
         guards: The plugins that guard access, as they declare.
@@ -103,7 +103,7 @@ class PluginManager:
                 log.warning('disabled_plugins: no plugin %.100r is installed; did you mean "%s"?', name, near)
 
     def add(self, plugin: object, name: str = "") -> None:
-        """Register an object or module with hook implementations that is no distribution of its own.
+        """Register an object or module with hook implementations that is not installed as a distribution.
 
         Raises:
             PluginError: It is a name, implements no hook, one that does not exist, or one with wrong arguments.
@@ -214,7 +214,7 @@ class PluginManager:
     def implementations(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Yield each active plugin's implementation of a hook, in call order, as a call with the arguments.
 
-        Those that ask for an argument that there is not are left out. ``nexus`` is there where there is a platform.
+        Implementations that take another argument are left out. ``nexus`` is given where there is a platform.
         """
         given = self._arguments | arguments
         for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):

@@ -24,7 +24,7 @@ _LOADING = frozenset({"required_plugins", "disabled_plugins", "plugin_timeout"})
 
 
 class OptionReader:
-    """Reads settings models, and keeps what is wrong with options until all of it is known.
+    """Reads settings models, and collects the errors of options until all are known.
 
     Args:
         sources: Where options are set.

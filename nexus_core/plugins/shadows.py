@@ -1,4 +1,4 @@
-"""Finds files that hide a library from the plugins that need it, such as ``mcp.py`` beside the application.
+"""Finds files that hide a library from the plugins that need it, such as ``mcp.py`` next to the application.
 
 Python imports what comes first on its path, and an application's folder comes before installed libraries: the plugin
 then starts, and fails at its first call. Standard library only: whatever else may be hidden.
@@ -37,7 +37,7 @@ def hidden_libraries(records: Iterable[PluginRecord] = ()) -> list[str]:
     """Return a complaint for each file or folder that hides a library which the core or a plugin needs.
 
     Args:
-        records: The plugins; those that are disabled need nothing.
+        records: The plugins; disabled ones need nothing.
     """
     candidates = dict(_candidates())
     if not candidates:
@@ -118,7 +118,7 @@ def _top_level_names(found: Distribution) -> set[str]:
 
 
 def name_clash(package: str | os.PathLike[str] | None = None) -> str | None:
-    """Return what is wrong where ``kailash-nexus`` is installed beside ``nexus-hub``, or None.
+    """Return the error of installing ``kailash-nexus`` together with ``nexus-hub``, or None.
 
     Args:
         package: A folder ``nexus``: only a clash in that one counts.
@@ -133,5 +133,5 @@ def name_clash(package: str | os.PathLike[str] | None = None) -> str | None:
     return (
         f"{OTHER_PLATFORM} and {PLATFORM} are both installed, and both have the package `nexus`: the later one has "
         f"replaced files of the other. Keep one: pip uninstall -y {OTHER_PLATFORM} {PLATFORM}, and install that again. "
-        f"Beside {OTHER_PLATFORM}, without {PLATFORM}, there is `from nexus_core import Nexus`."
+        f"Together with {OTHER_PLATFORM}, without {PLATFORM}, there is `from nexus_core import Nexus`."
     )

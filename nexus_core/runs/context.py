@@ -50,7 +50,7 @@ class Context:
 
     Attributes:
         run: The run.
-        principal: Who calls, or None where nobody is authenticated.
+        principal: The caller, or None where authentication is off.
         session: The session the caller named, or None.
         deadline: The value of `time.monotonic` at which the run times out, or None.
         service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
@@ -134,7 +134,7 @@ class Context:
         return trace_headers()
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Tell followers how far the run is: an event on the API, a progress bar, an MCP progress notification.
+        """Report to followers how far the run is: an event on the API, a progress bar, an MCP progress notification.
 
         Args:
             done: How much is done. It should grow from call to call.

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from nexus_core.types.result import Result
 
 KEPT_BYTES = 1000
-"""What a run with a kept result counts for beside that, where it is about who has the most."""
+"""What a run with a kept result counts for in addition to that, when deciding who has the most."""
 
 
 class RunHistory:
-    """The runs of this process: those that run, and the latest that ended, bounded in time, in count and in bytes.
+    """The runs of this process: running ones, and the latest that ended, bounded in time, in count and in bytes.
 
     Where there are too many, those go first whose caller has got the result. Of the others, and of their results, the
     oldest of the caller who has the most goes: a caller with few runs keeps them however many others make.
 
     Args:
         history: How many ended runs are kept.
-        history_bytes: How many bytes of results and events are kept with them, beside those that somebody waits for.
+        history_bytes: How many bytes of results and events are kept with them, not counting awaited ones.
         history_ttl: For how many seconds.
     """
 
@@ -50,7 +50,7 @@ class RunHistory:
 
         Args:
             run: The run.
-            principal: Who calls, or None where nobody is authenticated.
+            principal: The caller, or None where authentication is off.
             session_id: The id of the call's session, or None.
             payer: Whose share of the history a kept result counts for.
         """
@@ -88,7 +88,7 @@ class RunHistory:
         return self._kept.size - self._kept.count * KEPT_BYTES
 
     async def take_result(self, run: Run) -> Result:
-        """Return what a run gives once it has ended, to its caller: it is not kept for anybody else.
+        """Return what a run gives once it has ended, to its caller: it is not kept for other callers.
 
         Raises:
             NexusError: What it failed with.
@@ -123,7 +123,7 @@ class RunHistory:
         """Return a run.
 
         Raises:
-            RunNotFound: There is none of that id, or it is no longer kept.
+            RunNotFound: No such id, or it is no longer kept.
         """
         self._drop_expired()
         run = self._running.get(run_id) or self._ended.get(run_id)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nexus_core.types.result import Result
 
 CANCEL_SECONDS = 1.0
-"""How long a cancelled run is waited for before its caller is told; code may catch the cancellation and go on."""
+"""How long a cancelled run is waited for before its caller gets its answer; code may ignore the cancellation."""
 
 
 class Run:
@@ -36,7 +36,7 @@ class Run:
     Attributes:
         id: See `new_run_id`.
         workflow, channel, user_id, session_id: What runs, through which channel, for whom.
-        owner: The `Principal.identity` it belongs to, or None where nobody was asked.
+        owner: The `Principal.identity` it belongs to, or None where authentication is off.
         status: A `RunStatus`.
         started_at, finished_at: Seconds since the epoch.
         result: The result, while it is kept. The result of a call whose caller got it at once is not.
@@ -44,7 +44,7 @@ class Run:
         output_bytes: Bytes of JSON text that it has streamed.
         has_key: Whether its caller gave an idempotency key.
         followers: How many wait for it or follow it, see `hold`: for them, all that it gave stays there.
-        keeps_result: Whether history keeps result and output, because nobody was there to take them.
+        keeps_result: Whether history keeps result and output, because no caller took them.
         payer: Whose share of the history a kept result counts for.
     """
 
@@ -115,7 +115,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether the work has ended, and the policies have done with it: its session and its key know of it."""
+        """Whether the work has ended, and the policies have done with it: its session and its key are updated."""
         return self._is_closed
 
     def publish(
@@ -154,9 +154,9 @@ class Run:
             self._wake()
 
     def close(self) -> None:
-        """Note that the run has left the pipeline. Only now do those who wait hear of its end.
+        """Note that the run has left the pipeline. Only now are waiting callers notified of its end.
 
-        So whoever calls again at once finds what the first call has changed.
+        So a caller that calls again at once finds what the first call has changed.
         """
         self._is_closed = True
         if self._waiters:
@@ -173,7 +173,7 @@ class Run:
 
         Args:
             task: The work, or what it waits for.
-            give_up: Called `CANCEL_SECONDS` after a cancellation: whoever waits for the task need wait no longer.
+            give_up: Called `CANCEL_SECONDS` after a cancellation: the waiting caller need wait no longer.
         """
         if self.ended:
             return
@@ -215,7 +215,7 @@ class Run:
         return [work for work in self._work if not work.done()] if self._work else self._work
 
     def hold(self) -> Hold:
-        """Return what keeps the run's result and events for somebody who waits for them, until it is released.
+        """Return what keeps the run's result and events for a caller that waits for them, until it is released.
 
         Use it as ``with nexus.submit(invocation).hold() as run``: from before the run can end until everything is sent.
         """
@@ -338,11 +338,11 @@ class Run:
         return told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
 
     def forget_output(self) -> None:
-        """Drop what the workflow said while it ran: progress, output, events of its own."""
+        """Drop what the workflow said while it ran: progress, output, its own events."""
         self._output_events = {}
 
     def forget(self) -> None:
-        """Drop everything but how it began and how it ended, as soon as nobody waits for it any more."""
+        """Drop everything but how it began and how it ended, as soon as no caller waits for it any more."""
         self._is_forgotten = True
         if self.followers:
             return
@@ -374,7 +374,7 @@ class Run:
 
 
 class Hold:
-    """Somebody who waits for a run; see `Run.hold`. It ends with its ``with`` block, or when nothing refers to it."""
+    """A caller that waits for a run; see `Run.hold`. It ends with its ``with`` block, or when nothing refers to it."""
 
     __slots__ = ("_run",)
 

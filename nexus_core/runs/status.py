@@ -22,7 +22,7 @@ Who follows a run as it goes sees them all; who comes late, or is this far behin
 """
 
 EVENT_BYTES = 500
-"""What an event of those types costs in memory beside its content, about: for `RunHistory`'s bound."""
+"""What an event of those types costs in memory in addition to its content, about: for `RunHistory`'s bound."""
 
 
 class RunStatus(StrEnum):

@@ -1,4 +1,4 @@
-"""Finds the alternative of a union that a value was meant for: what is wrong is said of that one alone."""
+"""Finds the alternative of a union that a value was meant for: errors are reported for that one alone."""
 
 from __future__ import annotations
 

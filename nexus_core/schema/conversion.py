@@ -22,7 +22,7 @@ _STRUCTURAL = ("missing", "extra_forbidden", "literal_error", "enum", "is_instan
 def conversion_errors(
     name: str, value: Any, exc: Exception, convert: Callable[[Any], Any]
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return what is wrong with a parameter whose JSON fits its schema.
+    """Return the errors of a parameter whose JSON fits its schema.
 
     Args:
         name: The parameter.

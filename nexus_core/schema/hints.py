@@ -33,7 +33,7 @@ Convert = Callable[[Any], Any]
 _REF = "#/$defs/{model}"
 _UNIONS = (Union, types.UnionType)
 _CONFIG = ConfigDict(ser_json_inf_nan="constants")
-"""How values are written that are not in a model, which has a configuration of its own."""
+"""How values are written that are not in a model, which has its own configuration."""
 
 
 class Hints:
@@ -41,7 +41,7 @@ class Hints:
 
     Args:
         hints: What each name is annotated with.
-        mode: ``validation`` for values that come in, ``serialization`` for those that go out.
+        mode: ``validation`` for values that come in, ``serialization`` for results.
 
     Attributes:
         schemas: The JSON Schema of each name, with references into ``definitions``.

@@ -13,7 +13,7 @@ SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchema
 """Keywords with a mapping from names to schemas: any name may be there, a keyword's too."""
 
 VALUES = frozenset({"const", "default", "enum", "examples"})
-"""Keywords whose values are data: what looks like a reference there is none."""
+"""Keywords whose values are data: what looks like a reference is not one."""
 
 
 def move_schema(schema: Mapping[str, Any], place: str, definitions: str) -> tuple[dict[str, Any], dict[str, Any]]:

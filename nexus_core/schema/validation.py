@@ -23,7 +23,7 @@ MAX_ERRORS = 50
 """Wrong fields named in one reply."""
 
 MAX_REPORTS = 3
-"""Parts of a large value that are reported on, before it is given up to tell what is wrong."""
+"""Parts of a large value that are reported on, before error reporting gives up."""
 
 _OF_CUTTING = frozenset({"required", "minItems", "minProperties", "contains", "minContains", "dependentRequired"})
 """What a part of a value may not fit where the whole does."""
@@ -104,9 +104,9 @@ class Validator:
         raise ValidationError(summary(errors), errors=errors)
 
     def errors(self, value: Any) -> list[dict[str, Any]]:
-        """Return what is wrong, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits.
+        """Return the errors, field by field, at most `MAX_ERRORS` entries; nothing for a value that fits.
 
-        Of a value too large to look at all of it, what is wrong in a part of it.
+        Of a value too large to check whole, the errors in a part of it.
         """
         try:
             return [] if self._is_valid(value) else self._report(value)

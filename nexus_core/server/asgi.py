@@ -55,7 +55,7 @@ class PathRouter:
 
 
 class MountedApp:
-    """`PathRouter` for someone else's server: it starts the platform with the server, or at the first request.
+    """`PathRouter` for another server: it starts the platform with the server, or at the first request.
 
     A server that sends lifespan events gets start-up and shutdown; a mounted application never sees them. There, what
     prevents the start is the log's to tell: the application around it must not fail with each request.
@@ -140,7 +140,7 @@ async def send_error(
     Args:
         scope: The request's scope.
         send: Where the answer goes.
-        error: What is wrong.
+        error: The error.
         close: Whether the connection must not be used again, because the request was not read to its end.
         headers: Further headers of the answer.
     """

@@ -1,4 +1,4 @@
-"""Who calls, read from HTTP headers: once, for every channel that speaks HTTP."""
+"""The caller's credentials, session and trace, read from HTTP headers for every channel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT_LIMIT = 255
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Return a request's headers by name, in lower case. Those that come several times are one list (RFC 9110, 5.3)."""
+    """Return a request's headers by name, in lower case. Repeated headers are one list (RFC 9110, 5.3)."""
     headers = dict(scope["headers"])
     if len(headers) == len(scope["headers"]):
         return headers
@@ -27,7 +27,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return the members of an `Invocation` that say who calls.
+    """Return the members of an `Invocation` that identify the caller.
 
     ``credentials`` (from Authorization), ``session_id`` (X-Nexus-Session), ``idempotency_key`` (Idempotency-Key),
     ``trace`` (traceparent, tracestate), ``client_address``; each None where it is not there; all ``headers``; and

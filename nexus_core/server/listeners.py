@@ -27,7 +27,7 @@ def bind(
 
     Args:
         channels: Those without a port are left out; port 0 is a free port of the channel's own.
-        routes: What plugins add beside a channel's own addresses.
+        routes: What plugins add to a channel's own addresses.
         host: The address to bind.
         front: Makes a listener's application of those under its paths.
         scheme: ``https`` where the server encrypts.
@@ -107,7 +107,7 @@ def _bind(host: str, channel: Channel) -> socket.socket:
 
 
 def close(listeners: Sequence[Listener]) -> None:
-    """Give back the ports of listeners that no server has taken over."""
+    """Close the ports of listeners that no server has taken over."""
     for listener in listeners:
         for bound in listener.sockets:
             bound.close()

@@ -1,4 +1,4 @@
-"""The address of a caller behind proxies: only those that are named are believed."""
+"""The address of a caller behind proxies: only named proxies are trusted."""
 
 from __future__ import annotations
 

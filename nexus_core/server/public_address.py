@@ -132,7 +132,7 @@ def base_url_of(scope: Scope) -> str:
 def origin_of(scope: Scope) -> str:
     """Return the scheme and host that a caller has used, such as ``https://api.example.com``.
 
-    A Host header that is none is not repeated: the server's own address stands in its place.
+    An invalid Host header is not repeated: the server's own address stands in its place.
     """
     known: str | None = scope.get(_ORIGIN)
     if known is not None:

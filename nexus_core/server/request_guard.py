@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 5.0
-"""How long the rest of a body that nobody wants is taken and thrown away after the answer. A connection that is closed
+"""How long the rest of an unread body is taken and thrown away after the answer. A connection that is closed
 while data comes in is reset, and the reset may overtake the answer (RFC 9112, section 9.6)."""
 
 _DIGITS = 19
-"""Characters of a Content-Length that is not read: nobody sends that much."""
+"""Characters of a Content-Length that is not read: no valid length is longer."""
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
 

@@ -41,7 +41,7 @@ def limit_reached(kind: Kind, limit: str) -> StateLimitReached:
 
 
 current_payer: ContextVar[str] = ContextVar("nexus_payer", default="")
-"""Whose limits count for a session that is made without a user. A `SessionStore` is told the user alone."""
+"""Whose limits count for a session that is made without a user. A `SessionStore` gets the user alone."""
 
 
 def user_payer(identity: str) -> str:

@@ -22,7 +22,7 @@ MEMORY = "memory"
 """The name of the store in this process's memory."""
 
 ANYBODYS = Kind("values", "", is_evictable=True)
-"""The kind of values that nobody answers for: put there without `MemoryStore.scoped`."""
+"""The kind of values without an owner: put there without `MemoryStore.scoped`."""
 
 _account: ContextVar[tuple[Kind, str]] = ContextVar("nexus_memory_account", default=(ANYBODYS, ""))
 """What is being stored, and for whom: a step of a subclass, which may wait, passes it on without knowing of it."""
@@ -44,7 +44,7 @@ class MemoryStore:
 
     What `scoped` puts there stays until it expires or is deleted, unless its kind is evictable. A caller may have so
     much of each kind as the limits say, and never more than is left free for all others: one caller can fill half of
-    the store, the next half of what is left, and nobody all of it. What is evictable makes room for everything else:
+    the store, the next half of what is left, and no caller all of it. What is evictable makes room for everything else:
     first goes what was used longest ago by the one who has the most.
 
     Args:
@@ -172,10 +172,10 @@ class MemoryStore:
             raise limit_reached(kind, f"{self._caller_max_bytes} bytes (store_caller_max_bytes)")
         if share.size + growth > self._max_bytes - self._pinned.size - growth:
             taken = f"all callers have stored {self._pinned.size} of {self._max_bytes} bytes (store_max_bytes)"
-            raise limit_reached(kind, f"{taken}, and nobody may have more than is left")
+            raise limit_reached(kind, f"{taken}, and no caller may have more than is left")
         if before is None and len(share.sizes) + 1 > self._max_entries - self._pinned.count - 1:
             taken = f"all callers have stored {self._pinned.count} of {self._max_entries} values"
-            raise limit_reached(kind, f"{taken}, and nobody may have more than is left")
+            raise limit_reached(kind, f"{taken}, and no caller may have more than is left")
 
     def _make_room(self) -> None:
         while self.size > self._max_bytes or len(self._entries) > self._max_entries:

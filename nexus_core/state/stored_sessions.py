@@ -36,10 +36,10 @@ FRESH = 0.9
 """The part of its time that a session must have left for its end not to be moved when it is used."""
 
 TTL = 3600.0
-"""Seconds for which an unused session is kept, unless an option says otherwise."""
+"""Seconds for which an unused session is kept, by default."""
 
 MAX_BYTES = 64 * 1024
-"""The largest state, as JSON text, unless an option says otherwise."""
+"""The largest state, as JSON text, by default."""
 
 
 _NONE = object()
@@ -73,7 +73,7 @@ class StoredSessions:
         publish: Tells the bus what happens to them. Called on the event loop.
         ttl: Seconds for which an unused session is kept.
         max_bytes: The largest state, as JSON text; the metadata may be as large.
-        linger: Seconds for which an expired session is still there for `look`, and for nobody else.
+        linger: Seconds for which an expired session is still there for `look` alone.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class StoredSessions:
         self, session: Session, channel: str | None = None, version: int | None = None, notified: tuple[str, ...] = (),
         *, replaces: bool = False,
     ) -> Session:  # fmt: skip
-        """Keep what has changed in a session since it was given out, beside what others have changed since.
+        """Keep what has changed in a session since it was given out, keeping what others have changed since.
 
         A member of the state that others have changed since is not overwritten: what is in its place now may have been
         made of what was there before.
@@ -210,7 +210,7 @@ class StoredSessions:
         self._tell(SESSION_REMOVED, session_id, record, {})
 
     async def look(self, session_id: str) -> Session | None:
-        """Return a session, whoever's it is and expired or not; None when nothing is kept of it. For housekeeping."""
+        """Return a session of any caller, expired or not; None when nothing is kept of it. For housekeeping."""
         text = await self._store.get(_key(session_id))
         record = None if text is None else _decoded(text)
         return None if record is None else _session(session_id, record, text or b"")

@@ -1,8 +1,8 @@
 """`Store`: small values under keys, for a while. What the gateway's features keep their state in.
 
 The store of this process's memory is `MemoryStore`; others come from plugins (``nexus_register_stores``) and are
-shared by every process that uses them. The option ``store`` chooses one by name, for all features or, with an option
-of their own such as ``cache_backend``, for one.
+shared by every process that uses them. The option ``store`` chooses one by name, for all features or, with a
+separate option such as ``cache_backend``, for one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Store(Protocol):
-    """Values under keys. Each method is one step that nobody else's can divide, and one round trip where it is remote.
+    """Values under keys. Each method is one atomic step, and one round trip where it is remote.
 
     Every method raises `BackendUnavailable` when the store does not answer in time; what then becomes of a call is for
     the feature to decide.
@@ -29,13 +29,13 @@ class Store(Protocol):
     name: str
 
     async def get(self, key: str) -> bytes | None:
-        """Return the value, or None when there is none."""
+        """Return the value, or None."""
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
         """Put a value there for ``ttl`` seconds, whatever was there."""
 
     async def add(self, key: str, value: bytes, ttl: float) -> bytes | None:
-        """Put a value there for ``ttl`` seconds if there is none, and return None; else return the one there is."""
+        """Put a value there for ``ttl`` seconds if the key has none, and return None; else return the present one."""
 
     async def replace(self, key: str, old: bytes, new: bytes, ttl: float) -> bool:
         """Put a value in another's place for ``ttl`` seconds. Returns False where that other is not there any more."""
@@ -55,7 +55,7 @@ class BoundedStore(Store, Protocol):
         value that takes the place of one that was as large is never refused.
 
         Args:
-            kind: What is stored. Each kind has a limit of its own.
+            kind: What is stored. Each kind has a separate limit.
             owner: Who pays for it, see `Invocation.payer`.
         """
 
@@ -93,7 +93,7 @@ def choose_store(stores: Iterable[Store], name: str, option: str) -> Store:
         option: The option that asks for it, for the error.
 
     Raises:
-        ConfigurationError: There is none of that name.
+        ConfigurationError: No such store.
     """
     by_name = {store.name: store for store in stores}
     if name not in by_name:

@@ -21,7 +21,7 @@ class Host(NamedTuple):
     Attributes:
         name: In lower case, without brackets and a final dot.
         port: None where none is named.
-        is_fixed: Whether nobody can let the name mean another machine (DNS rebinding): an address, or localhost.
+        is_fixed: Whether the name can't be made to mean another machine (DNS rebinding): an address, or localhost.
     """
 
     name: str
@@ -69,7 +69,7 @@ def parse_host(text: str) -> Host | None:
 
 
 def can_be_rebound(name: str) -> bool:
-    """Whether whoever owns a host's name can let it mean this machine (DNS rebinding): not for addresses, localhost."""
+    """Whether the owner of a host's name can let it mean this machine (DNS rebinding): not for addresses, localhost."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -78,7 +78,7 @@ def can_be_rebound(name: str) -> bool:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return the origin that a text names, or None. The ``null`` of pages without one is none."""
+    """Return the origin that a text names, or None. The ``null`` of pages without one is not one."""
     match = _ORIGIN.fullmatch(text.lower())
     host = None if match is None else parse_host(match[2])
     return None if match is None or host is None else Origin(match[1], host)

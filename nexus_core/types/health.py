@@ -1,4 +1,4 @@
-"""`HealthCheck`: what tells whether something that the platform needs works. A health plugin asks it."""
+"""`HealthCheck`: a check of something that the platform needs. A health plugin asks it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class HealthCheck:
 
     Attributes:
         name: What is checked, such as ``redis``.
-        check: Looks, and raises if it does not work; the text of what it raises is shown to those who may see it. It
+        check: Looks, and raises if it does not work; the text of what it raises is shown to callers that may see it. It
             returns nothing, True, a text, or a mapping with details, with ``status`` (``healthy`` or ``unhealthy``) in
             place of raising; anything else counts as unhealthy. May be async; what is sync runs in a thread.
         is_critical: Whether the platform is not ready without it.

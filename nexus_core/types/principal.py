@@ -1,4 +1,4 @@
-"""Who calls: the authenticated principal, how long its credential is valid, and what is left of its rate limit."""
+"""The caller: the authenticated principal, how long its credential is valid, and what is left of its rate limit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Validity(NamedTuple):
     key: object = None
 
     def end(self) -> float:
-        """Return when what is opened now must end. Whoever was let in past the expiry is let in until it is refused."""
+        """Return when what is opened now must end. A caller accepted past the expiry stays so until it is refused."""
         return self.expires_at if time.time() < self.expires_at else self.refused_at
 
 

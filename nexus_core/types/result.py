@@ -33,11 +33,11 @@ class Result:
 
     @property
     def value(self) -> Any:
-        """The value in JSON's types, decoded anew at each access: changing it changes no other caller's."""
+        """The value in JSON's types, decoded again at each access: changing it changes no other caller's."""
         return _decode(self.json)
 
     def flags(self) -> dict[str, bool]:
-        """Return what there is to tell of where it comes from: ``cached`` and ``replayed``, where they are true."""
+        """Return flags that say where it comes from: ``cached`` and ``replayed``, where they are true."""
         return {name: True for name in ("cached", "replayed") if getattr(self, name)}
 
     def reply(self) -> bytes:

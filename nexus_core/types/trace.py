@@ -32,7 +32,7 @@ class TraceParent(NamedTuple):
 
 
 def parse_traceparent(text: str) -> TraceParent | None:
-    """Return what a ``traceparent`` says; None when it is none, and has to be ignored."""
+    """Return what a ``traceparent`` says; None if it is invalid and must be ignored."""
     found = _TRACEPARENT.fullmatch(text) if len(text) <= LONGEST_TRACEPARENT else None
     if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
         return None

@@ -219,8 +219,8 @@ def test_a_given_plugin_that_is_wrong_is_an_error(platform: Any) -> None:
 
     with pytest.raises(PluginError, match="no such hook: nexus_shut"):
         platform(Wrong())
+    members = {"nexus_register_routes": hookimpl(lambda self: [])}
     with pytest.raises(PluginError, match="already"):
-        members = {"nexus_register_routes": hookimpl(lambda self: [])}
         platform(type("Same", (), members)(), type("Same", (), members)())
     with pytest.raises(PluginError, match=r"not names: import 'acme\.plugin' and give that"):
         platform("acme.plugin")

@@ -59,7 +59,7 @@ class CheckThreads:
         self._since: dict[str, float] = {}
 
     def busy_since(self, name: str) -> float | None:
-        """Return when the running call of a check started, by `time.monotonic`; None if there is none."""
+        """Return when the running call of a check started, by `time.monotonic`; None if none has."""
         return self._since.get(name)
 
     async def call(self, name: str, function: Any) -> Any:

@@ -50,7 +50,7 @@ class MetricsCollector:
             value: What to add, 0 or more.
 
         Raises:
-            ValueError: A name is none that Prometheus takes, is used for another kind of metric or with other labels,
+            ValueError: A name is invalid in Prometheus, is used for another kind of metric or with other labels,
                 or the value is negative or no finite number.
         """
         self._own_metrics.count(name, labels or {}, value)
@@ -135,7 +135,7 @@ class CollectorMetrics:
             found.observe(value)
 
     def families(self) -> list[Family]:
-        """Return what there is now."""
+        """Return the present values."""
         with self._lock:
             return [
                 Family(

@@ -1,8 +1,8 @@
 """`MultiprocessMetrics`: metrics of several processes on one machine, added up.
 
 Each process keeps its numbers in memory, and leaves a copy of them in a folder: every second, whenever its metrics
-are read, and at its end. Whoever is asked adds the copies of the others to its own numbers. What processes have
-counted that ended, in whichever way, stays: no counter ever goes backwards. What they measured (memory, calls in
+are read, and at its end. The process that is scraped adds the copies of the others to its own numbers. What ended
+processes have counted stays: no counter ever goes backwards. What they measured (memory, calls in
 flight) goes.
 """
 
@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class MultiprocessMetrics:
-    """This process among those that share a folder.
+    """This process among the processes that share a folder.
 
     A process holds a lock on its own file as long as it lives: the system gives it back however the process ends.
 

@@ -159,7 +159,7 @@ def _attributes(invocation: Invocation) -> dict[str, str | bool | int | float]:
 
 
 class StageMarker:
-    """Ends the span of the previous stage and starts that of its own. A call that is not recorded costs a look-up.
+    """Ends the span of the previous stage and starts its own. A call that is not recorded costs a look-up.
 
     Args:
         platform: The platform; a stage that is not in its pipeline has no span.

@@ -1,4 +1,4 @@
-"""The status of plugins, and how to fix those that are not active."""
+"""The status of plugins, and how to fix inactive ones."""
 
 from __future__ import annotations
 
