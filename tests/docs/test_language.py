@@ -8,9 +8,7 @@ To see what is left in a part of the tree, with the place of each hit and what t
 
     python tests/docs/test_language.py plugins/auth
 
-``NOT_YET`` lists the parts that still have such phrases. Once a part has none, its line is deleted; the test fails
-until it is. A phrase belongs on the list only if it is wrong wherever it stands: what a reader must judge is not for a
-test.
+A phrase belongs on the list only if it is wrong wherever it stands: what a reader must judge is not for a test.
 """
 
 from __future__ import annotations
@@ -67,11 +65,6 @@ PARTS = sorted(
     | {"nexus_core", "docs", "README.md"}
 )  # fmt: skip
 
-NOT_YET: list[str] = [
-    "docs",
-]
-"""Parts that are not yet clean, one a line."""
-
 
 def compiled(pattern: str) -> re.Pattern[str]:
     whole = pattern if pattern.startswith("^") else rf"(?<![\w.-])(?:{pattern})(?![\w-])"
@@ -103,17 +96,10 @@ def hits(part: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "part",
-    [pytest.param(each, marks=[pytest.mark.xfail(strict=True)] if each in NOT_YET else []) for each in PARTS],
-)
+@pytest.mark.parametrize("part", PARTS)
 def test_no_phrase_of_the_list_is_used(part: str) -> None:
     found = hits(part)
     assert found == [], f"{len(found)} phrases in {part}:\n" + "\n".join(found)
-
-
-def test_the_list_of_parts_names_parts() -> None:
-    assert set(NOT_YET) <= set(PARTS)
 
 
 if __name__ == "__main__":
