@@ -47,7 +47,7 @@ def test_show_without_an_application(config: Any) -> None:
     shown = found(config("config", "show", "--config", "nexus.yaml", NEXUS_MAX_BODY_BYTES="2000"))
     assert shown["run_history"] == {
         "name": "run_history", "value": 3, "source": "run_history in nexus.yaml", "default": 1000, "plugin": "core",
-        "description": "Ended runs that are remembered.",
+        "description": "Maximum number of ended runs in the history.",
     }  # fmt: skip
     assert shown["max_body_bytes"]["source"] == "environment variable NEXUS_MAX_BODY_BYTES"
     assert (shown["enable_caching"]["value"], shown["enable_caching"]["plugin"]) == (True, "cache")
