@@ -102,7 +102,7 @@ def test_the_sliding_window_is_the_model(redis_server, pauses, limit, window):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_exactly_the_limit_gets_through_whoever_counts(connect, redis_server, strategy):
-    first, second = await connect(redis_server.url), await connect(redis_server.url)
+    first, second = [await connect(redis_server.url, redis_timeout=10) for _ in range(2)]
     answers = await asyncio.gather(*((first, second)[i % 2].hit("k", 20, 600.0, strategy) for i in range(60)))
     allowed = [answer for answer in answers if answer[0]]
     assert sorted(left for _, left, _ in allowed) == list(range(20))
