@@ -65,6 +65,8 @@ class Started:
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if arguments[:1] == ("uname",):
+            return  # `platform.processor`, which a library may ask once in a process
         if event in EVENTS:
             self._started.append(f"{event}: {arguments!r:.200}")
 
