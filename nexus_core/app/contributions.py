@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.app.hook_results import AT_START, NAMED, flaw
+from nexus_core.app.hook_results import AT_START, NAMED, refused
 from nexus_core.concurrency.guarded import within
-from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.concurrency.watchdog import LoopWatch
 from nexus_core.errors import ConfigurationError
 from nexus_core.text import one_line
@@ -114,13 +113,7 @@ class Contributions:
         for plugin, item in self._given[hook]:
             if not self._plugins.is_active(plugin):
                 continue  # one flaw is enough
-            try:
-                wrong = flaw(hook, item)
-            except (Exception, *ENDS_PROCESS) as exc:
-                wrong = f"that fails: {one_line(exc)}"
-            if wrong:
-                self._plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {wrong}")
-            elif hook in NAMED:
+            if not refused(self._plugins, hook, plugin, item) and hook in NAMED:
                 owner = owners.setdefault(item.name, plugin)
                 if owner != plugin:
                     both = f"{self._plugins.origin(owner)} and {self._plugins.origin(plugin)}"

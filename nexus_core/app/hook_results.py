@@ -7,18 +7,22 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.events.shared_log import EventTransport
 from nexus_core.pipeline.authorization import Authorizer
 from nexus_core.pipeline.stage import Interceptor
 from nexus_core.server.channel import Channel, Route, Server
 from nexus_core.state.sessions import SessionStore
 from nexus_core.state.stores import Store
+from nexus_core.text import one_line
 from nexus_core.types.health import HealthCheck
 from nexus_core.types.measurement import Collector, Measurement
 from nexus_core.workflows.workflow import WorkflowAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from nexus_core.plugins.manager import PluginManager
 
 
 class _Resolver(Protocol):
@@ -56,8 +60,23 @@ NAMED = {
 """Hooks whose contributions are chosen by name: no two plugins can provide the same one."""
 
 
-def flaw(hook: str, item: Any) -> str:
-    """Return why a contribution to a hook can't be used, to continue the text "gave a Something"; "" if it can."""
+def usable(plugins: PluginManager, hook: str) -> list[tuple[str, Any]]:
+    """Return the contributions to a hook with their plugins. A plugin whose contribution can't be used fails."""
+    return [each for each in plugins.collect(hook) if not refused(plugins, hook, *each)]
+
+
+def refused(plugins: PluginManager, hook: str, plugin: str, item: Any) -> bool:
+    """Let a plugin fail if its contribution to a hook can't be used. Returns whether it has failed."""
+    try:
+        wrong = _flaw(hook, item)
+    except (Exception, *ENDS_PROCESS) as exc:
+        wrong = f"that fails: {one_line(exc)}"
+    if wrong:
+        plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {wrong}")
+    return bool(wrong)
+
+
+def _flaw(hook: str, item: Any) -> str:
     contract = CONTRACTS[hook]
     if contract is Callable:
         if not callable(item):

@@ -10,7 +10,7 @@ from nexus_core.app import hookspecs, lifecycle
 from nexus_core.app.controller import LifecycleController
 from nexus_core.app.decorator import WorkflowDecorator
 from nexus_core.app.dispatch import Dispatcher
-from nexus_core.app.hook_results import flaw
+from nexus_core.app.hook_results import usable
 from nexus_core.app.invoking import Invoking
 from nexus_core.app.loading import leave_start_to_loader
 from nexus_core.app.observable import Observable
@@ -31,14 +31,14 @@ from nexus_core.server.asgi import MountedApp
 from nexus_core.state.stores import choose_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Set
+    from collections.abc import AsyncIterator, Iterable, Mapping, Set
 
     from nexus_core.events.event import ChannelEvent, Handler
     from nexus_core.events.log import EventLog
     from nexus_core.server.channel import ASGIApp, Channel, Listener
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
-    from nexus_core.workflows.workflow import Workflow, WorkflowAdapter
+    from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         self.plugins = state.plugins = self._load_plugins(plugins, discover)
         state.option_reader.read_plugins(state.plugins)
         state.option_reader.refuse_wrong(state.plugins)
-        state.adapters += self._adapters()
+        state.adapters += usable(self.plugins, "nexus_register_workflow_adapters")
 
     # Options and plugins
 
@@ -133,14 +133,6 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         manager.require(factory.guards)
         manager.check_required()
         return manager
-
-    def _adapters(self) -> Iterator[tuple[str, WorkflowAdapter]]:
-        for plugin, adapter in self.plugins.collect("nexus_register_workflow_adapters"):
-            if wrong := flaw("nexus_register_workflow_adapters", adapter):
-                name = type(adapter).__name__
-                self.plugins.fail(plugin, f"nexus_register_workflow_adapters gave a {name} {wrong}")
-            else:
-                yield plugin, adapter
 
     def store(self, name: str | None, option: str) -> Store:
         """Return a store by name, or the one that the option ``store`` names. For hooks called at start-up.

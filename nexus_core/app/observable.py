@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.app.core_metrics import own_measurements, running_workflows
-from nexus_core.app.hook_results import flaw
+from nexus_core.app.hook_results import usable
 from nexus_core.pipeline.authorization import missing_permissions
 from nexus_core.plugins.discovery import PluginStatus
 
@@ -75,7 +75,8 @@ class Observable:
         if self.metrics_collectors:
             return self.metrics_collectors[-1]
         if self._default_collectors is None:
-            self._default_collectors = self._plugins_collectors()
+            found = usable(self._state.plugins, "nexus_register_metrics_collectors")
+            self._default_collectors = [collector for _, collector in found]
         return self._default_collectors[-1] if self._default_collectors else None
 
     def service(self, name: str) -> Any:
@@ -87,16 +88,6 @@ class Observable:
             ConfigurationError: There is no such service; the message says which plugin or option would give it.
         """
         return self._state.services.get(name)
-
-    def _plugins_collectors(self) -> list[Collector]:
-        found: list[Collector] = []
-        for plugin, collector in self._state.plugins.collect("nexus_register_metrics_collectors"):
-            if wrong := flaw("nexus_register_metrics_collectors", collector):
-                name = type(collector).__name__
-                self._state.plugins.fail(plugin, f"nexus_register_metrics_collectors gave a {name} {wrong}")
-            else:
-                found.append(collector)
-        return found
 
     @property
     def auth_manager(self) -> Any:

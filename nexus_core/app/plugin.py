@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeGuard, TypeVar, ge
 from nexus_core.app import hookspecs
 from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.plugins.manager import PluginManager
-from nexus_core.plugins.markers import PROJECT, hookimpl
+from nexus_core.plugins.markers import MARK, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -84,7 +84,7 @@ class Plugin(Generic[Options]):
                 setattr(cls, hook, _calls(method))
         for name, member in [*vars(cls).items()]:
             function = getattr(member, "__func__", member)
-            if name.startswith("nexus_") and inspect.isfunction(function) and not hasattr(function, f"{PROJECT}_impl"):
+            if name.startswith("nexus_") and inspect.isfunction(function) and not hasattr(function, MARK):
                 hookimpl(function)
 
 

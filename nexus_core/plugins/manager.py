@@ -20,7 +20,7 @@ from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.options.first_party import install as install_command
 from nexus_core.plugins._vendor_internals import forget_name
 from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
-from nexus_core.plugins.markers import PROJECT
+from nexus_core.plugins.markers import MARK, PROJECT
 from nexus_core.text import one_line
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ Kind = TypeVar("Kind")
 
 MAY_BE_ASYNC = ("nexus_startup", "nexus_shutdown")
 """The hooks that are awaited."""
-
-_MARK = f"{PROJECT}_impl"
 
 MAX_ITEMS = 10_000
 """How much one plugin may give to one hook: a generator that never ends would take all memory."""
@@ -90,7 +88,7 @@ class PluginManager:
         loaded: list[tuple[PluginRecord, object]] = []
         for record in found:  # by name: of two plugins with one option, the first has it
             if record.status is PluginStatus.AVAILABLE:
-                loaded += self._load(record)
+                loaded.append((record, self._load(record)))
             elif record.status is not PluginStatus.DISABLED:
                 self._report(record)
         for record, plugin in reversed(loaded):  # pluggy calls the last registered first
@@ -117,8 +115,7 @@ class PluginManager:
             raise PluginError(f'There is a plugin "{name}" already.')
         self.records.append(record)
         self._by_name[name] = record
-        for _, made in self._made(record, plugin):
-            self._register(record, made)
+        self._register(record, self._made(record, plugin))
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
         if not (record.hooks or record.warnings):
@@ -140,29 +137,31 @@ class PluginManager:
         for record in self.records:
             self._require(record)
 
-    def _load(self, record: PluginRecord) -> list[tuple[PluginRecord, object]]:
-        """Import a plugin and make it. Returns nothing where that fails."""
+    def _load(self, record: PluginRecord) -> object:
+        """Import a plugin and make it. Where that fails, the record says so."""
         begin = time.perf_counter()
         try:
             loaded = call_within(self.timeout, record.entry_point().load)
         except Exception as exc:
             self.fail(record.name, f"its import failed: {one_line(exc)}", exc)
-            return []
+            return None
         record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
         return self._made(record, loaded)
 
-    def _made(self, record: PluginRecord, loaded: object) -> list[tuple[PluginRecord, object]]:
+    def _made(self, record: PluginRecord, loaded: object) -> object:
         try:
-            return [(record, call_within(self.timeout, partial(self._make, record.name, loaded)))]
+            return call_within(self.timeout, partial(self._make, record.name, loaded))
         except PluginError as exc:
             self.fail(record.name, str(exc), exc)
         except ConfigurationError:
             raise  # the operator's to mend: a wrong option
         except Exception as exc:
             self.fail(record.name, f"it can't be made: {one_line(exc)}", exc)
-        return []
+        return None
 
     def _register(self, record: PluginRecord, plugin: object) -> None:
+        if record.status is PluginStatus.FAILED:
+            return
         try:
             self._manager.register(plugin, record.name)
             callers = self._manager.get_hookcallers(plugin) or []
@@ -294,7 +293,7 @@ def _unmarked_hooks(plugin: object, hooks: list[str]) -> Iterator[str]:
             continue
         member = inspect.getattr_static(plugin, name)
         function = getattr(member, "__func__", member)
-        if not inspect.isroutine(member) or hasattr(function, _MARK) or hasattr(function, f"{PROJECT}_spec"):
+        if not inspect.isroutine(member) or hasattr(function, MARK) or hasattr(function, f"{PROJECT}_spec"):
             continue
         is_its_own = not inspect.ismodule(plugin) or getattr(member, "__module__", "") == plugin.__name__
         near = get_close_matches(name, hooks, 1, 0.9)
@@ -309,7 +308,7 @@ class _HookManager(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Return the options of a hook implementation, or None where a member is none."""
         member = getattr(type(plugin), name, plugin)
-        if member is not plugin and not hasattr(member, _MARK):
+        if member is not plugin and not hasattr(member, MARK):
             return None
         return super().parse_hookimpl_opts(plugin, name)
 

@@ -5,5 +5,8 @@ from __future__ import annotations
 import pluggy
 
 PROJECT = "nexus"
+MARK = f"{PROJECT}_impl"
+"""The attribute that marks a hook implementation."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

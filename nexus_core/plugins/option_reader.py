@@ -74,12 +74,6 @@ class OptionReader:
         self._owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
         return settings
 
-    def forget_plugin(self, model: type[PluginSettings]) -> None:
-        """Forget the options of a plugin that has failed before the platform was made."""
-        self.settings.pop(model, None)
-        for name in model.model_fields:
-            self._owners.pop(name, None)
-
     def read_plugins(self, plugins: PluginManager) -> None:
         """Read the other models that plugins register. A plugin whose model can't be used is taken out."""
         for plugin, model in plugins.collect("nexus_register_settings"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,21 @@ def plugins(root: Path = ROOT) -> dict[str, dict[str, Any]]:
     for project in _projects(root):
         groups = project.get("entry-points", {})
         for name, target in groups.get("nexus.plugins", {}).items():
-            found[name] = _settings(target) | {"commands": sorted(groups.get("nexus.commands", {}))}
+            found[name] = _described(settings_model(target)) | {"commands": sorted(groups.get("nexus.commands", {}))}
     return found
+
+
+def settings_models(root: Path = ROOT) -> dict[str, Any]:
+    """Return the settings model of each plugin that has one, by the plugin's name."""
+    targets = [each.get("entry-points", {}).get("nexus.plugins", {}) for each in _projects(root)]
+    models = {name: settings_model(target) for each in targets for name, target in each.items()}
+    return {name: model for name, model in models.items() if model is not None}
+
+
+def settings_model(target: str) -> Any:
+    """Return the settings model of a plugin that an entry point names, or None."""
+    register = getattr(EntryPoint("", target, "").load(), "nexus_register_settings", None)
+    return None if register is None else register()
 
 
 def plugin_commands(root: Path = ROOT) -> dict[str, str]:
@@ -47,13 +60,9 @@ def _projects(root: Path) -> list[dict[str, Any]]:
     return [tomllib.loads(path.read_text(encoding="utf-8"))["project"] for path in paths]
 
 
-def _settings(target: str) -> dict[str, Any]:
-    module, _, attribute = target.partition(":")
-    plugin = importlib.import_module(module)
-    register = getattr(getattr(plugin, attribute) if attribute else plugin, "nexus_register_settings", None)
-    if register is None:
+def _described(model: Any) -> dict[str, Any]:
+    if model is None:
         return dict(NO_SETTINGS)
-    model = register()
     return {
         "options": list(model.model_fields),
         "workflow_metadata": model.workflow_metadata,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
+from first_party import settings_models
 from marked_parts import replaced, table
 
-ROOT = Path(__file__).parents[2]
 OPTIONS = ["option", "default", "meaning"]
 
 
@@ -23,24 +20,12 @@ def option_rows(model: Any) -> list[list[str]]:
     return rows
 
 
-def settings_of_plugins() -> dict[str, Any]:
-    """Return the settings model of each first-party plugin that has one, by the plugin's name."""
-    found = {}
-    for path in sorted(ROOT.glob("plugins/*/pyproject.toml")):
-        groups = tomllib.loads(path.read_text(encoding="utf-8"))["project"].get("entry-points", {})
-        for name, target in groups.get("nexus.plugins", {}).items():
-            plugin = EntryPoint(name, target, "nexus.plugins").load()
-            if register := getattr(plugin, "nexus_register_settings", None):
-                found[name] = register()
-    return found
-
-
 def options(page: str) -> str:
     """Write the options of the core and of each plugin."""
     from nexus_core import CoreSettings
 
     page = replaced(page, "core options", table(OPTIONS, option_rows(CoreSettings)))
-    models = settings_of_plugins()
+    models = settings_models()
     parts = [
         f"### {name}\n\n[{name}](../../plugins/{name}/README.md) says more.\n\n{table(OPTIONS, option_rows(model))}"
         for name, model in models.items()
