@@ -29,6 +29,7 @@ from nexus_core.plugins.requirements import unmet_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import ModuleType
 
     from nexus_core.pipeline.stage import Interceptor
@@ -108,6 +109,10 @@ class PluginContract:
     def _no_options_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [each for each in os.environ if each.startswith("NEXUS_")]:
             monkeypatch.delenv(name)
+
+    @pytest.fixture(autouse=True)
+    def _in_an_empty_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.chdir(tmp_path)  # a file that an option names by default is not left beside the plugin's tests
 
     def entry_point(self) -> EntryPoint:
         """Return the plugin's entry point."""

@@ -65,6 +65,11 @@ class PluginRecord:
     hooks: list[str] = field(default_factory=list)
     import_ms: float | None = None
 
+    @property
+    def origin(self) -> str:
+        """The distribution that the plugin is from, or the object that an application has given."""
+        return self.distribution or self.target
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record for JSON."""
         return asdict(self) | {"status": str(self.status)}

@@ -194,7 +194,7 @@ class PluginManager:
         self._require(record)
 
     def _report(self, record: PluginRecord, exc: BaseException | None = None) -> None:
-        log.error('The plugin "%s" (%s) is not active: %s', record.name, record.distribution, record.reason)
+        log.error('The plugin "%s" (%s) is not active: %s', record.name, record.origin, record.reason)
         if exc is not None:
             log.debug("Why %s failed", record.name, exc_info=exc)
 
@@ -246,8 +246,7 @@ class PluginManager:
 
     def origin(self, name: str) -> str:
         """Return the distribution that a plugin is from, or the object that was given."""
-        record = self._by_name[name]
-        return record.distribution or record.target
+        return self._by_name[name].origin
 
     def is_first_party(self, name: str) -> bool:
         """Whether a plugin belongs to the project."""

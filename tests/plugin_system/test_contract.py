@@ -83,6 +83,14 @@ def test_a_plugin_with_anothers_option_does_not_pass(site: Any, tmp_path: Path) 
     assert "sample_size belongs to another plugin too" in done.stdout
 
 
+def test_a_file_that_an_option_names_by_default_is_not_left(site: Any, tmp_path: Path) -> None:
+    writes = "\n@hookimpl\ndef nexus_startup(nexus):\n    open('left-by-sample.db', 'w').close()\n"
+    site.add("sample", GOOD + writes)
+    done = run_contract(site, tmp_path, "starting_and_stopping_twice")
+    assert done.returncode == 0, done.stdout
+    assert not (site.folder / "left-by-sample.db").exists()  # the folder that pytest runs in
+
+
 def test_an_isolated_platform_has_the_given_plugins_only() -> None:
     class Started:
         @hookimpl

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import ConfigurationError, PluginError
+from nexus_core import ConfigurationError, PluginError, hookimpl
 from nexus_core.app import hookspecs as specs
 
 if TYPE_CHECKING:
@@ -189,6 +189,16 @@ async def test_a_plugin_that_does_not_load(
         assert set(used(neighbour)) == {
             "startup", "channel started", "interceptor", "resolver", "handler", "channel stopped", "shutdown"
         }  # fmt: skip
+
+
+async def test_the_log_names_the_object_of_an_application(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Corp:
+        @hookimpl
+        def nexus_startup(self, nexus: Nexus) -> None:
+            raise OSError("out of order")
+
+    async with make(Corp()):
+        assert f'The plugin "Corp" ({__name__}:{Corp.__qualname__}) is not active: ' in caplog.text
 
 
 @pytest.mark.parametrize("case", AT_START)

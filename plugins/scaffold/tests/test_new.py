@@ -68,6 +68,16 @@ def test_the_distribution_of_every_kind_passes_its_tests(tmp_path: Path) -> None
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= len(tests)
 
 
+def test_pytest_runs_without_a_warning(tmp_path: Path) -> None:
+    folder = write("my_interceptor", "interceptor", tmp_path, set(), core_version())
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_plugin.py"],
+        cwd=folder, env=installed([folder], tmp_path / "site"), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "warning" not in done.stdout.lower()
+
+
 def test_a_new_command_is_listed_in_the_help(tmp_path: Path) -> None:
     folder = write("my_command", "command", tmp_path, set(), core_version())
     done = subprocess.run(
