@@ -1,4 +1,4 @@
-"""Each page's install line: it works in a checkout, has the published form beside it, and fits what the page uses."""
+"""Each page's install line: it works in a checkout, has the published form as well, and fits what the page uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from doc_pages import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted(ROOT.glob("plugins/*/README.md"))]
 LINE = re.compile(r"(?m)^    pip install \. (.+)$")
-PUBLISHED = re.compile(r"once the distributions are published[,:] `pip install ([^`]+)`")
+PUBLISHED = re.compile(r"[Oo]nce the distributions are published[,:] `pip install ([^`]+)`")
 SERVES = re.compile(r"\.start\(\)|(?m:^ *nexus serve (?!.*--stdio))")
 COMMAND = re.compile(r"(?m)^ *nexus (?!serve\b|plugins\b)[a-z-]")
 
