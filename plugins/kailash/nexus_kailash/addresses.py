@@ -139,7 +139,7 @@ class Addresses:
         if key not in self._nodes:
             return False
         own = self._nodes[key].keys()
-        return key not in self._flat or (isinstance(value, dict) and value.keys() <= own)
+        return key not in self._flat or (isinstance(value, dict) and (self._is_open(key) or value.keys() <= own))
 
     def _is_nested(self, params: Mapping[str, Any], node: str, name: str) -> bool:
         given = params.get(node)
@@ -180,6 +180,8 @@ class Addresses:
                 required += [node] if any(parameter.required for parameter in rest.values()) else []
             elif self._envelope.is_open and node not in properties:  # it is a node's name, whatever others may be
                 properties[node] = _object({name: parameter.schema for name, parameter in own.items()})
+        if self._envelope.is_open:  # it takes any name, and one that several nodes take must still fit them all
+            properties |= {flat: _merged(self._parameters(flat)) for flat in self._flat if flat not in properties}
         if self._context is not None:
             properties[WORKFLOW_CONTEXT] = self._context
         return _object(properties, required, self._envelope.is_open)

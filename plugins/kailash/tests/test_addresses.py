@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nexus_kailash.addresses import Addresses
 from nexus_kailash.envelope import PARAMETERS, Envelope
@@ -41,17 +41,18 @@ def workflows(draw: st.DrawFn) -> tuple[Nodes, Addresses]:
             if (kept := [target for target in each if target != (taker, PARAMETERS)])
         }
         envelope = Envelope([taker], draw(st.booleans()))
-        nodes[PARAMETERS] = draw(PARAMETERS_OF_A_NODE)
+        read = draw(PARAMETERS_OF_A_NODE)
+        if envelope.is_open:  # then no author has named a parameter and its schema
+            read = {name: Parameter(required=each.required) for name, each in read.items()}
+        nodes[PARAMETERS] = read
     context = draw(st.sampled_from([None, {"type": "object"}])) if "workflow_context" not in nodes else None
     return nodes, Addresses(nodes, aliases, envelope, context)
 
 
-@settings(max_examples=100)
-@given(st.data())
-def test_what_the_schema_takes_is_taken(data: st.DataObject) -> None:
-    nodes, addresses = data.draw(workflows())
-    validator = Validator(addresses.schema)
-    given_ = data.draw(st.dictionaries(NAMES, VALUES, max_size=5))
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[Nodes, Addresses, dict[str, Any]]:
+    nodes, addresses = draw(workflows())
+    given_ = draw(st.dictionaries(NAMES, VALUES, max_size=5))
     choices = {"integer": 1, "string": "text", "object": {}}
     for name in addresses.schema["required"]:
         wanted = addresses.schema["properties"][name]
@@ -59,13 +60,31 @@ def test_what_the_schema_takes_is_taken(data: st.DataObject) -> None:
             given_[name] = {each: choices.get(wanted["properties"][each].get("type"), 1) for each in wanted["required"]}
         else:
             given_.setdefault(name, choices.get(wanted.get("type"), 1))
+    return nodes, addresses, given_
+
+
+def call_of_open_envelope(nodes: Nodes, given_: dict[str, Any]) -> tuple[Nodes, Addresses, dict[str, Any]]:
+    nodes |= {"taker": {}, PARAMETERS: {}}
+    return nodes, Addresses(nodes, {}, Envelope(["taker"], is_open=True)), given_
+
+
+@settings(max_examples=100)
+@given(calls())
+@example(call_of_open_envelope({"a": {PARAMETERS: Parameter()}}, {"a": {PARAMETERS: 1}, PARAMETERS: {"x": 1}}))
+@example(
+    call_of_open_envelope(
+        {"a": {"x": Parameter({"type": "integer"})}, "b": {"x": Parameter({"type": "string"})}}, {"x": 1}
+    )
+)
+def test_what_the_schema_takes_is_taken(call: tuple[Nodes, Addresses, dict[str, Any]]) -> None:
+    nodes, addresses, given_ = call
     try:
         inputs = addresses.inputs(given_)
     except ValidationError as exc:
         told = {error["pointer"] for error in exc.errors}
         published = addresses.schema["properties"].items()
         several = [name for name, each in published if "names" in each.get("description", "")]
-        assert validator.errors(given_) or several, (given_, addresses.schema, told)
+        assert Validator(addresses.schema).errors(given_) or several, (given_, addresses.schema, told)
     else:
         for node, own in nodes.items():
             if node in inputs:
