@@ -14,6 +14,7 @@ from nexus_core.app import hookspecs
 from nexus_core.app.plugin import PluginFactory
 from nexus_core.concurrency.threads import DaemonThreads
 from nexus_core.errors import ConfigurationError
+from nexus_core.options.description import described_options
 from nexus_core.options.settings import ENV_PREFIX
 from nexus_core.options.sources import OptionSources
 from nexus_core.plugins.discovery import discover
@@ -61,7 +62,9 @@ def _loaded(name: str) -> dict[str, Any]:
         manager.fail(name, str(exc))
     else:
         options.read_plugins(manager)
-    return next(record for record in manager.records if record.name == name).to_dict()
+    record = next(record for record in manager.records if record.name == name)
+    model = options.models.get(name)
+    return record.to_dict() | {"options": [] if model is None else described_options(model)}
 
 
 def _empty_platform() -> Nexus:

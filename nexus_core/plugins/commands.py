@@ -116,12 +116,12 @@ def _check(options: argparse.Namespace) -> int:
             return _unknown(name, known)
     chosen = [record for record in records if not options.names or record.name in options.names]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        checked = list(pool.map(_load_apart, chosen))
-    if any(record.status is PluginStatus.ACTIVE for record in checked):
-        _start_together(checked)
-    _show(checked, options.json, ("name", "version", "status", "import_ms", "hooks", "reason"))
+        list(pool.map(_load_apart, chosen))
+    if any(record.status is PluginStatus.ACTIVE for record in chosen):
+        _start_together(chosen)
+    _show(chosen, options.json, ("name", "version", "status", "import_ms", "hooks", "reason"))
     fine = (PluginStatus.ACTIVE, PluginStatus.DISABLED)
-    return 0 if all(record.status in fine for record in checked) else 1
+    return 0 if all(record.status in fine for record in chosen) else 1
 
 
 def _start_together(checked: list[PluginRecord]) -> None:
@@ -137,10 +137,14 @@ def _start_together(checked: list[PluginRecord]) -> None:
         print(f"nexus plugins: a platform with these plugins and options does not start: {complaint}", file=sys.stderr)
 
 
-def _load_apart(record: PluginRecord) -> PluginRecord:
-    """Load one plugin in a process of its own, which it may hang or break as it likes."""
+def _load_apart(record: PluginRecord) -> list[dict[str, Any]]:
+    """Load one plugin in a process of its own, which it may hang or break as it likes, and complete its record.
+
+    Returns:
+        What its options are, see `nexus_core.options.description`.
+    """
     if record.status is not PluginStatus.AVAILABLE:
-        return record
+        return []
     with TemporaryDirectory() as folder:  # files, not pipes: whatever the plugin has started may keep those open
         found = _check_in(Path(folder), record.name)
     record.status, record.reason = PluginStatus(found["status"]), found["reason"]
@@ -148,7 +152,7 @@ def _load_apart(record: PluginRecord) -> PluginRecord:
     if record.warnings and not record.reason:
         record.reason = "; ".join(record.warnings)
     record.hooks, record.import_ms = found.get("hooks", []), found.get("import_ms")
-    return record
+    return found.get("options") or []
 
 
 def _check_in(folder: Path, *name: str, disabled: Collection[str] = ()) -> dict[str, Any]:
@@ -173,16 +177,32 @@ def _check_in(folder: Path, *name: str, disabled: Collection[str] = ()) -> dict[
 
 def _info(options: argparse.Namespace) -> int:
     records = discover()
-    found = [_load_apart(record) for record in records if record.name == options.name]
+    found = []
+    for record in records:
+        if record.name == options.name:
+            described = _load_apart(record)
+            found.append(record.to_dict() | {"options": described})
     if not found:
         return _unknown(options.name, {record.name for record in records})
     if options.json or not sys.stdout.isatty():
-        print(json.dumps([record.to_dict() for record in found], indent=2))
+        print(json.dumps(found, indent=2))
         return 0
-    for record in found:
-        for key, value in record.to_dict().items():
+    for plugin in found:
+        described = plugin.pop("options")
+        for key, value in plugin.items():
             print(f"{key.replace('_', ' '):<13} {', '.join(value) if isinstance(value, list) else value}")
+        if described:
+            print()
+            _table([["OPTION", "VARIABLE", "TYPE", "DEFAULT", "DESCRIPTION"], *map(_option_row, described)])
     return 0
+
+
+def _option_row(option: dict[str, Any]) -> list[str]:
+    default = option.get("default", "must be set")
+    if default in (None, "", [], {}):
+        default = "none"
+    shown = default if isinstance(default, str) else json.dumps(default)
+    return [option["name"], " ".join(option["variables"]), option["type"], shown, option["description"]]
 
 
 def _disable(options: argparse.Namespace) -> int:

@@ -32,11 +32,13 @@ class OptionReader:
     Attributes:
         sources: The same.
         settings: What was read, by model.
+        models: The settings models of plugins, by the plugin's name, whether they can be filled or not.
     """
 
     def __init__(self, sources: OptionSources) -> None:
         self.sources = sources
         self.settings: dict[type[PluginSettings], PluginSettings] = {}
+        self.models: dict[str, type[PluginSettings]] = {}
         self._owners = dict.fromkeys(CoreSettings.model_fields, "the core")
         self._wrong: set[str] = set()
         self._complaints: list[str] = []
@@ -61,6 +63,7 @@ class OptionReader:
         """
         if not (isinstance(model, type) and issubclass(model, PluginSettings)):
             raise PluginError("nexus_register_settings must return a subclass of PluginSettings")
+        self.models[plugin] = model
         taken = sorted(self._owners.keys() & model.model_fields.keys())
         if taken:
             raise PluginError(f"its option {taken[0]} belongs to {self._owners[taken[0]]} already")

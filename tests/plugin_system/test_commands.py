@@ -79,12 +79,10 @@ def test_list_says_what_keeps_a_plugin_from_being_loaded(site: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
-def test_list_on_a_terminal(site: Any, options: tuple[str, ...]) -> None:
-    site.add("good", GOOD)
+def on_a_terminal(site: Any, *arguments: str) -> str:
     outer, inner = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "nexus_core", "plugins", "list", *options],
+        [sys.executable, "-m", "nexus_core", "plugins", *arguments],
         stdout=inner, env={**os.environ, "PYTHONPATH": str(site.folder)},
     )  # fmt: skip
     os.close(inner)
@@ -99,7 +97,13 @@ def test_list_on_a_terminal(site: Any, options: tuple[str, ...]) -> None:
         shown += piece
     os.close(outer)
     assert process.wait(30) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["table", "json"])
+def test_list_on_a_terminal(site: Any, options: tuple[str, ...]) -> None:
+    site.add("good", GOOD)
+    text = on_a_terminal(site, "list", *options)
     if options:
         assert "good" in {record["name"] for record in json.loads(text)}
     else:
@@ -161,6 +165,65 @@ def test_info_of_a_good_and_of_a_broken_plugin(site: Any) -> None:
     assert (good["status"], good["version"], good["distribution"]) == ("active", "1.0", "nexus-good")
     assert raises["status"] == "failed"
     assert "out of order" in raises["reason"]
+
+
+OPTIONS = """
+from pydantic import Field, SecretStr
+from nexus_core import Plugin, PluginSettings
+
+class SampleSettings(PluginSettings):
+    sample_names: list[str] = Field([], description="Names,  one or more.")
+    sample_limit: int | None = Field(5, ge=1, description="A limit.")
+    sample_url: str = Field(description="An address.", json_schema_extra={"environment": "SAMPLE_URL"})
+    sample_key: SecretStr | None = Field(None, description="A key.")
+
+class SamplePlugin(Plugin[SampleSettings]):
+    pass
+"""
+
+
+def described(name: str, kind: str, default: Any, text: str, *more: str) -> dict[str, Any]:
+    variables = [f"NEXUS_{name.upper()}", *more]
+    return {"name": name, "variables": variables, "type": kind, "description": text, "default": default}
+
+
+def test_info_describes_the_options(site: Any) -> None:
+    site.add("sample", OPTIONS, attribute="SamplePlugin")
+    expected = [
+        described("sample_names", "list[str]", [], "Names, one or more."),
+        described("sample_limit", "int | None", 5, "A limit."),
+        {"name": "sample_url", "variables": ["NEXUS_SAMPLE_URL", "SAMPLE_URL"], "type": "str",
+         "description": "An address."},
+        described("sample_key", "secret | None", None, "A key."),
+    ]  # fmt: skip
+    complete = {"SAMPLE_URL": "x:", "NEXUS_SAMPLE_KEY": "not to be shown"}
+    for environment, status in [
+        (complete, "active"),
+        (complete | {"NEXUS_SAMPLE_LIMIT": "none"}, "active"),  # a wrong value is a complaint of `check`
+        ({}, "failed"),
+    ]:
+        found = site.records("info", "sample", **environment)["sample"]
+        assert (found["status"], found["options"]) == (status, expected), found["reason"]
+    assert "options" not in site.records("list")["sample"]  # it imports nothing
+
+
+def test_info_on_a_terminal(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMPLE_URL", "x:")
+    site.add("sample", OPTIONS, attribute="SamplePlugin")
+    about, table = on_a_terminal(site, "info", "sample").replace("\r", "").split("\n\n")
+    assert "status        active\n" in about
+    assert [line.split(maxsplit=3) for line in table.splitlines()[:3]] == [
+        ["OPTION", "VARIABLE", "TYPE", "DEFAULT      DESCRIPTION"],
+        ["sample_names", "NEXUS_SAMPLE_NAMES", "list[str]", "none         Names, one or more."],
+        ["sample_limit", "NEXUS_SAMPLE_LIMIT", "int", "| None     5            A limit."],
+    ]
+    assert "NEXUS_SAMPLE_URL SAMPLE_URL  str            must be set  An address." in table
+
+
+def test_info_of_a_plugin_without_options(site: Any) -> None:
+    site.add("good", GOOD)
+    assert site.records("info", "good")["good"]["options"] == []
+    assert "OPTION" not in on_a_terminal(site, "info", "good")
 
 
 def test_disable_and_enable(site: Any, environment: Any) -> None:
