@@ -51,16 +51,16 @@ def names() -> list[tuple[str, str]]:
 
 
 def _added_by(distribution: Distribution) -> str:
-    return f"added by {distribution.metadata['Name']}"
+    return f"Added by {distribution.metadata['Name']}."
 
 
 def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], str]]:
     return {
-        "list": (_list, "list the installed plugins; imports none"),
-        "check": (_check, "load each plugin and report errors"),
-        "info": (_info, "show everything about one plugin"),
-        "disable": (_disable, "do not load a plugin in this Python environment"),
-        "enable": (_enable, "load a disabled plugin again"),
+        "list": (_list, "List the installed plugins; none is imported."),
+        "check": (_check, "Load each plugin and report errors."),
+        "info": (_info, "Load one plugin and show everything about it: version, hooks and options."),
+        "disable": (_disable, "Do not load a plugin in this Python environment."),
+        "enable": (_enable, "Load a disabled plugin again."),
     }
 
 
@@ -68,13 +68,13 @@ def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nexus plugins", description="List, check, enable and disable plugins.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (function, text) in _commands().items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command = commands.add_parser(name, help=text, description=text)
         if name in ("info", "disable", "enable"):
-            command.add_argument("name", help="the plugin's name")
+            command.add_argument("name", help="Name of the plugin.")
         if name == "check":
-            command.add_argument("names", nargs="*", metavar="name", help="plugins to check; default: all")
+            command.add_argument("names", nargs="*", metavar="name", help="Plugins to check. Default: all.")
         if name in ("list", "check", "info"):
-            command.add_argument("--json", action="store_true", help="JSON, on a terminal too")
+            command.add_argument("--json", action="store_true", help="Write JSON, on a terminal too.")
         command.set_defaults(run=function)
     for point, distribution in installed(GROUP):
         if [point.name] == list(wanted):

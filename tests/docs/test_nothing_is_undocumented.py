@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import functools
 import re
@@ -192,58 +191,6 @@ def test_every_path_of_a_channel_is_documented() -> None:
                 found |= set().union(*(meant(path, each) for each in node.value.elts))
     assert {"/cli", "/mcp"} <= found
     assert found - {"/"} <= documented.keys()
-
-
-# Commands
-
-
-def commands() -> dict[str, set[str]]:
-    """Return every command of ``nexus``, with its own options."""
-    import typer
-    from nexus_cli.commands.app import build
-    from nexus_cli.options import EXECUTE
-
-    app = build(None)
-    nexus = Nexus(enable_auth=True, auth_strategy="api_key", api_key_file="keys.json")
-    for _, command in nexus.plugins.collect("nexus_register_commands"):
-        if isinstance(command.callback, typer.Typer):
-            app.add_typer(command.callback, name=command.name)
-        else:
-            app.command(command.name)(command.callback)
-    found: dict[str, set[str]] = {}
-
-    def walk(command: Any, name: str) -> None:
-        found[name] = {each for param in command.params for each in (*param.opts, *param.secondary_opts)}
-        for sub, each in getattr(command, "commands", {}).items():
-            walk(each, f"{name} {sub}")
-
-    walk(typer.main.get_command(app), "nexus")
-    found["nexus execute"] |= set(EXECUTE)
-    found |= plugin_commands()
-    return {name: {each for each in options if each.startswith("--")} for name, options in found.items()}
-
-
-def plugin_commands() -> dict[str, set[str]]:
-    from nexus_core.plugins.commands import _parser
-
-    (subs,) = (each for each in _parser(["new"])._actions if isinstance(each, argparse._SubParsersAction))
-    return {
-        f"nexus plugins {name}": {text for each in parser._actions for text in each.option_strings} - {"--help"}
-        for name, parser in subs.choices.items()
-    }
-
-
-def test_every_command_is_documented_with_its_options() -> None:
-    from nexus_cli.options import NAMES
-
-    there = commands()
-    documented = {
-        name: codes(row[1]) for row in rows("docs/reference/commands.md") for name in codes(row[0]) if len(row) > 2
-    }
-    everywhere = {option for row in rows("docs/reference/commands.md") for option in codes(row[0]) if len(row) == 2}
-    assert len(there) > 30
-    assert there.pop("nexus") | NAMES == everywhere - {"--help"}
-    assert documented == there
 
 
 # Errors, events, metrics

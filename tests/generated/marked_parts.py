@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import re
+
 FILES: dict[str, object] = {}
 
 
@@ -31,4 +33,5 @@ def replaced(page: str, name: str, part: str) -> str:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown; a bar in a cell is escaped."""
     lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |".replace("| --- ", "|---").replace("--- |", "---|") for line in lines)
+    text = "\n".join(f"| {' | '.join(line)} |".replace("| --- ", "|---").replace("--- |", "---|") for line in lines)
+    return re.sub(r"\|  (?=\|)", "| ", text)

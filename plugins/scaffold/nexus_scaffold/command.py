@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to those of ``nexus plugins``."""
-    text = "write a new plugin, with tests that pass"
-    command = commands.add_parser("new", help=text, description=text[0].upper() + text[1:] + ".")
-    command.add_argument("name", help="the plugin's name")
-    command.add_argument("--kind", required=True, help=f"kind of plugin: {', '.join(kinds())}")
+    text = "Write a new plugin, with tests that pass."
+    command = commands.add_parser("new", help=text, description=text)
+    command.add_argument("name", help="Name of the plugin.")
+    command.add_argument("--kind", required=True, help=f"Kind of plugin: {', '.join(kinds())}.")
     command.add_argument(
-        "--directory", type=Path, default=Path(), help="parent of the new folder; default: the current one"
+        "--directory", type=Path, default=Path(), help="Parent of the new folder. Default: the current one."
     )
     command.set_defaults(run=_new)
 

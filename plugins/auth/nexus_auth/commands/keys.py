@@ -34,11 +34,13 @@ def key_commands(settings: AuthSettings) -> Command:
     return Command("keys", keys, "Create, list and revoke API keys.")
 
 
-_User = Annotated[str, typer.Option("--user", help="User id of the owner: a person or a program.")]
-_Tenant = Annotated[str, typer.Option("--tenant", help="The owner's tenant.")]
-_Permissions = Annotated[list[str] | None, typer.Option("--permission", help="A permission; may be repeated.")]
+_User = Annotated[str, typer.Option("--user", metavar="ID", help="User id of the owner: a person or a program.")]
+_Tenant = Annotated[str, typer.Option("--tenant", metavar="TENANT", help="The owner's tenant.")]
+_Permissions = Annotated[
+    list[str] | None, typer.Option("--permission", metavar="PERMISSION", help="A permission; may be repeated.")
+]
 _Expires = Annotated[str, typer.Option("--expires", metavar="TIME", help="Lifetime, such as 90d, 12h, 30m or 45s.")]
-_Name = Annotated[str, typer.Option("--name", help="A description.")]
+_Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="A description.")]
 
 
 class KeyCommands:

@@ -26,11 +26,12 @@ def login_commands(settings: AuthSettings) -> list[Command]:
     ]
 
 
-_ClientId = Annotated[str, typer.Option("--client-id", help="OAuth2 client id. [oauth2_client_id]")]
+_ClientId = Annotated[str, typer.Option("--client-id", metavar="ID", help="OAuth2 client id. [oauth2_client_id]")]
 
 
 _Issuer = Annotated[
-    str, typer.Option("--issuer", help="The issuer that the client secret is sent to. [auth_service_url]")
+    str,
+    typer.Option("--issuer", metavar="URL", help="The issuer that the client secret is sent to. [auth_service_url]"),
 ]
 
 
@@ -45,7 +46,9 @@ class LoginCommands:
         context: typer.Context,
         client_id: _ClientId = "",
         issuer: _Issuer = "",
-        scope: Annotated[list[str] | None, typer.Option("--scope", help="A scope to request; may be repeated.")] = None,
+        scope: Annotated[
+            list[str] | None, typer.Option("--scope", metavar="SCOPE", help="A scope to request; may be repeated.")
+        ] = None,
         client_credentials: Annotated[
             bool, typer.Option("--client-credentials", metavar="", help="Log in as the client itself, for programs.")
         ] = False,

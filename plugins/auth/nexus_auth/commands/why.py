@@ -43,10 +43,13 @@ class WhyCommand:
         principal: Annotated[str, typer.Argument(help="A token or API key ('-' for --token); or a user id.")],
         workflow: Annotated[str, typer.Argument(help="The workflow.")],
         permission: Annotated[
-            list[str] | None, typer.Option("--permission", help="A permission of the user; may be repeated.")
+            list[str] | None,
+            typer.Option("--permission", metavar="PERMISSION", help="A permission of the user; may be repeated."),
         ] = None,
-        scope: Annotated[list[str] | None, typer.Option("--scope", help="A scope; may be repeated.")] = None,
-        tenant: Annotated[str, typer.Option("--tenant", help="The user's tenant.")] = "",
+        scope: Annotated[
+            list[str] | None, typer.Option("--scope", metavar="SCOPE", help="A scope; may be repeated.")
+        ] = None,
+        tenant: Annotated[str, typer.Option("--tenant", metavar="TENANT", help="The user's tenant.")] = "",
     ) -> int:
         """Explain whether a caller may run a workflow: which rule decides, and what grants each permission.
 

@@ -138,9 +138,11 @@ def _runs(context: typer.Context) -> None:
 
 def runs_list(
     context: typer.Context,
-    workflow: Annotated[str, typer.Option(help="Only runs of this workflow.")] = "",
-    status: Annotated[str, typer.Option(help="Only runs of this status: pending, running, completed, ...")] = "",
-    limit: Annotated[int, typer.Option(help="Maximum number of runs.")] = 100,
+    workflow: Annotated[str, typer.Option(metavar="NAME", help="Only runs of this workflow.")] = "",
+    status: Annotated[
+        str, typer.Option(metavar="STATUS", help="Only runs of this status: pending, running, completed, ...")
+    ] = "",
+    limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of runs.")] = 100,
 ) -> None:
     """List runs, newest first."""
     from nexus_cli.commands import listing
@@ -291,7 +293,7 @@ def plugins(context: typer.Context) -> int:
 
 def mcp_config(
     context: typer.Context,
-    name: Annotated[str, typer.Option(help="Name of the server in the client.")] = "nexus",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the server in the client.")] = "nexus",
 ) -> None:
     """Print the configuration of MCP clients for the application."""
     from nexus_cli.commands.mcp_config import configuration
