@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SHORTEST, LONGEST = 0.001, 31_536_000.0
@@ -39,6 +40,7 @@ class Options:
         timeout: Time limit of a call in seconds.
         debug: Show logs and tracebacks.
         idempotency_key: The key of one call, see `EXECUTE`.
+        headers: Further headers of the calls' requests, names in lower case.
         silence: Seconds without a heartbeat after which a call is given up; None for never.
     """
 
@@ -50,6 +52,7 @@ class Options:
     timeout: float | None = None
     debug: bool = False
     idempotency_key: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     silence: float | None = None
 
 
@@ -59,6 +62,7 @@ VALUES = {
     "--session": ("session", "ID", "Session of the calls.", "NEXUS_SESSION"),
     "--token": ("token", "TOKEN", "Credential: a token, or 'SCHEME CREDENTIAL'.", "NEXUS_TOKEN"),
     "--timeout": ("timeout", "SECONDS", "Time limit of a call.", ""),
+    "--header": ("headers", "'NAME: VALUE'", "HTTP header of the calls, for rules that read it; may be repeated.", ""),
 }
 """The options that take a value: attribute, placeholder, help, environment variable."""
 
@@ -67,6 +71,13 @@ FLAGS = {
     "--debug": ("debug", "Show logs and tracebacks."),
 }
 """The options without a value: attribute, help."""
+
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\x20-\x7e]*)")
+_OWN_HEADERS = frozenset({
+    "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type",
+    "expect", "host", "idempotency-key", "te", "trailer", "transfer-encoding", "upgrade", "x-nexus-session",
+})  # fmt: skip
+"""Headers that the command line sets itself: with options, or to send a request at all."""
 
 NAMES = frozenset({*VALUES, *FLAGS})
 
@@ -102,7 +113,7 @@ def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
         elif name in VALUES:
             if not equals and (value := next(words, "")) == "":
                 raise UsageError(f"Option {name} needs a value.")
-            given[VALUES[name][0]] = seconds(name, value, SHORTEST, LONGEST) if name == "--timeout" else value
+            given[VALUES[name][0]] = _value(name, value, given.get("headers", base.headers))
         elif word in FLAGS:
             given[FLAGS[word][0]] = True
         else:
@@ -114,6 +125,23 @@ def take(arguments: list[str], base: Options) -> tuple[Options, list[str]]:
     elif "connect" in given:
         base = replace(base, app=None)
     return replace(base, **given), rest
+
+
+def _value(name: str, text: str, headers: dict[str, str]) -> Any:
+    """Return the value of an option; of ``--header``, the headers with one more."""
+    if name == "--timeout":
+        return seconds(name, text, SHORTEST, LONGEST)
+    return {**headers, **_header(text)} if name == "--header" else text
+
+
+def _header(text: str) -> dict[str, str]:
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise UsageError("Option --header needs 'NAME: VALUE', in characters that HTTP allows.")
+    name = found[1].lower()
+    if name in _OWN_HEADERS:
+        raise UsageError(f"Option --header can't set {name}: --token, --session and --idempotency-key set theirs.")
+    return {name: found[2].strip()}
 
 
 def seconds(option: str, text: str, low: float, high: float) -> float:

@@ -158,6 +158,8 @@ def test_who_calls_reaches_the_pipeline(nexus, free_port):
     assert nexus.forked(*words, app=False).json["result"] == expected
     basic = nexus.forked("--app", "seen.py", "execute", "last", app=False, env={"NEXUS_TOKEN": "Basic eDp5"})
     assert basic.json["result"] == ["cli", {"authorization": "Basic eDp5"}, None]
+    beside = ("--header", "X-API-Key:  nxk_0", "--header=x-api-KEY: nxk_1 ", "execute", "last_beside")
+    assert nexus.forked("--app", "seen.py", *beside, app=False).json["result"] == [None, None, "nxk_1"]
     process = nexus.popen(
         "serve", "seen.py", env={"NEXUS_CLI_PORT": str(free_port), "NEXUS_DISABLED_PLUGINS": "api,mcp"}
     )
@@ -173,6 +175,8 @@ def test_who_calls_reaches_the_pipeline(nexus, free_port):
         told = json.loads(connection.getresponse().read())
         connection.close()
         assert told["reply"]["result"] == ["k", "127.0.0.1", "nxk_1"]
+        done = nexus.forked("--connect", url, *beside, "--idempotency-key", "l", app=False)
+        assert done.json["result"] == ["l", "127.0.0.1", "nxk_1"]
     finally:
         process.terminate()
         assert process.wait(20) == 0

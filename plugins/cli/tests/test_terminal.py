@@ -132,9 +132,10 @@ def test_the_shell_completes_runs_and_remembers(terminal, clean_env):
     shell.send(" large\r")
     shell.expect("large.*[^}]*}")
     shell.expect("nexus>")
-    shell.send("lst --token sesame\r")
-    shell.expect("Did you mean 'list'")
-    shell.expect("nexus>")
+    for secret in ("--token sesame", "--header X-Key:sesame"):
+        shell.send(f"lst {secret}\r")
+        shell.expect("Did you mean 'list'")
+        shell.expect("nexus>")
     shell.send("execute slow\r")
     shell.expect("step 2")
     shell.send("\x03")

@@ -20,7 +20,7 @@ pytest.importorskip("nexus_cli")
 
 from nexus_cli.commands.execution import read_data
 from nexus_cli.commands.fields import Fields
-from nexus_cli.options import UsageError, as_utf8
+from nexus_cli.options import Options, UsageError, as_utf8, take
 from nexus_cli.terminal.output import Output, json_escape
 
 from nexus_core import Nexus, NexusError
@@ -71,6 +71,24 @@ def test_flags_of_more_text_reach_the_workflow(nexus, tmp_path):
 def test_numbers_as_people_write_them(text, schema, value):
     found = Fields({}).value(text, schema)
     assert (found, type(found)) == (value, type(value))
+
+
+def test_headers_of_a_shell_and_of_one_line():
+    base, rest = take(["--header", "X-Region: eu", "shell", "--header=X-Stage:"], Options())
+    assert (base.headers, rest) == ({"x-region": "eu", "x-stage": ""}, ["shell"])
+    line, _ = take(["--header", "x-region: us"], base)
+    assert line.headers == {"x-region": "us", "x-stage": ""}
+    assert base.headers["x-region"] == "eu"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["true", ": eu", "X Region: eu", "X-Region: ä", "X-Region: eu\r\nHost: x", "Host: example.com", "authorization: x",
+     "X-Nexus-Session: s", "Transfer-Encoding: chunked"],
+)  # fmt: skip
+def test_headers_that_are_refused(text):
+    with pytest.raises(UsageError, match=r"^Option --header (needs 'NAME: VALUE'|can't set [a-z-]+: --token)"):
+        take(["execute", "--header", text], Options())
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(

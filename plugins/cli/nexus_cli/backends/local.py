@@ -59,6 +59,7 @@ class LocalBackend:
         caller = Invocation(
             "", None, "cli", credentials=credentials(options.token), session_id=options.session,
             idempotency_key=options.idempotency_key, trace=trace_of_environment() or None,
+            headers={name.encode(): value.encode() for name, value in options.headers.items()} or None,
         )  # fmt: skip
         written = encode_request(request)
         caller.source = (written, PARAMS)

@@ -60,7 +60,7 @@ class RemoteBackend:
         headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
         token = options.token or stored_token(self.where)
         headers |= {name.title(): value for name, value in (credentials(token) or {}).items()}
-        headers |= trace_of_environment()
+        headers |= trace_of_environment() | options.headers
         if options.session:
             headers["X-Nexus-Session"] = options.session
         if options.idempotency_key is not None:

@@ -84,6 +84,7 @@ def _options(
     session: Annotated[str, _value_option("--session")] = "",
     token: Annotated[str, _value_option("--token")] = "",
     timeout: Annotated[str, _value_option("--timeout")] = "",
+    header: Annotated[str, _value_option("--header")] = "",
     json: Annotated[bool, _flag("--json")] = False,
     debug: Annotated[bool, _flag("--debug")] = False,
 ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nexus_cli.settings import CliSettings
 
 _LEAVE = ("exit", "quit")
-_SECRET = "--token"  # noqa: S105  (the option's name, not a token)
+_SECRETS = ("--token", "--header")
 
 
 def run(cli: CliContext, commands: Any) -> int:
@@ -92,7 +92,7 @@ def _prompt(cli: CliContext, wanted: CliSettings, commands: Any) -> PromptSessio
         is_stored = True
 
         def store_string(self, string: str) -> None:
-            if _SECRET in string:
+            if any(option in string for option in _SECRETS):
                 return
             try:
                 super().store_string(string)
