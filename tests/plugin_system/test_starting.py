@@ -26,9 +26,14 @@ from nexus_core.state.memory_store import MemoryStore
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.testing import stages_of
 
+OK, NOT_FOUND = 200, 404
+NO_SERVER = "none of them"
+
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answer nothing."""
+    """Answer with nothing in it."""
+    await send({"type": "http.response.start", "status": OK, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class LoggingChannel(Channel):
@@ -202,13 +207,33 @@ async def check_that_only_good_is_there(nexus: Nexus, log: list[str]) -> None:
     assert {"intercept good", "resolve good", "startup good", "start good-channel"} <= set(log)
     assert not {"intercept bad", "resolve bad", "event bad"} & set(log)
     assert log.count("start bad-channel") == log.count("stop bad-channel")
-    running = nexus._state.running
-    assert [channel.name for channel in running.channels] == ["good-channel"]
+    assert [channel.name for channel in nexus.channels] == ["good-channel"]
     assert nexus.channel("bad-channel") is None
-    assert [server.name for server in running.servers] == ["good"]
-    assert [route.path for route in running.routes] == ["/good/route"]
-    assert len(running.handlers) == 1
+    assert await status(nexus, "/good/route") == OK
+    assert await status(nexus, "/bad/route") == NOT_FOUND
     assert nexus.plugins.active() == ["good"]
+
+
+async def check_that_only_good_can_serve(nexus: Nexus) -> None:
+    """Ask for a server that is not there: the error names those that are."""
+    with pytest.raises(ConfigurationError, match=rf"no server '{NO_SERVER}'; installed plugins give: good\.$"):
+        await nexus.serving().__aenter__()
+
+
+async def status(nexus: Nexus, path: str) -> int:
+    """The status with which an address answers."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [], "scheme": "http",
+             "http_version": "1.1", "root_path": "", "client": ("127.0.0.1", 1)}  # fmt: skip
+    await nexus.asgi_app()(scope, receive, send)
+    return sent[0]["status"]
 
 
 @pytest.mark.parametrize("fail", [raises, exits, hangs, broken_generator], ids=lambda each: each.__name__)
@@ -217,7 +242,7 @@ async def test_a_plugin_that_fails_in_a_registering_hook_is_taken_out_whole(
     make: Any, hook: str, fail: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     log: list[str] = []
-    nexus = make(Full("bad", log, **{hook: fail}), Full("good", log), plugin_timeout=0.3)
+    nexus = make(Full("bad", log, **{hook: fail}), Full("good", log), plugin_timeout=0.3, server=NO_SERVER)
     async with nexus:
         assert f"nexus_register_{hook} failed" in reason(nexus, "bad")
         assert REASONS[fail] in reason(nexus, "bad")
@@ -230,17 +255,19 @@ async def test_a_plugin_that_fails_in_a_registering_hook_is_taken_out_whole(
     async with nexus:
         await nexus.invoke("w")
     assert not [line for line in log if "bad" in line]
+    await check_that_only_good_can_serve(nexus)
 
 
 @pytest.mark.parametrize("fail", [raises_async, exits_async, hangs_async, refuses_to_stop], ids=lambda f: f.__name__)
 async def test_a_plugin_that_does_not_start_is_taken_out_whole(make: Any, fail: Any) -> None:
     log: list[str] = []
-    nexus = make(Full("bad", log, startup=fail), Full("good", log), plugin_timeout=0.3)
+    nexus = make(Full("bad", log, startup=fail), Full("good", log), plugin_timeout=0.3, server=NO_SERVER)
     async with nexus:
         assert "nexus_startup failed" in reason(nexus, "bad")
         assert REASONS[fail] in reason(nexus, "bad")
         await check_that_only_good_is_there(nexus, log)
     assert "shutdown bad" not in log
+    await check_that_only_good_can_serve(nexus)
 
 
 async def test_a_sync_startup_may_block_and_is_left_behind(make: Any) -> None:
@@ -250,9 +277,10 @@ async def test_a_sync_startup_may_block_and_is_left_behind(make: Any) -> None:
             hangs()
 
     log: list[str] = []
-    async with make(Slow(), Full("good", log), plugin_timeout=0.3) as nexus:
+    async with make(Slow(), Full("good", log), plugin_timeout=0.3, server=NO_SERVER) as nexus:
         assert "did not end within 0.3 s" in reason(nexus, "Slow")
         await check_that_only_good_is_there(nexus, log)
+    await check_that_only_good_can_serve(nexus)
 
 
 @pytest.mark.parametrize("fail", [raises_async, exits_async, hangs_async, refuses_to_stop], ids=lambda f: f.__name__)
@@ -262,7 +290,7 @@ async def test_a_plugin_whose_channel_does_not_start_is_taken_out_whole(make: An
     def channels() -> list[Channel]:
         return [LoggingChannel("bad-channel", log), FailingChannel(log, fail), LoggingChannel("never", log)]
 
-    nexus = make(Full("good", log), Full("bad", log, channels=channels), plugin_timeout=0.3)
+    nexus = make(Full("good", log), Full("bad", log, channels=channels), plugin_timeout=0.3, server=NO_SERVER)
     async with nexus:
         assert "starting its channel 'failing' failed" in reason(nexus, "bad")
         assert REASONS[fail] in reason(nexus, "bad")
@@ -270,14 +298,18 @@ async def test_a_plugin_whose_channel_does_not_start_is_taken_out_whole(make: An
         assert "start never" not in log
         await check_that_only_good_is_there(nexus, log)
     assert log.count("stop bad-channel") == log.count("shutdown bad") == 1
+    await check_that_only_good_can_serve(nexus)
 
 
 async def test_a_channel_without_an_application_of_use(make: Any) -> None:
     log: list[str] = []
-    nexus = make(Full("bad", log, channels=lambda: [UselessChannel("bad-channel", log)]), Full("good", log))
+    nexus = make(
+        Full("bad", log, channels=lambda: [UselessChannel("bad-channel", log)]), Full("good", log), server=NO_SERVER
+    )
     async with nexus:
         assert "no application" in reason(nexus, "bad")
         await check_that_only_good_is_there(nexus, log)
+    await check_that_only_good_can_serve(nexus)
 
 
 class StageInWords:
@@ -301,10 +333,11 @@ class StageInWords:
 )
 async def test_a_contribution_of_the_wrong_kind(make: Any, hook: str, item: Any, words: str) -> None:
     log: list[str] = []
-    nexus = make(Full("bad", log, **{hook: lambda: [item]}), Full("good", log))
+    nexus = make(Full("bad", log, **{hook: lambda: [item]}), Full("good", log), server=NO_SERVER)
     async with nexus:
         assert words in reason(nexus, "bad")
         await check_that_only_good_is_there(nexus, log)
+    await check_that_only_good_can_serve(nexus)
 
 
 @pytest.mark.parametrize("kind", ["channel", "server"])
@@ -314,11 +347,12 @@ async def test_two_plugins_with_one_name(make: Any, kind: str) -> None:
         "channel": {"channels": lambda: [LoggingChannel("good-channel", log)]},
         "server": {"server_name": "good"},
     }[kind]
-    nexus = make(Full("bad", log, **fails), Full("good", log))  # the last given is called first
+    nexus = make(Full("bad", log, **fails), Full("good", log), server=NO_SERVER)  # the last given is called first
     async with nexus:
         name = {"channel": "good-channel", "server": "good"}[kind]
         assert f"both provide the {kind} '{name}'" in reason(nexus, "bad")
         await check_that_only_good_is_there(nexus, log)
+    await check_that_only_good_can_serve(nexus)
 
 
 STARTS_THAT_FAIL = {

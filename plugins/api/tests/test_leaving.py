@@ -63,9 +63,9 @@ async def test_waiting_for_a_run_ends_when_the_caller_leaves(client, raw, eventu
     run = client.nexus.runs.get(run_id)
     connection = raw(client.base_url)
     await connection.send(f"GET /api/runs/{run_id}?wait=600 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-    await eventually(lambda: run._waiters)
+    await eventually(lambda: run.followers)
     connection.close()
-    await eventually(lambda: not run._waiters)
+    await eventually(lambda: not run.followers)
     assert run.status == "running"
     run.cancel()
 

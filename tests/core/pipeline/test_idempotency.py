@@ -196,7 +196,7 @@ async def test_nobody_hears_of_an_end_before_the_answer_is_kept(make: Any, name:
         heard.extend([event.type async for event in run.follow()])
 
     following = asyncio.create_task(follow())
-    await eventually(lambda: heard or run._waiters)
+    await eventually(lambda: heard or run.followers)
     for _ in range(20):
         await asyncio.sleep(0)
     assert (run.done, run.events[-1].is_terminal, answer.done(), following.done()) == (False, False, False, False)
