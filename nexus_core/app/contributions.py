@@ -48,12 +48,16 @@ class Contributions:
 
     def of(self, hook: str) -> list[Any]:
         """Return what active plugins give to a hook, in call order."""
-        return [item for plugin, item in self._given.get(hook, ()) if self._plugins.is_active(plugin)]
+        return [item for _, item in self.by_plugin(hook)]
 
     def third_party(self, hook: str) -> list[tuple[str | None, Any]]:
         """Return the same with the name of its plugin where that is a third party's, else None."""
-        given = [each for each in self._given.get(hook, ()) if self._plugins.is_active(each[0])]
+        given = self.by_plugin(hook)
         return [(None if self._plugins.is_first_party(plugin) else plugin, item) for plugin, item in given]
+
+    def by_plugin(self, hook: str) -> list[tuple[str, Any]]:
+        """Return the same, each with the name of its plugin."""
+        return [each for each in self._given.get(hook, ()) if self._plugins.is_active(each[0])]
 
     @property
     def channels(self) -> list[Channel]:

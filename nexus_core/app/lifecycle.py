@@ -120,7 +120,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
             for plugin, item in contributions.third_party("nexus_register_interceptors")
         ),
     ]
-    _refuse_idle_guards(state.guards, contributions, authenticates=_authenticates(chain) and bool(authorizers))
+    _refuse_idle_guards(state.guards, contributions)
     state.metadata_rules.report(state.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(state, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
@@ -175,13 +175,15 @@ def _authenticates(chain: Sequence[Interceptor]) -> bool:
     return any(each.stage == Stage.AUTHENTICATE for each in chain)
 
 
-def _refuse_idle_guards(guards: set[str], contributions: Contributions, *, authenticates: bool) -> None:
-    """Make sure that the plugins that guard access do so."""
+def _refuse_idle_guards(guards: set[str], contributions: Contributions) -> None:
+    """Make sure that the plugins that guard access do so, each by what it contributes itself."""
+    interceptors = contributions.by_plugin("nexus_register_interceptors")
+    authorizers = {plugin for plugin, _ in contributions.by_plugin("nexus_register_authorizers")}
+    authenticates = {plugin for plugin, item in interceptors if item.stage == Stage.AUTHENTICATE}
     own = guards & {first_party.provider("authentication")[0]}
-    if own and not authenticates:
+    if own - (authenticates & authorizers):
         raise PluginError(f"The plugin {_quoted(own)} is on, but has no stage that authenticates, or no authorizer.")
-    hooks = ("nexus_register_interceptors", "nexus_register_authorizers")
-    idle = guards - own - {plugin for hook in hooks for plugin, _ in contributions.third_party(hook)}
+    idle = guards - authorizers - {plugin for plugin, _ in interceptors}
     if idle:
         raise PluginError(
             f"The plugin {_quoted(idle)} guards access, but has neither an interceptor nor an authorizer."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeGuard, TypeVar, get_args
 
@@ -144,7 +145,8 @@ class PluginFactory:
         options: Reads the options.
 
     Attributes:
-        guards: The plugins that guard access, as their instances say.
+        guards: The plugins that guard access, as their instances say. One that fails before that can be known, and
+            whose class says anything about it, counts as one.
     """
 
     def __init__(self, platform: Platform, options: OptionReader) -> None:
@@ -162,10 +164,22 @@ class PluginFactory:
         Raises:
             ConfigurationError: Its options belong to another plugin already, or can't be read.
         """
-        if not is_plugin_class(loaded):
+        if not (is_plugin_class(loaded) or isinstance(loaded, Plugin)):
             return loaded
-        settings = None if loaded.Settings is None else self._options.read_plugin(name, loaded.Settings)
-        plugin = loaded(self._platform, settings)
-        if plugin.guards_access:
-            self.guards.add(name)
+        if inspect.getattr_static(loaded, "guards_access") is not False:
+            self.guards.add(name)  # until it is known: what fails or hangs from here on fails closed
+        plugin = loaded if isinstance(loaded, Plugin) else self._instance(name, loaded)
+        self._note(name, plugin)
         return plugin
+
+    def _instance(self, name: str, cls: type[Plugin[Any]]) -> Plugin[Any]:
+        settings = None if cls.Settings is None else self._options.read_plugin(name, cls.Settings)
+        if name in self.guards:
+            with suppress(Exception):  # it takes what only the constructor makes
+                bare = cls.__new__(cls)
+                Plugin.__init__(bare, self._platform, settings)
+                self._note(name, bare)
+        return cls(self._platform, settings)
+
+    def _note(self, name: str, plugin: Plugin[Any]) -> None:
+        (self.guards.add if plugin.guards_access else self.guards.discard)(name)

@@ -24,12 +24,14 @@ from nexus_core.plugins.discovery import (
     disabled_here,
     discover,
     installed,
+    is_name,
     set_disabled,
 )
+from nexus_core.text import escaped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from importlib.metadata import Distribution
+    from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "nexus.plugin_commands"
 """Entry point group of more commands: callables that take the parsers to add one to, from `add_subparsers`."""
@@ -41,17 +43,49 @@ CHECK_SECONDS = 30.0
 def run(arguments: Sequence[str]) -> int:
     """Run ``nexus plugins`` with its arguments and return the exit code."""
     options = _parser(arguments[:1]).parse_args(arguments)
-    return int(options.run(options))
+    return int(options.run(options) or 0)
 
 
 def names() -> list[tuple[str, str]]:
     """Return the commands of ``nexus plugins`` and what each does."""
-    added = [(point.name, _added_by(distribution)) for point, distribution in installed(GROUP)]
+    added = [(name, _added_by(found)) for name, found in _added().items()]
     return [*((name, text) for name, (_, text) in _commands().items()), *added]
 
 
-def _added_by(distribution: Distribution) -> str:
-    return f"Added by {distribution.metadata['Name']}."
+def _added() -> dict[str, list[tuple[EntryPoint, Distribution]]]:
+    """Return the commands that distributions add. None replaces one of the core: those help when nothing else does."""
+    found: dict[str, list[tuple[EntryPoint, Distribution]]] = {}
+    for point, distribution in installed(GROUP):
+        if point.name not in _commands() and is_name(point.name):
+            found.setdefault(point.name, []).append((point, distribution))
+    return found
+
+
+def _added_by(found: list[tuple[EntryPoint, Distribution]]) -> str:
+    return f"Added by {_owners(found)}."
+
+
+def _owners(found: list[tuple[EntryPoint, Distribution]]) -> str:
+    return " and ".join(sorted(distribution.metadata["Name"] for _, distribution in found))
+
+
+def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
+    """Add a command that distributions add.
+
+    Raises:
+        SystemExit: Several do, or it fails.
+    """
+    (point, _), *others = found = _added()[name]
+    wrong = "both have it" if others else ""
+    try:
+        if not others:
+            point.load()(commands)
+            wrong = "" if name in commands.choices else "it adds no command of that name"
+    except Exception as exc:
+        wrong = one_line(exc)
+    if wrong:
+        print(f"nexus plugins: the command {name!r} of {_owners(found)} can't be used: {wrong}", file=sys.stderr)
+        raise SystemExit(1)
 
 
 def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], str]]:
@@ -76,11 +110,11 @@ def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
         if name in ("list", "check", "info"):
             command.add_argument("--json", action="store_true", help="Write JSON, on a terminal too.")
         command.set_defaults(run=function)
-    for point, distribution in installed(GROUP):
-        if [point.name] == list(wanted):
-            point.load()(commands)
-        elif point.name not in commands.choices:  # not imported: it need not work for the others to work
-            commands.add_parser(point.name, help=_added_by(distribution))
+    for name, found in _added().items():
+        if [name] == list(wanted):
+            _add(commands, name)
+        else:  # not imported: it need not work for the others to work
+            commands.add_parser(name, help=_added_by(found))
     if "".join(wanted) not in commands.choices:
         _add_missing(commands)
     return parser
@@ -190,7 +224,8 @@ def _info(options: argparse.Namespace) -> int:
     for plugin in found:
         described = plugin.pop("options")
         for key, value in plugin.items():
-            print(f"{key.replace('_', ' '):<13} {', '.join(value) if isinstance(value, list) else value}")
+            shown = ", ".join(value) if isinstance(value, list) else value
+            print(f"{key.replace('_', ' '):<13} {escaped(str(shown))}")
         if described:
             print()
             _table([["OPTION", "VARIABLE", "TYPE", "DEFAULT", "DESCRIPTION"], *map(_option_row, described)])
@@ -231,7 +266,10 @@ def _switch(name: str, *, off: bool) -> int:
 
 
 def _unknown(name: str, known: set[str]) -> int:
-    print(f"nexus plugins: no plugin {name!r} is installed; there are: {', '.join(sorted(known))}.", file=sys.stderr)
+    print(
+        f"nexus plugins: no plugin {name!r} is installed; there are: {escaped(', '.join(sorted(known)))}.",
+        file=sys.stderr,
+    )
     return 66
 
 
@@ -247,7 +285,7 @@ def _show(records: list[PluginRecord], as_json: bool, columns: Sequence[str]) ->
 def _row(record: PluginRecord, columns: Sequence[str]) -> list[str]:
     values: dict[str, Any] = record.to_dict()
     values["hooks"] = str(len(record.hooks))
-    return ["" if values[column] is None else str(values[column]) for column in columns]
+    return ["" if values[column] is None else escaped(str(values[column])) for column in columns]
 
 
 def _table(rows: list[list[str]]) -> None:

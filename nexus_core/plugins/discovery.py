@@ -26,6 +26,8 @@ GUARDS = "nexus.guards"
 
 CORE = "nexus-hub-core"
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 
 class PluginStatus(StrEnum):
     """Where a plugin stands. Without loading it, the last two can't be told."""
@@ -97,13 +99,24 @@ def discover(disabled: Collection[str] = ()) -> list[PluginRecord]:
     found: dict[str, list[PluginRecord]] = defaultdict(list)
     core = core_version()
     for entry_point, owner in installed(GROUP):
-        found[entry_point.name].append(_record(entry_point, owner, off, core))
-    for name, records in found.items():
-        if len(records) > 1:
-            owners = " and ".join(sorted(record.distribution for record in records))
-            for record in records:
-                record.status, record.reason = PluginStatus.DUPLICATE, f"{owners} both provide {name!r}"
+        found[_normal(entry_point.name)].append(_record(entry_point, owner, off, core))
+    for records in found.values():
+        _refuse_rivals([record for record in records if record.status is not PluginStatus.DISABLED])
     return sorted((r for records in found.values() for r in records), key=lambda r: (r.name, r.distribution))
+
+
+def _refuse_rivals(records: list[PluginRecord]) -> None:
+    """Leave out plugins of one name, or of names that differ in case or punctuation alone: one means the other."""
+    if len(records) > 1:
+        owners = " and ".join(sorted(record.distribution for record in records))
+        names = " or ".join(sorted({repr(record.name) for record in records}))
+        for record in records:
+            record.status, record.reason = PluginStatus.DUPLICATE, f"{owners} both provide {names}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a plugin or a command may have a name: what looks like another one, or obeys to a terminal, may not."""
+    return _NAME.fullmatch(text) is not None
 
 
 def read_models() -> None:
@@ -181,6 +194,9 @@ def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection
     ]
     if entry_point.name in off:
         record.status, record.reason = PluginStatus.DISABLED, "disabled by configuration"
+    elif not is_name(entry_point.name):
+        record.status = PluginStatus.INCOMPATIBLE
+        record.reason = "its name has other characters than ASCII letters, digits, '.', '_' and '-'"
     elif unmet := unmet_requirement(_headers(distribution, "Requires-Dist"), CORE, core):
         record.status, record.reason = PluginStatus.INCOMPATIBLE, f"it requires {unmet}, and {core} is installed"
     return record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from nexus_core.concurrency.guarded import call_within
-from nexus_core.concurrency.threads import DaemonThreads, is_async
+from nexus_core.concurrency.threads import ENDS_PROCESS, DaemonThreads, is_async
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.options.first_party import install as install_command
@@ -86,12 +86,14 @@ class PluginManager:
         self.records[:0] = found
         self._by_name = {record.name: record for record in found} | self._by_name
         loaded: list[tuple[PluginRecord, object]] = []
-        for record in found:  # by name: of two plugins with one option, the first has it
+        # By name, the project's own first: of two plugins with one option, the first has it.
+        for record in sorted(found, key=lambda each: not _is_first_party(each)):
             if record.status is PluginStatus.AVAILABLE:
                 loaded.append((record, self._load(record)))
             elif record.status is not PluginStatus.DISABLED:
                 self._report(record)
-        for record, plugin in reversed(loaded):  # pluggy calls the last registered first
+        for record, plugin in sorted(loaded, key=lambda each: each[0].name, reverse=True):
+            # pluggy calls the last registered first
             self._register(record, plugin)
 
     def _report_misspelt(self, installed: Collection[str]) -> None:
@@ -170,12 +172,13 @@ class PluginManager:
                 raise pluggy.PluginValidationError(plugin, f"no such hook: {', '.join(unknown)}")
             for caller in callers:
                 _refuse_what_is_never_called(plugin, caller)
-        except Exception as exc:
+            warnings = [*_unmarked_hooks(plugin, self._hooks)]
+        except (Exception, *ENDS_PROCESS) as exc:
             self.fail(record.name, f"its hooks are wrong: {one_line(exc)}", exc)
             return
         record.hooks = sorted(caller.name for caller in callers)
         record.status = PluginStatus.ACTIVE
-        record.warnings = [*_unmarked_hooks(plugin, self._hooks)]
+        record.warnings = warnings
         for warning in record.warnings:
             log.warning('The plugin "%s": %s', record.name, warning)
 
@@ -242,7 +245,7 @@ class PluginManager:
 
     def instances(self, kind: type[Kind]) -> list[Kind]:
         """Return the active plugins that are instances of a class."""
-        return [each for each in self._manager.get_plugins() if isinstance(each, kind)]
+        return [each for _, each in self._manager.list_name_plugin() if isinstance(each, kind)]
 
     def origin(self, name: str) -> str:
         """Return the distribution that a plugin is from, or the object that was given."""
@@ -250,11 +253,15 @@ class PluginManager:
 
     def is_first_party(self, name: str) -> bool:
         """Whether a plugin belongs to the project."""
-        return name in OPTIONS and self._by_name[name].distribution == f"{DISTRIBUTION_PREFIX}{name}"
+        return _is_first_party(self._by_name[name])
 
     def is_active(self, name: str) -> bool:
         """Whether a plugin is loaded and has not failed since."""
         return self._by_name[name].status is PluginStatus.ACTIVE
+
+
+def _is_first_party(record: PluginRecord) -> bool:
+    return record.name in OPTIONS and record.distribution == f"{DISTRIBUTION_PREFIX}{record.name}"
 
 
 def _described(plugin: object) -> str:

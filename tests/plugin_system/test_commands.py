@@ -278,3 +278,92 @@ def test_a_first_party_command_says_which_distribution_it_needs(
     for words in (["new"], ["new", "prices", "--kind", "channel"], ["new", "--kind", "channel", "prices"]):
         assert commands.run(words) == 1
         assert "'new' is not installed: pip install nexus-hub-scaffold" in capsys.readouterr().err
+
+
+def add_command(site: Any, name: str, code: str, distribution: str) -> None:
+    """Install a distribution that adds a command to ``nexus plugins``."""
+    package = distribution.replace("-", "_")
+    (site.folder / f"{package}.py").write_text(code)
+    info = site.folder / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[nexus.plugin_commands]\n{name} = {package}:add\n")
+
+
+HELLO = "def add(commands):\n    commands.add_parser('hello').set_defaults(run=lambda options: print('Hello.'))\n"
+
+
+@pytest.fixture(name="plugins")
+def plugins_fixture(site: Any) -> Any:
+    return lambda *arguments: site.python("-m", "nexus_core", "plugins", *arguments)
+
+
+def test_a_distribution_may_add_a_command(site: Any, plugins: Any) -> None:
+    add_command(site, "hello", HELLO, "greeter")
+    done = plugins("hello")
+    assert (done.returncode, done.stdout) == (0, "Hello.\n")
+    assert "Added by greeter." in plugins("--help").stdout
+
+
+@pytest.mark.parametrize("command", ["list", "disable"])
+def test_no_distribution_takes_a_command_of_the_core(site: Any, plugins: Any, command: str) -> None:
+    add_command(site, command, "raise SystemExit('it was imported')", "taker")
+    done = plugins(*{"list": ["list"], "disable": ["disable", "nowhere"]}[command])
+    assert done.returncode == {"list": 0, "disable": 66}[command]
+    assert "it was imported" not in done.stderr
+    assert "taker" not in plugins("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise OSError('no disk')", "OSError: no disk"),
+        ("def add(commands): ...", "it adds no command of that name"),
+        ("def add(commands): commands.add_parser('list')", "conflicting subparser: list"),
+    ],
+)
+def test_a_command_that_can_not_be_added_names_its_distribution(
+    site: Any, plugins: Any, code: str, reason: str
+) -> None:
+    add_command(site, "hello", code, "greeter")
+    done = plugins("hello")
+    assert done.returncode == 1
+    assert "the command 'hello' of greeter can't be used: " in done.stderr
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_distributions_with_one_command_are_named(site: Any, plugins: Any) -> None:
+    add_command(site, "hello", HELLO, "greeter")
+    add_command(site, "hello", HELLO, "another")
+    done = plugins("hello")
+    assert done.returncode == 1
+    assert "of another and greeter can't be used: both have it" in done.stderr
+    assert plugins("list").returncode == 0
+
+
+ODD = ["\x1b[2Jerase", "a b", "a,b", "\N{CYRILLIC SMALL LETTER A}uth", "-x"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_that_is_taken_for_another_is_not_loaded(site: Any, platform: Any, name: str) -> None:
+    module = site.add(name, GOOD, distribution="nexus-odd")
+    nexus = platform()
+    assert module not in sys.modules
+    assert nexus.plugins.inactive()[name].startswith("its name has other characters than ASCII letters")
+
+
+def test_the_list_obeys_no_control_character(site: Any) -> None:
+    site.add("\x1b[2Jerase", GOOD, distribution="nexus-odd")
+    code = "import sys; sys.stdout.isatty = lambda: True\nfrom nexus_core.plugins.commands import run; run(['list'])"
+    shown = site.python("-c", code).stdout
+    assert "\x1b" not in shown
+    assert "\\u001b[2Jerase" in shown
+
+
+def test_names_that_differ_in_case_or_punctuation_are_one(site: Any, platform: Any) -> None:
+    site.add("corp-access", GOOD, distribution="nexus-one")
+    site.add("Corp_Access", GOOD, distribution="nexus-two")
+    reason = "nexus-one and nexus-two both provide 'Corp_Access' or 'corp-access'"
+    assert platform().plugins.inactive() == {"corp-access": reason, "Corp_Access": reason}
+    assert platform(disabled=("Corp_Access",)).plugins.active() == ["corp-access"]
