@@ -285,10 +285,11 @@ def _show(records: list[PluginRecord], as_json: bool, columns: Sequence[str]) ->
 def _row(record: PluginRecord, columns: Sequence[str]) -> list[str]:
     values: dict[str, Any] = record.to_dict()
     values["hooks"] = str(len(record.hooks))
-    return ["" if values[column] is None else escaped(str(values[column])) for column in columns]
+    return ["" if values[column] is None else str(values[column]) for column in columns]
 
 
 def _table(rows: list[list[str]]) -> None:
+    rows = [[escaped(cell) for cell in row] for row in rows]  # metadata may hold what a terminal would obey
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
