@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import inspect
 import threading
+from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core.errors import RunCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
+    from concurrent.futures import Future
 
 Value = TypeVar("Value")
 
@@ -63,24 +65,6 @@ class OwnLoop:
         self._thread.join(seconds)
 
 
-class _Watch:
-    """Notices that another event loop has ended, or does not run any more."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._pauses = 0
-
-    def check(self) -> None:
-        """Look once.
-
-        Raises:
-            RunCancelled: It is not to be waited for.
-        """
-        self._pauses = 0 if self._loop.is_running() else self._pauses + 1
-        if self._loop.is_closed() or self._pauses >= PAUSE_LOOKS:
-            raise ended()
-
-
 def ended() -> RunCancelled:
     """Return the error for a call whose event loop has ended under it."""
     return RunCancelled(
@@ -89,22 +73,45 @@ def ended() -> RunCancelled:
     )
 
 
+@contextmanager
+def _handed(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], awaited: Callable[[Future[Any]], Any]
+) -> Iterator[tuple[Any, Callable[[], bool]]]:
+    """Give work to an event loop. Gives its future, and whether to wait on: that raises where the loop has ended."""
+    try:
+        future = awaited(asyncio.run_coroutine_threadsafe(work, loop))
+    except RuntimeError:  # it is closed
+        work.close()
+        raise ended() from None
+    pauses = 0
+
+    def is_pending() -> bool:
+        nonlocal pauses
+        is_done = future.done()
+        pauses = 0 if loop.is_running() else pauses + 1
+        if future.cancelled() if is_done else loop.is_closed() or pauses > PAUSE_LOOKS:
+            raise ended()
+        return not is_done
+
+    try:
+        yield future, is_pending
+    finally:
+        if not loop.is_closed():
+            future.cancel()
+        elif inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+            work.close()  # it never began
+
+
 async def hand_over(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) -> Value:
     """Let another event loop do something, and wait for it on this one. Cancelling the wait cancels the work.
 
     Raises:
         RunCancelled: That event loop ends first.
     """
-    waiting = asyncio.wrap_future(_given(loop, work))
-    watch = _Watch(loop)
-    try:
-        while not (await asyncio.wait({waiting}, timeout=LOOK_SECONDS))[0]:
-            watch.check()
-        if waiting.cancelled():
-            raise ended()
-        return waiting.result()
-    finally:
-        _leave(loop, work, waiting)
+    with _handed(loop, work, asyncio.wrap_future) as (future, is_pending):
+        while is_pending():
+            await asyncio.wait({future}, timeout=LOOK_SECONDS)
+        return future.result()  # type: ignore[no-any-return]
 
 
 def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) -> Value:
@@ -113,32 +120,7 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
     Raises:
         RunCancelled: That event loop ends first.
     """
-    waiting = _given(loop, work)
-    watch = _Watch(loop)
-    try:
-        while not concurrent.futures.wait([waiting], LOOK_SECONDS).done:
-            watch.check()
-        if waiting.cancelled():
-            raise ended()
-        return waiting.result()
-    finally:
-        _leave(loop, work, waiting)
-
-
-def _leave(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any],
-    waiting: asyncio.Future[Any] | concurrent.futures.Future[Any],
-) -> None:  # fmt: skip
-    """Cancel what is still waited for."""
-    if not loop.is_closed():
-        waiting.cancel()
-    elif inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
-        work.close()  # it never began
-
-
-def _given(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
-    try:
-        return asyncio.run_coroutine_threadsafe(work, loop)
-    except RuntimeError:  # it is closed
-        work.close()
-        raise ended() from None
+    with _handed(loop, work, lambda future: future) as (future, is_pending):
+        while is_pending():
+            wait([future], LOOK_SECONDS)
+        return future.result()  # type: ignore[no-any-return]
