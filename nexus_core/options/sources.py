@@ -169,7 +169,9 @@ def _variable(option: str) -> str:
     return f"environment variable {spelt}"
 
 
-def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str]) -> tuple[str, bool]:
+def unknown_option(
+    name: str, source: str, known: Iterable[str], unloaded: Mapping[str, str], owner: str | None = None
+) -> tuple[str, bool]:
     """Return what to tell about an option that no loaded plugin has, and whether one that is not loaded may have it.
 
     Args:
@@ -177,8 +179,9 @@ def unknown_option(name: str, source: str, known: Iterable[str], unloaded: Mappi
         source: Where it was set.
         known: Every option there is.
         unloaded: Plugins that are installed and not loaded, and why.
+        owner: The plugin that it belongs to, if that is known and not first-party.
     """
-    owner = first_party.owner_of(name)
+    owner = owner or first_party.owner_of(name)
     if owner is not None and owner in unloaded:
         return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}', True
     if owner is not None:

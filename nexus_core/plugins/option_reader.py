@@ -13,6 +13,8 @@ from nexus_core.options.sources import OptionSources, unknown_option
 from nexus_core.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nexus_core.plugins.manager import PluginManager
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ class OptionReader:
         self.sources = sources
         self.settings: dict[type[PluginSettings], PluginSettings] = {}
         self.models: dict[str, type[PluginSettings]] = {}
-        self._owners = dict.fromkeys(CoreSettings.model_fields, "the core")
+        self._owners = dict.fromkeys(CoreSettings.model_fields, "")  # no plugin's: the core's
+        self._failed: dict[str, str] = {}  # the options of plugins that have failed since
         self._wrong: set[str] = set()
         self._complaints: list[str] = []
 
@@ -66,7 +69,9 @@ class OptionReader:
         self.models[plugin] = model
         taken = sorted(self._owners.keys() & model.model_fields.keys())
         if taken:
-            raise PluginError(f"its option {taken[0]} belongs to {self._owners[taken[0]]} already")
+            owner = self._owners[taken[0]]
+            holder = f'the plugin "{owner}"' if owner else "the core"
+            raise PluginError(f"its option {taken[0]} belongs to {holder} already")
         try:
             settings = self._read(model)
         except ConfigurationError as exc:
@@ -74,12 +79,14 @@ class OptionReader:
             raise
         except Exception as exc:
             raise PluginError(f"its options can't be read: {one_line(exc)}") from exc
-        self._owners |= dict.fromkeys(model.model_fields, f'the plugin "{plugin}"')
+        self._owners |= dict.fromkeys(model.model_fields, plugin)
         return settings
 
     def read_plugins(self, plugins: PluginManager) -> None:
         """Read the other models that plugins register. A plugin whose model can't be used is taken out."""
-        for plugin, model in plugins.collect("nexus_register_settings"):
+        models = plugins.collect("nexus_register_settings")
+        self._forget(plugins.inactive())
+        for plugin, model in models:
             if self._is_read(model):
                 continue
             try:
@@ -88,6 +95,15 @@ class OptionReader:
                 plugins.fail(plugin, str(exc), exc)
             except ConfigurationError:
                 continue  # `refuse_wrong` raises it
+
+    def _forget(self, failed: Collection[str]) -> None:
+        """Forget what was read for plugins that have failed since: nothing takes these options any more."""
+        options = {option: owner for option, owner in self._owners.items() if owner in failed}
+        for model in [model for model in self.settings if model.model_fields.keys() & options]:
+            del self.settings[model]
+        for option in options:
+            del self._owners[option]
+        self._failed = options
 
     def _is_read(self, model: Any) -> bool:
         return isinstance(model, type) and model in self.settings
@@ -107,7 +123,7 @@ class OptionReader:
             is_switch = name in every and name.startswith("enable_")
             if name in known or (is_switch and not is_enabled(self.sources.value(name))):
                 continue
-            complaint, may_be_unloaded = unknown_option(name, source, known, unloaded)
+            complaint, may_be_unloaded = unknown_option(name, source, known, unloaded, self._failed.get(name))
             if may_be_unloaded or (name in every and not is_switch and self.sources.is_from_environment(name)):
                 log.warning("%s", complaint)
             else:

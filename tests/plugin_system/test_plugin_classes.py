@@ -204,6 +204,37 @@ def test_an_entry_point_may_name_a_class(site, platform) -> None:
     assert platform(shout="ho").service("shout") == "ho"
 
 
+@pytest.mark.parametrize(
+    ("method", "failure"),
+    [
+        ("def __init__(self, platform, settings): raise OSError('gone')", "it can't be made"),
+        ("def nexus_register_chanels(self): return []", "its hooks are wrong"),
+    ],
+)
+def test_an_option_of_a_class_that_failed_is_reported_beside_the_failure(
+    site, platform, caplog: pytest.LogCaptureFixture, method: str, failure: str
+) -> None:
+    site.add(
+        "shouts",
+        f"""
+        from pydantic import Field
+        from nexus_core import Plugin, PluginSettings
+
+        class ShoutSettings(PluginSettings):
+            hosts: str = Field("hey", description="A word.")
+
+        class ShoutPlugin(Plugin[ShoutSettings]):
+            {method}
+        """,
+        attribute="ShoutPlugin",
+    )
+    nexus = platform(hosts="ho")
+    reason = next(record.reason for record in nexus.plugins.records if record.name == "shouts")
+    assert reason.startswith(failure)
+    assert f'argument hosts: it belongs to the plugin "shouts", which is not loaded: {reason}' in caplog.text
+    assert not any("hosts" in type(each).model_fields for each in nexus.every_settings)
+
+
 def test_a_module_without_hooks_is_refused_and_the_class_in_it_named() -> None:
     module = ModuleType("shouts")
 
