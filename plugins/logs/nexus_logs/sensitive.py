@@ -19,6 +19,10 @@ METADATA = "sensitive_parameters"
 DEPTH = 32
 """Levels of a schema that are searched."""
 
+_PART = ("items", "additionalProperties", "unevaluatedProperties", "contains", "unevaluatedItems")
+_PARTS = ("anyOf", "oneOf", "allOf", "prefixItems", "patternProperties")
+"""Keywords with a schema, or several, for a value itself or for those that it holds under names that are not known."""
+
 
 class SensitiveParameters:
     """Finds the parameters of each workflow that are marked as secret."""
@@ -47,6 +51,9 @@ class _EveryName(frozenset[str]):
     def __contains__(self, name: object) -> bool:
         return True
 
+    def __or__(self, other: object) -> _EveryName:
+        return self
+
 
 def sensitive_parameters(workflow: Workflow) -> frozenset[str]:
     """Return the parameters that a workflow's metadata marks as sensitive.
@@ -61,29 +68,60 @@ def sensitive_parameters(workflow: Workflow) -> frozenset[str]:
 
 
 def sensitive_names(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or format ``password``."""
+    """Return the names that a JSON Schema marks as secret: ``writeOnly``, or format ``password``.
+
+    A list or mapping of values that are marked is secret as a whole. Where the values of any further name are, every
+    name is.
+    """
+    if _Marks(schema).cover(schema):
+        return _EveryName()
     found: set[str] = set()
-    _marked(schema, found, DEPTH)
+    _collect(schema, _Marks(schema), found, DEPTH)
     return frozenset(found)
 
 
-def _marked(schema: Any, found: set[str], depth: int) -> None:
+def _collect(schema: Any, marks: _Marks, found: set[str], depth: int) -> None:
     if depth == 0 or not isinstance(schema, (dict, list)):
         return
     if isinstance(schema, list):
         for each in schema:
-            _marked(each, found, depth - 1)
+            _collect(each, marks, found, depth - 1)
         return
     properties = schema.get("properties")
     if isinstance(properties, dict):
-        found.update(name for name, each in properties.items() if _is_marked(each))
+        found.update(name for name, each in properties.items() if marks.cover(each))
     for each in schema.values():
-        _marked(each, found, depth - 1)
+        _collect(each, marks, found, depth - 1)
 
 
-def _is_marked(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    if schema.get("writeOnly") is True or schema.get("format") == "password":
-        return True
-    return any(_is_marked(each) for word in ("anyOf", "oneOf", "allOf") for each in schema.get(word) or ())
+class _Marks:
+    """Finds marks in schemas of one document."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+
+    def cover(self, schema: Any) -> bool:
+        """Whether a value that fits a schema is secret, or may hold such a value under a name that is not known."""
+        return self._cover(schema, set(), DEPTH)
+
+    def _cover(self, schema: Any, seen: set[str], depth: int) -> bool:
+        if depth == 0 or not isinstance(schema, dict):
+            return False
+        if schema.get("writeOnly") is True or schema.get("format") == "password":
+            return True
+        parts = [schema.get(word) for word in _PART]
+        for word in _PARTS:
+            several = schema.get(word)
+            parts += several.values() if isinstance(several, dict) else several if isinstance(several, list) else ()
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference not in seen:
+            seen.add(reference)
+            parts.append(self._target(reference))
+        return any(self._cover(each, seen, depth - 1) for each in parts)
+
+    def _target(self, reference: str) -> Any:
+        """Return the part of the document that a reference names; None where it names none."""
+        target: Any = self._root if reference.startswith("#") else None
+        for step in reference[1:].split("/")[1:]:
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+        return target

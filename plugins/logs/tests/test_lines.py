@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nexus_logs.lines import json_line
@@ -28,6 +29,37 @@ def test_marks_in_schemas():
         "$defs": {"d": {"properties": {"e": {"format": "password"}, "f": {"type": "object"}}}},
     }
     assert sensitive_names(schema) == {"a", "b", "e"}
+
+
+SECRET = {"type": "string", "format": "password"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": SECRET},
+        {"type": "array", "items": {"type": "array", "items": SECRET}},
+        {"anyOf": [{"type": "array", "items": SECRET}, {"type": "null"}]},
+        {"type": "array", "prefixItems": [{"type": "integer"}, SECRET]},
+        {"type": "object", "additionalProperties": SECRET},
+        {"type": "object", "patternProperties": {"^x-": SECRET}},
+        {"$ref": "#/$defs/Key"},
+        {"type": "array", "items": {"$ref": "#/$defs/Tree"}},
+    ],
+)
+def test_marks_of_the_values_of_lists_and_mappings(schema):
+    definitions = {
+        "Key": SECRET,
+        "Tree": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Tree"}}, {"$ref": "#/$defs/Key"}]},
+        "Lost": {"$ref": "#/$defs/Lost"},
+    }
+    others = {"plain": {"type": "array", "items": {"$ref": "#/$defs/Lost"}}, "far": {"$ref": "https://example.com/x"}}
+    assert sensitive_names({"properties": {"keys": schema, **others}, "$defs": definitions}) == {"keys"}
+
+
+def test_a_mark_of_every_further_parameter():
+    found = sensitive_names({"properties": {"a": {"type": "string"}}, "additionalProperties": SECRET})
+    assert "whatever" in found
 
 
 @given(JSON)

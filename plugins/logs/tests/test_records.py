@@ -296,6 +296,35 @@ class TestSecrets:
         assert SECRET not in lines.text + file.read_text()
         assert file.read_text().count(HIDDEN) == 2
 
+    @pytest.mark.parametrize("kind", ["list", "mapping", "further parameters", "marked name"])
+    async def test_nor_are_lists_and_mappings_of_secrets(self, make, lines, tmp_path, kind):
+        file = tmp_path / "audit.jsonl"
+        nexus = make(audit_log=str(file), audit_parameters=True)
+
+        def of_a_list(accounts: list[SecretStr]) -> None:
+            raise ValueError(accounts[0].get_secret_value())
+
+        def of_a_mapping(accounts: dict[str, SecretStr]) -> None:
+            raise ValueError(accounts["a"].get_secret_value())
+
+        def of_any_name(**accounts: SecretStr) -> None:
+            raise ValueError(accounts["accounts"].get_secret_value())
+
+        def of_a_marked_name(accounts: list[str]) -> None:
+            raise ValueError(accounts[0])
+
+        leak, accounts, metadata = {
+            "list": (of_a_list, [SECRET, "first"], {}),
+            "mapping": (of_a_mapping, {"a": SECRET}, {}),
+            "further parameters": (of_any_name, SECRET, {}),
+            "marked name": (of_a_marked_name, [SECRET], {"sensitive_parameters": ["accounts"]}),
+        }[kind]
+        nexus.register("leak", leak, metadata)
+        async with nexus:
+            await self.leak(nexus, {"accounts": accounts})
+        assert SECRET not in lines.text + file.read_text()
+        assert '"parameters":{"accounts":"***"}' in file.read_text()
+
     async def test_nor_is_the_callers_token(self, make, lines):
         nexus = make(log_invocations=True)
 
