@@ -19,36 +19,38 @@ def own_measurements(state: PlatformState) -> Sequence[Measurement]:
     events, runs, plugins, options = state.events, state.runs, state.plugins, state.options
     return [
         Measurement(
-            "nexus_event_handler_backlog", "gauge", "Events that wait for a handler.", ("handler",),
+            "nexus_event_handler_backlog", "gauge", "Events that wait for an event handler.", ("handler",),
             lambda: _summed((name, waiting) for name, waiting, _ in events.handlers()),
         ),
         Measurement(
-            "nexus_event_handler_dropped_total", "counter", "Events that a handler was too slow for.", ("handler",),
+            "nexus_event_handler_dropped_total", "counter", "Events dropped because an event handler was too slow.",
+            ("handler",),
             lambda: _summed((name, dropped) for name, _, dropped in events.handlers()),
         ),
-        Measurement.of("nexus_followers", "gauge", "Callers who follow events.", lambda: state.event_log.followed_by),
+        Measurement.of("nexus_followers", "gauge", "Callers that follow events.", lambda: state.event_log.followed_by),
         Measurement.of(
-            "nexus_workflows_running", "gauge", "Workflows that are running.", lambda: running_workflows(state)
+            "nexus_workflows_running", "gauge", "Runs in progress.", lambda: running_workflows(state)
         ),
         Measurement.of(
-            "nexus_workflows_limit", "gauge", "Workflows that may run at once.",
+            "nexus_workflows_limit", "gauge", "Maximum number of concurrent runs.",
             lambda: options.max_concurrent_workflows,
         ),
         Measurement.of(
-            "nexus_threads", "gauge", "Threads for sync code.",
+            "nexus_threads", "gauge", "Threads for synchronous code.",
             lambda: state.threads.count + state.workflow_threads.count,
         ),
         Measurement.of(
-            "nexus_threads_waiting", "gauge", "Calls that wait for a thread.", lambda: state.workflow_threads.waiting
+            "nexus_threads_waiting", "gauge", "Calls that wait for a thread of workflow_threads.",
+            lambda: state.workflow_threads.waiting,
         ),
-        Measurement("nexus_runs_kept", "gauge", "Runs that are remembered.", ("status",), runs.counts),
+        Measurement("nexus_runs_kept", "gauge", "Runs in the history: running or ended.", ("status",), runs.counts),
         Measurement.of("nexus_workflows", "gauge", "Registered workflows.", lambda: len(state.workflows.names())),
         Measurement(
-            "nexus_plugin_load_seconds", "gauge", "How long the import of a plugin took.", ("plugin",),
+            "nexus_plugin_load_seconds", "gauge", "Seconds that the import of a plugin took.", ("plugin",),
             lambda: [((each.name,), each.import_ms / 1000) for each in plugins.records if each.import_ms is not None],
         ),
         Measurement(
-            "nexus_plugin_active", "gauge", "Whether a plugin that is not disabled is active.", ("plugin",),
+            "nexus_plugin_active", "gauge", "Whether a plugin that is not disabled is active: 1 or 0.", ("plugin",),
             lambda: [
                 ((each.name,), float(each.status is PluginStatus.ACTIVE))
                 for each in plugins.records if each.status is not PluginStatus.DISABLED

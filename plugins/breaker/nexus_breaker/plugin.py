@@ -67,7 +67,7 @@ class BreakerPlugin(Plugin[BreakerSettings]):
             known = [(name, now) for name, now in found if self.platform.workflows.find(name) is not None]
             return [((name, state), float(state == now)) for name, now in known for state in NAMES]
 
-        help_text = "Whether a workflow's circuit is in a state: 1 or 0."
+        help_text = "Whether a workflow's circuit is in the state closed, open or half_open: 1 or 0."
         return [Measurement("nexus_circuit_state", "gauge", help_text, ("workflow", "state"), states)]
 
     def _announce(self, name: str, state: CircuitState, rules: CircuitRules) -> None:

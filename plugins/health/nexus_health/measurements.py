@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 def measurements(monitor: HealthMonitor) -> list[Measurement]:
     """Return the measurements of a monitor."""
     return [
-        Measurement.of("nexus_ready", "gauge", "Whether calls are accepted.", lambda: float(monitor.is_ready)),
+        Measurement.of(
+            "nexus_ready", "gauge", "Whether the platform is ready to take calls: 1 or 0.",
+            lambda: float(monitor.is_ready),
+        ),
         Measurement(
-            "nexus_health_check_healthy", "gauge", "Whether a check or one of its services is healthy.", ("check",),
+            "nexus_health_check_healthy", "gauge",
+            "Whether a health check, or one of its services, is healthy: 1 or 0.", ("check",),
             lambda: _healthy(monitor),
         ),
         Measurement(

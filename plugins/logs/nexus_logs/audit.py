@@ -79,6 +79,9 @@ class AuditLog:
                 "nexus_audit_dropped_total", "counter", "Audit entries that were dropped.", lambda: writer.dropped
             ),
             Measurement.of(
-                "nexus_audit_failing", "gauge", "Whether the audit log can't be written.", lambda: writer.is_failing
+                "nexus_audit_failing",
+                "gauge",
+                "Whether the audit log can't be written: 1 or 0.",
+                lambda: writer.is_failing,
             ),
         ]

@@ -130,12 +130,18 @@ class CallMetrics:
     def families(self) -> list[Family]:
         """Return the current metrics. From any thread."""
         labels = ("workflow", "channel")
-        calls = Family("nexus_calls_total", COUNTER, "Calls by outcome.", (*labels, "outcome", "code"))
+        outcomes = "Calls by outcome: completed, cached, replayed, refused, failed or cancelled, and by error code."
+        calls = Family("nexus_calls_total", COUNTER, outcomes, (*labels, "outcome", "code"))
         in_flight = Family("nexus_calls_in_flight", GAUGE, "Calls in progress.", labels)
         durations = Family("nexus_call_seconds", HISTOGRAM, "Seconds until callers get an answer.", labels)
         runs = Family("nexus_run_seconds", HISTOGRAM, "Seconds that workflows run.", labels)
-        waits = Family("nexus_wait_seconds", HISTOGRAM, "Seconds that calls spend outside of their run.", labels)
-        events = Family("nexus_events_total", COUNTER, "Published events.", ("type",))
+        waits = Family(
+            "nexus_wait_seconds",
+            HISTOGRAM,
+            "Seconds that calls spend outside of their run, in policies and queues.",
+            labels,
+        )
+        events = Family("nexus_events_total", COUNTER, "Published events by type.", ("type",))
         events.numbers = {(kind,): float(count) for kind, count in list(self._events.items())}
         for key, series in list(self._series.items()):
             calls.numbers |= {(*key, *outcome): float(count) for outcome, count in list(series.outcomes.items())}

@@ -272,10 +272,10 @@ class SyncPool:
 def pool_measurements(pools: Sequence[Pool[Any]], prefix: str = "nexus_pool") -> list[Measurement]:
     """Return the numbers of pools, by their names."""
     numbers: dict[str, tuple[str, Callable[[Pool[Any]], int]]] = {
-        "in_use": ("Connections of a pool that are in use.", lambda pool: pool.in_use),
-        "idle": ("Connections of a pool that are open and not in use.", lambda pool: pool.idle),
-        "waiting": ("Callers that wait for a connection of a pool.", lambda pool: pool.waiting),
-        "limit": ("Connections that a pool may have.", lambda pool: pool.limit),
+        "in_use": ("Connections in use.", lambda pool: pool.in_use),
+        "idle": ("Open connections that are not in use.", lambda pool: pool.idle),
+        "waiting": ("Callers that wait for a connection.", lambda pool: pool.waiting),
+        "limit": ("Maximum number of connections.", lambda pool: pool.limit),
     }
 
     def measure(name: str, description: str, number: Callable[[Pool[Any]], int]) -> Measurement:
