@@ -21,7 +21,7 @@ DEPTH = 32
 
 _PART = ("items", "additionalProperties", "unevaluatedProperties", "contains", "unevaluatedItems")
 _PARTS = ("anyOf", "oneOf", "allOf", "prefixItems", "patternProperties")
-"""Keywords with a schema, or several, for a value itself or for those that it holds under names that are not known."""
+"""Keywords with a schema, or several, for a value itself or for its members under unknown names."""
 
 
 class SensitiveParameters:
