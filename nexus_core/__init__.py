@@ -22,7 +22,7 @@ _HOMES = {  # type checkers read the stub, which `make generate` writes from thi
     "events.handlers": ("EventHandler",),
     "options.channel": ("ChannelConfig",),
     "options.production": ("ProductionConfig",),
-    "options.settings": ("CoreSettings", "PluginSettings"),
+    "options.settings": ("CoreSettings", "MetadataKey", "PluginSettings"),
     "pipeline.invocation": ("Invocation",),
     "pipeline.resolvers": ("ParameterResolver",),
     "pipeline.stage": ("Call", "Interceptor", "Stage"),

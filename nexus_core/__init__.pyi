@@ -29,6 +29,7 @@ from nexus_core.events.handlers import EventHandler as EventHandler
 from nexus_core.options.channel import ChannelConfig as ChannelConfig
 from nexus_core.options.production import ProductionConfig as ProductionConfig
 from nexus_core.options.settings import CoreSettings as CoreSettings
+from nexus_core.options.settings import MetadataKey as MetadataKey
 from nexus_core.options.settings import PluginSettings as PluginSettings
 from nexus_core.pipeline.invocation import Invocation as Invocation
 from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
@@ -70,6 +71,7 @@ __all__ = [
     "Invocation",
     "Listener",
     "MalformedRequest",
+    "MetadataKey",
     "Nexus",
     "NexusError",
     "NotFound",

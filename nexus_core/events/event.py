@@ -42,7 +42,26 @@ SESSION_EXPIRED = "session.expired"
 SESSION_NOTIFICATION = "session.notification"
 EVENTS_MISSED = "events.missed"
 CREDENTIAL_ENDED = "credential.ended"
-"""The last event of a stream whose caller's credential has ended. It is in no log: only that caller gets it."""
+
+EVENT_TYPES = {
+    WORKFLOW_STARTED: "A run has started.",
+    WORKFLOW_PROGRESS: "A run reports its progress. `data`: `done`, `total` and `message`.",
+    WORKFLOW_OUTPUT: "A run yields an item of its stream. `data`: `value`.",
+    WORKFLOW_EVENT: "A run emits an event of the workflow's. `data`: `name` and `value`.",
+    WORKFLOW_COMPLETED: "A run has succeeded. Adds `duration`; handlers and followers of the run get `result`.",
+    WORKFLOW_FAILED: "A run has failed, or its call was rejected. Adds `error` and `duration`.",
+    WORKFLOW_CANCELLED: "A run was cancelled. Adds `error`.",
+    WORKFLOW_REGISTERED: "A workflow was registered.",
+    WORKFLOW_UNREGISTERED: "A workflow was unregistered.",
+    SESSION_CREATED: "A session was created.",
+    SESSION_UPDATED: "A session was updated. `data`: its `version`, and the names of `changed` members.",
+    SESSION_REMOVED: "A session was deleted or got another id.",
+    SESSION_EXPIRED: "A session has expired.",
+    SESSION_NOTIFICATION: "An event handler notifies followers. `data`: `message`.",
+    EVENTS_MISSED: "A follower has missed events. `data`: their `count`, or null if it is unknown.",
+    CREDENTIAL_ENDED: "The caller's credential has ended, and its event stream with it. Adds `error`. In no log.",
+}
+"""The core's types of events, each with its meaning. Those of plugins are in `PluginSettings.event_types`."""
 
 TERMINAL = frozenset({WORKFLOW_COMPLETED, WORKFLOW_FAILED, WORKFLOW_CANCELLED})
 """The types that end a run: exactly one of them is the run's last event."""
@@ -59,7 +78,7 @@ class ChannelEvent:
     """One thing that happened.
 
     Attributes:
-        type: One of this module's constants, such as ``workflow.progress``.
+        type: One of `EVENT_TYPES`, such as ``workflow.progress``, or of a plugin's `PluginSettings.event_types`.
         workflow_name: The workflow concerned.
         channel: The channel it came through: ``api``, ``cli``, ``mcp``, ``python``; empty where none did.
         run_id: The run concerned, or empty.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretBytes, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -38,6 +38,18 @@ def is_blank(value: Any) -> bool:
     return isinstance(text, str | bytes) and not text.strip()
 
 
+class MetadataKey(NamedTuple):
+    """A key of workflows' metadata.
+
+    Attributes:
+        meaning: What the key sets, as a sentence.
+        option: The option that has to be on for the key to have an effect, or None.
+    """
+
+    meaning: str
+    option: str | None = None
+
+
 class PluginSettings(BaseSettings):
     """Base of a plugin's settings model: each field is an option. Lists may be written with commas in between.
 
@@ -47,8 +59,9 @@ class PluginSettings(BaseSettings):
     ``NEXUS_`` and its own name does not: for names that many platforms set.
 
     Attributes:
-        workflow_metadata: The keys of workflows' metadata that the plugin reads, each with the option that switches on
-            what it does, or None where nothing has to be. Misspelt ones are refused, and those without effect reported.
+        workflow_metadata: The keys of workflows' metadata that the plugin reads. Misspelt ones are refused, and those
+            without effect reported.
+        event_types: The types of events that the plugin publishes, each with its meaning as a sentence.
         services: The services that the plugin provides, each with the option that switches it on, or None.
         policies: Names that stand for the plugin's policies in a list of middleware, with the option that each switches
             on; several names, with spaces in between, in that order. An option holds such a list where its
@@ -58,7 +71,8 @@ class PluginSettings(BaseSettings):
             ``session manager``, ``stdio``, ``store NAME``.
     """
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = {}
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {}
+    event_types: ClassVar[dict[str, str]] = {}
     services: ClassVar[dict[str, str | None]] = {}
     policies: ClassVar[dict[str, str]] = {}
     provides: ClassVar[dict[str, str | None]] = {}

@@ -12,7 +12,7 @@ from nexus_core import jsontext
 from nexus_core.errors import ConfigurationError
 from nexus_core.options import first_party
 from nexus_core.options.channel import is_enabled
-from nexus_core.options.settings import MAX_SECONDS, is_time_limit
+from nexus_core.options.settings import MAX_SECONDS, MetadataKey, is_time_limit
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEYS = (
-    "description", "version", "category", "tags", "title", "timeout", "required_permissions", "expected_parameters",
-    "process",
-)  # fmt: skip
-"""The keys that the core knows. Those of plugins are in `PluginSettings.workflow_metadata`."""
-
 _PLUGIN, _AUTHENTICATION = first_party.provider("authentication")
+
+KEYS = {
+    "description": MetadataKey("Description for callers. Default: the docstring."),
+    "title": MetadataKey("Title of the MCP tool."),
+    "version": MetadataKey("Version for callers. Cached results of another version are not used."),
+    "category": MetadataKey("Category for callers, and the group in the OpenAPI document if there are no tags."),
+    "tags": MetadataKey("List of groups in the OpenAPI document."),
+    "timeout": MetadataKey("Time limit of a run in seconds, in place of `workflow_timeout`."),
+    "expected_parameters": MetadataKey("Schema of the parameters, in place of type hints."),
+    "process": MetadataKey("Whether a function runs in a separate process."),
+    "required_permissions": MetadataKey("List of permissions that a caller needs.", _AUTHENTICATION),
+}
+"""The keys that the core reads. Those of plugins are in `PluginSettings.workflow_metadata`."""
+
 ENFORCE = f"Set {_AUTHENTICATION}=True ({first_party.install(_PLUGIN)}), or insecure=True to let every caller run them"
 """What to do about permissions that nothing checks."""
 
@@ -182,7 +190,7 @@ def plugin_keys(every_settings: Iterable[PluginSettings]) -> dict[str, tuple[str
         for key, option in entries.items()
     }
     for settings in every_settings:
-        for key, option in type(settings).workflow_metadata.items():
+        for key, (_, option) in type(settings).workflow_metadata.items():
             is_off = option is not None and not is_enabled(getattr(settings, option, None))
             keys[key] = (f"{option} is off", option) if is_off else ("", option)
     return keys

@@ -65,7 +65,7 @@ def _described(model: Any) -> dict[str, Any]:
         return dict(NO_SETTINGS)
     return {
         "options": list(model.model_fields),
-        "workflow_metadata": model.workflow_metadata,
+        "workflow_metadata": {key: each.option for key, each in model.workflow_metadata.items()},
         "services": model.services,
         "policies": model.policies,
         "provides": model.provides,

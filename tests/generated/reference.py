@@ -57,4 +57,32 @@ def errors(page: str) -> str:
     )
 
 
-FILES = {"docs/reference/options.md": options, "docs/reference/errors.md": errors}
+def events(page: str) -> str:
+    """Write a row for each type of events: the core's, then those of plugins."""
+    from nexus_core.events.event import EVENT_TYPES
+
+    rows = [[f"`{name}`", meaning, ""] for name, meaning in EVENT_TYPES.items()]
+    for plugin, model in settings_models().items():
+        rows += [[f"`{name}`", meaning, plugin] for name, meaning in model.event_types.items()]
+    return replaced(page, "event types", table(["type", "meaning", "plugin"], rows))
+
+
+def metadata(page: str) -> str:
+    """Write a row for each key of workflows' metadata: the core's, then those of plugins."""
+    from nexus_core.workflows.metadata import KEYS
+
+    found = {"": KEYS} | {plugin: model.workflow_metadata for plugin, model in settings_models().items()}
+    rows = [
+        [f"`{name}`", key.meaning, "" if key.option is None else f"`{key.option}`", plugin]
+        for plugin, keys in found.items()
+        for name, key in keys.items()
+    ]
+    return replaced(page, "metadata keys", table(["key", "meaning", "needs the option", "plugin"], rows))
+
+
+FILES = {
+    "docs/reference/options.md": options,
+    "docs/reference/errors.md": errors,
+    "docs/reference/events.md": events,
+    "docs/reference/metadata.md": metadata,
+}

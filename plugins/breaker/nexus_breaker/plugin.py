@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from nexus_breaker.settings import BreakerSettings
+from nexus_breaker.settings import CIRCUIT_CLOSED, CIRCUIT_OPENED, BreakerSettings
 from nexus_core import ChannelEvent, Plugin
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from nexus_core.types.measurement import Measurement
 
 log = logging.getLogger(__name__)
-
-CIRCUIT_OPENED = "circuit.opened"
-CIRCUIT_CLOSED = "circuit.closed"
 
 
 class BreakerPlugin(Plugin[BreakerSettings]):

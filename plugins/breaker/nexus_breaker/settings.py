@@ -6,14 +6,23 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from nexus_core import PluginSettings
+from nexus_core import MetadataKey, PluginSettings
 from nexus_core.options.settings import MAX_SECONDS
+
+CIRCUIT_OPENED = "circuit.opened"
+CIRCUIT_CLOSED = "circuit.closed"
 
 
 class BreakerSettings(PluginSettings):
     """The circuit breaker for workflows."""
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = {"circuit_breaker": "enable_circuit_breaker"}
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "circuit_breaker": MetadataKey("False for no circuit, or a mapping with its rules.", "enable_circuit_breaker")
+    }
+    event_types: ClassVar[dict[str, str]] = {
+        CIRCUIT_OPENED: "The circuit of a workflow has opened. `data`: `failures` and `seconds`.",
+        CIRCUIT_CLOSED: "The circuit of a workflow has closed again.",
+    }
 
     enable_circuit_breaker: bool = Field(False, description="Refuse calls of workflows that fail repeatedly.")
     circuit_breaker_failure_threshold: int = Field(

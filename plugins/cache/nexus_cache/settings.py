@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from nexus_core.options.settings import PluginSettings, Seconds
+from nexus_core.options.settings import MetadataKey, PluginSettings, Seconds
 
 METHODS = ("get_cache_key", "should_cache")
 """The methods of a cache manager, of which it has at least one."""
@@ -15,9 +15,16 @@ METHODS = ("get_cache_key", "should_cache")
 class CacheSettings(PluginSettings):
     """The cache for results: its store, lifetime and limits."""
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = dict.fromkeys(
-        ("cache", "cache_ttl", "cache_context_safe"), "enable_caching"
-    )
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "cache": MetadataKey(
+            "True caches results per caller, `shared` for all callers; False caches none.", "enable_caching"
+        ),
+        "cache_ttl": MetadataKey("Lifetime of a cached result in seconds, in place of the option.", "enable_caching"),
+        "cache_context_safe": MetadataKey(
+            "Allow `shared` for a workflow with a `Context`: its result does not depend on the caller.",
+            "enable_caching",
+        ),
+    }
 
     enable_caching: bool = Field(False, description="Cache results, and answer equal calls with them.")
     cache_ttl: Seconds = Field(300.0, description="Lifetime of a cached result, in seconds.")

@@ -16,6 +16,7 @@ from nexus_health.builtin_checks import EventLoopLag, builtin_checks, failed_plu
 from nexus_health.checker import checks_of
 from nexus_health.monitored_check import CheckResult, CheckThreads, MonitoredCheck
 from nexus_health.redaction import ReportRedactor
+from nexus_health.settings import HEALTH_CHANGED
 from nexus_health.verdict import HEALTHY, UNHEALTHY
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from nexus_health.settings import HealthSettings
 
 log = logging.getLogger(__name__)
-
-HEALTH_CHANGED = "health.changed"
-"""The type of the event for a changed status of a check: ``check``, ``status`` and ``error``."""
 
 DEGRADED = "degraded"
 """The status of the platform if only non-critical checks are unhealthy."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from nexus_core.options.settings import MAX_SECONDS, PluginSettings, Seconds
 
+HEALTH_CHANGED = "health.changed"
+
 
 class HealthSettings(PluginSettings):
     """Options of health checks."""
+
+    event_types: ClassVar[dict[str, str]] = {
+        HEALTH_CHANGED: "The status of a health check has changed. `data`: `check`, `status`, `critical` and `error`.",
+    }
 
     enable_health_checks: bool = Field(True, description="Run health checks and serve `/health`.")
     health_check_interval: float = Field(30.0, ge=0.1, le=MAX_SECONDS, description="Seconds between health checks.")

@@ -6,13 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nexus_core import PluginSettings
+from nexus_core import MetadataKey, PluginSettings
 
 
 class LogSettings(PluginSettings):
     """Options of logs and of the audit log."""
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = {"sensitive_parameters": None}
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "sensitive_parameters": MetadataKey("List of parameters that logs do not show.")
+    }
 
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of log records on stderr: `text` for people, `json` for one JSON object per line."

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nexus_core import PluginSettings
+from nexus_core import MetadataKey, PluginSettings
 
 MAX_CALLS = 1_000_000_000
 """Maximum of every limit."""
@@ -22,7 +22,11 @@ class RateLimitSettings(PluginSettings):
 
     services: ClassVar[dict[str, str | None]] = {"rate_limiter": "enable_rate_limiting"}
 
-    workflow_metadata: ClassVar[dict[str, str | None]] = {"rate_limit": "enable_rate_limiting"}
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "rate_limit": MetadataKey(
+            "Limit of the calls of each caller, such as 60 or `100/hour`.", "enable_rate_limiting"
+        )
+    }
 
     enable_rate_limiting: bool = Field(False, description="Limit the number of calls of each caller.")
     rate_limit_per_minute: int = Field(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from nexus_core import ConfigurationError, PluginSettings, hookimpl
+from nexus_core import ConfigurationError, MetadataKey, PluginSettings, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,10 @@ async def test_an_authorizer_of_any_plugin_enforces_them(make: Callable[..., Any
 
 
 class GreetingSettings(PluginSettings):
-    workflow_metadata: ClassVar[dict[str, str | None]] = {"greeting_words": "enable_greetings", "greeting_lang": None}
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "greeting_words": MetadataKey("Words of greetings.", "enable_greetings"),
+        "greeting_lang": MetadataKey("Language of greetings."),
+    }
     enable_greetings: bool = False
 
 
