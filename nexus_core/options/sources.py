@@ -186,13 +186,17 @@ def unknown_option(
         return f'{source}: it belongs to the plugin "{owner}", which is not loaded: {unloaded[owner]}', True
     if owner is not None:
         return f'{source}: it needs the plugin "{owner}": {first_party.install(owner)}', False
+    complaint = f"{source}: there is no option {printable(name)!r}"
+    strangers = sorted(plugin for plugin in unloaded if plugin not in first_party.OPTIONS)
+    for plugin in strangers:
+        if name.startswith(f"{plugin}_"):
+            return f'{complaint}, unless it belongs to the plugin "{plugin}": not loaded, {unloaded[plugin]}', True
     every = [*known, *(option for options in first_party.OPTIONS.values() for option in options)]
     near = nearest(name, every)
-    complaint = f"{source}: there is no option {printable(name)!r}"
-    strangers = sorted(f'"{plugin}"' for plugin in unloaded if plugin not in first_party.OPTIONS)
     if near or not strangers:
         return complaint + (f"; did you mean {near!r}?" if near else ""), False
-    return f"{complaint}, unless it belongs to a plugin that is not loaded: {', '.join(strangers)}", True
+    listed = ", ".join(f'"{plugin}"' for plugin in strangers)
+    return f"{complaint}, unless it belongs to a plugin that is not loaded: {listed}", True
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -106,7 +106,8 @@ class PluginManager:
         """Register an object or module with hook implementations that is not installed as a distribution.
 
         Raises:
-            PluginError: It is a name, implements no hook, one that does not exist, or one with wrong arguments.
+            PluginError: It is a name, is active as an installed plugin, implements no hook, one that does not exist,
+                or one with wrong arguments.
         """
         if isinstance(plugin, str):
             raise PluginError(f"plugins takes modules and objects, not names: import {plugin!r:.100} and give that.")
@@ -115,6 +116,7 @@ class PluginManager:
         record = PluginRecord(name, "", "", f"{kind.__module__}:{kind.__qualname__}")
         if name in self._by_name:
             raise PluginError(f'There is a plugin "{name}" already.')
+        self._refuse_installed(plugin)
         self.records.append(record)
         self._by_name[name] = record
         self._register(record, self._made(record, plugin))
@@ -122,6 +124,21 @@ class PluginManager:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
         if not (record.hooks or record.warnings):
             raise PluginError(f"{_described(plugin)} implements no hook.{_meant(plugin)}")
+
+    def _refuse_installed(self, plugin: object) -> None:
+        """Refuse a class or module that an entry point has given already: its rules would hold twice."""
+        if isinstance(plugin, type):
+            target = f"{plugin.__module__}:{plugin.__qualname__}"
+        elif inspect.ismodule(plugin):
+            target = plugin.__name__
+        else:
+            return
+        for record in self.records:
+            if record.distribution and record.target == target and record.status is PluginStatus.ACTIVE:
+                raise PluginError(
+                    f'{target} is active as the installed plugin "{record.name}" ({record.distribution}): leave it out '
+                    "of plugins=."
+                )
 
     def require(self, names: Iterable[str]) -> None:
         """Let the failure of plugins be fatal, from now on."""

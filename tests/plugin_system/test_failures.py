@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 import textwrap
@@ -325,6 +326,41 @@ def test_an_option_of_a_plugin_that_failed_does_not_stop_the_start(site: Any, pl
         platform(hosst="x")
     with pytest.raises(ConfigurationError, match="did you mean 'enable_auth'"):
         platform(enable_auht=True)
+
+
+def test_an_option_is_not_taken_for_another_where_its_plugin_is_off(site: Any, platform: Any, caplog: Any) -> None:
+    site.add("closed")
+    platform(disabled=("closed",), closed_workflows=["refund"])  # the core has max_concurrent_workflows
+    assert (
+        "argument closed_workflows: there is no option 'closed_workflows', unless it belongs to the plugin \"closed\": "
+        "not loaded, disabled by configuration"
+    ) in caplog.text
+
+
+CLASS = """
+from nexus_core import Plugin, Stage
+class Rule:
+    stage = Stage.AUTHORIZE
+    async def __call__(self, invocation, call_next):
+        return await call_next(invocation)
+class ShopPlugin(Plugin):
+    def nexus_register_interceptors(self):
+        return [Rule()]
+"""
+
+
+@pytest.mark.parametrize("attribute", ["ShopPlugin", ""], ids=["class", "module"])
+def test_an_installed_plugin_is_not_taken_twice(site: Any, platform: Any, attribute: str) -> None:
+    module = site.add("shop", CLASS if attribute else "@hookimpl\ndef nexus_startup(nexus): ...", attribute=attribute)
+    given = importlib.import_module(module)
+    target = f"{module}:{attribute}" if attribute else module
+    given = getattr(given, attribute, given)
+    with pytest.raises(PluginError) as refused:
+        platform(given)
+    assert str(refused.value) == (
+        f'{target} is active as the installed plugin "shop" (nexus-shop): leave it out of plugins=.'
+    )
+    assert platform(given, disabled=("shop",)).plugins.active() == [given.__name__]
 
 
 AUTH = """
