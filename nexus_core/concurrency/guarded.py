@@ -26,12 +26,16 @@ class GuardedCaller:
         seconds: Time limit for each call.
         limit: How many sync functions may run at a time, so that hanging ones do not use up threads.
         waits: Whether a call waits for one of them to return; else it is refused.
+        counts_async: Whether async functions count too.
     """
 
-    def __init__(self, threads: DaemonThreads, seconds: float, limit: int, *, waits: bool) -> None:
+    def __init__(
+        self, threads: DaemonThreads, seconds: float, limit: int, *, waits: bool, counts_async: bool = False
+    ) -> None:
         self._threads = threads
         self._free = asyncio.Semaphore(limit)
         self._waits = waits
+        self._counts_async = counts_async
         self.seconds = seconds
 
     async def call(
@@ -51,16 +55,21 @@ class GuardedCaller:
 
         Raises:
             TimeLimitPassed: It did not return in time. It may go on.
-            RuntimeError: Too many sync functions have not returned.
+            TooManyCalls: Too many functions have not returned.
         """
         return await within(seconds or self.seconds, self._run(function, arguments), context=context)
 
     async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        if is_async(function):
+        if (has_no_thread := is_async(function)) and not self._counts_async:
             return await self._threads.call(function, *arguments)
         if self._free.locked() and not self._waits:
-            raise RuntimeError("too many of its calls have not returned, so it is not called")
+            raise TooManyCalls
         await self._free.acquire()
+        if has_no_thread:
+            try:
+                return await self._threads.call(function, *arguments)
+            finally:
+                self._free.release()
         loop = asyncio.get_running_loop()
         return await self._threads.call(self._in_thread, loop, function, arguments)  # it releases: nothing between
 
@@ -81,6 +90,13 @@ class TimeLimitPassed(TimeoutError):
         self.seconds = seconds
 
 
+class TooManyCalls(RuntimeError):
+    """A function was not called."""
+
+    def __init__(self) -> None:
+        super().__init__("too many of its calls have not returned, so it is not called")
+
+
 async def within(
     seconds: float, work: Awaitable[Any], *, cancel_seconds: float = 0.0, context: Context | None = None
 ) -> Any:
@@ -94,7 +110,7 @@ async def within(
 
     Raises:
         TimeLimitPassed: It did not end in time.
-        RuntimeError: It raised `asyncio.CancelledError` although it was not cancelled.
+        RuntimeError: It raised what is no `Exception`, such as `asyncio.CancelledError` although it was not cancelled.
     """
     task: asyncio.Future[Any] = asyncio.get_running_loop().create_task(_awaited(work), context=context)
     try:
@@ -103,10 +119,12 @@ async def within(
             raise TimeLimitPassed(seconds)
         if task.cancelled():
             raise RuntimeError("it cancelled itself")
+        if (exc := task.exception()) is not None and not isinstance(exc, Exception):
+            raise RuntimeError(f"it raised {exc!r}") from exc
         return task.result()
     finally:
         if not task.done():
-            task.add_done_callback(_retrieve)
+            task.add_done_callback(_log_late_failure)
             task.cancel()
             if cancel_seconds:
                 await asyncio.wait({task}, timeout=cancel_seconds)
@@ -116,9 +134,17 @@ async def _awaited(work: Awaitable[Any]) -> Any:
     return await work
 
 
-def _retrieve(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.debug("What was left behind after its time limit raised", exc_info=task.exception())
+def late_failure_log(write: Callable[..., None], message: str) -> Callable[[asyncio.Future[Any]], None]:
+    """Return a callback for tasks that nobody waits for any more, which logs what they raise."""
+
+    def ended(task: asyncio.Future[Any]) -> None:
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            write(message, exc_info=exc)
+
+    return ended
+
+
+_log_late_failure = late_failure_log(log.debug, "What was left behind after its time limit raised")
 
 
 def call_within(seconds: float, function: Callable[[], Any]) -> Any:

@@ -51,7 +51,7 @@ class DaemonThreads:
 
     async def run(
         self,
-        outlives: Callable[[asyncio.Future[Any]], None],
+        outlives: Callable[[asyncio.Future[Any]], None] | None,
         function: Callable[..., Any],
         /,
         *args: Any,
@@ -60,7 +60,7 @@ class DaemonThreads:
         """Call a function in a thread, with the caller's context variables, and return its value.
 
         Args:
-            outlives: Called with the thread's future when the wait is cancelled: the thread itself goes on.
+            outlives: Called with the thread's future when the wait is cancelled, if given: the thread itself goes on.
             function: What to call.
             *args: Its arguments.
             **kwargs: Its arguments by name.
@@ -79,13 +79,14 @@ class DaemonThreads:
         worker.put((work, contextvars.copy_context().run, function, args, kwargs))
         return work
 
-    async def _finished(self, work: _ThreadCall, outlives: Callable[[asyncio.Future[Any]], None]) -> Any:
+    async def _finished(self, work: _ThreadCall, outlives: Callable[[asyncio.Future[Any]], None] | None) -> Any:
         done = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             work.is_abandoned = True
-            outlives(done)
+            if outlives is not None:
+                outlives(done)
             raise
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -93,7 +94,7 @@ class DaemonThreads:
         try:
             if is_async(function):
                 return await function(*args, **kwargs)
-            outcome = await self.run(_ignore, function, *args, **kwargs)
+            outcome = await self.run(None, function, *args, **kwargs)
             return await outcome if inspect.isawaitable(outcome) else outcome
         except ENDS_PROCESS as exc:
             raise RuntimeError(f"{function!r} raised {exc!r}") from exc
@@ -238,10 +239,6 @@ class _ThreadCall(Future[Any]):
     """A call in a thread. What an abandoned one raises is nobody's: an event loop that ends would complain about it."""
 
     is_abandoned = False
-
-
-def _ignore(_: asyncio.Future[Any]) -> None:
-    """Nobody waits for the thread."""
 
 
 class _PoolThread:

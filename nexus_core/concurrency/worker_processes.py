@@ -49,7 +49,7 @@ class WorkerProcesses:
         worker = self._take()
         self._busy.add(worker)
         try:
-            return await self._threads.run(_ignore, worker.call, function, args, kwargs)
+            return await self._threads.run(None, worker.call, function, args, kwargs)
         except BaseException:
             if not worker.is_ready:
                 worker.kill()

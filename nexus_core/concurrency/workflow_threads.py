@@ -37,7 +37,7 @@ class WorkflowThreads(DaemonThreads):
 
     async def run(
         self,
-        outlives: Callable[[asyncio.Future[Any]], None],
+        outlives: Callable[[asyncio.Future[Any]], None] | None,
         function: Callable[..., Any],
         /,
         *args: Any,

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
+from nexus_core.concurrency.guarded import late_failure_log
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import (
     MalformedRequest,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
+
+_log_late_failure = late_failure_log(log.warning, "A workflow that had timed out ended with an exception")
 
 
 class Execution:
@@ -118,7 +121,7 @@ class Execution:
                 if timer is not None:
                     self._timers.cancel(timer)
                 if not task.done():
-                    task.add_done_callback(_retrieve)
+                    task.add_done_callback(_log_late_failure)
                     run.track_background_work(task)
                     if not run.cancel_requested:  # a second cancellation would end its cleaning up
                         task.cancel()
@@ -217,8 +220,3 @@ def failed(run: Run, exc: BaseException) -> WorkflowFailed:
     """Return what the caller may learn about an exception in the workflow's own code; the log gets the rest."""
     log.error("Run %s of %s failed", run.id, run.workflow, exc_info=exc)
     return WorkflowFailed("The workflow failed; the server's log has the reason under the run's id.", run_id=run.id)
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.warning("A workflow that had timed out ended with an exception", exc_info=task.exception())

@@ -37,9 +37,6 @@ START_SECONDS = 0.02
 TICK_SECONDS = 0.5
 """Interval of measuring the event loop and of looking for new checkers."""
 
-CLOSE_SECONDS = 1.0
-"""Time limit for a cancelled check."""
-
 
 class HealthMonitor:
     """Monitors the health of a platform, from one start to its stop.
@@ -138,7 +135,6 @@ class HealthMonitor:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        await asyncio.gather(*(each.close(CLOSE_SECONDS) for each in self._checks.values()))
         self._threads.threads.rest()
 
     async def _supervise(self) -> None:

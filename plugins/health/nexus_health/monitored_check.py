@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.concurrency.threads import DaemonThreads, is_async
+from nexus_core.concurrency.guarded import TimeLimitPassed, within
+from nexus_core.concurrency.threads import ENDS_PROCESS, DaemonThreads, is_async
 from nexus_health.verdict import HealthVerdict, judge, verdict_of_exception
 
 if TYPE_CHECKING:
     from nexus_core.types.health import HealthCheck
     from nexus_health.redaction import ReportRedactor
+
+CLOSE_SECONDS = 1.0
+"""Time limit for a cancelled check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class CheckThreads:
         """Call a function in the thread of a check and return its value. The thread outlives a cancellation."""
         self._since[name] = time.monotonic()
         try:
-            return await self.threads.run(_abandon, self._called, name, function)
+            return await self.threads.run(None, self._called, name, function)
         except Exception:  # no thread could be started
             self._since.pop(name, None)
             raise
@@ -76,10 +79,6 @@ class CheckThreads:
             return function()
         finally:
             self._since.pop(name, None)
-
-
-def _abandon(_: asyncio.Future[Any]) -> None:
-    """Leave the thread alone."""
 
 
 class MonitoredCheck:
@@ -111,8 +110,7 @@ class MonitoredCheck:
         self._threads = threads
         self._redactor = redactor
         self._judge = partial(judge, redactor=redactor, is_strict=is_strict)
-        self._task: asyncio.Task[HealthVerdict] | None = None
-        self._begun_at = 0.0
+        self._answering_since: float | None = None
 
     @property
     def holds_up(self) -> bool:
@@ -124,7 +122,7 @@ class MonitoredCheck:
     async def run(self) -> bool:
         """Run the check once, within its time limit. Returns whether the status has changed."""
         begun = time.monotonic()
-        since = self._running_since()
+        since = self._answering_since or self._threads.busy_since(self.name)
         if since is None:
             verdict = await self._run_once()
         else:
@@ -138,26 +136,18 @@ class MonitoredCheck:
         self.latest = CheckResult(self.name, self.is_critical, verdict, _ago(begun), began, now)
         return not (verdict.is_healthy if before is None else is_same)
 
-    def _running_since(self) -> float | None:
-        if self._task is not None and not self._task.done():
-            return self._begun_at
-        return self._threads.busy_since(self.name)
-
     async def _run_once(self) -> HealthVerdict:
-        self._begun_at = time.monotonic()
-        self._task = task = asyncio.create_task(self._answer(), name=f"nexus-health-{self.name}")
         try:
-            done, _ = await asyncio.wait({task}, timeout=self.timeout)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if done:
-            return task.result()
-        task.cancel()
-        return HealthVerdict(False, f"timed out after {self.timeout:g} s")
+            verdict: HealthVerdict = await within(self.timeout, self._answer(), cancel_seconds=CLOSE_SECONDS)
+        except TimeLimitPassed:
+            return HealthVerdict(False, f"timed out after {self.timeout:g} s")
+        except RuntimeError as exc:
+            return verdict_of_exception(exc, self._redactor)
+        return verdict
 
     async def _answer(self) -> HealthVerdict:
-        """Return the verdict. No exception propagates: SystemExit would end the event loop."""
+        """Return the verdict. SystemExit would end the event loop."""
+        self._answering_since = time.monotonic()
         try:
             if is_async(self._call):
                 returned = await self._call()
@@ -167,25 +157,16 @@ class MonitoredCheck:
                     returned = await returned
             if isinstance(returned, HealthVerdict):
                 return returned
-            judged: HealthVerdict = await self._threads.threads.run(_abandon, self._judge, returned)
+            judged: HealthVerdict = await self._threads.threads.run(None, self._judge, returned)
             return judged
-        except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+        except (Exception, *ENDS_PROCESS) as exc:
             return verdict_of_exception(exc, self._redactor)
-        except BaseException as exc:
-            return verdict_of_exception(exc, self._redactor)
+        finally:
+            self._answering_since = None
 
     def _call_and_judge(self) -> Any:
         returned = self._call()
         return returned if inspect.isawaitable(returned) else self._judge(returned)
-
-    async def close(self, seconds: float) -> None:
-        """Cancel the running check."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=seconds)
 
 
 def _ago(moment: float) -> float:

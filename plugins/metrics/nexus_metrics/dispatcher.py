@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_core.concurrency.threads import is_async, overridden
 from nexus_metrics.collector import MetricsCollector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.types.measurement import Collector
 
@@ -69,12 +71,7 @@ class CollectorDispatcher:
         assert self._of_runs is not None
         while self._waiting:
             if is_async(self._of_runs):
-                try:
-                    await self._of_runs(*self._waiting.popleft())
-                except asyncio.CancelledError:
-                    raise
-                except BaseException as exc:  # SystemExit included
-                    self._report_once(exc)
+                await self._call(self._of_runs, *self._waiting.popleft())
             else:
                 await self._threads.call(self._work_in_thread)
 
@@ -98,12 +95,13 @@ class CollectorDispatcher:
         assert self._of_channels is not None
         for channel, in_flight, errors in channels:
             new, self._errors[channel] = errors - self._errors.get(channel, 0), errors
-            try:
-                await self._threads.call(self._of_channels, channel, in_flight, new)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as exc:
-                self._report_once(exc)
+            await self._call(self._of_channels, channel, in_flight, new)
+
+    async def _call(self, method: Callable[..., Any], *args: Any) -> None:
+        try:
+            await self._threads.call(method, *args)
+        except (Exception, GeneratorExit) as exc:
+            self._report_once(exc)
 
     def _report_once(self, exc: BaseException) -> None:
         """Log each kind of error once: a failing collector fails with every call."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from nexus_auth.credential_cache import VerifiedCredential
 from nexus_auth.methods.method import Method
 from nexus_auth.principals import principal_of_user
 from nexus_auth.rejection import Rejected, Unavailable
-from nexus_core.concurrency.threads import ENDS_PROCESS, DaemonThreads, is_async
+from nexus_core.concurrency.guarded import GuardedCaller, TimeLimitPassed, TooManyCalls
 from nexus_core.errors import ConfigurationError, NexusError
 
 if TYPE_CHECKING:
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from nexus_auth.credentials import Credential
     from nexus_auth.methods.keyring import KeySource
+    from nexus_core.concurrency.threads import DaemonThreads
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ MAX_CALLS = 100
 
 
 class GuardedCalls:
-    """Calls foreign functions with a time limit: sync ones in a thread.
+    """Calls a provider's functions: one that raises, or does not return in time, rejects the credential.
 
     Args:
         threads: Where sync functions are called.
@@ -36,9 +35,7 @@ class GuardedCalls:
     """
 
     def __init__(self, threads: DaemonThreads, seconds: float) -> None:
-        self._threads = threads
-        self._seconds = seconds
-        self._running = 0
+        self._caller = GuardedCaller(threads, seconds, MAX_CALLS, waits=False, counts_async=True)
 
     async def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
         """Return the result of a function.
@@ -48,48 +45,20 @@ class GuardedCalls:
             Unavailable: Too many calls have not returned.
             NexusError: It raised this.
         """
-        if self._running >= MAX_CALLS:
-            log.error("%s: %d calls have not returned; further calls are rejected", _name(function), self._running)
-            raise Unavailable("too many calls have not returned")
-        task = asyncio.create_task(self._call(function, args))
-        self._begun(task)
         try:
-            await asyncio.wait({task}, timeout=self._seconds)
-        finally:
-            task.cancel()  # no effect if it is done; a thread, or a task that ignores it, is abandoned
-        if not task.done():
-            log.error("%s did not return within %g s", _name(function), self._seconds)
-            raise Rejected("no return in time")
-        return _value(task, function)
-
-    async def _call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        try:
-            if is_async(function):
-                return await function(*args)
-            outcome = await self._threads.run(self._begun, function, *args)
-            return await outcome if inspect.isawaitable(outcome) else outcome
-        except ENDS_PROCESS as exc:
-            raise RuntimeError(f"it raised {exc!r}") from exc
-
-    def _begun(self, work: asyncio.Future[Any]) -> None:
-        self._running += 1
-        work.add_done_callback(self._ended)
-
-    def _ended(self, work: asyncio.Future[Any]) -> None:
-        self._running -= 1
-        if not work.cancelled():
-            work.exception()  # retrieved, so that asyncio does not log it
-
-
-def _value(task: asyncio.Task[Any], function: Callable[..., Any]) -> Any:
-    exc = asyncio.CancelledError() if task.cancelled() else task.exception()
-    if exc is None:
-        return task.result()
-    if isinstance(exc, NexusError):
-        raise exc
-    log.warning("%s raised %s; see the debug log for the traceback", _name(function), type(exc).__name__)
-    log.debug("The exception of the provider", exc_info=exc)
-    raise Rejected(f"it raised {type(exc).__name__}")
+            return await self._caller.call(function, *args)
+        except NexusError:
+            raise
+        except TooManyCalls:
+            log.error("%s: %d calls have not returned; further calls are rejected", _name(function), MAX_CALLS)
+            raise Unavailable("too many calls have not returned") from None
+        except TimeLimitPassed as exc:
+            log.error("%s did not return within %g s", _name(function), exc.seconds)
+            raise Rejected("no return in time") from None
+        except Exception as exc:
+            log.warning("%s raised %s; see the debug log for the traceback", _name(function), type(exc).__name__)
+            log.debug("The exception of the provider", exc_info=exc)
+            raise Rejected(f"it raised {type(exc).__name__}") from None
 
 
 def _name(function: Callable[..., Any]) -> str:
