@@ -122,8 +122,6 @@ class PluginManager:
         self._register(record, self._made(record, plugin))
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
-        if not (record.hooks or record.warnings):
-            raise PluginError(f"{_described(plugin)} implements no hook.{_meant(plugin)}")
 
     def _refuse_installed(self, plugin: object) -> None:
         """Refuse a class or module that an entry point has given already: its rules would hold twice."""
@@ -192,6 +190,9 @@ class PluginManager:
             warnings = [*_unmarked_hooks(plugin, self._hooks)]
         except (Exception, *ENDS_PROCESS) as exc:
             self.fail(record.name, f"its hooks are wrong: {one_line(exc)}", exc)
+            return
+        if not (callers or warnings) and self._arguments:  # without a platform, only few are registered
+            self.fail(record.name, f"{_described(plugin)} implements no hook.{_meant(plugin)}")
             return
         record.hooks = sorted(caller.name for caller in callers)
         record.status = PluginStatus.ACTIVE

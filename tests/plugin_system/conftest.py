@@ -18,6 +18,8 @@ from nexus_core.plugins import discovery
 ROOT = Path(__file__).parents[2]
 NUMBERS = itertools.count()
 CORE = "nexus-hub-core>=0.1,<0.2"
+HOOK = "@hookimpl\ndef nexus_register_services(nexus): return {}\n"
+"""The least that a plugin is: one hook."""
 
 
 class Site:
@@ -34,7 +36,7 @@ class Site:
         package = f"{distribution.replace('-', '_')}_{next(NUMBERS)}"  # a module that hangs keeps its lock
         files = {
             f"{package}/__init__.py": "",
-            f"{package}/plugin.py": "from nexus_core import hookimpl\n" + textwrap.dedent(code),
+            f"{package}/plugin.py": "from nexus_core import hookimpl\n" + textwrap.dedent(code or HOOK),
         }
         info = f"{distribution.replace('-', '_')}-1.0.dist-info"
         files[f"{info}/METADATA"] = (
