@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.app.hook_results import AT_START, NAMED, refused
+from nexus_core.app.hook_results import AT_START, provided, refused
 from nexus_core.concurrency.guarded import within
 from nexus_core.concurrency.watchdog import LoopWatch
 from nexus_core.errors import ConfigurationError
@@ -82,9 +82,9 @@ class Contributions:
                 self._given[hook] = await self._threads.call(self._plugins.collect, hook)
                 self._check(hook)
                 await self._close_failed()
-                if hook == "nexus_register_stores":  # what comes after may use them
-                    self._stores[1:] = self.of(hook)
+                self._stores[1:] = self.of("nexus_register_stores")  # what comes after may use them
             await self._start_channels()
+            self._stores[1:] = self.of("nexus_register_stores")  # none of a plugin that has failed meanwhile
         except BaseException:
             await self.stop()
             raise
@@ -113,18 +113,30 @@ class Contributions:
     def _check(self, hook: str) -> None:
         """Let plugins fail whose contributions can't be used."""
         owners: dict[str, str] = {}
-        seen: set[tuple[str, str]] = set()
+        seen: set[str] = set()
         for plugin, item in self._given[hook]:
             if not self._plugins.is_active(plugin):
                 continue  # one flaw is enough
-            if not refused(self._plugins, hook, plugin, item) and hook in NAMED:
-                owner = owners.setdefault(item.name, plugin)
+            if not refused(self._plugins, hook, plugin, item) and (what := provided(hook, item)):
+                owner = owners.setdefault(what, plugin)
                 if owner != plugin:
                     both = f"{self._plugins.origin(owner)} and {self._plugins.origin(plugin)}"
-                    self._plugins.fail(plugin, f"{both} both provide the {NAMED[hook]} {item.name!r}")
-                elif (plugin, item.name) in seen:
-                    self._plugins.fail(plugin, f"it provides the {NAMED[hook]} {item.name!r} twice")
-                seen.add((plugin, item.name))
+                    self._plugins.fail(plugin, f"{both} both provide {what}")
+                elif what in seen:
+                    self._plugins.fail(plugin, f"it provides {what} twice")
+                seen.add(what)
+        if hook == "nexus_register_channels":
+            self._refuse_routes_over_channels()
+
+    def _refuse_routes_over_channels(self) -> None:
+        """Let plugins fail whose route would take every request of a channel."""
+        for _, channel in self.by_plugin("nexus_register_channels"):
+            paths = {path.rstrip("/") for path in channel.paths}
+            for plugin, route in self.by_plugin("nexus_register_routes"):
+                is_there = channel.takes_routes if route.channel == "" else route.channel == channel.name
+                if is_there and route.path.rstrip("/") in paths and self._plugins.is_active(plugin):
+                    what = f"its route {route.path!r} would take every request of the channel {channel.name!r}"
+                    self._plugins.fail(plugin, what)
 
     async def _start_channels(self) -> None:
         for plugin, channel in self._given["nexus_register_channels"]:

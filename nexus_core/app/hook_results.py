@@ -60,6 +60,13 @@ NAMED = {
 """Hooks whose contributions are chosen by name: no two plugins can provide the same one."""
 
 
+def provided(hook: str, item: Any) -> str:
+    """Return what a contribution is to others, in words, where no two plugins can provide the same; else ""."""
+    if hook == "nexus_register_routes":
+        return f"the route {item.path.rstrip('/') or '/'!r}" + (f" of {item.channel!r}" if item.channel != "" else "")
+    return f"the {NAMED[hook]} {item.name!r}" if hook in NAMED else ""
+
+
 def usable(plugins: PluginManager, hook: str) -> list[tuple[str, Any]]:
     """Return the contributions to a hook with their plugins. A plugin whose contribution can't be used fails."""
     return [each for each in plugins.collect(hook) if not refused(plugins, hook, *each)]
@@ -85,6 +92,12 @@ def _flaw(hook: str, item: Any) -> str:
         return f"without {missing!r}"
     if hook == "nexus_register_middleware" and not callable(item(_nothing)):
         return "that returns no application"
+    if hook in NAMED and not isinstance(item.name, str):
+        return f"whose name is {item.name!r}"
+    if hook == "nexus_register_channels" and not all(isinstance(path, str) for path in item.paths):
+        return f"whose paths are {item.paths!r}"
+    if hook == "nexus_register_routes" and not (isinstance(item.path, str) and item.path.startswith("/")):
+        return f"whose path is {item.path!r}: it must begin with /"
     if hook == "nexus_register_interceptors" and not isinstance(item.stage, int):
         return f"whose stage is {item.stage!r}"
     return ""
@@ -92,7 +105,7 @@ def _flaw(hook: str, item: Any) -> str:
 
 def _missing(contract: type, item: Any) -> Iterator[str]:
     """Yield the members of a contract that an object does not have; an instance of its class has all."""
-    if not getattr(contract, "_is_protocol", False) and isinstance(item, contract):
+    if not getattr(contract, "_is_protocol", False) and issubclass(type(item), contract):
         return
     for name in members(contract):
         if not hasattr(item, name):

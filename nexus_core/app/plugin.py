@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeGuard, TypeVar, get_args
 
 from nexus_core.app import hookspecs
-from nexus_core.concurrency.threads import DaemonThreads
+from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.plugins.manager import PluginManager
 from nexus_core.plugins.markers import MARK, hookimpl
 
@@ -68,7 +68,10 @@ class Plugin(Generic[Options]):
         self.settings = settings
 
     async def startup(self) -> None:
-        """Open what the plugin needs. Awaited at start-up, for at most ``plugin_timeout`` seconds."""
+        """Open what the plugin needs. Awaited at start-up, for at most ``plugin_timeout`` seconds.
+
+        A sync method is called in a thread.
+        """
 
     async def shutdown(self) -> None:
         """Close what `startup` opened, under the same time limit."""
@@ -81,23 +84,34 @@ class Plugin(Generic[Options]):
         if cls.Settings is not None and "nexus_register_settings" not in vars(cls):
             cls.nexus_register_settings = classmethod(_register_settings)  # type: ignore[attr-defined]
         for hook, method in _LIFECYCLE.items():
-            if method in vars(cls) and hook not in vars(cls):
-                setattr(cls, hook, _calls(method))
-        for name, member in [*vars(cls).items()]:
-            function = getattr(member, "__func__", member)
-            if name.startswith("nexus_") and inspect.isfunction(function) and not hasattr(function, MARK):
-                hookimpl(function)
+            function = getattr(cls, method)
+            is_new = method in vars(cls) or not hasattr(cls, hook)  # it may be from a mixin
+            if function is not getattr(Plugin, method) and is_new and hook not in vars(cls):
+                setattr(cls, hook, _calls(method, is_async=is_async(function)))
+        for base in cls.__mro__:
+            if base is cls or not issubclass(base, Plugin):
+                _mark_hooks(base)
 
 
 def _register_settings(cls: type[Plugin[Any]]) -> type[PluginSettings] | None:
     return cls.Settings
 
 
-def _calls(method: str) -> Callable[[Any], Any]:
+def _mark_hooks(cls: type) -> None:
+    for name, member in [*vars(cls).items()]:
+        function = getattr(member, "__func__", member)
+        if name.startswith("nexus_") and inspect.isfunction(function) and not hasattr(function, MARK):
+            hookimpl(function)
+
+
+def _calls(method: str, *, is_async: bool) -> Callable[[Any], Any]:
     async def call(self: Any) -> None:
         await getattr(self, method)()
 
-    return call
+    def call_in_thread(self: Any) -> Any:
+        return getattr(self, method)()
+
+    return call if is_async else call_in_thread
 
 
 def _type_parameter(cls: type) -> type[PluginSettings] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
@@ -150,6 +151,13 @@ class _Turn:
         return "gave None and did not pass the call on: return a Result, or raise a NexusError"
 
 
+def _permissions(granted: Any) -> frozenset[str]:
+    """Return what an authorizer grants. Verdicts by permission are refused: their keys would be granted with False."""
+    if isinstance(granted, str | Mapping):
+        raise TypeError(f"it gave a {type(granted).__name__} and not a collection of the permissions that are granted")
+    return frozenset(granted)
+
+
 class GuardedAuthorizer:
     """An authorizer that grants nothing when it fails or takes too long.
 
@@ -169,7 +177,7 @@ class GuardedAuthorizer:
         """See `Authorizer`."""
         try:
             async with asyncio.timeout(self._seconds) as patience:
-                return frozenset(await self._authorizer.granted(principal, permissions))
+                return _permissions(await self._authorizer.granted(principal, permissions))
         except NexusError:
             raise
         except (Exception, *ENDS_PROCESS) as exc:

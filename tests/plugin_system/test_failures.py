@@ -276,7 +276,7 @@ async def test_shutdowns_that_fail_keep_nobody_from_theirs(site: Any, platform: 
 
 async def test_two_plugins_with_one_channel(site: Any, platform: Any) -> None:
     first = site.add("aa", whole("same"))
-    second = site.add("bb", whole("same"))
+    second = site.add("bb", whole("same", "@hookimpl\ndef nexus_register_routes(nexus): return []"))
     async with platform() as nexus:
         assert nexus.plugins.active() == ["aa"]
         assert record(nexus, "bb").reason == "nexus-aa and nexus-bb both provide the channel 'same-door'"
