@@ -13,11 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
+from nexus_auth.credentials import read
+from nexus_auth.methods.api_key import CHECK_SECONDS, ApiKeyMethod
 from nexus_auth.methods.api_keys import ApiKey, new_key, parts_of
 from nexus_auth.methods.key_file import KeyFile
+from nexus_auth.rejection import Rejected, Unavailable
 from token_issuer import SECRET, secret_token
 
 from nexus_core import AuthenticationError, BackendUnavailable, ConfigurationError, PermissionDenied
+from nexus_core.concurrency.threads import DaemonThreads
 
 SOON = 1.0
 """Seconds within which a change of the file must be seen."""
@@ -87,11 +91,65 @@ async def test_keys_that_are_none(started, file):
     assert await running.user(token) == "alice"
 
 
-async def test_a_key_ends(started, file):
-    token = add(file, seconds=1.0)
+class Time:
+    def __init__(self, now=1000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clocks():
+    """A monotonic clock, and the date."""
+    return Time(), Time(time.time())
+
+
+@pytest.fixture
+def method(file, clocks):
+    return ApiKeyMethod(file, DaemonThreads("test"), *clocks)
+
+
+async def test_a_key_ends(method, file, clocks):
+    token, (_, now) = add(file, seconds=60), clocks
+    await method.open()
+    found = await method.verify(read(f"Bearer {token}"))
+    assert found.expires_at == pytest.approx(now.now + 60, abs=10)
+    now.now = found.expires_at - 0.1
+    assert (await method.verify(read(f"Bearer {token}"))).principal.user_id == "alice"
+    now.now = found.expires_at
+    with pytest.raises(Rejected, match="is expired"):
+        await method.verify(read(f"Bearer {token}"))
+
+
+async def test_a_key_that_has_ended_lets_nobody_in(started, file):
+    ended, good = add(file, seconds=-1), add(file, seconds=60)
     running = await started()
-    assert await running.user(token) == "alice"
-    await within(1.0 + SOON, lambda: refused(running, token))
+    assert (await running.user(ended), await running.user(good)) == (None, "alice")
+
+
+async def test_each_check_of_the_file_counts_for_the_call_that_makes_it(method, file, clocks, caplog):
+    """A call never has the answer of the file as it was before the check, and a failure is logged once."""
+    clock, _ = clocks
+    await method.open()
+    credential = read(f"Bearer {add(file)}")
+
+    async def answer(later):
+        clock.now += later
+        try:
+            return (await method.verify(credential)).principal.user_id
+        except (Rejected, Unavailable) as exc:
+            return type(exc)
+
+    assert [await answer(later) for later in (0, CHECK_SECONDS - 0.01, 0.01)] == [Rejected, Rejected, "alice"]
+    good = file.path.read_text()
+    file.path.write_text("{")
+    assert [await answer(later) for later in (0, CHECK_SECONDS, 0, CHECK_SECONDS)] == ["alice"] + [Unavailable] * 3
+    assert len([each for each in caplog.records if "API keys are rejected" in each.getMessage()]) == 1
+    file.path.write_text(good)
+    assert await answer(CHECK_SECONDS) == "alice"
+    file.revoke(parts_of(credential.token)[0])
+    assert [await answer(later) for later in (CHECK_SECONDS - 0.01, 0.01)] == ["alice", Rejected]
 
 
 async def refused(running, token):

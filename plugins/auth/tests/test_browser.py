@@ -364,6 +364,20 @@ async def test_a_session_ends_with_its_token_and_in_time():
         assert await sessions.token(other) is None
 
 
+async def test_who_logs_out_is_logged_out_at_once_and_a_session_is_not_stored_for_longer_than_it_lasts():
+    now = time.monotonic()
+    store, ended = MemoryStore(clock=lambda: now), []
+    sessions = BrowserSessions(lambda: store, 60, ended.append, https=False)
+    kept, _ = await sessions.begin("token", None, "ann")
+    left, _ = await sessions.begin("token", None, "ann")
+    await sessions.end(left)
+    await sessions.end("never begun here")
+    assert ended == [f"cookie {left}", "cookie never begun here"]  # what is open with them ends
+    assert (await sessions.token(left), await sessions.token(kept) is not None) == (None, True)
+    now += 61
+    assert await store.get(store.keys()[0]) is None
+
+
 async def test_logins_of_one_person_end_nobody_elses():
     store = MemoryStore(max_bytes=20_000)
     sessions = BrowserSessions(lambda: store, 60, https=True)

@@ -12,6 +12,7 @@ from nexus_auth.credentials import MAX_BYTES
 from token_issuer import SECRET, secret_token
 
 from nexus_core import Principal
+from nexus_core.pipeline.credentials import CHECK_SECONDS
 
 ALICE, BOB = Principal("alice"), Principal("bob")
 
@@ -111,6 +112,39 @@ def test_it_is_not_known_beyond_its_end_however_the_clocks_go(known, clocks):
     assert known.get("a") is None
 
 
+def test_it_is_checked_again_when_it_may_be_remembered_no_longer(known, clocks):
+    """What a caller has open is checked at that time; a credential that is not remembered every quarter second."""
+    clock, now = clocks
+    short = known.add("short", VerifiedCredential(ALICE, 0.25, now.now + 10, leeway=5))
+    assert known.get("short") is short
+    assert short.validity[:3] == (now.now + 10, now.now + 15, clock.now + 0.25)
+    for seconds in (0, -1, float("nan")):
+        assert known.add("once", VerifiedCredential(ALICE, seconds)).validity.check_at == clock.now + CHECK_SECONDS
+
+
+def test_it_is_accepted_for_the_leeway_beyond_its_end(known, clocks):
+    _, now = clocks
+    known.add("a", VerifiedCredential(ALICE, 1000, now.now + 10, leeway=5))
+    now.now += 14.9
+    assert known.get("a").principal is ALICE
+    now.now += 0.1
+    assert known.get("a") is None
+
+
+def test_what_is_forgotten_is_checked_again_where_it_is_open():
+    rechecked = []
+    known = CredentialCache(recheck=lambda *keys: rechecked.append(keys))
+    keys = [known.add(name, VerifiedCredential(ALICE)).validity.key for name in "ab"]
+    known.forget("a")
+    assert (known.get("a"), known.get("b").principal) == (None, ALICE)
+    assert rechecked == [(keys[0],)]
+    known.forget("a")  # open with another process's session, perhaps
+    assert rechecked == [(keys[0],)] * 2
+    known.clear()
+    assert known.get("b") is None
+    assert rechecked[2:] == [()]
+
+
 def test_for_this_once_means_not_at_all(known):
     for seconds in (0, -1, float("nan")):
         known.add("a", VerifiedCredential(ALICE, seconds))
@@ -130,7 +164,10 @@ def test_the_oldest_makes_room(known):
 def test_neither_credentials_nor_what_is_too_large_are_kept(known):
     known.add("Bearer a-secret-token", VerifiedCredential(ALICE))
     assert "a-secret-token" not in repr(vars(known))
-    assert known.get("x" * (MAX_BYTES + 1)) is None
+    for size, found in ((MAX_BYTES, ALICE), (MAX_BYTES + 1, None)):
+        known.add("x" * size, VerifiedCredential(ALICE))
+        entry = known.get("x" * size)
+        assert (entry and entry.principal) is found
     assert known.get("\ud800") is None
     known.clear()
     assert known.get("Bearer a-secret-token") is None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 from joserfc.jwk import OctKey, RSAKey
+from nexus_auth.methods.jwt import TokenRules, check_claims
+from nexus_auth.rejection import Rejected
 from token_issuer import SECRET, b64, claims, secret_token, sign
 
 from nexus_core import AuthenticationError, PermissionDenied
@@ -255,6 +258,13 @@ async def test_where_there_are_no_permissions_scopes_are(platform):
     assert isinstance(await started.call("write", by_scope), PermissionDenied)
     nothing = secret_token(permissions=[], scope="data:read")
     assert isinstance(await started.call("read", nothing), PermissionDenied)
+
+
+def test_what_can_not_be_checked_is_not_accepted():
+    good, rules = {"sub": "alice", "exp": time.time() + 60}, TokenRules(frozenset(), leeway=1)
+    check_claims(good, rules)
+    with pytest.raises(Rejected, match="can't be checked: TypeError"):
+        check_claims(good, replace(rules, leeway=None))
 
 
 async def test_weak_keys_are_none(platform, keys):

@@ -190,6 +190,23 @@ async def test_its_time_limit_is_not_the_workflows(make: Any) -> None:
         assert (await nexus.invoke("w")).value == 1
 
 
+async def test_a_time_limit_that_is_none_is_refused_as_without_it(make: Any) -> None:
+    class Slow(Base):
+        async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
+            await asyncio.sleep(0.05)
+            return await call_next(invocation)
+
+    refusals = []
+    for interceptors in ([], [Slow()]):
+        nexus = make(Plugin(interceptors=interceptors))
+        nexus.register("w", lambda: 1)
+        async with nexus:
+            with pytest.raises(NexusError) as caught:
+                await nexus.invoke(Invocation("w", {}, timeout=0))
+        refusals.append(caught.value.problem() | {"run_id": None})
+    assert refusals[0] == refusals[1]
+
+
 async def test_a_call_that_is_cancelled_meanwhile_is_cancelled(make: Any) -> None:
     reached = asyncio.Event()
 
@@ -208,7 +225,7 @@ async def test_a_call_that_is_cancelled_meanwhile_is_cancelled(make: Any) -> Non
             await asyncio.wait_for(run.outcome(), 20)
 
 
-@pytest.mark.parametrize("exception", ENDS[:2], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("exception", [*ENDS[:2], ValueError(), TimeoutError()], ids=lambda each: type(each).__name__)
 async def test_an_authorizer_grants_nothing_when_it_fails(make: Any, caplog: Any, exception: BaseException) -> None:
     class Failing:
         async def granted(self, principal: object, permissions: frozenset[str]) -> frozenset[str]:

@@ -39,14 +39,19 @@ class ApiKeyMethod(Method):
         file: The file.
         threads: Where it is read.
         clock: Returns monotonic seconds.
+        now: Returns the seconds since the epoch.
     """
 
     name = "api_key"
 
-    def __init__(self, file: KeyFile, threads: DaemonThreads, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, file: KeyFile, threads: DaemonThreads, clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._file = file
         self._threads = threads
         self._clock = clock
+        self._now = now
         self._keys: dict[str, ApiKey] = {}
         self._signature: tuple[int, ...] = ()
         self._checked_at = 0.0
@@ -66,7 +71,7 @@ class ApiKeyMethod(Method):
         key = self._keys.get(key_id)
         if key is None or not matches(key, secret):
             raise Rejected("unknown API key")
-        if (status := key.status(time.time())) != "active":
+        if (status := key.status(self._now())) != "active":
             raise Rejected(f"the API key {key.id} is {status}")
         return VerifiedCredential(_principal(key), CHECK_SECONDS, inf if key.expires_at is None else key.expires_at)
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FAR = 2.0**53
+"""Later than any date."""
+
 MAX_CALLS = 100
 """Maximum calls of a provider that have not returned: one that hangs must not use up all threads."""
 
@@ -61,6 +64,11 @@ class GuardedCalls:
             raise Rejected(f"it raised {type(exc).__name__}") from None
 
 
+def _expiry(exp: Any) -> float:
+    """Return when a credential expires. Numbers of a provider, or of a token that it read, may exceed any float."""
+    return max(-_FAR, min(exp, _FAR)) if type(exp) in (int, float) else inf
+
+
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
@@ -98,8 +106,7 @@ class CustomProvider(Method):
         except Rejected as exc:
             log.error("%s.authenticate: %s; the caller is rejected", self.name, exc)
             raise
-        exp = user.get("exp")
-        return VerifiedCredential(principal, self._seconds, exp if type(exp) in (int, float) else inf)
+        return VerifiedCredential(principal, self._seconds, _expiry(user.get("exp")))
 
     async def open(self) -> None:
         """See `Method.open`."""
