@@ -119,7 +119,7 @@ class PluginManager:
         self._refuse_installed(plugin)
         self.records.append(record)
         self._by_name[name] = record
-        self._register(record, self._made(record, plugin))
+        self._register(record, self._made(record, partial(self._make, name, plugin)))
         if record.status is PluginStatus.FAILED:
             raise PluginError(f'The plugin "{name}" failed: {record.reason}')
 
@@ -157,23 +157,28 @@ class PluginManager:
     def _load(self, record: PluginRecord) -> object:
         """Import a plugin and make it. Where that fails, the record says so."""
         begin = time.perf_counter()
-        try:
-            loaded = call_within(self.timeout, record.entry_point().load)
-        except Exception as exc:
-            self.fail(record.name, f"its import failed: {one_line(exc)}", exc)
-            return None
-        record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
-        return self._made(record, loaded)
 
-    def _made(self, record: PluginRecord, loaded: object) -> object:
+        def load() -> object:
+            loaded = record.entry_point().load()
+            if record.status is PluginStatus.FAILED:  # it took too long
+                return None
+            record.import_ms = round((time.perf_counter() - begin) * 1000, 1)
+            return self._make(record.name, loaded)
+
+        return self._made(record, load)
+
+    def _made(self, record: PluginRecord, make: Callable[[], object]) -> object:
         try:
-            return call_within(self.timeout, partial(self._make, record.name, loaded))
-        except PluginError as exc:
-            self.fail(record.name, str(exc), exc)
-        except ConfigurationError:
-            raise  # the operator's to mend: a wrong option
+            return call_within(self.timeout, make)
         except Exception as exc:
-            self.fail(record.name, f"it can't be made: {one_line(exc)}", exc)
+            if record.distribution and record.import_ms is None:  # what an application gives is imported
+                self.fail(record.name, f"its import failed: {one_line(exc)}", exc)
+            elif isinstance(exc, PluginError):
+                self.fail(record.name, str(exc), exc)
+            elif isinstance(exc, ConfigurationError):
+                raise  # the operator's to mend: a wrong option
+            else:
+                self.fail(record.name, f"it can't be made: {one_line(exc)}", exc)
         return None
 
     def _register(self, record: PluginRecord, plugin: object) -> None:

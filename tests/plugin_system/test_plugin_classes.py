@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import ModuleType
 
 import pytest
@@ -202,6 +203,42 @@ def test_an_entry_point_may_name_a_class(site, platform) -> None:
     assert (record["status"], record["reason"]) == ("active", "")
     assert record["hooks"] == ["nexus_register_services", "nexus_register_settings"]
     assert platform(shout="ho").service("shout") == "ho"
+
+
+SLOW = """
+    import threading
+    from nexus_core import Plugin, PluginSettings
+
+    class SlowSettings(PluginSettings):
+        slow_word: str = "hey"
+
+    class SlowPlugin(Plugin[SlowSettings]):
+        def __init__(self, platform, settings): {constructor}
+        def nexus_register_services(self): return {{}}
+
+    {imported}
+"""
+
+
+@pytest.mark.parametrize(
+    ("constructor", "imported", "failure"),
+    [("...", "threading.gate.wait()", "its import failed"), ("threading.gate.wait()", "", "it can't be made")],
+)
+def test_a_plugin_that_is_imported_or_made_too_slowly_stays_out(
+    site, platform, monkeypatch: pytest.MonkeyPatch, constructor: str, imported: str, failure: str
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(threading, "gate", gate, raising=False)
+    site.add("slow", SLOW.format(constructor=constructor, imported=imported), attribute="SlowPlugin")
+    nexus = platform(plugin_timeout=0.2)
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "nexus-plugin-import":
+            thread.join(10)
+    (record,) = (record for record in nexus.plugins.records if record.name == "slow")
+    assert record.reason == f"{failure}: TimeoutError: it did not end within 0.2 s"
+    assert (record.import_ms is None) == bool(imported)
+    assert not any("slow_word" in type(each).model_fields for each in nexus.every_settings)
 
 
 @pytest.mark.parametrize(
