@@ -8,6 +8,7 @@ It needs pytest, which the core itself does not.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import pytest
 from nexus_core.app import hookspecs
 from nexus_core.app.nexus import Nexus
 from nexus_core.options.settings import CoreSettings, PluginSettings
-from nexus_core.plugins.discovery import CORE, GROUP, PluginStatus, discover
+from nexus_core.plugins.discovery import ALWAYS, CORE, GROUP, GUARDS, PluginStatus, discover
 from nexus_core.plugins.markers import hookimpl
 from nexus_core.plugins.requirements import unmet_requirement
 
@@ -163,6 +164,17 @@ class PluginContract:
             assert (field.description or "").strip(), f"the option {name} has no description"
         assert _model(self.entry_point().load()) is model, "the model must be the same class each time"
         self.nexus().settings(model)  # it could be made of defaults
+
+    def test_what_it_says_of_guarding_access_names_its_options_and_itself(self) -> None:
+        loaded, guard = self.entry_point().load(), "guards_access"
+        points = [each for each in _distribution(self.plugin).entry_points if each.group == GUARDS]
+        plugins = {each.name for each in _distribution(self.plugin).entry_points if each.group == GROUP}
+        for each in points:
+            assert each.value in plugins, f"{GUARDS} names {each.value!r}, which is no plugin of the distribution"
+        names = {each.name for each in points if each.value == self.plugin}
+        assert not (names - _fields(loaded) - {ALWAYS}), f"{GUARDS} names options that the plugin does not have"
+        if inspect.getattr_static(loaded, guard, False) is not False:
+            assert names, f"{guard} does not hold where the import fails: name its option in {GUARDS}"
 
     def test_starting_and_stopping_twice_leaves_nothing_behind(self) -> None:
         asyncio.run(self._leaves_nothing_behind())

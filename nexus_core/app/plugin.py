@@ -43,7 +43,8 @@ class Plugin(Generic[Options]):
         Settings: The model of the plugin's options, as the type parameter names it; None for a plugin without options.
         guards_access: Whether the plugin guards access, with its options as they are. If it fails, or has neither an
             interceptor nor an authorizer, the start fails. A property, usually: ``return self.settings.enable_x``.
-            Name the option under the entry point group ``nexus.guards`` too: then it holds where the import fails.
+            Name the option under the entry point group ``nexus.guards`` too, or ``always`` where it is on by default:
+            then it holds where the import fails.
 
     Example::
 

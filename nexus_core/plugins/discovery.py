@@ -24,6 +24,9 @@ GROUP = "nexus.plugins"
 GUARDS = "nexus.guards"
 """The group of entry points ``option = plugin``: where the option is on, nothing starts without the plugin."""
 
+ALWAYS = "always"
+"""In place of an option, where that is on by default: nothing starts where the plugin fails, unless it is disabled."""
+
 CORE = "nexus-hub-core"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -189,8 +192,11 @@ def _place(of: Distribution) -> str:
 def _record(entry_point: EntryPoint, distribution: Distribution, off: Collection[str], core: str) -> PluginRecord:
     version, name = _header(distribution, "Version"), _header(distribution, "Name")
     record = PluginRecord(entry_point.name, version, name, entry_point.value)
-    record.guards = [
-        each.name for each in distribution.entry_points if (each.group, each.value) == (GUARDS, entry_point.name)
+    own = {each.name for each in distribution.entry_points if each.group == GROUP}
+    record.guards = [  # one that names no plugin, by a slip, counts for each of them
+        each.name
+        for each in distribution.entry_points
+        if each.group == GUARDS and (each.value == entry_point.name or each.value not in own)
     ]
     if entry_point.name in off:
         record.status, record.reason = PluginStatus.DISABLED, "disabled by configuration"

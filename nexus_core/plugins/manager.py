@@ -19,7 +19,7 @@ from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.options.first_party import DISTRIBUTION_PREFIX, OPTIONS
 from nexus_core.options.first_party import install as install_command
 from nexus_core.plugins._vendor_internals import forget_name
-from nexus_core.plugins.discovery import PluginRecord, PluginStatus, discover
+from nexus_core.plugins.discovery import ALWAYS, PluginRecord, PluginStatus, disabled_here, discover
 from nexus_core.plugins.markers import MARK, PROJECT
 from nexus_core.text import one_line
 
@@ -81,7 +81,8 @@ class PluginManager:
         """
         found = discover(self._disabled)
         self.guards = {record.name for record in found if any(map(self._is_enabled, record.guards))}
-        self._required |= self.guards
+        always = {record.name for record in found if ALWAYS in record.guards}
+        self._required |= self.guards | (always - self._disabled - disabled_here())
         self._report_misspelt({record.name for record in found})
         self.records[:0] = found
         self._by_name = {record.name: record for record in found} | self._by_name

@@ -42,6 +42,7 @@ BROKEN = {
     "test_importing_it_imports_nothing_heavy": {"code": GOOD + "\nimport starlette\n"},
     "test_its_hooks_are_known": {"code": GOOD + "\n@hookimpl\nasync def nexus_register_routes(nexus): return []\n"},
     "test_its_options_are_described": {"code": GOOD.replace("A number.", " ")},
+    "test_what_it_says_of_guarding_access": {"code": GOOD, "guard": "another_option"},
     "test_starting_and_stopping_twice": {
         "code": GOOD
         + "\nimport asyncio\n@hookimpl\nasync def nexus_startup(nexus):\n"
@@ -65,7 +66,7 @@ def test_a_good_plugin_passes(site: Any, tmp_path: Path) -> None:
     site.add("sample", GOOD)
     done = run_contract(site, tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout
 
 
 @pytest.mark.parametrize("test", BROKEN)

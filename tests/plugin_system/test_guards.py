@@ -118,3 +118,18 @@ async def test_a_plugin_takes_no_option_of_an_installed_first_party_one(site: An
         "aa": 'its option enable_rate_limiting belongs to the plugin "ratelimit" already'
     }
     assert [record.name for record in nexus.plugins.records] == ["aa", "ratelimit"]
+
+
+async def test_a_guard_that_is_on_by_default_is_named_without_an_option(site: Any, platform: Any) -> None:
+    site.add("corp", "raise OSError('gone')", guard="always")
+    with pytest.raises(PluginError, match='The required plugin "corp" is not active: its import failed'):
+        platform()
+    await start(platform(disabled=("corp",)))
+
+
+def test_a_guard_that_names_no_plugin_by_a_slip_counts_for_all_of_its_distribution(site: Any, platform: Any) -> None:
+    site.add("corp", "raise OSError('gone')", guard="corp_access")
+    metadata = next(site.folder.glob("*.dist-info")) / "entry_points.txt"
+    metadata.write_text(metadata.read_text().replace("corp_access = corp", "corp_access = crop"))
+    with pytest.raises(PluginError, match='The required plugin "corp" is not active: its import failed'):
+        platform(corp_access=True)
