@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from nexus_api.execute import Execute
     from nexus_api.operations import DescribedRoute
     from nexus_api.settings import ApiSettings
     from nexus_core import Platform
@@ -49,25 +50,31 @@ class ApiChannel(Channel):
 def build(platform: Platform, settings: ApiSettings) -> ASGIApp:
     """Return the channel's ASGI application."""
     from nexus_toolkit.hosts import HostOriginGuard
+
+    from nexus_api.execute import Execute
+    from nexus_api.middleware import in_front_of
+
+    execute = Execute(platform, settings.event_heartbeat)
+    guard = HostOriginGuard(platform.options, settings.cors_origins, origins_option="cors_origins")
+    routes = _Routes(every_route(platform, settings, execute))
+    return in_front_of(_Guarded(_CallsFirst(execute, routes), guard), settings, guard)
+
+
+def every_route(platform: Platform, settings: ApiSettings, execute: Execute) -> list[BaseRoute]:
+    """Return the routes: each is a `DescribedRoute`, or has an ``app`` with ``endpoints``."""
     from starlette.routing import Route, WebSocketRoute
 
     from nexus_api import documentation
-    from nexus_api.execute import Execute
-    from nexus_api.middleware import in_front_of
     from nexus_api.websocket import WebSocketCalls
 
-    execute, described = Execute(platform, settings.event_heartbeat), described_routes(platform, settings)
+    described = described_routes(platform, settings)
     calls = WebSocketCalls(platform, settings.websocket_calls, settings.websocket_handshakes)
-    routes = _Routes(
-        [
-            Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
-            *described,
-            WebSocketRoute("/api/ws", calls),
-            *documentation.routes(platform, settings.api_name, described),
-        ]
-    )
-    guard = HostOriginGuard(platform.options, settings.cors_origins, origins_option="cors_origins")
-    return in_front_of(_Guarded(_CallsFirst(execute, routes), guard), settings, guard)
+    return [
+        Route(f"{_BEFORE_NAME}{{name}}{_AFTER_NAME}", execute, methods=["POST"]),
+        *described,
+        WebSocketRoute("/api/ws", calls),
+        *documentation.routes(platform, settings.api_name, described),
+    ]
 
 
 def described_routes(platform: Platform, settings: ApiSettings) -> list[DescribedRoute]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from nexus_api.openapi import OpenAPI
+from nexus_api.operations import DescribedRoute
 from nexus_api.translate import view_of
 from nexus_core.server.public_address import root_path, server_url
 
@@ -31,7 +31,7 @@ _HEADERS = {
 }
 
 
-def routes(platform: Platform, title: str, described: Sequence[BaseRoute]) -> Sequence[Route]:
+def routes(platform: Platform, title: str, described: Sequence[BaseRoute]) -> Sequence[DescribedRoute]:
     """Return the routes of the documentation.
 
     Args:
@@ -54,15 +54,22 @@ def routes(platform: Platform, title: str, described: Sequence[BaseRoute]) -> Se
     async def redirect(request: Request) -> Response:
         return RedirectResponse(f"{quote(root_path(request.scope))}/docs")
 
-    def file(name: str) -> Route:
+    def file(name: str) -> DescribedRoute:
         async def send_file(_: Request) -> Response:
             return FileResponse(STATIC / name, headers=_HEADERS)
 
-        return Route(f"/docs/{name}", send_file)
+        return DescribedRoute(f"/docs/{name}", send_file, _answers("A file of the documentation page."))
 
     return [
-        Route("/", redirect),
-        Route("/docs", show),
-        Route("/openapi.json", openapi),
+        DescribedRoute("/", redirect, _answers("Redirect to `/docs`.", "307")),
+        DescribedRoute("/docs", show, _answers("Documentation page; its files are below `/docs/`.")),
+        DescribedRoute(
+            "/openapi.json", openapi, _answers("OpenAPI document of the workflows that the caller may run.")
+        ),
         *(file(name) for name in FILES),
     ]
+
+
+def _answers(summary: str, status: str = "200") -> dict[str, Any]:
+    """Return the operation of a route that the OpenAPI document leaves out: it is about the calls of programs."""
+    return {"summary": summary, "parameters": (), "responses": {status: {"description": summary}}}

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from nexus_toolkit.endpoints import Endpoint
 
 from nexus_api.event_stream import LAST_SECONDS
 from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
@@ -48,6 +49,8 @@ class WebSocketCalls:
         limit: Concurrent calls of one connection.
         handshakes: Concurrent handshakes of one address.
     """
+
+    endpoints = (Endpoint("/api/ws", ("WebSocket",), "Run workflows and follow events over one connection.", (101,)),)
 
     def __init__(self, platform: Platform, limit: int, handshakes: int) -> None:
         self._platform = platform

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from nexus_toolkit.endpoints import Endpoint
 
 from nexus_auth.challenge import METADATA_PATH, RESOURCE_PATHS
 from nexus_core.errors import MethodNotAllowed, NotFound
@@ -52,6 +53,13 @@ class ResourceMetadata:
         base: The platform's public URL; None for the one that the client used.
         path: The channel's path below it.
     """
+
+    endpoints = tuple(
+        Endpoint(
+            METADATA_PATH + path, ("GET",), "Protected resource metadata (RFC 9728).", (200,), port=f"{channel}_port"
+        )
+        for channel, path in RESOURCE_PATHS.items()
+    )
 
     def __init__(self, issuer: Callable[[], str], base: str | None, path: str) -> None:
         self._issuer = issuer

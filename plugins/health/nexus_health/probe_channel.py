@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from socket import SHUT_RDWR
 from socketserver import TCPServer, ThreadingMixIn
@@ -16,7 +17,7 @@ import msgspec
 
 from nexus_core import Channel
 from nexus_core.concurrency.threads import call_on
-from nexus_health.routes import PATH
+from nexus_health.routes import LIVENESS, PATH, READINESS
 
 if TYPE_CHECKING:
     import socket
@@ -47,6 +48,7 @@ class HealthChannel(Channel):
     name = "health"
     port_option = "health_port"
     paths = (PATH,)
+    endpoints = (replace(LIVENESS, answers=(200, 503)), READINESS)
     is_embedded = False
     serves_itself = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_core.errors import MethodNotAllowed, NexusError, NotFound
@@ -24,6 +25,11 @@ PATH = "/health"
 PERMISSION = "health.read"
 """The permission for the full report, if authentication is on."""
 
+LIVENESS = Endpoint(f"{PATH}/live", ("GET",), "Liveness probe: whether the process answers.", (200,))
+READINESS = Endpoint(
+    f"{PATH}/ready", ("GET",), "Readiness probe: whether callers should be sent to this process.", (200, 503)
+)
+
 _NO_STORE = (b"cache-control", b"no-store")
 _ALLOW = (b"allow", b"GET, HEAD")
 _ALIVE = b'{"status":"alive"}'
@@ -38,6 +44,12 @@ class HealthRoutes:
         platform: The platform.
         monitor: The health of the platform.
     """
+
+    endpoints = (
+        LIVENESS,
+        READINESS,
+        Endpoint(PATH, ("GET",), "Report of all health checks.", (200, 503), PERMISSION),
+    )
 
     def __init__(self, platform: Platform, monitor: HealthMonitor) -> None:
         self._platform = platform
@@ -55,7 +67,7 @@ class HealthRoutes:
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         path = local_path(scope)
-        if scope["type"] != "http" or path not in (PATH, f"{PATH}/live", f"{PATH}/ready"):
+        if scope["type"] != "http" or path not in _PATHS:
             raise NotFound(f"Not found: use {PATH}, {PATH}/live or {PATH}/ready.")
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed("Allowed methods: GET, HEAD.")
@@ -93,6 +105,9 @@ class HealthRoutes:
         """Without authentication, prevent that a web page reads the report by DNS rebinding."""
         if Stage.AUTHENTICATE not in self._platform.stages:
             self._guard.check(scope, headers)
+
+
+_PATHS = frozenset(each.path for each in HealthRoutes.endpoints)
 
 
 async def _reply(

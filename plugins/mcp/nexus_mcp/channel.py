@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nexus_toolkit.cors import Cors
+from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_core import Channel, ParameterSource
@@ -35,6 +36,11 @@ class McpChannel(Channel):
     name = "mcp"
     port_option = "mcp_port"
     paths = (PATH,)
+    endpoints = (
+        Endpoint(PATH, ("POST",), "Messages of the Model Context Protocol.", (200, 202)),
+        Endpoint(PATH, ("GET",), "Stream of the server's messages to a session, which does not end.", (200,)),
+        Endpoint(PATH, ("DELETE",), "End a session.", (200,)),
+    )
     parameter_source = ParameterSource.TOOL
 
     def __init__(self, platform: Platform, settings: McpSettings) -> None:

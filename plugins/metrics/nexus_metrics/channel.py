@@ -8,6 +8,7 @@ import hmac
 import math
 from typing import TYPE_CHECKING
 
+from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_core import AuthenticationError, Channel, Invocation, NexusError, NotFound, Stage
@@ -35,6 +36,11 @@ class MetricsChannel(Channel):
     name = "metrics"
     port_option = "metrics_port"
     paths = (PATH,)
+    endpoints = (
+        Endpoint(
+            PATH, ("GET",), "Metrics for Prometheus; `metrics_token` replaces the permission.", (200,), PERMISSION
+        ),
+    )
     is_embedded = False
 
     def __init__(self, platform: Platform, settings: MetricsSettings, registry: MetricsRegistry) -> None:

@@ -7,6 +7,8 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from nexus_toolkit.endpoints import Endpoint
+
 from nexus_auth.browser.sessions import csrf_token
 from nexus_auth.oauth.client import code_in
 from nexus_auth.rejection import Rejected, Unavailable
@@ -44,7 +46,6 @@ HOME = "/docs"
 """Where a login leads to by default."""
 
 _LONGEST_NEXT = 1000
-_METHODS = {"/login": "GET", "/callback": "GET", "/session": "GET", "/logout": "POST"}
 
 
 class BrowserLogin:
@@ -57,6 +58,15 @@ class BrowserLogin:
         verified: Verifies a bearer token; raises `Rejected` and `Unavailable`.
         base_url: The platform's public URL; None for the one that the browser used.
     """
+
+    endpoints = (
+        Endpoint(f"{PREFIX}/login", ("GET",), "Redirect a browser to the issuer, to log in.", (303,)),
+        Endpoint(
+            f"{PREFIX}/callback", ("GET",), "Start the session of a browser that returns from the issuer.", (303,)
+        ),
+        Endpoint(f"{PREFIX}/session", ("GET",), "Show the user of the browser session, and its CSRF token.", (200,)),
+        Endpoint(f"{PREFIX}/logout", ("POST",), "End the browser session.", (204,)),
+    )
 
     def __init__(
         self, platform: Platform, client: OAuthClient, sessions: BrowserSessions,
@@ -84,8 +94,8 @@ class BrowserLogin:
         path = local_path(scope).removeprefix(PREFIX)
         if scope["type"] != "http" or path not in _METHODS:
             raise NotFound("Not found.")
-        if scope["method"] != _METHODS[path]:
-            raise MethodNotAllowed(f"Allowed here: {_METHODS[path]}.")
+        if scope["method"] not in _METHODS[path]:
+            raise MethodNotAllowed(f"Allowed here: {', '.join(_METHODS[path])}.")
         request = Request(scope)
         try:
             answer: Callable[[Request], Awaitable[Response]] = getattr(self, f"_{path[1:]}")
@@ -178,6 +188,9 @@ class BrowserLogin:
         """Set a cookie that pages can't read and that other sites' forms do not send."""
         secure = self._base(request).startswith("https://")
         response.set_cookie(name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=secure)
+
+
+_METHODS = {each.path.removeprefix(PREFIX): each.methods for each in BrowserLogin.endpoints}
 
 
 def _redirect(url: str) -> Response:

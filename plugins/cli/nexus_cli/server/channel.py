@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from nexus_toolkit.bodies import read_parsed
+from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_cli.server.requests import ENDLESS, PARAMS
@@ -42,6 +43,7 @@ class CliChannel(Channel):
     name = "cli"
     port_option = "cli_port"
     paths = (PATH,)
+    endpoints = (Endpoint(PATH, ("POST",), "Run a command of a command line; the answer is lines of JSON.", (200,)),)
     parameter_source = ParameterSource.OPTION
 
     def __init__(self, platform: Platform, port: int) -> None:
