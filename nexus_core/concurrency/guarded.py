@@ -7,7 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.concurrency.threads import call_on, is_async
+from nexus_core.concurrency.threads import is_async
+from nexus_core.concurrency.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,7 +34,7 @@ class GuardedCaller:
         self, threads: DaemonThreads, seconds: float, limit: int, *, waits: bool, counts_async: bool = False
     ) -> None:
         self._threads = threads
-        self._free = asyncio.Semaphore(limit)
+        self._turns = Turns(limit)
         self._waits = waits
         self._counts_async = counts_async
         self.seconds = seconds
@@ -62,24 +63,22 @@ class GuardedCaller:
     async def _run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         if (has_no_thread := is_async(function)) and not self._counts_async:
             return await self._threads.call(function, *arguments)
-        if self._free.locked() and not self._waits:
-            raise TooManyCalls
-        await self._free.acquire()
-        if has_no_thread:
-            try:
-                return await self._threads.call(function, *arguments)
-            finally:
-                self._free.release()
-        loop = asyncio.get_running_loop()
-        return await self._threads.call(self._in_thread, loop, function, arguments)  # it releases: nothing between
+        if not self._turns.take_now():
+            if not self._waits:
+                raise TooManyCalls
+            await self._turns.take()
+        if not has_no_thread:
+            return await self._threads.call(self._in_thread, function, arguments)  # gives the turn back itself
+        try:
+            return await self._threads.call(function, *arguments)
+        finally:
+            self._turns.give_back()
 
-    def _in_thread(
-        self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], arguments: tuple[Any, ...]
-    ) -> Any:
+    def _in_thread(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         try:
             return function(*arguments)
         finally:
-            call_on(loop, self._free.release)
+            self._turns.give_back()
 
 
 class TimeLimitPassed(TimeoutError):
