@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 ANY = "*"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _REMEMBERED = 1000
+_LONGEST = 300
+"""Bytes of a Host header: a name has at most 253."""
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _as_requested(host: str) -> str:
+    """Return a host of an option for comparison: in lower case, without a final dot, IPv6 addresses in short form."""
+    parsed = parse_host(host)
+    return host.lower() if parsed is None else parsed.text
 
 
 class HostOriginGuard:
@@ -44,7 +53,7 @@ class HostOriginGuard:
         self, options: CoreSettings, origins: Iterable[str] = (), *, origins_option: str = "", is_strict: bool = False
     ) -> None:
         public = [parse_public_url(options.public_url).host.name] if options.public_url else []
-        self._hosts = {each.lower() for each in (options.host, *options.allowed_hosts, *public)}
+        self._hosts = {_as_requested(each) for each in (options.host, *options.allowed_hosts, *public)}
         self._is_limited = bool(options.allowed_hosts)
         self._any_host = ANY in self._hosts
         self._is_reachable = not is_loopback(options.host)
@@ -86,7 +95,7 @@ class HostOriginGuard:
             if self._is_strict:
                 raise MalformedRequest("The Host header is missing.")
             return
-        host = self._parse_host(header.decode("latin-1"))
+        host = self._parse_host(header.decode("latin-1")) if len(header) <= _LONGEST else None  # what is kept of it
         if host is None:
             raise MalformedRequest("The Host header is not a host, with or without a port.")
         if not (self._any_host or host.is_fixed or self._is_listed(host) or self._is_free(host, scope)):
