@@ -19,6 +19,10 @@ SUFFIX = "_config"
 """Ends the name of an option that holds the configuration of a channel: ``api_config``, ``cli_config``, ..."""
 
 
+_OFF = frozenset({"", "0", "false", "f", "no", "n", "off", "none", "null"})
+"""How text says that an option is off, or not set."""
+
+
 class ChannelConfig:
     """Options of one channel. Which channel it is, is said where it is handed over: ``Nexus(api_config=...)``.
 
@@ -112,8 +116,8 @@ class OptionSource:
 
 
 def is_enabled(value: Any) -> bool:
-    """Whether a raw option value means "on"."""
-    return value.strip().lower() in ("1", "true", "t", "yes", "y", "on") if isinstance(value, str) else bool(value)
+    """Whether a raw option value means "on": any but those that mean "off". A misspelt one must switch nothing off."""
+    return value.strip().lower() not in _OFF if isinstance(value, str) else bool(value)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -161,7 +161,21 @@ def _option_of(variable: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {_option_of(variable): os.environ[variable] for variable in _variables() if variable not in RESERVED}
+    """Return what the environment sets.
+
+    Raises:
+        ConfigurationError: Two spellings of a variable have different values.
+    """
+    found: dict[str, str] = {}
+    spelt: dict[str, str] = {}
+    for variable in sorted(each for each in _variables() if each not in RESERVED):
+        option, value = _option_of(variable), os.environ[variable]
+        first = spelt.setdefault(option, variable)
+        if found.setdefault(option, value) != value:
+            raise ConfigurationError(
+                f"environment variable {first} and environment variable {variable} say different things."
+            )
+    return found
 
 
 def _variable(option: str) -> str:

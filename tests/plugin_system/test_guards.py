@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nexus_core import PluginError
+from nexus_core import ConfigurationError, PluginError
 
 if TYPE_CHECKING:
     from nexus_core import Nexus
@@ -133,3 +133,32 @@ def test_a_guard_that_names_no_plugin_by_a_slip_counts_for_all_of_its_distributi
     metadata.write_text(metadata.read_text().replace("corp_access = corp", "corp_access = crop"))
     with pytest.raises(PluginError, match='The required plugin "corp" is not active: its import failed'):
         platform(corp_access=True)
+
+
+@pytest.mark.parametrize("value", ["enabled", "ture", "01", "yes please", "https://corp.example", [0]])
+def test_an_option_that_is_not_clearly_off_is_on_for_a_guard_that_is_absent(
+    site: Any, platform: Any, value: object
+) -> None:
+    with pytest.raises(PluginError, match='The required plugin "auth" is not installed'):
+        platform(enable_auth=value)
+    site.add("corp", "raise OSError('gone')", guard="corp_access")
+    with pytest.raises(PluginError, match='The required plugin "corp" is not active'):
+        platform(corp_access=value)
+
+
+@pytest.mark.parametrize("value", ["", "0", "False", " off ", "no", "none", False, 0, None])
+def test_an_option_that_is_off_needs_no_plugin(platform: Any, value: object) -> None:
+    assert platform(enable_auth=value).guards == set()
+
+
+@pytest.mark.parametrize("values", [("true", "false"), ("false", "true")])
+def test_two_spellings_of_a_variable_do_not_contradict_each_other(
+    platform: Any, monkeypatch: pytest.MonkeyPatch, values: tuple[str, str]
+) -> None:
+    for name, value in zip(("NEXUS_ENABLE_AUTH", "nexus_enable_auth"), values, strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        ConfigurationError,
+        match="variable NEXUS_ENABLE_AUTH and environment variable nexus_enable_auth say different things",
+    ):
+        platform()
