@@ -97,7 +97,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         if isinstance(resolver, ParameterResolver):
             resolver.attach(state.owner)
     authorizers: list[Authorizer] = [
-        item if plugin is None else GuardedAuthorizer(item, plugin, options.workflow_timeout)
+        item if plugin is None else GuardedAuthorizer(item, plugin, state.timers, options.workflow_timeout)
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
     execution = Execution(
@@ -113,7 +113,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         *([ClientAddress(proxies)] if proxies is not None else []),
         SessionLookup(sessions),
         *([Authorization(authorizers)] if authorizers else []),
-        Resolution(everyone, sources, state.threads, execution.limit),
+        Resolution(everyone, sources, state.threads, state.timers, execution.limit),
         idempotency,
         *(
             item if plugin is None else GuardedInterceptor(item, plugin, state.timers, options.workflow_timeout)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from nexus_core.concurrency.threads import DaemonThreads
+    from nexus_core.concurrency.timers import Timers
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,52 @@ class TooManyCalls(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("too many of its calls have not returned, so it is not called")
+
+
+class OwnTaskLimit:
+    """A time limit for what must run in its caller's own task, which is cancelled when the limit passes.
+
+    It costs less than `asyncio.timeout` (see `Timers`), and can be paused. Leaving it raises `TimeLimitPassed`.
+
+    Args:
+        timers: Where time limits are kept.
+        seconds: The limit; None for none.
+    """
+
+    __slots__ = ("_is_cancelled", "_is_over", "_seconds", "_task", "_timer", "_timers")
+
+    def __init__(self, timers: Timers, seconds: float | None) -> None:
+        self._timers = timers
+        self._seconds = seconds
+        self._timer: int | None = None
+        self._is_cancelled = self._is_over = False
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self.resume()
+
+    def resume(self) -> None:
+        """Begin again, with the full time."""
+        if self._seconds is not None and not self._is_over:
+            self._timer = self._timers.schedule(self._seconds, self._expire)
+
+    def pause(self) -> None:
+        """Let the time stand still until `resume`."""
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
+            self._timer = None
+
+    def _expire(self) -> None:
+        if self._task is not None:
+            self._is_cancelled = self._task.cancel()
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        self._is_over = True  # what is left behind may resume it later, when the task does something else
+        self.pause()
+        if self._is_cancelled and self._task is not None and self._seconds is not None:
+            others = self._task.uncancel()  # what comes after must not find it, whether the task has obeyed or not
+            if not others and isinstance(exc, asyncio.CancelledError):
+                raise TimeLimitPassed(self._seconds) from None
 
 
 async def within(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
+from nexus_core.concurrency.guarded import OwnTaskLimit, TimeLimitPassed
 from nexus_core.errors import MalformedRequest, NexusError, WorkflowTimeout
 from nexus_core.pipeline.execution import failed
 from nexus_core.pipeline.resolvers import fitting, outcome, raw_parameters
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.concurrency.threads import DaemonThreads
+    from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.pipeline.resolvers import ParameterResolver
     from nexus_core.types.result import Result
@@ -33,11 +34,13 @@ class Resolution:
         resolvers: Sequence[ParameterResolver],
         sources: Mapping[str, ParameterSource],
         threads: DaemonThreads,
+        timers: Timers,
         limit: Callable[..., float | None],
     ) -> None:
         self._resolvers = resolvers
         self._sources = sources
         self._threads = threads
+        self._timers = timers
         self._limit = limit
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
@@ -71,15 +74,13 @@ class Resolution:
         params, added = given, frozenset[str]()
         source = self._sources.get(invocation.channel, ParameterSource.CODE)
         try:
-            async with asyncio.timeout(limit) as patience:
+            with OwnTaskLimit(self._timers, limit):
                 for resolver in self._resolvers:
                     raw = raw_parameters(invocation, params, added, source)
                     call = resolver.resolve_parameters
                     returned = await self._threads.call(call, invocation.name, invocation.channel, raw)
                     params = outcome(resolver, returned, raw)
                     added = frozenset(params.keys() - given.keys())
-        except TimeoutError:
-            if not patience.expired():  # a resolver's own
-                raise
-            raise WorkflowTimeout(f"The parameters were not resolved within {limit:g} seconds.") from None
+        except TimeLimitPassed as exc:
+            raise WorkflowTimeout(f"The parameters were not resolved within {exc.seconds:g} seconds.") from None
         return fitting(workflow, params, added)

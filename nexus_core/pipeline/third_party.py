@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.concurrency.guarded import OwnTaskLimit, TimeLimitPassed
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import ConfigurationError, NexusError, WorkflowTimeout
@@ -53,71 +54,43 @@ class GuardedInterceptor:
         seconds = self._seconds
         if invocation.timeout is not None and 0 < invocation.timeout < (seconds or float("inf")):
             seconds = invocation.timeout
-        turn = _Turn(self._timers, seconds, call_next)
+        limit = OwnTaskLimit(self._timers, seconds)
+        turn = _Turn(limit, call_next)
         try:
-            value: Any = self.interceptor(invocation, call_next=turn.call_next)
-            value = await value if inspect.isawaitable(value) else value
+            with limit:
+                value: Any = self.interceptor(invocation, call_next=turn.call_next)
+                value = await value if inspect.isawaitable(value) else value
+        except TimeLimitPassed as exc:
+            self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self.name, exc.seconds)
+            raise WorkflowTimeout(f"The call was not worked on within {exc.seconds:g} seconds.") from None
         except (Exception, asyncio.CancelledError, *ENDS_PROCESS) as exc:
-            if turn.has_expired() and isinstance(exc, asyncio.CancelledError):
-                self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self.name, seconds)
-                raise WorkflowTimeout(f"The call was not worked on within {seconds:g} seconds.") from None
-            if exc is turn.raised or isinstance(exc, NexusError | ConfigurationError) or turn.is_cancelled(exc):
+            if exc is turn.raised or isinstance(exc, NexusError | ConfigurationError) or _is_cancelled(exc):
                 raise
             self._reports.failure("raised", exc, "%s raised", self.name)
             raise NexusError(FAULT) from None
-        finally:
-            turn.close()
         if isinstance(value, Result):
             return value
         self._reports.log(logging.ERROR, "value", "%s %s", self.name, turn.mistake(value))
         raise NexusError(FAULT)
 
 
+def _is_cancelled(exc: BaseException) -> bool:
+    """Whether an exception is the call's own cancellation. An interceptor may raise that class by itself."""
+    task = asyncio.current_task()
+    return isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class _Turn:
     """One call's way through an interceptor, and how far it has come. Its time stands still while the call goes on."""
 
-    __slots__ = (
-        "_call_next", "_is_cancelled", "_is_closed", "_passing", "_seconds", "_task", "_timer", "_timers",
-        "is_passed_on", "raised", "returned",
-    )  # fmt: skip
+    __slots__ = ("_call_next", "_limit", "_passing", "is_passed_on", "raised", "returned")
 
-    def __init__(self, timers: Timers, seconds: float | None, call_next: Call) -> None:
-        self._timers = timers
-        self._seconds = seconds
+    def __init__(self, limit: OwnTaskLimit, call_next: Call) -> None:
+        self._limit = limit
         self._call_next = call_next
-        self._task = asyncio.current_task()
-        self._timer: int | None = None
         self._passing = 0
-        self._is_cancelled = self._is_closed = self.is_passed_on = self.returned = False
+        self.is_passed_on = self.returned = False
         self.raised: BaseException | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        if self._seconds is not None and not (self._passing or self._is_closed):
-            self._timer = self._timers.schedule(self._seconds, self._expire)
-
-    def _pause(self) -> None:
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-            self._timer = None
-
-    def close(self) -> None:
-        self._is_closed = True  # a call that it has left behind ends later, when the task does something else
-        self._pause()
-        if self._is_cancelled and self._task is not None:
-            self._task.uncancel()  # it went on in spite of that, and what comes after must not find it
-
-    def _expire(self) -> None:
-        if self._task is not None:
-            self._is_cancelled = self._task.cancel()
-
-    def has_expired(self) -> bool:
-        """Whether a cancellation is this one's own, and nobody else's."""
-        return self._is_cancelled and self._task is not None and self._task.cancelling() == 1
-
-    def is_cancelled(self, exc: BaseException) -> bool:
-        """Whether an exception is the call's own cancellation. An interceptor may raise that class by itself."""
-        return isinstance(exc, asyncio.CancelledError) and self._task is not None and self._task.cancelling() > 0
 
     def call_next(self, invocation: Invocation) -> Awaitable[Result]:
         self.is_passed_on = True
@@ -125,7 +98,7 @@ class _Turn:
 
     async def _pass_on(self, invocation: Invocation) -> Result:
         self._passing += 1
-        self._pause()
+        self._limit.pause()
         try:
             result = await self._call_next(invocation)
         except BaseException as exc:
@@ -133,7 +106,8 @@ class _Turn:
             raise
         finally:
             self._passing -= 1
-            self._begin()
+            if not self._passing:
+                self._limit.resume()
         self.returned = True
         return result
 
@@ -164,25 +138,27 @@ class GuardedAuthorizer:
     Args:
         authorizer: The authorizer.
         plugin: The plugin that it is from.
+        timers: Where time limits are kept.
         seconds: How long it may take; None for no limit.
     """
 
-    def __init__(self, authorizer: Authorizer, plugin: str, seconds: float | None) -> None:
+    def __init__(self, authorizer: Authorizer, plugin: str, timers: Timers, seconds: float | None) -> None:
         self._authorizer = authorizer
         self._name = f'The authorizer {type(authorizer).__name__} of the plugin "{plugin}"'
+        self._timers = timers
         self._seconds = seconds
         self._reports = RateLimitedLog(log)
 
     async def granted(self, principal: Principal | None, permissions: frozenset[str]) -> Collection[str]:
         """See `Authorizer`."""
         try:
-            async with asyncio.timeout(self._seconds) as patience:
+            with OwnTaskLimit(self._timers, self._seconds):
                 return _permissions(await self._authorizer.granted(principal, permissions))
         except NexusError:
             raise
+        except TimeLimitPassed as exc:
+            self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self._name, exc.seconds)
+            raise WorkflowTimeout(f"The permissions were not checked within {exc.seconds:g} seconds.") from None
         except (Exception, *ENDS_PROCESS) as exc:
-            if isinstance(exc, TimeoutError) and patience.expired():
-                self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self._name, self._seconds)
-                raise WorkflowTimeout(f"The permissions were not checked within {self._seconds:g} seconds.") from None
             self._reports.failure("raised", exc, "%s raised", self._name)
             raise NexusError(FAULT) from None

@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from nexus_core.concurrency.guarded import GuardedCaller, TimeLimitPassed, TooManyCalls, within
+from nexus_core.concurrency.guarded import GuardedCaller, OwnTaskLimit, TimeLimitPassed, TooManyCalls, within
 from nexus_core.concurrency.threads import DaemonThreads
+from nexus_core.concurrency.timers import Timers
 
 
 @pytest.fixture
@@ -94,3 +95,47 @@ async def test_what_cancels_itself_is_told_from_a_caller_that_leaves():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_limit_in_ones_own_task_leaves_no_cancellation_behind():
+    task, timers = asyncio.current_task(), Timers()
+    with pytest.raises(TimeLimitPassed, match=r"within 0\.01 s"), OwnTaskLimit(timers, 0.01):
+        await asyncio.sleep(10)
+    assert task.cancelling() == 0
+    with OwnTaskLimit(timers, 0.01):
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            pass  # it goes on in spite of it
+    assert (task.cancelling(), timers.pending) == (0, 0)
+
+
+async def test_a_limit_in_ones_own_task_is_told_from_other_errors():
+    timers = Timers()
+    with pytest.raises(TimeoutError, match="its own"), OwnTaskLimit(timers, 10):
+        raise TimeoutError("its own")
+
+    async def waits():
+        with OwnTaskLimit(timers, 10):
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert timers.pending == 0
+
+
+async def test_a_limit_that_is_paused_or_over_does_not_pass():
+    timers = Timers()
+    with OwnTaskLimit(timers, None):
+        assert timers.pending == 0
+    limit = OwnTaskLimit(timers, 0.01)
+    with limit:
+        limit.pause()
+        assert timers.pending == 0
+        limit.resume()
+        assert timers.pending == 1
+    limit.resume()
+    assert timers.pending == 0
