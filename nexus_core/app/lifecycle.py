@@ -359,12 +359,23 @@ def _refuse_unauthenticated(running: Running, why: str) -> None:
 
 def _server(state: PlatformState, running: Running) -> Server:
     wanted = state.options.server
-    names = [server.name for server in running.servers]
     for server in running.servers:
         if wanted in (None, server.name):
+            _refuse_to_drop_https(server, running.servers)
             return server
     if wanted is not None:
+        names = [server.name for server in running.servers]
         raise ConfigurationError(
             f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
         )
     raise ConfigurationError(f"Nothing can listen: no server plugin is active. {first_party.hint('server')}")
+
+
+def _refuse_to_drop_https(chosen: Server, servers: Iterable[Server]) -> None:
+    """Make sure that HTTPS, where it is on for one server, is not dropped because another one serves."""
+    https = [server.name for server in servers if getattr(server, "scheme", "http") == "https"]
+    if https and chosen.name not in https:
+        raise ConfigurationError(
+            f"HTTPS is on for the server {https[0]!r}, but the server {chosen.name!r} would serve without it: "
+            f"set server={https[0]!r}, or switch HTTPS off."
+        )

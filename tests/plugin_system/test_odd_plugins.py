@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -208,3 +209,24 @@ async def test_an_authorizer_that_returns_verdicts_grants_nothing() -> None:
     async with nexus:
         with pytest.raises(NexusError, match="inside the server"):
             await nexus.invoke("close")
+
+
+class Served:
+    def __init__(self, name: str, scheme: str) -> None:
+        self.name, self.scheme = name, scheme
+
+    async def serve(self, listeners: Any, started: asyncio.Event, stop: asyncio.Event) -> None:
+        started.set()
+        await stop.wait()
+
+
+@pytest.mark.parametrize("server", [None, "plain", "secure"])
+async def test_https_is_not_dropped_because_another_server_serves(server: str | None) -> None:
+    servers = giving("nexus_register_servers", Served("plain", "http"), Served("secure", "https"))
+    nexus = isolated_nexus(servers, **({} if server is None else {"server": server}))
+    if server == "secure":
+        async with nexus.serving():
+            return
+    with pytest.raises(ConfigurationError, match="HTTPS is on for the server 'secure', but the server 'plain' would"):
+        async with nexus.serving():
+            pass

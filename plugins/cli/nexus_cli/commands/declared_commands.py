@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nexus_core.plugins.discovery import GROUP as PLUGINS
-from nexus_core.plugins.discovery import disabled_here, installed
+from nexus_core.plugins.discovery import disabled_here, installed, is_name
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -43,7 +43,7 @@ def declared_commands() -> list[DeclaredCommand]:
     found: dict[str, DeclaredCommand] = {}
     for entry_point, distribution in installed(GROUP):
         plugin = _plugin(distribution)
-        if plugin and plugin not in disabled:
+        if plugin and plugin not in disabled and is_name(entry_point.name):
             found.setdefault(entry_point.name, DeclaredCommand(entry_point.name, _summary(entry_point), plugin))
     return sorted(found.values(), key=lambda each: each.name)
 
