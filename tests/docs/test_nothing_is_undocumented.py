@@ -194,6 +194,11 @@ def test_every_type_of_events_is_declared() -> None:
     found = {
         value for name, value in vars(events).items() if name.isupper() and re.fullmatch(r"[a-z]+\.[a-z]+", str(value))
     }
+    found |= {  # whatever passes them on
+        node.value
+        for path, node in every(ast.Constant)
+        if path.startswith("nexus_core/") and re.fullmatch(r"(workflow|session)\.[a-z]+", str(node.value))
+    }
     for path, node in calls("ChannelEvent"):
         if path not in ("nexus_core/events/event.py", "nexus_core/events/shared_log.py", "nexus_core/runs/run.py"):
             found |= meant(path, node.args[0])

@@ -30,7 +30,7 @@ def commands(page: str) -> str:
     rows = [
         row for name, each in group.commands.items() if name != "plugins" for row in click_rows(f"nexus {name}", each)
     ]
-    place = rows.index(next(row for row in rows if row[0] == "`nexus execute`")) + 1
+    place = rows.index(next(row for row in rows if row[0].startswith("`nexus execute "))) + 1
     rows[place:place] = [["", f"`{name} {word}`", prose(text)] for name, (word, text) in EXECUTE.items()]
     page = replaced(page, "commands", table(HEAD, rows))
     page = replaced(page, "plugin administration", table(HEAD, [*administration_rows()]))
@@ -51,6 +51,8 @@ def click_rows(name: str, command: Any) -> Iterator[list[str]]:
     """Yield a row for a command of click, then one for each argument and option, then those of its commands."""
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     words = [name, *(_placeholder(each) for each in arguments)]
+    if command.options_metavar != "[OPTIONS]":
+        words.append(command.options_metavar)
     yield [f"`{' '.join(words)}`", "", prose(command.help or "")]
     for each in command.params:
         shown = _placeholder(each) if each in arguments else f"{'/'.join(each.opts)} {_placeholder(each)}".strip()

@@ -35,12 +35,12 @@ def key_commands(settings: AuthSettings) -> Command:
 
 
 _User = Annotated[str, typer.Option("--user", metavar="ID", help="User id of the owner: a person or a program.")]
-_Tenant = Annotated[str, typer.Option("--tenant", metavar="TENANT", help="The owner's tenant.")]
+_Tenant = Annotated[str, typer.Option("--tenant", metavar="TENANT", help="Tenant of the owner.")]
 _Permissions = Annotated[
-    list[str] | None, typer.Option("--permission", metavar="PERMISSION", help="A permission; may be repeated.")
+    list[str] | None, typer.Option("--permission", metavar="PERMISSION", help="Permission of the key; may be repeated.")
 ]
 _Expires = Annotated[str, typer.Option("--expires", metavar="TIME", help="Lifetime, such as 90d, 12h, 30m or 45s.")]
-_Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="A description.")]
+_Name = Annotated[str, typer.Option("--name", metavar="TEXT", help="Description of the key.")]
 
 
 class KeyCommands:

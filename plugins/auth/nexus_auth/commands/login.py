@@ -53,7 +53,7 @@ class LoginCommands:
             bool, typer.Option("--client-credentials", metavar="", help="Log in as the client itself, for programs.")
         ] = False,
         no_browser: Annotated[
-            bool, typer.Option("--no-browser", metavar="", help="Print the URL, and open no browser.")
+            bool, typer.Option("--no-browser", metavar="", help="Print the URL instead of opening a browser.")
         ] = False,
     ) -> None:
         """Log in to the server that --connect names; calls to it then need no --token.

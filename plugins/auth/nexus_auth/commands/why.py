@@ -41,15 +41,15 @@ class WhyCommand:
         self,
         context: typer.Context,
         principal: Annotated[str, typer.Argument(help="A token or API key ('-' for --token); or a user id.")],
-        workflow: Annotated[str, typer.Argument(help="The workflow.")],
+        workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
         permission: Annotated[
             list[str] | None,
-            typer.Option("--permission", metavar="PERMISSION", help="A permission of the user; may be repeated."),
+            typer.Option("--permission", metavar="PERMISSION", help="Permission of the user; may be repeated."),
         ] = None,
         scope: Annotated[
-            list[str] | None, typer.Option("--scope", metavar="SCOPE", help="A scope; may be repeated.")
+            list[str] | None, typer.Option("--scope", metavar="SCOPE", help="Scope of the user; may be repeated.")
         ] = None,
-        tenant: Annotated[str, typer.Option("--tenant", metavar="TENANT", help="The user's tenant.")] = "",
+        tenant: Annotated[str, typer.Option("--tenant", metavar="TENANT", help="Tenant of the user.")] = "",
     ) -> int:
         """Explain whether a caller may run a workflow: which rule decides, and what grants each permission.
 

@@ -30,7 +30,9 @@ def build(markup: Any) -> typer.Typer:
     )  # fmt: skip
     app.callback()(_options)
     app.command("serve")(serve)
-    app.command("execute", context_settings={**_PASS, "help_option_names": []})(execute)
+    app.command(
+        "execute", context_settings={**_PASS, "help_option_names": []}, options_metavar="NAME [--FIELD VALUE]..."
+    )(execute)
     app.command("list")(list_workflows)
     app.command("describe")(describe)
 
@@ -139,9 +141,9 @@ def _runs(context: typer.Context) -> None:
 
 def runs_list(
     context: typer.Context,
-    workflow: Annotated[str, typer.Option(metavar="NAME", help="Only runs of this workflow.")] = "",
+    workflow: Annotated[str, typer.Option(metavar="NAME", help="Show only runs of this workflow.")] = "",
     status: Annotated[
-        str, typer.Option(metavar="STATUS", help="Only runs of this status: pending, running, completed, ...")
+        str, typer.Option(metavar="STATUS", help="Show only runs of this status: pending, running, completed, ...")
     ] = "",
     limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of runs.")] = 100,
 ) -> None:
@@ -260,7 +262,7 @@ _ConfigFile = Annotated[
 
 def config_show(
     context: typer.Context,
-    changed: Annotated[bool, typer.Option("--changed", metavar="", help="Only options that are set.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", metavar="", help="Show only options that are set.")] = False,
     config: _ConfigFile = "",
 ) -> None:
     """Show each option: value, source, default and plugin. Secrets are not shown."""
