@@ -181,7 +181,7 @@ async def _awaited(work: Awaitable[Any]) -> Any:
 
 
 def late_failure_log(write: Callable[..., None], message: str) -> Callable[[asyncio.Future[Any]], None]:
-    """Return a callback for tasks that nobody waits for any more, which logs what they raise."""
+    """Return a callback for tasks that are no longer awaited, which logs what they raise."""
 
     def ended(task: asyncio.Future[Any]) -> None:
         if not task.cancelled() and (exc := task.exception()) is not None:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 GROUP = "nexus.plugin_commands"
 """Entry point group of more commands: callables that take the parsers to add one to, from `add_subparsers`."""
 
+BROKEN_PIPE = 141
+"""Exit code that shells report for a program ended by SIGPIPE."""
+
 CHECK_SECONDS = 30.0
 """How long one plugin may take to load when it is checked, a fresh interpreter's start included."""
 
@@ -43,7 +46,13 @@ CHECK_SECONDS = 30.0
 def run(arguments: Sequence[str]) -> int:
     """Run ``nexus plugins`` with its arguments and return the exit code."""
     options = _parser(arguments[:1]).parse_args(arguments)
-    return int(options.run(options) or 0)
+    try:
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards the unwritten rest
+        return BROKEN_PIPE
+    return code
 
 
 def names() -> list[tuple[str, str]]:

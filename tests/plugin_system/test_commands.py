@@ -152,6 +152,17 @@ def test_an_unknown_name(site: Any, command: str) -> None:
     assert done.stdout == ""
 
 
+def test_a_reader_that_leaves_ends_it_quietly(site: Any) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "nexus_core", "plugins", "list"], stdout=writer, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(site.folder)}, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_wrong_usage(site: Any) -> None:
     assert nexus(site).returncode == 2
     assert nexus(site, "lost").returncode == 2
