@@ -83,6 +83,13 @@ class PluginSettings(BaseSettings):
     )  # fmt: skip
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse a wrong declaration where it is written, not where a workflow has the key."""
+        for key, declared in cls.workflow_metadata.items():
+            if not isinstance(declared, MetadataKey):
+                raise TypeError(f"{cls.__name__}.workflow_metadata[{key!r}] must be a MetadataKey.")
+
+    @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:

@@ -133,6 +133,13 @@ class GreetingSettings(PluginSettings):
     enable_greetings: bool = False
 
 
+def test_a_declaration_that_is_no_metadata_key_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Wrong.workflow_metadata\['greeting'\] must be a MetadataKey"):
+
+        class Wrong(PluginSettings):
+            workflow_metadata: ClassVar[dict[str, Any]] = {"greeting": "enable_greetings"}
+
+
 class Greetings:
     @hookimpl
     def nexus_register_settings(self) -> type[PluginSettings]:
