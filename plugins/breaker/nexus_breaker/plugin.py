@@ -46,8 +46,8 @@ class BreakerPlugin(Plugin[BreakerSettings]):
         from nexus_breaker.states import CircuitRules
 
         rules = CircuitRules(settings.circuit_breaker_failure_threshold, settings.circuit_breaker_reset_timeout)
-        for name in platform.workflows.names():
-            rules_of(platform.workflows.get(name), rules)
+        for workflow in platform.workflows.every():
+            rules_of(workflow, rules)
         timeout = platform.options.workflow_timeout
         self._breaker = Breaker(rules, timeout, self._announce, self._shared_circuit_factory())
         return [self._breaker]

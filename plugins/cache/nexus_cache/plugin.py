@@ -34,8 +34,8 @@ class CachePlugin(Plugin[CacheSettings]):
         from nexus_cache.manager import CachePolicy
         from nexus_cache.plan import CachePlans, check_metadata
 
-        for name in platform.workflows.names():
-            check_metadata(platform.workflows.get(name))
+        for workflow in platform.workflows.every():
+            check_metadata(workflow)
         limit, timeout = platform.options.max_concurrent_workflows, platform.options.workflow_timeout
         policy = CachePolicy(settings.cache_manager, platform.threads, settings.cache_timeout, limit)
         plans = CachePlans(settings.cache_ttl, policy.decides)

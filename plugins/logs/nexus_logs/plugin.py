@@ -46,8 +46,8 @@ class LogsPlugin(Plugin[LogSettings]):
         settings = self.settings
         if settings.audit_required and settings.audit_log is None:
             raise ConfigurationError("audit_required needs audit_log: the file to write.")
-        for name in self.platform.workflows.names():
-            sensitive_parameters(self.platform.workflows.get(name))
+        for workflow in self.platform.workflows.every():
+            sensitive_parameters(workflow)
         redactor, sensitive = self._redactor(), SensitiveParameters()
         if settings.audit_log is None:
             return [CallLog(redactor, sensitive, logs=self._logs_calls())]

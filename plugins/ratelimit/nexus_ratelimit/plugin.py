@@ -49,8 +49,8 @@ class RateLimitPlugin(Plugin[RateLimitSettings]):
         from nexus_ratelimit.limits import MINUTE, Limit, limit_of
         from nexus_ratelimit.shared import ExhaustedBudgets
 
-        for name in platform.workflows.names():
-            limit_of(platform.workflows.get(name))
+        for workflow in platform.workflows.every():
+            limit_of(workflow)
         callers, counters = CallerKeys(), self._counter_factory()
         failures = Limit(
             settings.auth_failures_per_minute, MINUTE,
