@@ -32,6 +32,7 @@ from nexus_core.server.request_guard import Guard
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
+from nexus_core.text import one_line
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
     state.metadata_rules.report(state.workflows.every(), has_authorizers=bool(authorizers))
     event_log = _event_log(state, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
-    front = _Front(state, contributions.of("nexus_register_middleware"), proxies)
+    front = _Front(state, contributions.by_plugin("nexus_register_middleware"), proxies)
     return Running(
         asyncio.get_running_loop(),
         compose(chain, execution),
@@ -151,7 +152,9 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
 class _Front:
     """Makes one application of those under several paths, with all that stands in front of them."""
 
-    def __init__(self, state: PlatformState, middleware: Sequence[Middleware], proxies: TrustedProxies | None) -> None:
+    def __init__(
+        self, state: PlatformState, middleware: Sequence[tuple[str, Middleware]], proxies: TrustedProxies | None
+    ) -> None:
         self._options = state.options
         self._timers = state.timers
         self._proxies = proxies
@@ -159,8 +162,11 @@ class _Front:
 
     def __call__(self, apps: Iterable[tuple[str, ASGIApp]]) -> ASGIApp:
         app: ASGIApp = PathRouter(apps)
-        for wrap in reversed(self._middleware):
-            app = wrap(app)
+        for plugin, wrap in reversed(self._middleware):
+            try:
+                app = wrap(app)
+            except Exception as exc:  # without it, what it protects would be open
+                raise PluginError(f'The middleware of the plugin "{plugin}" failed: {one_line(exc)}') from exc
         options = self._options
         guarded = Guard(app, self._timers, options.max_body_bytes, options.body_timeout)
         return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded

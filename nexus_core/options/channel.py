@@ -116,7 +116,7 @@ class OptionSource:
 
 
 def is_enabled(value: Any) -> bool:
-    """Whether a raw option value means "on": any but those that mean "off". A misspelt one must switch nothing off."""
+    """Whether a raw option value means "on": any but the words for "off". A misspelt one must switch nothing off."""
     return value.strip().lower() not in _OFF if isinstance(value, str) else bool(value)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Channel, ConfigurationError, NexusError, Plugin, Route, hookimpl
+from nexus_core import Channel, ConfigurationError, NexusError, Plugin, PluginError, Route, hookimpl
 from nexus_core.state.memory_store import MemoryStore
 from nexus_core.testing import isolated_nexus
 
@@ -230,3 +230,13 @@ async def test_https_is_not_dropped_because_another_server_serves(server: str | 
     with pytest.raises(ConfigurationError, match="HTTPS is on for the server 'secure', but the server 'plain' would"):
         async with nexus.serving():
             pass
+
+
+async def test_middleware_that_fails_is_not_left_out() -> None:
+    def wrap(app: Any) -> Any:
+        if type(app).__name__ == "PathRouter":
+            raise OSError("no rules")
+        return app
+
+    with pytest.raises(PluginError, match='The middleware of the plugin "Giving" failed: OSError: no rules'):
+        await isolated_nexus(giving("nexus_register_middleware", wrap)).__aenter__()
