@@ -258,7 +258,7 @@ def test_a_thread_without_the_event_loop(make):
 
 
 def test_a_thread_that_waits_when_the_event_loop_ends(make, monkeypatch):
-    monkeypatch.setattr("nexus_toolkit.blocking.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("nexus_core.concurrency.own_loop.LOOK_SECONDS", 0.05)
     errors, waits = [], threading.Event()
 
     def work(pool):

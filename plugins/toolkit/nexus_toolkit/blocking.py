@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from concurrent.futures import CancelledError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nexus_core.concurrency import own_loop
 from nexus_core.concurrency.threads import is_current_loop
+from nexus_core.errors import RunCancelled
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine, Iterator
 
 Value = TypeVar("Value")
-
-LOOK_SECONDS = 1.0
-"""How often a thread that waits checks that the event loop still runs."""
 
 _END = object()
 
@@ -31,23 +29,10 @@ def wait_for(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Value]) 
         work.close()
         why = "this is its own thread: use `async with` and `await`" if is_current_loop(loop) else "it does not run"
         raise RuntimeError(f"A thread can't wait for this event loop: {why}.")
-    future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
-        while True:
-            try:
-                return future.result(LOOK_SECONDS)
-            except CancelledError:
-                raise RuntimeError(
-                    "What a thread waited for was cancelled: for example, the event loop ends."
-                ) from None
-            except TimeoutError:
-                if future.done():
-                    return future.result()
-                if loop.is_closed():
-                    raise RuntimeError("The event loop ended while a thread waited for it.") from None
-    except BaseException:
-        future.cancel()
-        raise
+        return own_loop.wait_for(loop, work)
+    except RunCancelled:
+        raise RuntimeError("The event loop ended while a thread waited for it.") from None
 
 
 class Blocking:
