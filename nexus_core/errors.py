@@ -200,14 +200,14 @@ class WorkflowNotFound(NotFound):
 
 
 class RunNotFound(NotFound):
-    """No run of that id."""
+    """No run with this id."""
 
     code = "run_not_found"
     title = "Unknown run"
 
 
 class SessionNotFound(NotFound):
-    """No session of that id."""
+    """No session with this id."""
 
     code = "session_not_found"
     title = "Unknown session"

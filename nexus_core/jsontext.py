@@ -78,7 +78,7 @@ def _check_brackets(text: bytes, what: str) -> None:
     depth, weight = depth_and_weight(text)
     if weight > most_arrays(text):
         raise MalformedRequest(
-            f"The {what} holds too many arrays and objects for its size: at most one array in {BYTES_PER_ARRAY} bytes, "
+            f"The {what} contains too many arrays and objects: at most one array in {BYTES_PER_ARRAY} bytes, "
             f"one object in {3 * BYTES_PER_ARRAY}."
         )
     if depth > MAX_DEPTH:
@@ -188,7 +188,7 @@ def _refuse_duplicate_keys(text: bytes, value: Any, what: str) -> None:
     if members != members_of(text):
         if len(text) <= _NAMES_IN_ERRORS:
             json.loads(text, object_pairs_hook=partial(_unique, what))
-        raise MalformedRequest(f"The {what} names a key twice in one object.")
+        raise MalformedRequest(f"The {what} contains a key twice in one object.")
 
 
 def _looks_the_same(text: bytes, value: Any, colons: int) -> bool:
@@ -242,9 +242,9 @@ def to_jsonable(value: Any) -> Any:
             with suppress(PydanticSerializationError):  # it does not know the type either
                 return to_jsonable_python(value)  # addresses, URLs, fractions and the like
     except Exception as exc:  # its text is the workflow's own and not for callers
-        log.error("A %s could not be turned into JSON", type(value).__name__, exc_info=exc)
-        raise TypeError(f"a {type(value).__name__} could not be turned into JSON") from exc
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+        log.error("Conversion of a %s to JSON failed", type(value).__name__, exc_info=exc)
+        raise TypeError(f"a {type(value).__name__} cannot be converted to JSON") from exc
+    raise TypeError(f"a {type(value).__name__} cannot be converted to JSON")
 
 
 _encode = msgspec.json.Encoder(enc_hook=to_jsonable).encode
@@ -257,7 +257,7 @@ def encode(value: Any) -> bytes:
     bytes (as base64).
 
     Raises:
-        TypeError, ValueError: Something in it has no JSON form, NaN and Infinity among them, or is nested deeper than
+        TypeError, ValueError: A member cannot be converted to JSON, such as NaN and Infinity, or is nested deeper than
             `MAX_DEPTH`.
     """
     try:
@@ -280,7 +280,7 @@ def canonical(value: Any) -> bytes:
     """Return JSON text that is the same for equal values: members in the order of their names. For hashes, not readers.
 
     Raises:
-        TypeError, ValueError: Something in it has no JSON form.
+        TypeError, ValueError: Something in it cannot be converted to JSON.
     """
     return _encode_sorted(value)
 

@@ -116,7 +116,7 @@ class Dispatcher:
     def _ended(self, task: asyncio.Task[Result]) -> None:
         self._left_behind.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None and not isinstance(exc, NexusError):
-            log.error("A call could not begin: %s", exc)
+            log.error("A call could not be started: %s", exc)
 
     def submit(self, invocation: Invocation) -> Run:
         """See `Nexus.submit`."""
@@ -142,7 +142,7 @@ class Dispatcher:
         except NexusError:
             return  # the run has it
         except ConfigurationError as exc:
-            log.error("Run %s of %s could not begin: %s", run.id, run.workflow, exc)
+            log.error("Run %s of %s could not be started: %s", run.id, run.workflow, exc)
             return
         run.publish(WORKFLOW_COMPLETED, result=result)  # does nothing after an execution, which has said so itself
 
@@ -165,11 +165,11 @@ class Dispatcher:
             if isinstance(exc, asyncio.CancelledError) and _is_being_cancelled():
                 run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The run was cancelled.", run_id=run.id))
                 raise
-            error = NexusError("Something went wrong inside the server; its log has the reason.", run_id=run.id)
+            error = NexusError("Internal error; the server's log has the reason.", run_id=run.id)
             run.publish(WORKFLOW_FAILED, error=error)
             if isinstance(exc, ConfigurationError):  # the platform can't be started: the embedding program's to mend
                 raise
-            log.exception("The pipeline raised on run %s of %s", run.id, run.workflow)
+            log.exception("The pipeline raised an exception for run %s of %s", run.id, run.workflow)
             raise error from None
         finally:
             self._runs.end(run)

@@ -79,7 +79,7 @@ def refused(plugins: PluginManager, hook: str, plugin: str, item: Any) -> bool:
     except (Exception, *ENDS_PROCESS) as exc:
         wrong = f"that fails: {one_line(exc)}"
     if wrong:
-        plugins.fail(plugin, f"{hook} gave a {type(item).__name__} {wrong}")
+        plugins.fail(plugin, f"{hook} returned a {type(item).__name__} {wrong}")
     return bool(wrong)
 
 

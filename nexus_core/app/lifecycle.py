@@ -268,7 +268,7 @@ async def finish_work(state: PlatformState, running: Running) -> None:
     if tasks := [work for work in admission.lingering() if isinstance(work, asyncio.Task)]:
         await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
     if left_behind := admission.lingering():
-        log.info("Leaving %d runs behind that go on although they were told to stop", len(left_behind))
+        log.info("%d runs continue after their cancellation and are abandoned", len(left_behind))
     running.work_is_finished = True
     await _drain(running.channels)
 
@@ -306,7 +306,7 @@ async def serving(
         await stop()
         raise
     if all(channel.port is None for channel in running.channels):
-        log.warning("Nothing listens: no active plugin has a channel with a port. %s", ADD_CHANNEL)
+        log.warning("No port is open: no active plugin has a channel that listens. %s", ADD_CHANNEL)
     started, ending = asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(_served(server, bound, started, ending), name="nexus-server")
     waiting = asyncio.create_task(started.wait())
@@ -315,7 +315,7 @@ async def serving(
         if task.done():
             listeners.close(bound)
             task.result()
-            raise ConfigurationError(f'The server "{server.name}" ended before it listened.')
+            raise ConfigurationError(f'The server "{server.name}" stopped before it was listening.')
         yield bound
         await finish_work(state, running)
     finally:
@@ -341,7 +341,7 @@ async def _drain(channels: Sequence[Channel]) -> None:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await channel.drain()
         except Exception:
-            log.exception("The channel %s did not end its streams", channel.name)
+            log.exception("The channel %s failed to end its streams", channel.name)
 
 
 def _refuse_unguarded(state: PlatformState, running: Running) -> None:
@@ -372,7 +372,7 @@ def _server(state: PlatformState, running: Running) -> Server:
     if wanted is not None:
         names = [server.name for server in running.servers]
         raise ConfigurationError(
-            f"There is no server {wanted!r}; installed plugins give: {', '.join(names) or 'none'}."
+            f"There is no server {wanted!r}; installed plugins provide: {', '.join(names) or 'none'}."
         )
     raise ConfigurationError(f"Nothing can listen: no server plugin is active. {first_party.hint('server')}")
 

@@ -47,7 +47,7 @@ class Services:
             both = " and ".join(
                 f"{plugins.origin(plugin)} ({plugin})" for plugin, _ in sorted(found, key=itemgetter(0))
             )
-            raise ConfigurationError(f"Several plugins give the service {name!r}: {both}; disable all but one.")
+            raise ConfigurationError(f"Several plugins provide the service {name!r}: {both}; disable all but one.")
         raise ConfigurationError(_advice(name, given, plugins))
 
     def _every(self) -> dict[str, list[tuple[str, object]]]:
@@ -61,7 +61,7 @@ class Services:
         plugins = self._plugins()
         for plugin, services in plugins.collect(_HOOK):
             if not (isinstance(services, Mapping) and all(isinstance(name, str) for name in services)):
-                plugins.fail(plugin, f"{_HOOK} gave a {type(services).__name__}, not objects by name")
+                plugins.fail(plugin, f"{_HOOK} returned a {type(services).__name__}, not objects by name")
                 continue
             for name, service in services.items():
                 found.setdefault(name, []).append((plugin, service))

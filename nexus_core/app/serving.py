@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         target = options.target or configured_app()
         if not target:
-            raise ConfigurationError("Which application? nexus serve MODULE:ATTR, or set NEXUS_APP.")
+            raise ConfigurationError("No application is named: use nexus serve MODULE:ATTR, or set NEXUS_APP.")
         serve(lambda: load(target), stdio=options.stdio)
     except ConfigurationError as exc:
         print(f"nexus: {exc}", file=sys.stderr)

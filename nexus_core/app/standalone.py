@@ -101,7 +101,7 @@ def _show_logs(state: PlatformState) -> None:
         if isinstance(handler, logging.Handler):
             given.append(handler)
         else:
-            state.plugins.fail(plugin, f"nexus_register_log_handlers gave a {type(handler).__name__}")
+            state.plugins.fail(plugin, f"nexus_register_log_handlers returned a {type(handler).__name__}")
     logging.basicConfig(
         level=state.options.log_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -108,7 +108,7 @@ class CallerView:
         """
         run = self._state.runs.get(run_id)
         if not self.is_visible(run):
-            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+            raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return run
 
     def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:

@@ -51,7 +51,7 @@ def _run_on(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
         except ENDS_PROCESS as exc:
             if task.done():
                 raise
-            log.error("Something on the event loop raised %r, which ends no more than itself", exc, exc_info=exc)
+            log.error("A task on the event loop raised %r; the process continues", exc, exc_info=exc)
 
 
 def run_until_signal(main: Coroutine[Any, Any, object]) -> None:
@@ -106,7 +106,7 @@ async def _all_tasks_ended() -> bool:
         ended, left = await asyncio.wait(tasks, timeout=END_SECONDS)
         for task in ended:
             if not task.cancelled() and (exc := task.exception()) is not None:
-                log.error("%s failed when it was cancelled at the end", task.get_name(), exc_info=exc)
+                log.error("%s raised an exception during its cancellation at shutdown", task.get_name(), exc_info=exc)
     if left:
-        log.warning("Ending with %d tasks that go on although they were cancelled", len(left))
+        log.warning("%d tasks continue after their cancellation and are abandoned", len(left))
     return not left

@@ -66,4 +66,4 @@ def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
     except Exception:  # the others must still be called
-        log.exception("A timer raised")
+        log.exception("A timer raised an exception")

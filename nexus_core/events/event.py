@@ -263,7 +263,7 @@ class _Delivery:
             self._waiting.popleft().answer(None)
             self.dropped += 1
             if self.dropped == 1:
-                log.warning("The event handler %s is too slow: events are dropped for it", self._name)
+                log.warning("The event handler %s is too slow: its oldest events are dropped", self._name)
         self._waiting.append(_Waiting(event, method, reply))
         if not self._is_delivering():
             try:

@@ -108,7 +108,9 @@ class EventHandler:
     def log_cli_usage(self, event: ChannelEvent) -> None:
         """Count a call from the command line, and log it."""
         self._count("cli", event)
-        self.logger.info("%s was run on the command line by %s", event.workflow_name, event.user_id or "somebody")
+        self.logger.info(
+            "%s was run on the command line by %s", event.workflow_name, event.user_id or "an anonymous caller"
+        )
 
     def track_ai_interaction(self, event: ChannelEvent) -> None:
         """Count a call through MCP."""
@@ -137,7 +139,7 @@ class EventHandler:
     def attach(self, nexus: Publisher) -> None:
         """Say whose events it gets. Called when the handler is registered; it belongs to one platform."""
         if self._nexus not in (None, nexus):
-            raise ConfigurationError("An event handler belongs to one Nexus: make another one for the second.")
+            raise ConfigurationError("An event handler belongs to one Nexus: create another one for the second.")
         self._nexus = nexus
 
     def method_for(self, event: ChannelEvent) -> Callable[[ChannelEvent], Any] | None:

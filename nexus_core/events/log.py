@@ -138,7 +138,7 @@ def parse_id(text: str) -> tuple[str, int]:
     """
     epoch, dash, digits = text.partition("-")
     if len(text) > LONGEST_ID or not dash or not digits.isascii() or not digits.isdigit():
-        raise MalformedRequest("The id of the last event was not given out by a server.")
+        raise MalformedRequest("The id of the last event was not issued by a server.")
     return epoch, int(digits)
 
 

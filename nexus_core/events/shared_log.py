@@ -162,7 +162,7 @@ class SharedEventLog(EventLog):
         try:
             await _persistently(lambda: self._transport.append(self.epoch, self._sent + 1, texts))
         except Exception:
-            log.exception("%d events could not be shared", len(texts))
+            log.exception("%d events could not be sent to the shared event log", len(texts))
         self._sent += len(texts)
 
     # In
@@ -210,7 +210,7 @@ class SharedEventLog(EventLog):
                 entries = await self._transport.read(self._position, BATCH)
             except Exception as exc:
                 if not isinstance(exc, BackendUnavailable):
-                    log.exception("Shared events could not be read")
+                    log.exception("The shared event log could not be read")
                 await asyncio.sleep(RETRY_SECONDS)
                 await self._look_where_we_are()
                 continue
@@ -293,7 +293,9 @@ def _written(event: ChannelEvent) -> bytes | None:
     try:
         return _encode(_Text(event.to_dict(), event.owner, event.user_id, event.is_public))
     except (TypeError, ValueError):
-        log.exception("An event of type %s is not JSON, and is not shared", event.type)
+        log.exception(
+            "An event of type %s cannot be converted to JSON and is not sent to the shared event log", event.type
+        )
         return None
 
 

@@ -72,7 +72,7 @@ class OptionSource:
         hits = list(self._hits(option))
         for value, source in hits[1:]:
             if not _same(value, hits[0][0]):
-                raise ConfigurationError(f"{hits[0][1]} and {source} say different things.")
+                raise ConfigurationError(f"{hits[0][1]} and {source} are set to different values.")
         return hits[0] if hits else None
 
     def _hits(self, option: str) -> Iterator[tuple[Any, str]]:
@@ -152,7 +152,7 @@ def _members(config: object, source: str) -> dict[str, Any]:
     else:
         raise ConfigurationError(f"{source}: must be a ChannelConfig, a mapping, or an object with attributes.")
     if wrong := next((name for name in members if not isinstance(name, str)), None):
-        raise ConfigurationError(f"{source}: {wrong!r} is no name of an option.")
+        raise ConfigurationError(f"{source}: {wrong!r} is not the name of an option.")
     return {name: value for name, value in members.items() if value is not None}
 
 

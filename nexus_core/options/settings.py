@@ -104,7 +104,7 @@ class PluginSettings(BaseSettings):
             return value
         if field.default is None:
             return None
-        raise ValueError("it is empty, and an empty secret protects nothing: set it, or leave it out")
+        raise ValueError("an empty secret protects nothing: set a value, or remove the option")
 
     @field_validator("*", mode="before")
     @classmethod

@@ -131,7 +131,7 @@ class OptionSources:
                 continue
             if field is None or field.default is not None or not (is_secret(field) and is_blank(found[0])):
                 return found
-            log.warning("%s is empty: it counts as not set", found[1])  # and hides no secret that another source has
+            log.warning("%s is empty and therefore ignored", found[1])  # and hides no secret that another source has
         return None
 
 
@@ -232,7 +232,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigurationError(f"The configuration file {path} must hold a mapping of option names to values.")
+        raise ConfigurationError(f"The configuration file {path} must contain a mapping of option names to values.")
     content.pop("app", None)  # the command line's: which application to serve
     return content
 

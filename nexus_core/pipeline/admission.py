@@ -62,7 +62,9 @@ class Admission:
         if self._closed and not _is_part_of_a_run():
             raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
         if self._calls + len(self._lingering) >= self._limit:
-            raise Overloaded(f"max_concurrent_workflows ({self._limit}) are running already.", retry_after=RETRY_AFTER)
+            raise Overloaded(
+                f"{self._limit} workflows are running already (max_concurrent_workflows).", retry_after=RETRY_AFTER
+            )
         self._calls += 1
         try:
             return await call_next(invocation)

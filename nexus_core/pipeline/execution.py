@@ -115,7 +115,7 @@ class Execution:
                 await work.awakened
             except asyncio.CancelledError:
                 run.cancel()
-                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller left.", run_id=run.id))
+                run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller disconnected.", run_id=run.id))
                 raise
             finally:
                 if timer is not None:
@@ -146,8 +146,8 @@ class Execution:
         try:
             text = jsontext.encode(value)
         except (TypeError, ValueError) as exc:
-            log.error("Run %s of %s returned something that is not JSON: %s", run.id, workflow.name, exc)
-            raise WorkflowFailed(f"The workflow's result is not JSON: {printable(str(exc), 200)}.") from None
+            log.error("The result of run %s of %s cannot be converted to JSON: %s", run.id, workflow.name, exc)
+            raise WorkflowFailed(f"The workflow's result cannot be converted to JSON: {printable(str(exc), 200)}.") from None
         if len(text) > self._max_result_bytes:
             raise WorkflowFailed(
                 f"The workflow's result has {len(text)} bytes; max_result_bytes is {self._max_result_bytes}."
@@ -155,8 +155,8 @@ class Execution:
         if workflow.output_validator is not None:
             errors = workflow.output_validator.errors(jsontext.parse_trusted(text))
             if errors:
-                log.error("Run %s of %s broke its output schema: %s", run.id, workflow.name, summary(errors))
-                raise WorkflowFailed(f"The workflow's result does not fit its output schema: {summary(errors)}.")
+                log.error("The result of run %s of %s does not match its output schema: %s", run.id, workflow.name, summary(errors))
+                raise WorkflowFailed(f"The workflow's result does not match its output schema: {summary(errors)}.")
         return text
 
 

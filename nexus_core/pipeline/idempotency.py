@@ -92,7 +92,7 @@ class Idempotency:
 
     async def _once(self, invocation: Invocation, call_next: Call) -> Result:
         if not (invocation.idempotency_key or "").strip():  # an unset variable, perhaps: all such calls would be one
-            raise MalformedRequest("The idempotency key is empty. Send a key of your own for each call, or none.")
+            raise MalformedRequest("The idempotency key is empty. Send a unique key for each call, or none.")
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.validated_params)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, invocation.payer)
@@ -106,7 +106,7 @@ class Idempotency:
                 return _replay(entry, params)
             if not await store.replace(key, there, claim, self._claim_seconds(invocation)):
                 return _replay(entry, params)  # another repeat was faster
-            log.warning("Run %s has died with its process; run %s takes its place", entry.run_id, invocation.run.id)
+            log.warning("The process of run %s has ended; run %s replaces it", entry.run_id, invocation.run.id)
         try:
             result = await call_next(invocation)
         except NexusError as exc:
@@ -149,14 +149,14 @@ class Idempotency:
                 ended = _Replay(entry.params, entry.run_id, is_lost=True)
                 await store.replace(key, claim, _encode(ended), self._ttl)
         except BackendUnavailable:
-            log.error("Run %s has ended, and its answer could not be kept for repeats of its key", entry.run_id)
+            log.error("The result of run %s could not be stored under its idempotency key", entry.run_id)
 
 
 async def _forget(store: Store, key: str, claim: bytes) -> None:
     try:
         await store.delete(key, claim)
     except BackendUnavailable:
-        log.error("A key that was not used could not be released; it is refused until its claim expires")
+        log.error("An unused idempotency key could not be released; calls with it are refused until it expires")
 
 
 def _store_key(invocation: Invocation) -> str:
@@ -169,8 +169,8 @@ def _decoded(text: bytes) -> _Replay:
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        log.error("What the store has under an idempotency key was not written by this program")
-        raise Conflict("What is kept under this idempotency key can't be read; use another key.") from None
+        log.error("The stored value of an idempotency key was not written by this program")
+        raise Conflict("The stored result of this idempotency key can't be read; use another key.") from None
 
 
 def _replay(entry: _Replay, params: str) -> Result:
@@ -180,8 +180,8 @@ def _replay(entry: _Replay, params: str) -> Result:
         raise error_from_problem(entry.problem | {"replayed": True})
     if entry.is_lost:
         raise Conflict(
-            "The first call with this idempotency key has ended, and its answer was not stored: the caller's limit "
-            "was reached (state_limit_reached). It does not run again under this key.",
+            "The first call with this idempotency key has ended, but its result was not stored: the caller's limit "
+            "was reached (state_limit_reached). Calls with this key do not run again.",
             run_id=entry.run_id,
         )
     if entry.is_claim:

@@ -113,7 +113,7 @@ class ParameterResolver:
             ConfigurationError: It belongs to another.
         """
         if self._nexus not in (None, nexus):
-            raise ConfigurationError("A parameter resolver belongs to one Nexus: make another one for the second.")
+            raise ConfigurationError("A parameter resolver belongs to one Nexus: create another one for the second.")
         self._nexus = nexus
 
     def resolve_parameters(self, workflow_name: str, channel: str, raw_params: dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAULT = "Something went wrong inside the server; its log has the reason."
+FAULT = "Internal error; the server's log has the reason."
 
 
 class GuardedInterceptor:
@@ -62,7 +62,7 @@ class GuardedInterceptor:
                 value = await value if inspect.isawaitable(value) else value
         except TimeLimitPassed as exc:
             self._reports.log(logging.ERROR, "late", "%s did not end within %g s", self.name, exc.seconds)
-            raise WorkflowTimeout(f"The call was not worked on within {exc.seconds:g} seconds.") from None
+            raise WorkflowTimeout(f"The call was not processed within {exc.seconds:g} seconds.") from None
         except (Exception, asyncio.CancelledError, *ENDS_PROCESS) as exc:
             if exc is turn.raised or isinstance(exc, NexusError | ConfigurationError) or _is_cancelled(exc):
                 raise
@@ -115,9 +115,9 @@ class _Turn:
         """Return what an interceptor has forgotten that gave something else than a result."""
         if inspect.iscoroutine(value):
             value.close()
-            return "gave a coroutine: `await` is missing. Write `return await call_next(invocation)`"
+            return "returned a coroutine: `await` is missing. Write `return await call_next(invocation)`"
         if value is not None:
-            return f"gave a {type(value).__name__} and not a Result: return what `await call_next(invocation)` gives"
+            return f"returned a {type(value).__name__} and not a Result: return what `await call_next(invocation)` returns"
         if self.returned:
             return "gave None: `return` is missing. Write `return await call_next(invocation)`"
         if self.is_passed_on:

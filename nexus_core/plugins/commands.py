@@ -99,11 +99,11 @@ def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: st
 
 def _commands() -> dict[str, tuple[Callable[[argparse.Namespace], int], str]]:
     return {
-        "list": (_list, "List the installed plugins; none is imported."),
+        "list": (_list, "List the installed plugins, without importing them."),
         "check": (_check, "Load each plugin and report errors."),
         "info": (_info, "Load one plugin and show everything about it: version, hooks and options."),
-        "disable": (_disable, "Do not load a plugin in this Python environment."),
-        "enable": (_enable, "Load a disabled plugin again."),
+        "disable": (_disable, "Disable a plugin in this Python environment."),
+        "enable": (_enable, "Enable a disabled plugin."),
     }
 
 
@@ -276,7 +276,7 @@ def _switch(name: str, *, off: bool) -> int:
 
 def _unknown(name: str, known: set[str]) -> int:
     print(
-        f"nexus plugins: no plugin {name!r} is installed; there are: {escaped(', '.join(sorted(known)))}.",
+        f"nexus plugins: no plugin {name!r} is installed; installed plugins: {escaped(', '.join(sorted(known)))}.",
         file=sys.stderr,
     )
     return 66

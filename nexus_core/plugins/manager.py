@@ -111,7 +111,7 @@ class PluginManager:
                 or one with wrong arguments.
         """
         if isinstance(plugin, str):
-            raise PluginError(f"plugins takes modules and objects, not names: import {plugin!r:.100} and give that.")
+            raise PluginError(f"plugins takes classes, objects and modules, not names: import {plugin!r:.100} and pass it.")
         name = name or getattr(plugin, "__name__", type(plugin).__name__)
         kind = plugin if isinstance(plugin, type) else type(plugin)
         record = PluginRecord(name, "", "", f"{kind.__module__}:{kind.__qualname__}")
@@ -179,7 +179,7 @@ class PluginManager:
             elif isinstance(exc, ConfigurationError):
                 raise  # the operator's to mend: a wrong option
             else:
-                self.fail(record.name, f"it can't be made: {one_line(exc)}", exc)
+                self.fail(record.name, f"it can't be created: {one_line(exc)}", exc)
         return None
 
     def _register(self, record: PluginRecord, plugin: object) -> None:
@@ -195,7 +195,7 @@ class PluginManager:
                 _refuse_what_is_never_called(plugin, caller)
             warnings = [*_unmarked_hooks(plugin, self._hooks)]
         except (Exception, *ENDS_PROCESS) as exc:
-            self.fail(record.name, f"its hooks are wrong: {one_line(exc)}", exc)
+            self.fail(record.name, f"its hooks are invalid: {one_line(exc)}", exc)
             return
         if not (callers or warnings) and self._arguments:  # without a platform, only few are registered
             self.fail(record.name, f"{_described(plugin)} implements no hook.{_meant(plugin)}")
@@ -312,7 +312,7 @@ def _refuse_what_is_never_called(plugin: object, caller: pluggy.HookCaller) -> N
             raise pluggy.PluginValidationError(plugin, f"{caller.name} can't be a wrapper")
         if impl.plugin is plugin and caller.name not in MAY_BE_ASYNC and is_async(impl.function):
             raise pluggy.PluginValidationError(
-                plugin, f"{caller.name} can't be async; what it returns may have async methods"
+                plugin, f"{caller.name} must be sync; the objects that it returns may have async methods"
             )
 
 
@@ -351,5 +351,5 @@ def _items(call: Callable[[], Any]) -> list[Any]:
         return [given]
     items = list(islice(given, MAX_ITEMS + 1))
     if len(items) > MAX_ITEMS:
-        raise ValueError(f"it gave more than {MAX_ITEMS} objects")
+        raise ValueError(f"it returned more than {MAX_ITEMS} objects")
     return items

@@ -128,7 +128,7 @@ class RunHistory:
         self._drop_expired()
         run = self._running.get(run_id) or self._ended.get(run_id)
         if run is None:
-            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+            raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return run
 
     def find(

@@ -255,7 +255,7 @@ class Run:
                 error.reply = await self.reply()
                 raise error
             if self.result is None:
-                raise RunNotFound(f"The result of run {self.id} is no longer kept.")
+                raise RunNotFound(f"The result of run {self.id} is no longer stored.")
             return self.result
 
     async def reply(self) -> Any:

@@ -29,7 +29,7 @@ def from_expected_parameters(expected: Mapping[str, Any]) -> dict[str, Any]:
     for name, entry in expected.items():
         if not isinstance(name, str) or not isinstance(entry, Mapping):
             raise ConfigurationError(
-                f"expected_parameters[{name!r}]: a name is a string, and what is expected of it a mapping such as "
+                f"expected_parameters[{name!r}]: names must be strings, and their schemas mappings such as "
                 "{'type': 'string'}."
             )
     properties = {name: _translated(entry, f"expected_parameters[{name!r}]") for name, entry in expected.items()}
@@ -74,5 +74,5 @@ def _type(kind: Any, where: str) -> str:
     name = kind.__name__ if isinstance(kind, type) else kind
     name = _PYTHON_TYPES.get(name, name) if isinstance(name, str) else name
     if name not in _TYPES:
-        raise ConfigurationError(f"{where}: {kind!r} is no type; use {', '.join(_TYPES)}, or leave it out for any.")
+        raise ConfigurationError(f"{where}: {kind!r} is not a type; use {', '.join(_TYPES)}, or omit it for any type.")
     return name

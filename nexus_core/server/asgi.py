@@ -51,7 +51,7 @@ class PathRouter:
         for prefix, app in self._apps:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("/", ""):
                 return app(scope, receive, send)
-        return send_error(scope, send, NotFound("Nothing answers at this address."))
+        return send_error(scope, send, NotFound("Not found."))
 
 
 class MountedApp:

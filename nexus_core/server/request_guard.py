@@ -144,7 +144,7 @@ class _Exchange:
                 raise RuntimeError(f"the application raised {exc!r}") from exc
             path = printable(shown_path(self._scope["path"]), 200)
             reports.failure("application", exc, "A channel's application raised on %s", path)
-            await self.refuse(NexusError("Something went wrong inside the server; its log has the reason."))
+            await self.refuse(NexusError("Internal error; the server's log has the reason."))
 
     def receive(self) -> Awaitable[Message]:
         # Plain functions that hand on the server's own awaitables: a coroutine around each would cost every request.

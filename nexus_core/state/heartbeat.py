@@ -79,7 +79,7 @@ class Heartbeat:
             except BackendUnavailable:
                 seconds = RETRY_SECONDS
             except Exception:
-                log.exception("The store does not take the heartbeat of this process")
+                log.exception("The heartbeat of this process could not be stored")
 
     async def close(self) -> None:
         """Say no more that the process lives."""

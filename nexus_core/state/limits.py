@@ -36,7 +36,7 @@ def limit_reached(kind: Kind, limit: str) -> StateLimitReached:
         limit: The limit and the option that sets it, such as ``1000 bytes (store_caller_max_bytes)``.
     """
     return StateLimitReached(
-        f"The caller has stored as many {kind.name} as it may: {limit}. {kind.remedy}.", details={"kind": kind.name}
+        f"The caller has stored as many {kind.name} as allowed: {limit}. {kind.remedy}.", details={"kind": kind.name}
     )
 
 

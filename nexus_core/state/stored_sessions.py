@@ -244,7 +244,7 @@ class StoredSessions:
         """Return what is stored, if it is there for a caller."""
         record = None if text is None else _decoded(text)
         if record is None or record.owner != user_id or record.expires_at <= time.time():
-            raise SessionNotFound("There is no session of that id.")
+            raise SessionNotFound("There is no session with this id.")
         return record
 
     async def _change(
@@ -273,7 +273,7 @@ class StoredSessions:
             text = b""
             pause = min(PAUSE_SECONDS * tried, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  (no secret: so that not all try at once again)
-        raise Conflict("The session is being changed by too many at a time.", retry_after=1.0)
+        raise Conflict("Too many calls are changing the session at the same time.", retry_after=1.0)
 
     def _checked(self, changes: Mapping[str, Any], what: str) -> dict[str, Any]:
         """Return changes as what they are in JSON, if they are."""
@@ -325,7 +325,7 @@ def _check_unchanged(before: dict[str, Any], record: _Record, changes: Mapping[s
         names = ", ".join(f'"{printable(name, 50)}"' for name in sorted(lost)[:5])
         raise Conflict(
             f"Another call has changed {names} of the session while this one ran: its changes of the session are not "
-            "kept. Repeat the call.",
+            "stored. Repeat the call.",
             details={"version": record.version, "members": sorted(lost)},
         )
 

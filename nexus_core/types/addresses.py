@@ -137,7 +137,7 @@ def check_hosts(names: list[str]) -> list[str]:
     """
     for name in names:
         if name != "*" and parse_host(name) is None:
-            raise ValueError(f"{name!r} is no host such as example.com or example.com:8443, and not *")
+            raise ValueError(f"{name!r} is neither a host such as example.com or example.com:8443 nor *")
     return names
 
 
@@ -150,7 +150,7 @@ def check_origins(origins: list[str]) -> list[str]:
     found = [origin.rstrip("/") for origin in origins]
     for origin in found:
         if origin != "*" and parse_origin(origin) is None:
-            raise ValueError(f"{origin!r} is no origin such as https://app.example.com, and not *")
+            raise ValueError(f"{origin!r} is neither an origin such as https://app.example.com nor *")
     return found
 
 
@@ -163,9 +163,9 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as exc:
-        raise ValueError(f"{text!r} is no address and no network such as 10.0.0.0/8 ({exc})") from None
+        raise ValueError(f"{text!r} is neither an address nor a network such as 10.0.0.0/8 ({exc})") from None
     if network.prefixlen == 0:
-        raise ValueError(f"{text!r} is everybody: any caller could claim any address")
+        raise ValueError(f"{text!r} contains all addresses: any caller could claim any address")
     return network
 
 

@@ -96,14 +96,14 @@ def _refuse_unshowable(name: str, metadata: Mapping[str, Any]) -> None:
 
 def _refuse_misspelt(name: str, key: str, known: Iterable[str]) -> None:
     if key == "metadata":
-        raise ConfigurationError(f"{name}: metadata holds the key 'metadata': put its members there directly.")
+        raise ConfigurationError(f"{name}: metadata contains the key 'metadata': move its members one level up.")
     by_letters = {_letters(each): each for each in (*known, "metadata")} | _MEANT
     letters = "permissions" if _letters(key) in _GUARDS else _letters(key)[:100]
     found = difflib.get_close_matches(letters, by_letters, n=1, cutoff=_SIMILAR)
     if found:
         raise ConfigurationError(
             f"{name}: metadata has no key {printable(key)!r}; did you mean {by_letters[found[0]]!r}? "
-            "Choose a name that is less like it for a key of your own."
+            "Choose a less similar name for a custom key."
         )
 
 

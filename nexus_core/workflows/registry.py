@@ -54,7 +54,7 @@ class Registry:
             ConfigurationError: The name is not allowed or taken, or nothing knows the object.
         """
         check_name(name)
-        taken = ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to put another there.')
+        taken = ConfigurationError(f'There is a workflow "{name}" already; pass replace=True to replace it.')
         if name in self._workflows and not replace:
             raise taken
         workflow = self._adapt(name, target, self._rules.checked(name, {} if metadata is None else metadata))
@@ -64,7 +64,7 @@ class Registry:
         if workflow.tool_name != name:
             holder = self._by_tool_name.setdefault(workflow.tool_name, name)
             if holder != name:
-                raise ConfigurationError(f'"{name}" and "{holder}" have the same tool name; give one another name.')
+                raise ConfigurationError(f'"{name}" and "{holder}" have the same tool name; rename one of them.')
         if replace:
             self._workflows[name] = workflow
         elif self._workflows.setdefault(name, workflow) is not workflow:  # by another thread, meanwhile
@@ -112,7 +112,7 @@ class Registry:
             if target.name != name:
                 raise ConfigurationError(f'The workflow calls itself "{target.name}", not "{name}".')
             if "expected_parameters" in metadata:
-                raise ConfigurationError(f"{name}: a Workflow has its input_schema; expected_parameters is for others.")
+                raise ConfigurationError(f"{name}: expected_parameters can't replace the input_schema of a Workflow.")
             self._rules.checked(name, target.metadata)
             _refuse_process(name, metadata)
             target.add_metadata(metadata)
@@ -128,25 +128,27 @@ class Registry:
         if isinstance(target, (classmethod, property)):
             raise ConfigurationError(
                 f"{name}: a {type(target).__name__} is not callable in the body of its class: "
-                "register it when the class is there, nexus.register(name, Class.method)."
+                "register it after the class, nexus.register(name, Class.method)."
             )
         known = ", ".join(["functions", *(adapter.name for adapter in adapters)])
         raise ConfigurationError(
             f"{name}: a {type(target).__module__}.{type(target).__qualname__} can't be registered; "
-            f"installed plugins know {known}."
+            f"installed plugins support {known}."
         )
 
 
 def _refuse_process(name: str, metadata: Mapping[str, Any]) -> None:
     if metadata.get("process"):
-        raise ConfigurationError(f"{name}: metadata['process'] is for functions alone.")
+        raise ConfigurationError(f"{name}: metadata['process'] is for functions only.")
 
 
 def _adapts(adapter: WorkflowAdapter, target: Any) -> bool:
     try:
         return adapter.adapts(target)
     except Exception:  # else one broken adapter would keep everything from being registered
-        log.exception("The workflow adapter %r failed to report whether it supports %r", adapter.name, type(target))
+        log.exception(
+            "The workflow adapter %r raised an exception when checking support for %r", adapter.name, type(target)
+        )
         return False
 
 

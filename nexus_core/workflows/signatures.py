@@ -67,7 +67,7 @@ class Signature:
         parameters = _unpacked(parameters, hints)
         inputs = [p for p in parameters if p.name != self.context_name]
         if any(p.kind is p.VAR_POSITIONAL for p in inputs):
-            raise ConfigurationError(f"{name}: *args has no name to be called by; use a list parameter.")
+            raise ConfigurationError(f"{name}: *args can't be a parameter of a workflow; use a list.")
         self._named = [p for p in inputs if p.kind is not p.VAR_KEYWORD]
         self._public = {p.name: alias_of(hints.get(p.name), p.default) or p.name for p in self._named}
         self._refuse_equal_names()
@@ -99,8 +99,8 @@ class Signature:
             return typing.get_type_hints(target, globalns=known, localns=names, include_extras=True)
         except (NameError, TypeError) as exc:
             raise ConfigurationError(
-                f"{self._name}: a type hint can't be resolved: {exc}. Hints need names that a module "
-                "has at run time: neither below `if TYPE_CHECKING` nor inside a function."
+                f"{self._name}: a type hint can't be resolved: {exc}. Type hints must use names that exist in "
+                "the module at run time: neither below `if TYPE_CHECKING` nor inside a function."
             ) from None
 
     def _refuse_equal_names(self) -> None:

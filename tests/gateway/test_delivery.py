@@ -196,5 +196,5 @@ async def test_an_empty_idempotency_key_is_refused_on_every_channel(platform: Pl
             called = await mcp.call_tool("large", {}, meta={"nexus/idempotency-key": ""})
             answers["mcp"] = (called.meta or {})["nexus/error"]
     details = {channel: (each.get("error") or each)["detail"] for channel, each in answers.items()}
-    assert set(details.values()) == {"The idempotency key is empty. Send a key of your own for each call, or none."}
+    assert set(details.values()) == {"The idempotency key is empty. Send a unique key for each call, or none."}
     assert platform.under_way == 0

@@ -184,7 +184,7 @@ def test_the_script_serves_without_the_command_lines_plugin(make_environment):
         process.kill()
         process.wait()
         process.stderr.close()
-    assert "Which application?" in api.run("nexus", "serve", code=1).stderr
+    assert "No application is named" in api.run("nexus", "serve", code=1).stderr
     assert "--stdio" in api.run("nexus", "serve", "--help").stdout
 
 

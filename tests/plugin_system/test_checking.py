@@ -48,7 +48,7 @@ def test_it_agrees_with_a_platform_that_starts(site: Any) -> None:
     assert records.pop("exiting")[0] == "failed"
     assert records == {
         "startless": ("failed", "nexus_startup failed: ValueError: no database"),
-        "flawed": ("failed", "nexus_register_interceptors gave a object without 'stage'"),
+        "flawed": ("failed", "nexus_register_interceptors returned a object without 'stage'"),
         "fine": ("active", ""),
     }
     assert (done.returncode, done.stderr) == (1, "")

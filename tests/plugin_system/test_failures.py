@@ -114,11 +114,11 @@ AT_START = {
     for hook in HOOKS
     if hook not in ELSEWHERE
 } | {
-    f"{hook} gives numbers": (f"@hookimpl\ndef {hook}(nexus): return [7]", f"{hook} gave a int")
+    f"{hook} gives numbers": (f"@hookimpl\ndef {hook}(nexus): return [7]", f"{hook} returned a int")
     for hook in HOOKS
     if hook.startswith("nexus_register_") and hook not in ELSEWHERE
 } | {
-    "text": ("@hookimpl\ndef nexus_register_channels(nexus): return 'api'", "nexus_register_channels gave a str"),
+    "text": ("@hookimpl\ndef nexus_register_channels(nexus): return 'api'", "nexus_register_channels returned a str"),
     "hook exits": ("@hookimpl\ndef nexus_register_routes(nexus): raise SystemExit(4)", "SystemExit(4)"),
     "hook hangs": ("@hookimpl\ndef nexus_register_routes(nexus): threading.Event().wait()", "did not end within 0.5 s"),
     "generator": (
@@ -448,5 +448,5 @@ async def test_the_adapters_of_a_plugin_that_fails_at_the_start_go_with_it(site:
         nexus.register("w", "a text")
     async with nexus:
         assert record(nexus, "texts").status == "failed"
-        with pytest.raises(ConfigurationError, match="installed plugins know functions"):
+        with pytest.raises(ConfigurationError, match="installed plugins support functions"):
             nexus.register("w", "a text")

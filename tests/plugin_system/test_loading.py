@@ -40,7 +40,10 @@ BROKEN = {
     "times_out": ("raise TimeoutError('the database')", "its import failed: TimeoutError: the database"),
     "hangs": ("import threading; threading.Event().wait(30)", "its import failed: TimeoutError: it did not end within"),
     "unknown_hook": ("@hookimpl\ndef nexus_no_such_hook(): ...", "no such hook: nexus_no_such_hook"),
-    "wrong_arguments": ("@hookimpl\ndef nexus_startup(nexus, more): ...", "its hooks are wrong: PluginValidationError"),
+    "wrong_arguments": (
+        "@hookimpl\ndef nexus_startup(nexus, more): ...",
+        "its hooks are invalid: PluginValidationError",
+    ),
     "settings_raise": (
         "@hookimpl\ndef nexus_register_settings():\n    raise ValueError('sorry')",
         "nexus_register_settings failed: ValueError: sorry",
@@ -222,7 +225,7 @@ def test_a_given_plugin_that_is_wrong_is_an_error(platform: Any) -> None:
     members = {"nexus_register_routes": hookimpl(lambda self: [])}
     with pytest.raises(PluginError, match="already"):
         platform(type("Same", (), members)(), type("Same", (), members)())
-    with pytest.raises(PluginError, match=r"not names: import 'acme\.plugin' and give that"):
+    with pytest.raises(PluginError, match=r"not names: import 'acme\.plugin' and pass it"):
         platform("acme.plugin")
 
 

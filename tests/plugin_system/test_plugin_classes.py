@@ -125,7 +125,7 @@ def test_a_constructor_that_raises_fails_its_plugin_alone() -> None:
         def __init__(self, platform, settings):
             raise ValueError("sorry")
 
-    with pytest.raises(PluginError, match="it can't be made: ValueError: sorry"):
+    with pytest.raises(PluginError, match="it can't be created: ValueError: sorry"):
         isolated_nexus(Broken)
 
 

@@ -216,7 +216,7 @@ async def check_that_only_good_is_there(nexus: Nexus, log: list[str]) -> None:
 
 async def check_that_only_good_can_serve(nexus: Nexus) -> None:
     """Ask for a server that is not there: the error names those that are."""
-    with pytest.raises(ConfigurationError, match=rf"no server '{NO_SERVER}'; installed plugins give: good\.$"):
+    with pytest.raises(ConfigurationError, match=rf"no server '{NO_SERVER}'; installed plugins provide: good\.$"):
         await nexus.serving().__aenter__()
 
 

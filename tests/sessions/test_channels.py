@@ -137,7 +137,7 @@ async def test_a_session_ends_everywhere_when_its_time_is_over(start: Any, redis
 @pytest.mark.parametrize("unknown", ["guessed", "%20", "..%2F", "x" * 500, "\N{SNOWMAN}"])
 async def test_unknown_sessions_look_alike_on_every_channel(start: Any, unknown: str) -> None:
     process = start()
-    detail = "There is no session of that id."
+    detail = "There is no session with this id."
     async with httpx2.AsyncClient(timeout=20) as client:
         answer = await client.get(f"{process.urls['api']}/api/sessions/{unknown}")
         assert answer.status_code in (400, 404)

@@ -38,7 +38,7 @@ class Sessions(RuleBasedStateMachine):
         """Check an answer about a session. Returns the model of it, if the user has it."""
         known = self.model.get(session_id)
         if known is None or known["user"] != user:
-            assert (answer.status_code, answer.json()["detail"]) == (404, "There is no session of that id.")
+            assert (answer.status_code, answer.json()["detail"]) == (404, "There is no session with this id.")
             return None
         assert answer.status_code == status, answer.text
         return known

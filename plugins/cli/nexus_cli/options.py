@@ -62,7 +62,7 @@ VALUES = {
     "--session": ("session", "ID", "Session of the calls.", "NEXUS_SESSION"),
     "--token": ("token", "TOKEN", "Credential: a token, or 'SCHEME CREDENTIAL'.", "NEXUS_TOKEN"),
     "--timeout": ("timeout", "SECONDS", "Time limit of a call.", ""),
-    "--header": ("headers", "'NAME: VALUE'", "HTTP header of the calls, for rules that read it; may be repeated.", ""),
+    "--header": ("headers", "'NAME: VALUE'", "HTTP header to send with each call; may be repeated.", ""),
 }
 """The options that take a value: attribute, placeholder, help, environment variable."""
 

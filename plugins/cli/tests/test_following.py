@@ -231,7 +231,7 @@ def test_a_server_that_is_killed_and_comes_back(follow, serve_on):
         every.until(lambda each: each.events[-1]["type"] == "workflow.completed")
         kinds = [event["type"] for event in every.events]
         assert kinds[kinds.index("events.missed") :] == ["events.missed", "workflow.started", "workflow.completed"]
-        for each, told in ((one, "There is no session of that id."), (run, "There is no run of that id")):
+        for each, told in ((one, "There is no session with this id."), (run, "There is no run with this id")):
             assert each.end() == 66  # they were in its memory
             assert told in each.told
             assert "the server was restarted and has lost it" in each.told
@@ -327,13 +327,13 @@ WRONG = [
     (["events", "follow", "--after", "x"], 2, "id of the last event"),
     (["events", "follow", "--after", "x" * 300], 2, "after is longer than 255"),
     (["events", "follow", "--after", b"\xff"], 2, "not valid UTF-8"),
-    (["events", "follow", "--session", "nobodys"], 66, "There is no session of that id."),
+    (["events", "follow", "--session", "nobodys"], 66, "There is no session with this id."),
     (["events", "follow", "--retry", "nan"], 2, "--retry needs a number of seconds"),
     (["events", "follow", "--retry", "-1"], 2, "--retry needs a number of seconds"),
-    (["sessions", "follow", "nobodys"], 66, "There is no session of that id."),
+    (["sessions", "follow", "nobodys"], 66, "There is no session with this id."),
     (["sessions", "follow"], 2, "No session is named."),
     (["sessions", "follow", "x", "--retry", "soon"], 2, "--retry needs a number of seconds"),
-    (["runs", "follow", "nobodys"], 66, "There is no run of that id"),
+    (["runs", "follow", "nobodys"], 66, "There is no run with this id"),
     (["runs", "follow", "x", "--retry", "1e99"], 2, "--retry needs a number of seconds"),
 ]
 

@@ -56,7 +56,7 @@ WRONG = [
     (["set", "SESSION", "a=1", "--version", "7"], 65, "has version 1, not 7"),
     (["set", "SESSION", "a=1", "--version", "-1"], 2, "version"),
     (["set", "SESSION", f"a={'x' * 70_000}"], 2, "at most 65536 bytes"),
-    (["show", "x" * 300], 66, "There is no session of that id."),
+    (["show", "x" * 300], 66, "There is no session with this id."),
     (["show", b"\xff"], 2, "not valid UTF-8"),
     (["show", ""], 2, "No session is named."),
     (["nothing"], 2, "nothing"),
@@ -109,7 +109,7 @@ def test_anothers_session_is_not_there(nexus, guarded):
 def test_in_one_process_a_session_lasts_as_long_as_the_shell(nexus):
     done = nexus("shell", stdin="sessions create\nsessions show nothing\nsessions --help\nevents --help\n")
     assert json.loads(done.out.splitlines()[0])["active_channels"] == ["cli"]
-    assert "There is no session of that id." in done.err
+    assert "There is no session with this id." in done.err
     assert "renew" in done.err  # what is not a result
     assert "follow" in done.err
 

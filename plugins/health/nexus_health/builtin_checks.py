@@ -35,7 +35,7 @@ class EventLoopLag:
         """
         worst, self._worst = self._worst, 0.0
         if worst > LAG_SECONDS:
-            raise RuntimeError(f"the event loop was blocked for {worst:.1f} s: async code computes or blocks")
+            raise RuntimeError(f"the event loop was blocked for {worst:.1f} s: async code blocks it")
         return {"lag_ms": round(worst * 1000, 1)}
 
 

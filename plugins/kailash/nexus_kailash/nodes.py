@@ -95,7 +95,9 @@ class NodeRuntime(OverridableRuntime):
             if each.target_node == node_id:
                 value = _output(tracker.node_outputs[each.source_node], each.source_output)
                 if value is _MISSING:
-                    log.warning('The node "%s" gave no "%s" for "%s".', each.source_node, each.source_output, node_id)
+                    log.warning(
+                        'The node "%s" returned no "%s" for "%s".', each.source_node, each.source_output, node_id
+                    )
                 elif value is not None or each.target_input not in inputs:  # of a switch's branches, one gives nothing
                     inputs[each.target_input] = value
         if self.connection_validation != "off":

@@ -57,4 +57,4 @@ class DataProcessorNode(Node):  # type: ignore[misc]
 
 def _check(data: Any, validator: Validator) -> None:
     if errors := validator.errors(data):
-        raise WorkflowError(f"input_data does not fit: {summary(errors)}")
+        raise WorkflowError(f"input_data is not valid: {summary(errors)}")

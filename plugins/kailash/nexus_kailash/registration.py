@@ -82,7 +82,7 @@ def _check_function(name: str, node_id: str, node: Any) -> None:
         raise ConfigurationError(f"{where} is a generator, which {type(node).__name__} does not read; return a list.")
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL) and parameter.name != "self":
-            raise ConfigurationError(f'{where} takes "{parameter.name}" by position; Kailash gives all by name.')
+            raise ConfigurationError(f'{where} takes "{parameter.name}" by position; Kailash passes all by name.')
 
 
 def _check_connections(name: str, node_id: str, workflow: Workflow) -> None:

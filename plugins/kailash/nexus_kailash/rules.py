@@ -42,7 +42,7 @@ def caller_validator(schema: Any, data: Any) -> Validator:
     try:
         rules_size, data_size = len(encode(schema)), len(encode(data))
     except (TypeError, ValueError) as exc:
-        raise WorkflowError(f"input_data does not fit: {printable(str(exc))}") from None
+        raise WorkflowError(f"input_data is not valid: {printable(str(exc))}") from None
     if rules_size > MAX_SIZE:
         raise WorkflowError(f"validation_rules: {rules_size} bytes; at most {MAX_SIZE} are supported.")
     _check(schema, MAX_DEPTH)

@@ -289,7 +289,7 @@ async def test_expected_parameters_may_name_what_several_nodes_take(nexus: Nexus
 
 
 async def test_what_is_not_kailash_is_left_to_others(nexus: Nexus, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"installed plugins know .*Kailash workflows"):
+    with pytest.raises(ConfigurationError, match=r"installed plugins support .*Kailash workflows"):
         nexus.register("path", tmp_path)
 
 

@@ -293,7 +293,7 @@ class McpServer(Server[Any]):
             raise protocol_error(exc) from None
         except Exception:
             log.exception("Handling %s failed", ctx.method)
-            unforeseen = NexusError("Something went wrong inside the server; its log has the reason.")
+            unforeseen = NexusError("Internal error; the server's log has the reason.")
             raise protocol_error(unforeseen) from None
         if ctx.method == "initialize":
             self.initialized.add(connection_of(ctx).session_id)

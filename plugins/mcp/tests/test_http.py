@@ -331,7 +331,9 @@ def test_options_from_a_configuration_object():
 
     taken = settings(mcp_config=config)
     assert (taken.mcp_port, taken.tool_timeout, taken.max_concurrent_sessions) == (4001, 30, 50)
-    with pytest.raises(ConfigurationError, match="argument mcp_port and port of argument mcp_config say different"):
+    with pytest.raises(
+        ConfigurationError, match="argument mcp_port and port of argument mcp_config are set to different"
+    ):
         settings(mcp_config=config, mcp_port=5001)
     assert settings(mcp_config={"port": 4002}).mcp_port == 4002
     with pytest.raises(ConfigurationError, match="max_concurrent_sessions"):

@@ -100,7 +100,7 @@ async def test_runs_are_listed_shown_and_cancelled(client, seen):
     ("arguments", "told"),
     [
         ({}, "action"), ({"action": "destroy"}, "action"), ({"action": "show"}, "/run_id: required for show"),
-        ({"action": "show", "run_id": "nothing"}, "There is no run of that id"),
+        ({"action": "show", "run_id": "nothing"}, "There is no run with this id"),
         ({"action": "list", "limit": 0}, "/limit: expected a whole number from 1 to 100"),
         ({"action": "list", "status": "odd"}, "status"), ({"action": "wait", "run_id": 5}, "run_id"),
         ({"action": "list", "more": 1}, "more"),

@@ -64,7 +64,8 @@ async def test_the_tool_for_sessions(visited, kit, era):
     [
         ({"action": "show"}, "/session_id: required for show"),
         ({"action": "update", "session_id": "x"}, "/state: required"),
-        ({"action": "show", "session_id": "guessed"}, "There is no session of that id"), ({"action": "open"}, "action"),
+        ({"action": "show", "session_id": "guessed"}, "There is no session with this id"),
+        ({"action": "open"}, "action"),
         ({"action": "update", "session_id": "x", "state": [1]}, "state"),
         ({"action": "update", "session_id": "x", "state": {}, "version": "1"}, "version"),
     ],

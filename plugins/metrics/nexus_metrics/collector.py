@@ -151,7 +151,7 @@ class CollectorMetrics:
             raise ValueError(f"The metric {name!r} is a {family.kind} already, and can't be a {kind}.")
         if labels.keys() != set(family.labels):
             known, given = (", ".join(names) or "none" for names in (family.labels, sorted(map(str, labels))))
-            raise ValueError(f"The metric {name!r} has the labels {known}, and was given {given}.")
+            raise ValueError(f"The metric {name!r} has the labels {known}, not {given}.")
         key = tuple(_shown(labels[label]) for label in family.labels)
         series = family.distributions if kind == HISTOGRAM else family.numbers
         if key not in series and len(series) >= MAX_SERIES:
@@ -165,20 +165,22 @@ class CollectorMetrics:
             raise ValueError(f"The name {name!r} begins with {RESERVED!r}: those are the platform's own.")
         for label in labels:
             if not isinstance(label, str) or not _LABEL.fullmatch(label) or (kind == HISTOGRAM and label == "le"):
-                raise ValueError(f"{printable(str(label))!r} is no name of a label of the metric {name!r}.")
+                raise ValueError(f"{printable(str(label))!r} is not the name of a label of the metric {name!r}.")
         if len(self._families) >= MAX_METRICS:
             raise ValueError(f"There are {MAX_METRICS} metrics already: {name!r} is one too many.")
         family = Family(name, kind, f"{name}.", tuple(labels))
         for other in self._families.values():
             if not set(exposed(family)).isdisjoint(exposed(other)):
-                raise ValueError(f"The metric {name!r} can't be told from {other.name!r}, which is a {other.kind}.")
+                raise ValueError(
+                    f"The metric {name!r} has the same exported name as {other.name!r}, which is a {other.kind}."
+                )
         self._families[name] = family
         return family
 
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{printable(str(name))!r} is no name of a metric: letters, digits and underscores.")
+        raise ValueError(f"{printable(str(name))!r} is not the name of a metric: letters, digits and underscores.")
 
 
 def _finite(name: str, value: Any) -> float:
@@ -186,9 +188,11 @@ def _finite(name: str, value: Any) -> float:
         try:
             value = float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"The metric {printable(str(name))!r} was given a {type(value).__name__}.") from None
+            raise ValueError(
+                f"The value of the metric {printable(str(name))!r} must be a number, not a {type(value).__name__}."
+            ) from None
     if not math.isfinite(value):
-        raise ValueError(f"The metric {printable(str(name))!r} was given {value}.")
+        raise ValueError(f"The value of the metric {printable(str(name))!r} can't be {value}.")
     return float(value)
 
 

@@ -59,7 +59,7 @@ class CollectorDispatcher:
         if len(self._waiting) >= BACKLOG:
             self.dropped += 1
             if self.dropped == 1:
-                log.warning("The metrics collector %s is too slow: runs are dropped", self._name)
+                log.warning("The metrics collector %s is too slow: its oldest runs are dropped", self._name)
             return
         self._waiting.append((workflow, seconds, success))
         if self._task is None or self._task.done():
@@ -108,7 +108,7 @@ class CollectorDispatcher:
         kind = f"{type(exc).__name__}: {exc}"[:200]
         if kind not in self._reported and len(self._reported) < 20:
             self._reported.add(kind)
-            log.error("The metrics collector %s raised", self._name, exc_info=exc)
+            log.error("The metrics collector %s raised an exception", self._name, exc_info=exc)
 
     @property
     def _name(self) -> str:

@@ -88,7 +88,7 @@ class MultiprocessMetrics:
             try:
                 self._leave(self._read())
             except Exception:
-                log.exception("metrics_multiprocess_dir: this process's numbers can't be left")
+                log.exception("metrics_multiprocess_dir: the metrics of this process can't be written")
 
     def _leave(self, families: list[Family]) -> None:
         """Write a copy, whole or not at all."""

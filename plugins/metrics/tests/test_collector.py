@@ -133,31 +133,34 @@ async def test_several_collectors_add_up(make, scraped):
 
 
 BAD = {
-    "name": (lambda c: c.increment_counter("1st"), "'1st' is no name of a metric"),
-    "empty": (lambda c: c.increment_counter(""), "is no name of a metric"),
-    "injection": (lambda c: c.set_gauge("a 1\nb", 1), "is no name of a metric"),
-    "not text": (lambda c: c.set_gauge(3, 1), "'3' is no name of a metric"),
+    "name": (lambda c: c.increment_counter("1st"), "'1st' is not the name of a metric"),
+    "empty": (lambda c: c.increment_counter(""), "is not the name of a metric"),
+    "injection": (lambda c: c.set_gauge("a 1\nb", 1), "is not the name of a metric"),
+    "not text": (lambda c: c.set_gauge(3, 1), "'3' is not the name of a metric"),
     "reserved": (lambda c: c.set_gauge("nexus_calls_total", 1), "begins with 'nexus_'"),
-    "label": (lambda c: c.set_gauge("a", 1, {"a-b": "c"}), "'a-b' is no name of a label of the metric 'a'"),
-    "own label": (lambda c: c.record_histogram("a", 1, {"le": "c"}), "'le' is no name of a label"),
-    "dunder": (lambda c: c.set_gauge("a", 1, {"__name__": "c"}), "'__name__' is no name of a label"),
+    "label": (lambda c: c.set_gauge("a", 1, {"a-b": "c"}), "'a-b' is not the name of a label of the metric 'a'"),
+    "own label": (lambda c: c.record_histogram("a", 1, {"le": "c"}), "'le' is not the name of a label"),
+    "dunder": (lambda c: c.set_gauge("a", 1, {"__name__": "c"}), "'__name__' is not the name of a label"),
     "negative": (lambda c: c.increment_counter("a", value=-1), "'a' can't be incremented by -1"),
-    "nan": (lambda c: c.set_gauge("a", float("nan")), "'a' was given nan"),
-    "infinite": (lambda c: c.record_histogram("a", float("inf")), "'a' was given inf"),
-    "text": (lambda c: c.set_gauge("a", "many"), "'a' was given a str"),
-    "none": (lambda c: c.set_gauge("a", None), "'a' was given a NoneType"),
+    "nan": (lambda c: c.set_gauge("a", float("nan")), "'a' can't be nan"),
+    "infinite": (lambda c: c.record_histogram("a", float("inf")), "'a' can't be inf"),
+    "text": (lambda c: c.set_gauge("a", "many"), "'a' must be a number, not a str"),
+    "none": (lambda c: c.set_gauge("a", None), "'a' must be a number, not a NoneType"),
     "kind": (lambda c: (c.set_gauge("a_total", 1), c.increment_counter("a")), "'a_total' is a gauge already"),
     "labels": (
         lambda c: (c.set_gauge("a", 1, {"x": 1}), c.set_gauge("a", 1, {"y": 1})),
-        "'a' has the labels x, and was given y",
+        "'a' has the labels x, not y",
     ),
     "no labels": (
         lambda c: (c.set_gauge("a", 1, {"x": 1}), c.set_gauge("a", 1)),
-        "'a' has the labels x, and was given none",
+        "'a' has the labels x, not none",
     ),
-    "clash": (lambda c: (c.record_histogram("a", 1), c.set_gauge("a_count", 1)), "can't be told from 'a'"),
-    "clash back": (lambda c: (c.set_gauge("a_sum", 1), c.record_histogram("a", 1)), "can't be told from 'a_sum'"),
-    "same base": (lambda c: (c.set_gauge("a", 1), c.increment_counter("a")), "can't be told from 'a'"),
+    "clash": (lambda c: (c.record_histogram("a", 1), c.set_gauge("a_count", 1)), "has the same exported name as 'a'"),
+    "clash back": (
+        lambda c: (c.set_gauge("a_sum", 1), c.record_histogram("a", 1)),
+        "has the same exported name as 'a_sum'",
+    ),
+    "same base": (lambda c: (c.set_gauge("a", 1), c.increment_counter("a")), "has the same exported name as 'a'"),
 }
 
 

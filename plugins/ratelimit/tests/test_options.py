@@ -26,12 +26,12 @@ WRONG = [
     ("rate_limit_strategy", "leaky_bucket", "'sliding_window', 'moving_window' or 'fixed_window'"),
     ("rate_limit_max_keys", 0, "greater than or equal to 1"),
     ("auth_failures_per_minute", 0, "greater than or equal to 1"),
-    ("trusted_proxies", ["proxy.example.com"], "'proxy.example.com' is no address and no network"),
-    ("trusted_proxies", ["10.0.0.1/8"], "'10.0.0.1/8' is no address and no network .* has host bits set"),
-    ("trusted_proxies", ["10.0.0.0/33"], "'10.0.0.0/33' is no address and no network"),
-    ("trusted_proxies", ["*"], "is no address and no network"),
-    ("trusted_proxies", ["0.0.0.0/0"], "'0.0.0.0/0' is everybody"),
-    ("trusted_proxies", ["127.0.0.1", "::/0"], "'::/0' is everybody"),
+    ("trusted_proxies", ["proxy.example.com"], "'proxy.example.com' is neither an address nor a network"),
+    ("trusted_proxies", ["10.0.0.1/8"], "'10.0.0.1/8' is neither an address nor a network .* has host bits set"),
+    ("trusted_proxies", ["10.0.0.0/33"], "'10.0.0.0/33' is neither an address nor a network"),
+    ("trusted_proxies", ["*"], "is neither an address nor a network"),
+    ("trusted_proxies", ["0.0.0.0/0"], "'0.0.0.0/0' contains all addresses"),
+    ("trusted_proxies", ["127.0.0.1", "::/0"], "'::/0' contains all addresses"),
 ]
 
 

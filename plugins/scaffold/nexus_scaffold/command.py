@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to those of ``nexus plugins``."""
-    text = "Write a new plugin, with tests that pass."
+    text = "Write a new plugin with tests."
     command = commands.add_parser("new", help=text, description=text)
     command.add_argument("name", help="Name of the plugin.")
     command.add_argument("--kind", required=True, help=f"Kind of plugin: {', '.join(kinds())}.")

@@ -26,7 +26,7 @@ class DisabledSessionStore:
 
     async def get(self, *_: Any) -> NoReturn:
         """See `SessionStore.get`."""
-        raise SessionNotFound("There is no session of that id.")
+        raise SessionNotFound("There is no session with this id.")
 
     update = renew = remove = get
 

@@ -280,7 +280,7 @@ def _has_expired(session: Session) -> bool:
 
 
 def _not_found() -> SessionNotFound:
-    return SessionNotFound("There is no session of that id.")
+    return SessionNotFound("There is no session with this id.")
 
 
 def _check(session: Session) -> None:

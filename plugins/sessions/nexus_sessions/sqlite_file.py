@@ -78,7 +78,7 @@ def _prepare(connection: sqlite3.Connection, seconds: float) -> None:
                 raise
             time.sleep(PAUSE_SECONDS)
     if mode != "wal":
-        raise sqlite3.NotSupportedError("its file system does not let processes share it")
+        raise sqlite3.NotSupportedError("its file system does not support sharing between processes")
     connection.execute("PRAGMA synchronous = NORMAL")  # commits survive the process, not a power failure
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     is_new = _number(connection, "PRAGMA application_id") != APPLICATION

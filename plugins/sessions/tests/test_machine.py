@@ -42,7 +42,7 @@ class Sessions(RuleBasedStateMachine):
         known = self.model.get(session_id)
         if known is None or known["user"] != user:
             assert isinstance(answer, SessionNotFound)
-            assert answer.message == "There is no session of that id."
+            assert answer.message == "There is no session with this id."
             return None
         assert not isinstance(answer, SessionNotFound)
         return known

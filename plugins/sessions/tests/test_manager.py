@@ -191,7 +191,7 @@ async def test_within_a_request_only_the_callers_sessions_are_there(start, view)
     ann, bob = await view(nexus, "ann"), await view(nexus, "bob")
     hers, his = await ann.create_session("api"), await bob.create_session("api")
     for session_id in (his.id, "guessed"):
-        with pytest.raises(SessionNotFound, match=r"^There is no session of that id\.$"):
+        with pytest.raises(SessionNotFound, match=r"^There is no session with this id\.$"):
             await ann.update_session(hers.id, {"look at": session_id})
     await ann.update_session(hers.id, {"look at": hers.id})
 

@@ -81,7 +81,7 @@ async def test_switched_off_no_session_is_made_and_none_is_known(start, view, ca
         await me.create_session("api")
     assert refused.value.status == 404
     for attempt in (me.session, me.renew_session, me.remove_session, lambda each: me.update_session(each, {})):
-        with pytest.raises(SessionNotFound, match=r"^There is no session of that id\.$"):
+        with pytest.raises(SessionNotFound, match=r"^There is no session with this id\.$"):
             await attempt("x")
     with pytest.raises(SessionNotFound):
         await call(nexus, Session("x"))

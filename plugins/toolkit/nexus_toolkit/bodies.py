@@ -108,7 +108,7 @@ def _inflated(body: memoryview, limit: int) -> Iterator[bytes]:
             try:
                 part = inflate.decompress(piece, left + 1)
             except zlib.error:
-                raise MalformedRequest("The body is not gzip, although Content-Encoding says so.") from None
+                raise MalformedRequest("The body is not gzip data, but Content-Encoding is gzip.") from None
             left -= len(part)
             if left < 0:
                 raise RequestTooLarge(f"The body is larger than max_body_bytes ({limit}) when decompressed.")

@@ -62,7 +62,7 @@ class Cors:
         self, scope: Scope, headers: dict[bytes, bytes], origin: bytes, send: Send, *, is_allowed: bool
     ) -> None:
         if not is_allowed:
-            error = OriginNotAllowed("Pages of this origin may not call this address.")
+            error = OriginNotAllowed("Pages of this origin may not call this URL.")
             await send_error(scope, send, error, headers=[_VARY])
             return
         answer = [

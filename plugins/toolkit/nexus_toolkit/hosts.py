@@ -83,10 +83,10 @@ class HostOriginGuard:
         if origin is None or not (self._is_strict or scope["type"] == "websocket" or scope["method"] not in _READING):
             return
         if not self._origins_option:
-            raise OriginNotAllowed("Web pages may not call this address.")
+            raise OriginNotAllowed("Web pages may not call this URL.")
         if not (self.lists_origin(scope, origin) or self._is_same_origin(scope, origin, host)):
             raise OriginNotAllowed(
-                f"Pages of this origin may not call this address: {self._origins_option} "
+                f"Pages of this origin may not call this URL: {self._origins_option} "
                 f"(NEXUS_{self._origins_option.upper()}) lists the allowed origins."
             )
 

@@ -83,7 +83,7 @@ class Logins:
             login = change(None if before is None else dict(before))
             if login is not None:
                 if not _is_login(login):
-                    raise ConfigurationError("A login without an access_token can't be kept.")
+                    raise ConfigurationError("A login without an access_token can't be stored.")
                 logins[server] = login
             if login != before:
                 self._write(logins)
@@ -112,7 +112,7 @@ class Logins:
         except (OSError, UnicodeDecodeError) as exc:
             raise self._broken(getattr(exc, "strerror", None) or "it is not text") from None
         if mode & ~MODE:
-            raise ConfigurationError(f"{self._name} holds tokens, and others can read it: chmod 600 it.")
+            raise ConfigurationError(f"{self._name} contains tokens and is readable by other users: chmod 600 it.")
         try:
             logins = json.loads(text)
         except (ValueError, RecursionError):

@@ -128,7 +128,7 @@ async def test_the_grace_is_waited_for_once(make: Any, caplog: pytest.LogCapture
     assert run.done
     release.set()
     assert [each.getMessage() for each in caplog.records if "Leaving" in each.getMessage()] == [
-        "Leaving 1 runs behind that go on although they were told to stop"
+        "1 runs continue after their cancellation and are abandoned"
     ]
 
 

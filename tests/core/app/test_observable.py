@@ -246,7 +246,7 @@ class Recorder:
 
         nexus = make(Wrong())
         assert nexus.find_metrics_collector() is None
-        assert nexus.plugins.inactive()["Wrong"] == "nexus_register_metrics_collectors gave a int"
+        assert nexus.plugins.inactive()["Wrong"] == "nexus_register_metrics_collectors returned a int"
 
 
 class TestTraces:
@@ -377,7 +377,7 @@ def test_plugins_show_the_logs_unless_the_application_does(argument: str, prefix
         [sys.executable, "-c", PROGRAM, argument], capture_output=True, text=True, timeout=30, check=True
     )
     warning, last = ended.stdout.splitlines()
-    assert warning.startswith(f"{prefix} Nothing listens: no active plugin has a channel with a port.")
+    assert warning.startswith(f"{prefix} No port is open: no active plugin has a channel that listens.")
     assert last == f"{prefix} Stopping"
 
 
@@ -391,7 +391,7 @@ async def test_a_plugin_whose_measurements_are_none_is_taken_out(make: Any, capl
     with caplog.at_level(logging.ERROR):
         async with nexus:
             assert nexus.plugins.active() == []
-    assert "nexus_register_measurements gave a str without 'name'" in caplog.text
+    assert "nexus_register_measurements returned a str without 'name'" in caplog.text
 
 
 async def test_its_text_says_how_it_is(make: Any) -> None:

@@ -111,8 +111,8 @@ def test_what_is_not_switched_on(make: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["greeter"], "gave a str, not objects by name"),
-        ({1: "greeter"}, "gave a dict, not objects by name"),
+        (["greeter"], "returned a str, not objects by name"),
+        ({1: "greeter"}, "returned a dict, not objects by name"),
         (RuntimeError("no"), "RuntimeError: no"),
     ],
 )

@@ -187,7 +187,7 @@ def test_calls_in_threads_of_the_loop_are_waited_for_at_the_end(run: Any) -> Non
     ("code", "words"),
     [
         ("Nexus(discover=False).start()", "pip install nexus-hub-hypercorn"),
-        ("make(server='other').start()", "There is no server 'other'; installed plugins give: ready."),
+        ("make(server='other').start()", "There is no server 'other'; installed plugins provide: ready."),
         ("make(host='192.0.2.1').start()", "enable_auth=True"), ("make(host='::').start()", "enable_auth=True"),
         ("make(host='').start()", "enable_auth=True"),
     ],
@@ -220,7 +220,7 @@ def test_a_server_that_ends_early_or_raises_is_not_waited_for(run: Any) -> None:
     )
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert err == 'nexus: The server "ready" ended before it listened.\n'
+    assert err == 'nexus: The server "ready" stopped before it was listening.\n'
 
 
 def test_a_platform_without_ports_runs_until_it_is_stopped(run: Any) -> None:
@@ -237,7 +237,7 @@ def test_a_platform_without_ports_runs_until_it_is_stopped(run: Any) -> None:
     )
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "left\n"), err
-    assert "Nothing listens: no active plugin has a channel with a port. pip install nexus-hub-api adds REST" in err
+    assert "No port is open: no active plugin has a channel that listens. pip install nexus-hub-api adds REST" in err
 
 
 def test_nothing_on_the_event_loop_but_a_signal_ends_the_process(run: Any) -> None:

@@ -82,7 +82,7 @@ def test_every_place_has_them_in_the_usual_order(read: Any, monkeypatch: Any, tm
     [
         (
             {"shop_port": 2, "shop_config": {"port": 3}},
-            "argument shop_port and port of argument shop_config say different",
+            "argument shop_port and port of argument shop_config are set to different",
         ),
         (
             {"shop_config": {"prt": 3}},
@@ -114,7 +114,7 @@ def test_the_same_value_as_text_is_none_either(read: Any, monkeypatch: Any) -> N
     assert read()[0].shop_port == 2
     sources = OptionSources({"enable_auth": "true", "api_config": {"middleware": "cors, auth"}})
     assert sources.value("enable_auth") == "true"
-    with pytest.raises(ConfigurationError, match="say different things"):
+    with pytest.raises(ConfigurationError, match="are set to different values"):
         OptionSources({"enable_auth": "off", "api_middleware": ["auth"]}).value("enable_auth")
 
 

@@ -86,7 +86,7 @@ async def test_what_fails_after_its_time_is_logged(make: Any, caplog: pytest.Log
         await asyncio.Event().wait()
 
     def late() -> list[Any]:
-        return [each for each in caplog.records if "had timed out ended with an exception" in each.getMessage()]
+        return [each for each in caplog.records if "had timed out raised an exception" in each.getMessage()]
 
     for name in ("stops", "fails_late"):
         with pytest.raises(WorkflowTimeout):
@@ -135,4 +135,4 @@ async def test_the_run_of_a_caller_who_left_is_told_as_cancelled(make: Any) -> N
         assert call.cancelled()
         await eventually(lambda: hears.last("workflow.cancelled"))
         assert (run.status, run.error.code) == ("cancelled", "run_cancelled")
-        assert run.error.message == "The caller left."
+        assert run.error.message == "The caller disconnected."

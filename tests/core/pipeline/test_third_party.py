@@ -113,10 +113,10 @@ async def test_what_comes_through_it_is_not_its_fault(make: Any, caplog: Any) ->
 
 FORGOTTEN = {
     "return": "gave None: `return` is missing. Write `return await call_next(invocation)`",
-    "await": "gave a coroutine: `await` is missing. Write `return await call_next(invocation)`",
+    "await": "returned a coroutine: `await` is missing. Write `return await call_next(invocation)`",
     "both": "gave None and did not wait for the call: `return await` is missing before `call_next(invocation)`",
     "call": "gave None and did not pass the call on: return a Result, or raise a NexusError",
-    "value": "gave a int and not a Result: return what `await call_next(invocation)` gives",
+    "value": "returned a int and not a Result: return what `await call_next(invocation)` returns",
 }
 
 
@@ -338,7 +338,7 @@ def test_a_hook_that_never_ends_fails_its_plugin(make: Any) -> None:
     nexus = make(Endless())
     with pytest.raises(ConfigurationError, match="no service 'metrics_collector'"):
         nexus.metrics_collector  # noqa: B018
-    assert "it gave more than 10000 objects" in nexus.plugins.records[0].reason
+    assert "it returned more than 10000 objects" in nexus.plugins.records[0].reason
 
 
 class Impatient(Base):

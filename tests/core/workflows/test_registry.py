@@ -144,7 +144,7 @@ def test_of_two_threads_that_register_one_name_one_wins(make: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join(10)
-    assert sorted(outcomes) == ['There is a workflow "w" already; pass replace=True to put another there.', "there"]
+    assert sorted(outcomes) == ['There is a workflow "w" already; pass replace=True to replace it.', "there"]
 
 
 async def test_a_stream_goes_on_after_its_workflow_is_unregistered(make: Any) -> None:

@@ -53,7 +53,7 @@ class KeyCommands:
         self, context: typer.Context, user: _User, tenant: _Tenant = "", permission: _Permissions = None,
         expires: _Expires = "", name: _Name = "",
     ) -> None:  # fmt: skip
-        """Create an API key and print it. It is shown only once: the file has only its hash."""
+        """Create an API key and print it. It is shown only once; the file contains only its hash."""
         permissions, seconds = checked("--permission", permission_list, permission or []), _seconds(expires)
         try:
             token, key = new_key(user, permissions, tenant=tenant or None, name=name, seconds=seconds)

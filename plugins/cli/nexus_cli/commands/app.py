@@ -155,9 +155,7 @@ def runs_list(
 
 _Retry = Annotated[
     str,
-    typer.Option(
-        "--retry", metavar="SECONDS", help=f"Seconds to reconnect to a server that is lost [{RETRY_SECONDS:g}]."
-    ),
+    typer.Option("--retry", metavar="SECONDS", help=f"Seconds to retry a lost connection [{RETRY_SECONDS:g}]."),
 ]
 _RunId = Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")]
 

@@ -23,7 +23,7 @@ def follow(cli: CliContext, after: str | None, session_id: str | None, retry: fl
         cli: The command line's context.
         after: The id of the last event that the user has seen.
         session_id: The session, or None for the caller's runs and sessions.
-        retry: Seconds to reconnect to a server that is lost.
+        retry: Seconds to retry a lost connection.
     """
     backend = cli.backend()
     output = cli.output  # only now: a backend in this process redirects stdout

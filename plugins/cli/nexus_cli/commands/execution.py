@@ -87,7 +87,7 @@ def run(cli: CliContext, words: list[str]) -> None:
         cli.output.line(execute_help(schema))
         return
     if arguments.wait is not None and not cli.options.connect:
-        raise UsageError("--wait needs a server, on which the run goes on: add --connect URL.")
+        raise UsageError("--wait needs a server, on which the run continues: add --connect URL.")
     backend = cli.backend()
     data, flags = _data(arguments.data), flag_parameters(cli, arguments)
     request = request_of(

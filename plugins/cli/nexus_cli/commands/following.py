@@ -28,7 +28,7 @@ class Following:
         request: The request; its member ``after`` is updated.
         cursor: The member of an event that ``after`` takes.
         show: Called with each event.
-        retry: Seconds to reconnect to a server that is lost.
+        retry: Seconds to retry a lost connection.
     """
 
     def __init__(self, cli: CliContext, request: dict[str, Any], cursor: str, show: OnEvent, retry: float) -> None:

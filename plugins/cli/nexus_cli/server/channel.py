@@ -140,7 +140,7 @@ class _Lines:
 
 def _check(scope: Scope, headers: dict[bytes, bytes]) -> None:
     if local_path(scope).rstrip("/") != PATH:
-        raise NotFound(f"Not found. The command-line port has one address: {PATH}.")
+        raise NotFound(f"Not found. The command-line port has one route: {PATH}.")
     if scope["method"] != "POST":
         raise MethodNotAllowed(f"{PATH} accepts POST only.")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()

@@ -133,7 +133,7 @@ async def _end_of_session(view: CallerView, session_id: str, after: str) -> Asyn
                 return
     finally:
         follower.close()
-    raise SessionNotFound("There is no session of that id.")
+    raise SessionNotFound("There is no session with this id.")
 
 
 class _SessionCheck:
