@@ -63,7 +63,8 @@ class Admission:
             raise Overloaded("The server is shutting down.", retry_after=RETRY_AFTER)
         if self._calls + len(self._lingering) >= self._limit:
             raise Overloaded(
-                f"{self._limit} workflows are running already (max_concurrent_workflows).", retry_after=RETRY_AFTER
+                f"The maximum of running workflows is reached: max_concurrent_workflows ({self._limit}).",
+                retry_after=RETRY_AFTER,
             )
         self._calls += 1
         try:

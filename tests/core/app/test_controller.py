@@ -127,7 +127,7 @@ async def test_the_grace_is_waited_for_once(make: Any, caplog: pytest.LogCapture
         await run.started_or_rejected()
     assert run.done
     release.set()
-    assert [each.getMessage() for each in caplog.records if "Leaving" in each.getMessage()] == [
+    assert [each.getMessage() for each in caplog.records if "abandoned" in each.getMessage()] == [
         "1 runs continue after their cancellation and are abandoned"
     ]
 

@@ -93,7 +93,7 @@ def test_every_place_has_them_in_the_usual_order(read: Any, monkeypatch: Any, tm
         ({"shop_config": ChannelConfig}, "argument shop_config: must be a ChannelConfig"),
         ({"shop_config": "file.yaml"}, "argument shop_config: must be a ChannelConfig"),
         ({"shop_config": "{"}, "argument shop_config: it is not JSON"),
-        ({"shop_config": {1: 2}}, "argument shop_config: 1 is no name"),
+        ({"shop_config": {1: 2}}, "argument shop_config: 1 is not the name"),
         ({"shop_config": {"port": "many"}}, "port of argument shop_config: Input should be a valid integer"),
         ({"shop_config": {"cache_ttl": 3}}, 'cache_ttl of argument shop_config: it needs the plugin "cache"'),
     ],

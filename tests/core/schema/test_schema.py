@@ -190,7 +190,7 @@ def test_hints_without_a_json_form_are_refused_by_name(make: Any) -> None:
 
     namespace: dict[str, Any] = {}
     exec("def missing(thing: 'Nowhere') -> None: ...", namespace)
-    for function, word in ((opaque, "thing"), (args, "list parameter"), (namespace["missing"], "Nowhere")):
+    for function, word in ((opaque, "thing"), (args, "use a list"), (namespace["missing"], "Nowhere")):
         with pytest.raises(ConfigurationError, match=word):
             make().register("f", function)
 
@@ -217,8 +217,8 @@ def test_expected_parameters_may_be_written_as_deep_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("expected", "complaint"),
     [
-        ({"a": 1}, r"expected_parameters\['a'\]: .* a mapping such as"),
-        ({1: {}}, r"expected_parameters\[1\]: a name is a string"),
+        ({"a": 1}, r"expected_parameters\['a'\]: .* their schemas mappings such as"),
+        ({1: {}}, r"expected_parameters\[1\]: names must be strings"),
         ([1], "must be a mapping"),
         ({"a": {"type": "strin"}}, r"expected_parameters\['a'\]: 'strin' is not a type; use string, "),
         ({"a": {"items": {"type": "any"}}}, r"expected_parameters\['a'\]\['items'\]: 'any' is not a type"),

@@ -158,7 +158,7 @@ def test_decorated_in_the_body_of_a_class(make: Any) -> None:
             def work(self, a: int) -> int:
                 return a
 
-    with pytest.raises(ConfigurationError, match="register it when the class is there"):
+    with pytest.raises(ConfigurationError, match="register it after the class"):
 
         class _Other:
             @nexus.workflow(name="other")

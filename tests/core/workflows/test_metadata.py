@@ -69,7 +69,7 @@ def test_the_decorator_takes_a_mapping_and_keywords(make: Callable[..., Any]) ->
         nexus.workflow(name="two", metadata={"timeout": 2}, timeout=3)(work)
     with pytest.raises(ConfigurationError, match="metadata must be a mapping"):
         nexus.workflow(name="two", metadata=["timeout"], timeout=3)(work)
-    with pytest.raises(ConfigurationError, match="put its members there directly"):
+    with pytest.raises(ConfigurationError, match="move its members one level up"):
         nexus.register("two", work, {"metadata": {"required_permissions": ["a"]}})
 
 
