@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_log_late_failure = late_failure_log(log.warning, "A workflow that had timed out ended with an exception")
+_log_late_failure = late_failure_log(log.warning, "A workflow that had timed out raised an exception")
 
 
 class Execution:
@@ -147,7 +147,9 @@ class Execution:
             text = jsontext.encode(value)
         except (TypeError, ValueError) as exc:
             log.error("The result of run %s of %s cannot be converted to JSON: %s", run.id, workflow.name, exc)
-            raise WorkflowFailed(f"The workflow's result cannot be converted to JSON: {printable(str(exc), 200)}.") from None
+            raise WorkflowFailed(
+                f"The workflow's result cannot be converted to JSON: {printable(str(exc), 200)}."
+            ) from None
         if len(text) > self._max_result_bytes:
             raise WorkflowFailed(
                 f"The workflow's result has {len(text)} bytes; max_result_bytes is {self._max_result_bytes}."
@@ -155,7 +157,12 @@ class Execution:
         if workflow.output_validator is not None:
             errors = workflow.output_validator.errors(jsontext.parse_trusted(text))
             if errors:
-                log.error("The result of run %s of %s does not match its output schema: %s", run.id, workflow.name, summary(errors))
+                log.error(
+                    "The result of run %s of %s does not match its output schema: %s",
+                    run.id,
+                    workflow.name,
+                    summary(errors),
+                )
                 raise WorkflowFailed(f"The workflow's result does not match its output schema: {summary(errors)}.")
         return text
 

@@ -181,7 +181,7 @@ def _replay(entry: _Replay, params: str) -> Result:
     if entry.is_lost:
         raise Conflict(
             "The first call with this idempotency key has ended, but its result was not stored: the caller's limit "
-            "was reached (state_limit_reached). Calls with this key do not run again.",
+            "was reached (state_limit_reached). A call with this key does not run again.",
             run_id=entry.run_id,
         )
     if entry.is_claim:

@@ -117,18 +117,24 @@ class _Turn:
             value.close()
             return "returned a coroutine: `await` is missing. Write `return await call_next(invocation)`"
         if value is not None:
-            return f"returned a {type(value).__name__} and not a Result: return what `await call_next(invocation)` returns"
+            return (
+                f"returned a {type(value).__name__} and not a Result: return what `await call_next(invocation)` returns"
+            )
         if self.returned:
-            return "gave None: `return` is missing. Write `return await call_next(invocation)`"
+            return "returned None: `return` is missing. Write `return await call_next(invocation)`"
         if self.is_passed_on:
-            return "gave None and did not wait for the call: `return await` is missing before `call_next(invocation)`"
-        return "gave None and did not pass the call on: return a Result, or raise a NexusError"
+            return (
+                "returned None and did not wait for the call: `return await` is missing before `call_next(invocation)`"
+            )
+        return "returned None and did not pass the call on: return a Result, or raise a NexusError"
 
 
 def _permissions(granted: Any) -> frozenset[str]:
     """Return what an authorizer grants. Verdicts by permission are refused: their keys would be granted with False."""
     if isinstance(granted, str | Mapping):
-        raise TypeError(f"it gave a {type(granted).__name__} and not a collection of the permissions that are granted")
+        raise TypeError(
+            f"it returned a {type(granted).__name__} and not a collection of the permissions that are granted"
+        )
     return frozenset(granted)
 
 

@@ -111,7 +111,9 @@ class PluginManager:
                 or one with wrong arguments.
         """
         if isinstance(plugin, str):
-            raise PluginError(f"plugins takes classes, objects and modules, not names: import {plugin!r:.100} and pass it.")
+            raise PluginError(
+                f"plugins takes classes, objects and modules, not names: import {plugin!r:.100} and pass it."
+            )
         name = name or getattr(plugin, "__name__", type(plugin).__name__)
         kind = plugin if isinstance(plugin, type) else type(plugin)
         record = PluginRecord(name, "", "", f"{kind.__module__}:{kind.__qualname__}")

@@ -112,10 +112,10 @@ async def test_what_comes_through_it_is_not_its_fault(make: Any, caplog: Any) ->
 
 
 FORGOTTEN = {
-    "return": "gave None: `return` is missing. Write `return await call_next(invocation)`",
+    "return": "returned None: `return` is missing. Write `return await call_next(invocation)`",
     "await": "returned a coroutine: `await` is missing. Write `return await call_next(invocation)`",
-    "both": "gave None and did not wait for the call: `return await` is missing before `call_next(invocation)`",
-    "call": "gave None and did not pass the call on: return a Result, or raise a NexusError",
+    "both": "returned None and did not wait for the call: `return await` is missing before `call_next(invocation)`",
+    "call": "returned None and did not pass the call on: return a Result, or raise a NexusError",
     "value": "returned a int and not a Result: return what `await call_next(invocation)` returns",
 }
 
