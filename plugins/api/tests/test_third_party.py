@@ -75,7 +75,7 @@ def test_a_served_platform_answers_on(tmp_path):
     log = (tmp_path / "log").read_text()
     for words in (
         'The interceptor Exits of the plugin "Plugin" raised: SystemExit: 3',
-        'The interceptor Exits of the plugin "Plugin" gave None: `return` is missing',
+        'The interceptor Exits of the plugin "Plugin" returned None: `return` is missing',
         'The interceptor Exits of the plugin "Plugin" did not end within 0.5 s',
         "Tells raised in method_for: SystemExit: 4",
     ):
