@@ -59,7 +59,7 @@ def python(project: Path, *words: str, **more: str) -> Any:
 def test_its_tests_pass(project: Path) -> None:
     done = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "10 passed" in done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 2  # its own, and those of the contract
     assert "warning" not in done.stdout
 
 
