@@ -173,7 +173,7 @@ def _environment() -> dict[str, str]:
         first = spelt.setdefault(option, variable)
         if found.setdefault(option, value) != value:
             raise ConfigurationError(
-                f"environment variable {first} and environment variable {variable} say different things."
+                f"environment variable {first} and environment variable {variable} are set to different values."
             )
     return found
 

@@ -43,7 +43,7 @@ class TrustedProxies:
     """Finds the caller's own address where a request comes through proxies that are named.
 
     ``Forwarded`` (RFC 7239) and ``X-Forwarded-For`` are read from the end, for as long as the address so far is one of
-    a proxy that is named. What can't be read ends that. Where both are there and say different things, one of them is
+    a proxy that is named. What can't be read ends that. Where both are there and differ, one of them is
     the caller's own invention: the proxy's address stays.
 
     Args:

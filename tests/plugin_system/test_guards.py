@@ -159,6 +159,6 @@ def test_two_spellings_of_a_variable_do_not_contradict_each_other(
         monkeypatch.setenv(name, value)
     with pytest.raises(
         ConfigurationError,
-        match="variable NEXUS_ENABLE_AUTH and environment variable nexus_enable_auth say different things",
+        match="variable NEXUS_ENABLE_AUTH and environment variable nexus_enable_auth are set to different values",
     ):
         platform()
