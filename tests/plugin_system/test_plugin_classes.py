@@ -222,7 +222,7 @@ SLOW = """
 
 @pytest.mark.parametrize(
     ("constructor", "imported", "failure"),
-    [("...", "threading.gate.wait()", "its import failed"), ("threading.gate.wait()", "", "it can't be made")],
+    [("...", "threading.gate.wait()", "its import failed"), ("threading.gate.wait()", "", "it can't be created")],
 )
 def test_a_plugin_that_is_imported_or_made_too_slowly_stays_out(
     site, platform, monkeypatch: pytest.MonkeyPatch, constructor: str, imported: str, failure: str
@@ -244,8 +244,8 @@ def test_a_plugin_that_is_imported_or_made_too_slowly_stays_out(
 @pytest.mark.parametrize(
     ("method", "failure"),
     [
-        ("def __init__(self, platform, settings): raise OSError('gone')", "it can't be made"),
-        ("def nexus_register_chanels(self): return []", "its hooks are wrong"),
+        ("def __init__(self, platform, settings): raise OSError('gone')", "it can't be created"),
+        ("def nexus_register_chanels(self): return []", "its hooks are invalid"),
     ],
 )
 def test_an_option_of_a_class_that_failed_is_reported_beside_the_failure(
