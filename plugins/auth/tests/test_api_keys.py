@@ -23,8 +23,8 @@ from token_issuer import SECRET, secret_token
 from nexus_core import AuthenticationError, BackendUnavailable, ConfigurationError, PermissionDenied
 from nexus_core.concurrency.threads import DaemonThreads
 
-SOON = 1.0
-"""Seconds within which a change of the file must be seen."""
+SOON = 10.0
+"""Seconds within which a change of the file is seen on any machine. How soon it must be is tested on a clock."""
 
 
 @pytest.fixture
@@ -150,13 +150,14 @@ async def test_each_check_of_the_file_counts_for_the_call_that_makes_it(method, 
     assert await answer(CHECK_SECONDS) == "alice"
     file.revoke(parts_of(credential.token)[0])
     assert [await answer(later) for later in (CHECK_SECONDS - 0.01, 0.01)] == ["alice", Rejected]
+    assert 2 * CHECK_SECONDS < 1  # an accepted key is remembered for as long
 
 
 async def refused(running, token):
     return await running.user(token) is None
 
 
-async def test_a_key_that_is_revoked_is_refused_within_a_second(started, file):
+async def test_a_key_that_is_revoked_is_refused_soon(started, file):
     token, other = add(file), add(file, "bob")
     running = await started()
     for _ in range(20):
@@ -166,7 +167,7 @@ async def test_a_key_that_is_revoked_is_refused_within_a_second(started, file):
     assert await running.user(other) == "bob"
 
 
-async def test_a_key_that_is_new_is_accepted_within_a_second(started, file):
+async def test_a_key_that_is_new_is_accepted_soon(started, file):
     running = await started()
     token = add(file)
 
