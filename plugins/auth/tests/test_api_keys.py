@@ -144,8 +144,10 @@ async def test_each_check_of_the_file_counts_for_the_call_that_makes_it(method, 
     assert [await answer(later) for later in (0, CHECK_SECONDS - 0.01, 0.01)] == [Rejected, Rejected, "alice"]
     good = file.path.read_text()
     file.path.write_text("{")
-    assert [await answer(later) for later in (0, CHECK_SECONDS, 0, CHECK_SECONDS)] == ["alice"] + [Unavailable] * 3
-    assert len([each for each in caplog.records if "API keys are rejected" in each.getMessage()]) == 1
+    assert await answer(0) == "alice"
+    for later in (CHECK_SECONDS, 0, CHECK_SECONDS):
+        assert await answer(later) is Unavailable
+        assert caplog.text.count("API keys are rejected") == 1
     file.path.write_text(good)
     assert await answer(CHECK_SECONDS) == "alice"
     file.revoke(parts_of(credential.token)[0])
