@@ -31,9 +31,12 @@ from nexus_core.options.production import ProductionConfig as ProductionConfig
 from nexus_core.options.settings import CoreSettings as CoreSettings
 from nexus_core.options.settings import MetadataKey as MetadataKey
 from nexus_core.options.settings import PluginSettings as PluginSettings
+from nexus_core.pipeline.invocation import Caller as Caller
 from nexus_core.pipeline.invocation import Invocation as Invocation
 from nexus_core.pipeline.resolvers import ParameterResolver as ParameterResolver
+from nexus_core.pipeline.stage import AnyCaller as AnyCaller
 from nexus_core.pipeline.stage import Call as Call
+from nexus_core.pipeline.stage import CallNext as CallNext
 from nexus_core.pipeline.stage import Interceptor as Interceptor
 from nexus_core.pipeline.stage import Stage as Stage
 from nexus_core.plugins.markers import hookimpl as hookimpl
@@ -54,9 +57,12 @@ from nexus_core.workflows.workflow import Workflow as Workflow
 from nexus_core.workflows.workflow import WorkflowAdapter as WorkflowAdapter
 
 __all__ = [
+    "AnyCaller",
     "AuthenticationError",
     "BackendUnavailable",
     "Call",
+    "CallNext",
+    "Caller",
     "Channel",
     "ChannelConfig",
     "ChannelEvent",

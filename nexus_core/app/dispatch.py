@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app.controller import LifecycleController
     from nexus_core.app.state import PlatformState
-    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.invocation import Caller, Invocation
     from nexus_core.types.result import Result
 
 log = logging.getLogger(__name__)
@@ -175,26 +175,23 @@ class Dispatcher:
             self._runs.end(run)
             run.close()
 
-    async def authenticate(self, caller: Invocation) -> None:
+    async def authenticate(self, caller: Caller) -> None:
         """See `Nexus.authenticate`."""
         if (home := self._elsewhere()) is not None:
             return await hand_over(home, self.authenticate(caller))
         running = await self._controller.start()
         if caller.principal is None and running.authenticates:
-            caller.run = self._new_run(caller)
             await _unharmed(running.authenticate(caller))
 
-    async def verify(self, caller: Invocation) -> None:
+    async def verify(self, caller: Caller) -> None:
         """Authenticate a caller once more, for what it has open: nothing is counted, nothing else is asked."""
         running = self._state.running
         if running is not None:
-            caller.run = self._new_run(caller)
             await running.verify(caller)
 
-    async def view(self, caller: Invocation) -> CallerView:
+    async def view(self, caller: Caller) -> CallerView:
         """See `Nexus.view`."""
         running = await self._controller.start()
-        caller.run = self._new_run(caller)
         await _unharmed(running.identify(caller))
         return CallerView(self._state, self._controller.start, self.credentials, caller, running.authorizers)
 

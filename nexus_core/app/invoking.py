@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app.dispatch import Dispatcher
     from nexus_core.app.view import CallerView
+    from nexus_core.pipeline.invocation import Caller
     from nexus_core.runs.run import Run
     from nexus_core.types.result import Result
 
@@ -89,7 +90,7 @@ class Invoking:
         """
         return self._dispatcher.submit(invocation)
 
-    async def authenticate(self, caller: Invocation) -> None:
+    async def authenticate(self, caller: Caller) -> None:
         """Authenticate a caller, and set its ``principal``. Does nothing where authentication is off.
 
         Raises:
@@ -97,11 +98,11 @@ class Invoking:
         """
         await self._dispatcher.authenticate(caller)
 
-    async def view(self, caller: Invocation) -> CallerView:
+    async def view(self, caller: Caller) -> CallerView:
         """Return what a caller may see: workflows, runs, sessions, events. It counts as a call where calls are limited.
 
         Args:
-            caller: An `Invocation` with what the channel received of the caller; its name and parameters do not matter.
+            caller: What the channel received of the caller.
 
         Raises:
             AuthenticationError: The credentials are missing or wrong.

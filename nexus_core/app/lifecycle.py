@@ -21,7 +21,7 @@ from nexus_core.pipeline.idempotency import Idempotency
 from nexus_core.pipeline.resolution import Resolution
 from nexus_core.pipeline.resolvers import ParameterResolver
 from nexus_core.pipeline.session_lookup import SessionLookup
-from nexus_core.pipeline.stage import Interceptor, Stage, compose
+from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.plugins.shadows import hidden_libraries
 from nexus_core.server import listeners
@@ -33,7 +33,6 @@ from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
-from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from nexus_core.app.state import PlatformState
     from nexus_core.events.event import Handler
     from nexus_core.events.log import EventLog
-    from nexus_core.pipeline.invocation import Invocation
     from nexus_core.server.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
     from nexus_core.state.sessions import SessionStore
 
@@ -129,9 +127,9 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
     return Running(
         asyncio.get_running_loop(),
         compose(chain, execution),
-        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.AUTHENTICATE], _known),
-        compose([each for each in chain if each.stage == Stage.AUTHENTICATE], _known),
-        compose([each for each in chain if Stage.ADMIT < each.stage <= Stage.LIMIT], _known),
+        compose_for_callers(chain, Stage.ADMIT, Stage.AUTHENTICATE),
+        compose_for_callers(chain, Stage.AUTHENTICATE - 1, Stage.AUTHENTICATE),
+        compose_for_callers(chain, Stage.ADMIT, Stage.LIMIT),
         _authenticates(chain),
         authorizers,
         admission,
@@ -170,11 +168,6 @@ class _Front:
         options = self._options
         guarded = Guard(app, self._timers, options.max_body_bytes, options.body_timeout)
         return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
-
-
-async def _known(invocation: Invocation) -> Result:
-    """End the pipeline of those who call nothing, and only ask to see."""
-    return Result(b"null", invocation.run.id)
 
 
 def _authenticates(chain: Sequence[Interceptor]) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nexus_core.events.log import EventLog
     from nexus_core.options.settings import CoreSettings, PluginSettings
     from nexus_core.pipeline.credentials import CredentialWatch
-    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.invocation import Caller, Invocation
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.run import Run
@@ -104,10 +104,10 @@ class Platform(Protocol):
     def submit(self, invocation: Invocation) -> Run:
         """Start a run and return it at once. See `Nexus.submit`."""
 
-    def authenticate(self, caller: Invocation) -> Coroutine[Any, Any, None]:
+    def authenticate(self, caller: Caller) -> Coroutine[Any, Any, None]:
         """Authenticate a caller before its request is read. See `Nexus.authenticate`."""
 
-    def view(self, caller: Invocation) -> Coroutine[Any, Any, CallerView]:
+    def view(self, caller: Caller) -> Coroutine[Any, Any, CallerView]:
         """Authenticate a caller and return what it may see. See `Nexus.view`."""
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:

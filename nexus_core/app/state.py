@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.pipeline.idempotency import Idempotency
     from nexus_core.pipeline.resolvers import ParameterResolver
-    from nexus_core.pipeline.stage import Call, Interceptor
+    from nexus_core.pipeline.stage import Call, CallerCall, Interceptor
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.plugins.option_reader import OptionReader
     from nexus_core.server.channel import ASGIApp, Channel, Route, Server
@@ -58,9 +58,9 @@ class Running:
 
     loop: asyncio.AbstractEventLoop
     call: Call
-    authenticate: Call
-    verify: Call
-    identify: Call
+    authenticate: CallerCall
+    verify: CallerCall
+    identify: CallerCall
     authenticates: bool
     authorizers: Sequence[Authorizer]
     admission: Admission

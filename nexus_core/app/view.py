@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nexus_core.app.state import PlatformState, Running
     from nexus_core.events.log import Follower
     from nexus_core.pipeline.credentials import CredentialWatch, Lease
-    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.invocation import Caller
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session, SessionStore
     from nexus_core.workflows.workflow import Workflow
@@ -37,7 +37,7 @@ class CallerView:
         state: PlatformState,
         start: Callable[[], Awaitable[Running]],
         credentials: CredentialWatch,
-        caller: Invocation,
+        caller: Caller,
         authorizers: Sequence[Authorizer],
     ) -> None:
         self._state = state

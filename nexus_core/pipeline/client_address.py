@@ -9,22 +9,21 @@ from nexus_core.pipeline.stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core.pipeline.invocation import Invocation
-    from nexus_core.pipeline.stage import Call
+    from nexus_core.pipeline.stage import AnyCaller, CallNext
     from nexus_core.server.proxies import TrustedProxies
     from nexus_core.types.result import Result
 
 
 class ClientAddress:
-    """Sets `Invocation.client_address` to the address behind trusted proxies."""
+    """Sets `Caller.client_address` to the address behind trusted proxies."""
 
     stage = Stage.AUTHENTICATE - 3  # in front of whatever counts by address
 
     def __init__(self, proxies: TrustedProxies) -> None:
         self._proxies = proxies
 
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the invocation on, with its caller's address."""
-        if invocation.client_address and invocation.headers:
-            invocation.client_address = self._proxies.client(invocation.client_address, invocation.headers)
-        return call_next(invocation)
+    def __call__(self, caller: AnyCaller, call_next: CallNext[AnyCaller]) -> Awaitable[Result]:
+        """Pass the caller on, with its own address."""
+        if caller.client_address and caller.headers:
+            caller.client_address = self._proxies.client(caller.client_address, caller.headers)
+        return call_next(caller)

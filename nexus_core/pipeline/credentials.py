@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from nexus_core.concurrency.threads import call_on
 from nexus_core.errors import AuthenticationError, CredentialEnded
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 from nexus_core.types.principal import Validity
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class CredentialWatch:
     """Watches the credentials that something is open for, each once, however many streams it has.
 
     Args:
-        verify: Authenticates an invocation again; raises `AuthenticationError` where its credential is not accepted.
+        verify: Authenticates a caller again; raises `AuthenticationError` where its credential is not accepted.
     """
 
-    def __init__(self, verify: Callable[[Invocation], Awaitable[None]]) -> None:
+    def __init__(self, verify: Callable[[Caller], Awaitable[None]]) -> None:
         self._verify = verify
         self._watched: dict[object, Watched] = {}
 
@@ -62,16 +62,16 @@ class CredentialWatch:
         """How many credentials are watched."""
         return len(self._watched)
 
-    def lease(self, caller: Invocation) -> Lease:
+    def lease(self, caller: Caller) -> Lease:
         """Return a lease of the credential that a caller was authenticated with.
 
         Args:
-            caller: The invocation, once it has a principal. It never ends without a principal, or where code of
-                this process has put it there.
+            caller: The caller, once it is authenticated. A lease never ends without a principal, or where code of
+                this process has set it.
         """
         return Lease(self, caller)
 
-    def watched(self, caller: Invocation) -> Watched | None:
+    def watched(self, caller: Caller) -> Watched | None:
         """Return what watches a caller's credential; None where it has none."""
         if caller.principal is None or (caller.credentials is None and caller.headers is None):
             return None
@@ -104,7 +104,7 @@ class Lease:
 
     __slots__ = ("_caller", "_cancelling", "_error", "_task", "_watch", "_watched")
 
-    def __init__(self, watch: CredentialWatch, caller: Invocation) -> None:
+    def __init__(self, watch: CredentialWatch, caller: Caller) -> None:
         self._watch = watch
         self._caller = caller
         self._error: CredentialEnded | None = None
@@ -142,7 +142,7 @@ class Watched:
     """One credential, watched by a task as long as there are leases of it."""
 
     def __init__(
-        self, caller: Invocation, validity: Validity, verify: Callable[[Invocation], Awaitable[None]],
+        self, caller: Caller, validity: Validity, verify: Callable[[Caller], Awaitable[None]],
         unused: Callable[[], object],
     ) -> None:  # fmt: skip
         self.loop = asyncio.get_running_loop()
@@ -228,9 +228,9 @@ class Watched:
         )  # fmt: skip
 
 
-def _asking(caller: Invocation) -> Invocation:
-    """Return an invocation with what says who calls, not yet authenticated."""
-    return Invocation(
-        "", None, caller.channel, caller.credentials, client_address=caller.client_address, headers=caller.headers,
+def _asking(caller: Caller) -> Caller:
+    """Return the caller as it was before authentication."""
+    return Caller(
+        caller.channel, caller.credentials, client_address=caller.client_address, headers=caller.headers,
         query=caller.query,
     )  # fmt: skip

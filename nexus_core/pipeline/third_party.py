@@ -15,6 +15,7 @@ from nexus_core.concurrency.guarded import OwnTaskLimit, TimeLimitPassed
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import ConfigurationError, NexusError, WorkflowTimeout
+from nexus_core.pipeline.invocation import Invocation
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.authorization import Authorizer
-    from nexus_core.pipeline.invocation import Invocation
     from nexus_core.pipeline.stage import Call, Interceptor
     from nexus_core.types.principal import Principal
 
@@ -50,10 +50,11 @@ class GuardedInterceptor:
         self._reports = RateLimitedLog(log)
 
     async def __call__(self, invocation: Invocation, call_next: Call) -> Result:
-        """Pass the invocation to the interceptor."""
+        """Pass the invocation to the interceptor; up to `Stage.LIMIT` it may be a mere `Caller`."""
         seconds = self._seconds
-        if invocation.timeout is not None and 0 < invocation.timeout < (seconds or float("inf")):
-            seconds = invocation.timeout
+        timeout = invocation.timeout if isinstance(invocation, Invocation) else None
+        if timeout is not None and 0 < timeout < (seconds or float("inf")):
+            seconds = timeout
         limit = OwnTaskLimit(self._timers, seconds)
         turn = _Turn(limit, call_next)
         try:

@@ -27,10 +27,10 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Return the members of an `Invocation` that identify the caller.
+    """Return the members of a `Caller`, but for the channel.
 
-    ``credentials`` (from Authorization), ``session_id`` (X-Nexus-Session), ``idempotency_key`` (Idempotency-Key),
-    ``trace`` (traceparent, tracestate), ``client_address``; each None where it is not there; all ``headers``; and
+    ``credentials`` (from Authorization), ``session_id`` (X-Nexus-Session), ``trace`` (traceparent, tracestate),
+    ``client_address``; each None where it is not there; all ``headers``; and
     the address's ``query``.
 
     Args:
@@ -47,12 +47,20 @@ def caller_of(scope: Scope, headers: Mapping[bytes, bytes]) -> dict[str, Any]:
     return {
         "credentials": None if authorization is None else {"authorization": authorization.decode("latin-1")},
         "session_id": _short(headers, b"x-nexus-session"),
-        "idempotency_key": _short(headers, b"idempotency-key"),
         "trace": _trace(headers) if b"traceparent" in headers else None,
         "client_address": client[0] if client else None,
         "headers": headers,
         "query": scope.get("query_string", b""),
     }
+
+
+def idempotency_key_of(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the key of a request that may be repeated (Idempotency-Key).
+
+    Raises:
+        MalformedRequest: It is longer than `TEXT_LIMIT`.
+    """
+    return _short(headers, b"idempotency-key")
 
 
 def check_length(name: str, value: str) -> str:

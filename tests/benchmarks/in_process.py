@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from nexus_core import Invocation, Nexus
+from nexus_core import Caller, Nexus
 
 sys.path.insert(0, str(Path(__file__).parent / "programs"))
 from nexus_app import SECRET
@@ -75,7 +75,7 @@ class Listing:
     async def measure(self) -> dict[str, float]:
         """Ask what the caller sees and return the milliseconds it takes."""
         begin = time.perf_counter()
-        view = await self._nexus.view(Invocation("", None, credentials={"authorization": f"Bearer {self._token}"}))
+        view = await self._nexus.view(Caller(credentials={"authorization": f"Bearer {self._token}"}))
         seen = await view.workflows()
         seconds = time.perf_counter() - begin
         assert len(seen) == self._expected

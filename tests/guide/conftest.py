@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guide_callers import Caller
+from guide_callers import Client
 from joserfc.jwk import RSAKey
 from token_issuer import AUDIENCE, Issuer
 
@@ -75,5 +75,5 @@ async def with_postgres(postgres_server: Any) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def caller() -> type[Caller]:
-    return Caller
+def caller() -> type[Client]:
+    return Client

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
 from nexus_core import ChannelConfig, ConfigurationError, Context, Nexus
@@ -70,9 +70,9 @@ async def test_the_guides_classes_are_those_of_the_channels(nexus: Nexus) -> Non
 
 async def test_names_are_what_clients_see(nexus: Nexus, token: str) -> None:
     async with served(nexus) as urls:
-        document = (await Caller(urls, token).http("GET", "/openapi.json")).json()
+        document = (await Client(urls, token).http("GET", "/openapi.json")).json()
         assert document["info"]["title"] == "enterprise_api"
-        discovered = await Caller(urls, token).mcp_request("server/discover")
+        discovered = await Client(urls, token).mcp_request("server/discover")
     assert "enterprise_mcp" in str(discovered["result"])
     assert option(nexus, "cli_name") == "enterprise_cli"
 
@@ -82,7 +82,7 @@ async def test_names_are_what_clients_see(nexus: Nexus, token: str) -> None:
 
 async def test_pages_of_that_origin_may_call_and_no_others(nexus: Nexus, token: str) -> None:
     async with served(nexus) as urls:
-        caller = Caller(urls, token)
+        caller = Client(urls, token)
         for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example.com", None)):
             answer = await caller.http("POST", "/api/workflows/large/execute", json={}, headers={"origin": origin})
             assert answer.headers.get("access-control-allow-origin") == allowed
@@ -93,10 +93,10 @@ async def test_auth_and_rate_limit_hold_on_every_channel(nexus: Nexus, token: st
     opaque = issuer.introspected("an-opaque-token")  # the provider oauth2 asks the issuer; jwt checks by itself
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            assert (await Caller(urls).call(channel, "large", {})).code == "authentication_failed"
+            assert (await Client(urls).call(channel, "large", {})).code == "authentication_failed"
             for each in (token, opaque):
-                assert len((await Caller(urls, each).call(channel, "large", {})).result) == 60_000
-        answer = await Caller(urls, token).api("large", {})
+                assert len((await Client(urls, each).call(channel, "large", {})).result) == 60_000
+        answer = await Client(urls, token).api("large", {})
     assert "1000" in answer.headers["ratelimit-policy"]
     assert issuer.asked["/introspect"] == 2  # once for each credential, in the order of the providers
     assert nexus.rate_limiter.strategy == "sliding_window"
@@ -111,8 +111,8 @@ async def test_with_rate_limit_in_front_of_auth_refused_calls_count(environment:
         nexus = Nexus(api_config=ChannelConfig(middleware=middleware))
         nexus.register("one", lambda: 1)
         async with served(nexus) as urls:
-            assert [(await Caller(urls, "wrong").api("one", {})).code for _ in codes] == codes
-            assert (await Caller(urls, token).mcp("one", {})).code == (
+            assert [(await Client(urls, "wrong").api("one", {})).code for _ in codes] == codes
+            assert (await Client(urls, token).mcp("one", {})).code == (
                 "rate_limited" if middleware[0] == "rate_limit" else None
             )
 
@@ -122,7 +122,7 @@ async def test_in_front_of_auth_each_call_counts_once_on_every_channel(environme
     nexus = Nexus(api_config={"middleware": ["rate_limit", "auth"]})
     nexus.register("one", lambda: 1)
     async with served(nexus) as urls:
-        caller = Caller(urls, token)
+        caller = Client(urls, token)
         for channel in CHANNELS * 2:
             assert (await caller.call(channel, "one", {})).result == 1
         assert (await caller.api("one", {})).code == "rate_limited"
@@ -135,7 +135,7 @@ async def test_compression_and_its_level(nexus: Nexus, token: str) -> None:
         if level == 1:
             chosen.register("large", lambda: "nexus " * 10_000)
         async with served(chosen) as urls, httpx2.AsyncClient() as client:
-            headers = {"accept-encoding": "gzip", **Caller(urls, token).headers}
+            headers = {"accept-encoding": "gzip", **Client(urls, token).headers}
             url = f"{urls['api']}/api/workflows/large/execute"
             async with client.stream("POST", url, json={}, headers=headers) as answer:
                 assert answer.headers["content-encoding"] == "gzip"
@@ -147,7 +147,7 @@ async def test_a_list_without_compression_and_cors_has_neither() -> None:
     nexus = Nexus(api_config={"middleware": ["logging"]})
     nexus.register("large", lambda: "nexus " * 10_000)
     async with served(nexus) as urls:
-        answer = await Caller(urls).http("POST", "/api/workflows/large/execute", json={})
+        answer = await Client(urls).http("POST", "/api/workflows/large/execute", json={})
         assert "content-encoding" not in answer.headers
     with pytest.raises(ConfigurationError, match="cors_origins is set but api_middleware does not list cors"):
         Nexus(api_config={"middleware": ["logging"], "cors_origins": [ORIGIN]})
@@ -171,7 +171,7 @@ async def test_the_order_of_middleware(
     nexus = Nexus(api_config=ChannelConfig(middleware=middleware, cors_origins=[ORIGIN]))
     nexus.register("large", lambda: "nexus " * 10_000)
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         await caller.http("OPTIONS", "/api/workflows/large/execute", headers=PREFLIGHT)
         assert (await caller.http("POST", "/api/workflows/large/execute?secret=x", json={})).status_code == 200
         await caller.http("GET", "/api/sessions/0123456789abcdef")
@@ -201,7 +201,7 @@ async def test_middleware_of_ones_own_stands_where_it_is_named() -> None:
     for middleware, seen in (([named, "cors"], "yes"), (["cors", named], None)):
         nexus = Nexus(api_config={"middleware": middleware, "cors_origins": [ORIGIN]})
         async with served(nexus) as urls:
-            answer = await Caller(urls).http("OPTIONS", "/api/workflows/x/execute", headers=PREFLIGHT)
+            answer = await Client(urls).http("OPTIONS", "/api/workflows/x/execute", headers=PREFLIGHT)
             assert answer.headers.get("x-own") == seen
 
 
@@ -317,7 +317,7 @@ async def test_discovery_of_tools_and_resources(is_on: bool) -> None:
     nexus = Nexus(mcp_config=ChannelConfig(enable_tool_discovery=is_on, enable_resource_discovery=is_on))
     nexus.register("one", lambda: 1)
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         listed = {
             kind: (await caller.mcp_request(f"{path}/list"))["result"][kind]
             for kind, path in (("tools", "tools"), ("resources", "resources"),
@@ -339,7 +339,7 @@ async def test_streaming(is_on: bool) -> None:
         return 2
 
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         answer = await caller.http(
             "POST", "/mcp", "mcp",
             json={"jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -368,7 +368,7 @@ async def test_the_session_cap_and_the_tools_time_limit(nexus: Nexus, token: str
         await gate.wait()
 
     async with served(few) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         assert (await caller.mcp("hang", {})).code == "workflow_timeout"
     patient = Nexus(mcp_config=ChannelConfig(max_concurrent_sessions=2), mcp_max_sessions_per_caller=2)
     patient.register("hang", hang)
@@ -377,7 +377,7 @@ async def test_the_session_cap_and_the_tools_time_limit(nexus: Nexus, token: str
     initialize = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "hang", "arguments": {}}}
     async with served(patient) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         calls = []
         for _ in range(2):
             opened = await caller.http("POST", "/mcp", "mcp", json=initialize, headers=accept)

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import served
 from token_issuer import SECRET, secret_token
 
@@ -23,7 +23,7 @@ async def test_zero_configuration_is_three_channels() -> None:
     async with served(nexus) as urls:
         assert set(urls) == set(CHANNELS)
         for channel in CHANNELS:
-            assert (await Caller(urls).call(channel, "greet", {})).result == "Hello"
+            assert (await Client(urls).call(channel, "greet", {})).result == "Hello"
 
 
 def test_features_of_the_gateway_are_off_until_they_are_asked_for() -> None:
@@ -50,14 +50,14 @@ async def test_each_can_be_switched_on_alone(feature: dict[str, Any]) -> None:
     nexus.register("greet", lambda: "Hello")
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            assert (await Caller(urls).call(channel, "greet", {})).result == "Hello"
+            assert (await Client(urls).call(channel, "greet", {})).result == "Hello"
 
 
 async def test_each_does_what_it_is_for() -> None:
     limited = Nexus(enable_rate_limiting=True, rate_limit_per_minute=3)
     limited.register("greet", lambda: "Hello")
     async with served(limited) as urls:
-        codes = [(await Caller(urls).call(channel, "greet", {})).code for channel in (*CHANNELS, *CHANNELS)]
+        codes = [(await Client(urls).call(channel, "greet", {})).code for channel in (*CHANNELS, *CHANNELS)]
     assert codes == [None] * 3 + ["rate_limited"] * 3
 
     caching = Nexus(enable_caching=True)
@@ -65,13 +65,13 @@ async def test_each_does_what_it_is_for() -> None:
     caching.register("greet", lambda: ran.append(1), {"cache_ttl": 60})
     async with served(caching) as urls:
         for channel in CHANNELS:
-            await Caller(urls).call(channel, "greet", {})
+            await Client(urls).call(channel, "greet", {})
     assert ran == [1]
 
     guarded = Nexus(enable_circuit_breaker=True)
     guarded.register("fails", lambda: 1 / 0)
     async with served(guarded) as urls:
-        codes = [(await Caller(urls).call(channel, "fails", {})).code for channel in CHANNELS * 2]
+        codes = [(await Client(urls).call(channel, "fails", {})).code for channel in CHANNELS * 2]
     assert codes == ["workflow_failed"] * 5 + ["circuit_open"]
 
 
@@ -111,16 +111,16 @@ async def test_state_is_kept_outside_of_workflows() -> None:
         return int(context.session.state["visits"])
 
     async with served(nexus) as urls:
-        session = (await Caller(urls).http("POST", "/api/sessions")).json()["session_id"]
+        session = (await Client(urls).http("POST", "/api/sessions")).json()["session_id"]
         for number, channel in enumerate(CHANNELS, 1):
-            assert (await Caller(urls, session=session).call(channel, "visit", {})).result == number
+            assert (await Client(urls, session=session).call(channel, "visit", {})).result == number
 
 
 async def test_a_repeat_with_the_same_key_does_not_run_again() -> None:
     nexus, ran = Nexus(), []
     nexus.register("pay", lambda: ran.append(1) or len(ran))
     async with served(nexus) as urls:
-        answers = [await Caller(urls).api("pay", {}, idempotency_key="once") for _ in range(3)]
+        answers = [await Client(urls).api("pay", {}, idempotency_key="once") for _ in range(3)]
     assert [answer.result for answer in answers] == [1, 1, 1]
     assert [answer.reply.get("replayed", False) for answer in answers] == [False, True, True]
 
@@ -138,7 +138,7 @@ async def test_workflows_that_hang_or_fail_are_answered(channel: str) -> None:
         raise WorkflowError("The shelf is empty.") if kind == "known" else OSError("the password")
 
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         assert (await caller.call(channel, "hang", {})).code == "workflow_timeout"
         known = await caller.call(channel, "fail", {"kind": "known"})
         assert (known.code, known.reply["detail"]) == ("workflow_error", "The shelf is empty.")
@@ -151,7 +151,7 @@ async def test_who_called_what_is_in_the_audit_log(tmp_path: Any) -> None:
     nexus.register("greet", lambda: "Hello")
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            await Caller(urls, secret_token(sub="ada")).call(channel, "greet", {})
+            await Client(urls, secret_token(sub="ada")).call(channel, "greet", {})
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [(line["user_id"], line["channel"], line["workflow"], line["verdict"]) for line in lines] == [
         ("ada", channel, "greet", verdict) for channel in CHANNELS for verdict in ("started", "completed")
@@ -161,6 +161,6 @@ async def test_who_called_what_is_in_the_audit_log(tmp_path: Any) -> None:
 async def test_the_process_tells_of_its_resources() -> None:
     nexus = Nexus(enable_monitoring=True)
     async with served(nexus) as urls:
-        text = (await Caller(urls).http("GET", "/metrics", "metrics")).text
+        text = (await Client(urls).http("GET", "/metrics", "metrics")).text
     for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
         assert f"\n{name} " in text

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
 from nexus_core import WorkflowError
@@ -44,7 +44,7 @@ async def test_it_sees_every_channel_and_counts(space: dict[str, Any], caplog: p
     nexus, handler = space["nexus"], space["handler"]
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            assert (await Caller(urls).call(channel, "work", {})).result == 7
+            assert (await Client(urls).call(channel, "work", {})).result == 7
         await eventually(lambda: handler.durations.get("work", (0,))[0] == 3)
     assert handler.calls == {(channel, "work"): 1 for channel in CHANNELS}
     for channel in CHANNELS:
@@ -54,10 +54,10 @@ async def test_it_sees_every_channel_and_counts(space: dict[str, Any], caplog: p
 async def test_every_active_session_is_told_of_completion(space: dict[str, Any]) -> None:
     nexus: Nexus = space["nexus"]
     async with served(nexus) as urls:
-        from nexus_core import Invocation
+        from nexus_core import Client
 
-        follower = await (await nexus.view(Invocation("", None))).events()
-        assert (await Caller(urls).api("work", {})).result == 7
+        follower = await (await nexus.view(Client())).events()
+        assert (await Client(urls).api("work", {})).result == 7
         while (told := await follower.next(10)) is not None and told.type != "session.notification":
             pass
     assert told is not None
@@ -66,7 +66,7 @@ async def test_every_active_session_is_told_of_completion(space: dict[str, Any])
 
 async def test_errors_are_worded_for_each_channel(space: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     async with served(space["nexus"]) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         answer = await caller.http("POST", "/api/workflows/work/execute", json={"fail": True})
         assert (answer.status_code, answer.json()) == (
             500, {"error": True, "message": "no paint left", "code": "workflow_error"},

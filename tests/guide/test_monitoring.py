@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,7 +24,7 @@ METRICS, HEALTH = "Metrics Collection", "Health Checks"
 
 
 async def samples(urls: dict[str, str]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = (await Caller(urls).http("GET", "/metrics", "metrics")).text
+    text = (await Client(urls).http("GET", "/metrics", "metrics")).text
     families = text_string_to_metric_families(text)
     return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
 
@@ -44,8 +44,8 @@ async def test_the_collector_counts_every_channel() -> None:
 
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            await Caller(urls).call(channel, "work", {})
-        await Caller(urls).api("work", {"fail": True})
+            await Client(urls).call(channel, "work", {})
+        await Client(urls).api("work", {"fail": True})
         for _ in range(1000):
             found = await samples(urls)
             if found.get(("workflow_executions_total", labels(workflow="work", success="false"))):
@@ -110,14 +110,14 @@ async def test_the_checker_decides_readiness(service: Any, environment: Any, mon
         async def comes_to(status: int) -> Any:
             async with asyncio.timeout(30):
                 while True:
-                    answer = await Caller(urls).http("GET", "/health/ready")
+                    answer = await Client(urls).http("GET", "/health/ready")
                     if answer.status_code == status:
-                        return (await Caller(urls).http("GET", "/health")).json()
+                        return (await Client(urls).http("GET", "/health")).json()
                     await asyncio.sleep(0.02)
 
         shown = await comes_to(200)
         assert shown["checks"]["database_health"]["status"] == "healthy", shown
-        assert (await Caller(urls).http("GET", "/health/live")).status_code == 200
+        assert (await Client(urls).http("GET", "/health/live")).status_code == 200
         database.fails = True
         shown = await comes_to(503)
         assert shown["checks"]["database_health"]["status"] == "unhealthy"
@@ -125,4 +125,4 @@ async def test_the_checker_decides_readiness(service: Any, environment: Any, mon
         await comes_to(200)
         service.status = 500
         assert "unhealthy" in str((await comes_to(503))["checks"]["external_services"])
-        assert (await Caller(urls).http("GET", "/health/live")).status_code == 200
+        assert (await Client(urls).http("GET", "/health/live")).status_code == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
 HEADING = "Pattern 4: Advanced Parameter Resolution"
@@ -32,7 +32,7 @@ def nexus() -> Any:
 
 async def test_it_gets_what_each_channel_has(nexus: Any) -> None:
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         params = {"data": {"test": "value"}}
         headers = {"x-request-id": "r1", "x-user-id": "ada"}
         body = (await caller.api("seen", params, **{k.replace("-", "_"): v for k, v in headers.items()})).result
@@ -47,9 +47,9 @@ async def test_it_gets_what_each_channel_has(nexus: Any) -> None:
 @pytest.mark.parametrize("workflow", ["plain", "data_processor"])
 async def test_workflows_that_take_none_of_it_run_all_the_same(nexus: Any, channel: str, workflow: str) -> None:
     async with served(nexus) as urls:
-        answer = await Caller(urls).call(channel, workflow, {"input_data": {"x": 1}})
+        answer = await Client(urls).call(channel, workflow, {"input_data": {"x": 1}})
         assert answer.result == {"input_data": {"x": 1}, "validation_rules": None}
-        wrong = await Caller(urls).call(channel, workflow, {"input_data": 3})
+        wrong = await Client(urls).call(channel, workflow, {"input_data": 3})
         assert (wrong.code, wrong.reply["errors"][0]["pointer"]) == ("validation_error", "/input_data")
-        unknown = await Caller(urls).call(channel, workflow, {"input_data": {}, "no_such": 1})
+        unknown = await Client(urls).call(channel, workflow, {"input_data": {}, "no_such": 1})
         assert (unknown.code, unknown.reply["errors"][0]["pointer"]) == ("validation_error", "/no_such")

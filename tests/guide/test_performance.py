@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
 from nexus_core import Context, Nexus
@@ -39,8 +39,8 @@ def pooled(with_redis: Any, with_postgres: Any, environment: Any) -> Nexus:
 async def test_workflows_on_every_channel_use_the_pools(pooled: Nexus) -> None:
     async with served(pooled) as urls:
         for number, channel in enumerate(CHANNELS, 1):
-            assert (await Caller(urls).call(channel, "query", {})).result == 42
-            assert (await Caller(urls).call(channel, "count", {})).result == number
+            assert (await Client(urls).call(channel, "query", {})).result == 42
+            assert (await Client(urls).call(channel, "count", {})).result == number
         pool = pooled.service("db_pool")
         assert (pool.limit, pool.size, pool.timeout) == (100, 20, 30)
         assert pool.idle == 1  # three calls, one connection
@@ -67,7 +67,7 @@ def cached(with_redis: Any) -> Nexus:
 async def test_what_is_expensive_is_kept_under_the_managers_key(cached: Nexus, with_redis: Any) -> None:
     async with served(cached) as urls:
         for channel in CHANNELS:
-            assert (await Caller(urls).call(channel, "data_analysis", {"value": 7})).result == 7
+            assert (await Client(urls).call(channel, "data_analysis", {"value": 7})).result == 7
         assert cached.ran == ["data_analysis"]  # type: ignore[attr-defined]
         keys = [bytes(key).decode(errors="replace") for key in with_redis.ask("KEYS", "*")]
         (kept,) = [key for key in keys if "cache" in key]
@@ -80,7 +80,7 @@ async def test_the_managers_key_decides_what_is_the_same(with_redis: Any) -> Non
     nexus.register("data_analysis", lambda value: value)
     async with served(nexus) as urls:
         given = [
-            (await Caller(urls).call(channel, "data_analysis", {"value": n})).result
+            (await Client(urls).call(channel, "data_analysis", {"value": n})).result
             for n, channel in enumerate(CHANNELS)
         ]
     assert given == [0, 0, 0]
@@ -89,6 +89,6 @@ async def test_the_managers_key_decides_what_is_the_same(with_redis: Any) -> Non
 async def test_what_is_cheap_or_a_users_own_is_not(cached: Nexus) -> None:
     async with served(cached) as urls:
         for _ in range(2):
-            assert "cached" not in (await Caller(urls).api("greeting", {"value": 1})).reply
-            assert "cached" not in (await Caller(urls).api("data_analysis", {"value": 1, "user_id": "ada"})).reply
+            assert "cached" not in (await Client(urls).api("greeting", {"value": 1})).reply
+            assert "cached" not in (await Client(urls).api("data_analysis", {"value": 1, "user_id": "ada"})).reply
     assert cached.ran == ["greeting", "data_analysis"] * 2  # type: ignore[attr-defined]

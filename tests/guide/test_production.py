@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from certificates import Authority
-from guide_callers import Caller
+from guide_callers import Client
 from guide_text import blocks, hosts, run, served
 from pydantic import SecretStr
 from token_issuer import AUDIENCE
@@ -152,7 +152,7 @@ async def test_async_execution(is_on: bool) -> None:
         return 1
 
     async with served(nexus) as urls:
-        caller = Caller(urls)
+        caller = Client(urls)
         answer = await caller.http("POST", "/api/workflows/slow/execute", json={}, headers={"prefer": "wait=0"})
         assert answer.status_code == (202 if is_on else 200)
         assert ("result" in answer.json()) != is_on

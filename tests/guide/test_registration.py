@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 from kailash.nodes.base import Node, NodeParameter, NodeRegistry
 
@@ -57,13 +57,13 @@ async def test_every_channel_runs_it_for_whoever_may(nexus: Nexus, with_issuer: 
     reader = with_issuer.token(permissions=["data.read"])
     async with served(nexus) as urls:
         for channel in CHANNELS:
-            answer = await Caller(urls, token).call(channel, "data_processor", PARAMS)
+            answer = await Client(urls, token).call(channel, "data_processor", PARAMS)
             assert answer.result == {"processor": RESULT}, channel
-            assert (await Caller(urls, reader).call(channel, "data_processor", PARAMS)).code == "permission_denied"
-            assert (await Caller(urls).call(channel, "data_processor", PARAMS)).code == "authentication_failed"
-            wrong = await Caller(urls, token).call(channel, "data_processor", {"input_data": 3})
+            assert (await Client(urls, reader).call(channel, "data_processor", PARAMS)).code == "permission_denied"
+            assert (await Client(urls).call(channel, "data_processor", PARAMS)).code == "authentication_failed"
+            wrong = await Client(urls, token).call(channel, "data_processor", {"input_data": 3})
             assert (wrong.code, wrong.reply["errors"][0]["pointer"]) == ("validation_error", "/input_data")
-            missing = await Caller(urls, token).call(channel, "data_processor", {})
+            missing = await Client(urls, token).call(channel, "data_processor", {})
             assert "input_data" in str(missing.reply["errors"])
 
 
@@ -75,8 +75,8 @@ def nexus_port(nexus: Nexus, channel: str) -> int:
 
 async def test_its_metadata_is_shown(nexus: Nexus, token: str) -> None:
     async with served(nexus) as urls:
-        shown = (await Caller(urls, token).http("GET", "/api/workflows/data_processor")).json()
-        tools = (await Caller(urls, token).mcp_request("tools/list"))["result"]["tools"]
+        shown = (await Client(urls, token).http("GET", "/api/workflows/data_processor")).json()
+        tools = (await Client(urls, token).mcp_request("tools/list"))["result"]["tools"]
     metadata = shown["metadata"]
     assert (metadata["version"], metadata["category"]) == ("1.0.0", "data-processing")
     assert shown["description"] == "Process data with validation"
@@ -88,7 +88,7 @@ async def test_its_metadata_is_shown(nexus: Nexus, token: str) -> None:
 
 async def test_results_are_kept_in_redis_for_all_channels(nexus: Nexus, token: str, with_redis: Any) -> None:
     async with served(nexus) as urls:
-        caller = Caller(urls, token)
+        caller = Client(urls, token)
         first = await caller.api("data_processor", PARAMS)
         again = [await caller.call(channel, "data_processor", PARAMS) for channel in CHANNELS]
         assert DataProcessorNode.runs == 1
@@ -99,15 +99,15 @@ async def test_results_are_kept_in_redis_for_all_channels(nexus: Nexus, token: s
 
 async def test_calls_are_limited_to_a_thousand_a_minute(nexus: Nexus, token: str) -> None:
     async with served(nexus) as urls:
-        answer = await Caller(urls, token).api("data_processor", PARAMS)
+        answer = await Client(urls, token).api("data_processor", PARAMS)
     assert "1000" in answer.headers["ratelimit-policy"]
 
 
 async def test_metrics_and_traces_are_there(nexus: Nexus, with_issuer: Any, token: str, otlp_receiver: Any) -> None:
     reader = with_issuer.token(permissions=["metrics.read"])
     async with served(nexus) as urls:
-        await Caller(urls, token).api("data_processor", PARAMS)
-        text = (await Caller(urls, reader).http("GET", "/metrics", "metrics")).text
+        await Client(urls, token).api("data_processor", PARAMS)
+        text = (await Client(urls, reader).http("GET", "/metrics", "metrics")).text
         assert 'workflow="data_processor"' in text
         await asyncio.to_thread(
             otlp_receiver.wait_for, lambda: any("data_processor" in span.name for span in otlp_receiver.spans())
@@ -120,7 +120,7 @@ async def test_five_failures_open_its_circuit(nexus: Nexus, token: str, monkeypa
 
     monkeypatch.setattr(DataProcessorNode, "run", fail)
     async with served(nexus) as urls:
-        caller = Caller(urls, token)
+        caller = Client(urls, token)
         codes = [(await caller.api("data_processor", {"input_data": {"n": n}})).code for n in range(5)]
         assert codes == ["workflow_failed"] * 5
         for channel in CHANNELS:
@@ -136,7 +136,7 @@ async def test_a_hundred_run_at_once_and_no_more(nexus: Nexus, token: str) -> No
 
     nexus.register("wait_here", wait_here)
     async with served(nexus) as urls:
-        caller = Caller(urls, token)
+        caller = Client(urls, token)
         calls = [asyncio.create_task(caller.api("wait_here", {"n": n})) for n in range(100)]
         await eventually(lambda: nexus.places_in_use == 100, 30)
         assert (await caller.api("wait_here", {"n": 100})).code == "overloaded"
@@ -146,6 +146,6 @@ async def test_a_hundred_run_at_once_and_no_more(nexus: Nexus, token: str) -> No
 
 async def test_sessions_are_kept_in_redis_for_an_hour(nexus: Nexus, token: str, with_redis: Any) -> None:
     async with served(nexus) as urls:
-        made = (await Caller(urls, token).http("POST", "/api/sessions")).json()
+        made = (await Client(urls, token).http("POST", "/api/sessions")).json()
         assert 3500 < made["expires_at"] - made["created_at"] < 3601
         assert any(made["session_id"].encode() in bytes(key) for key in with_redis.ask("KEYS", "*"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
 from nexus_core import AuthenticationError
@@ -31,18 +31,18 @@ def nexus() -> Any:
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_the_provider_decides_on_every_channel(nexus: Any, channel: str) -> None:
     async with served(nexus) as urls:
-        assert (await Caller(urls, "of-alice").call(channel, "read", {})).result == "data"
-        assert (await Caller(urls, "of-bob").call(channel, "read", {})).code == "permission_denied"
-        assert (await Caller(urls, "of-bob").call(channel, "whoami", {})).result == "somebody"
-        refused = await Caller(urls, "of-mallory").call(channel, "whoami", {})
+        assert (await Client(urls, "of-alice").call(channel, "read", {})).result == "data"
+        assert (await Client(urls, "of-bob").call(channel, "read", {})).code == "permission_denied"
+        assert (await Client(urls, "of-bob").call(channel, "whoami", {})).result == "somebody"
+        refused = await Client(urls, "of-mallory").call(channel, "whoami", {})
         assert (refused.code, refused.reply["detail"]) == ("authentication_failed", "Invalid credentials")
-        assert (await Caller(urls).call(channel, "whoami", {})).code == "authentication_failed"
+        assert (await Client(urls).call(channel, "whoami", {})).code == "authentication_failed"
 
 
 async def test_discovery_shows_what_one_may_run(nexus: Any) -> None:
     async with served(nexus) as urls:
         for token, names in (("of-alice", {"read", "whoami"}), ("of-bob", {"whoami"})):
-            caller = Caller(urls, token)
+            caller = Client(urls, token)
             listed = (await caller.http("GET", "/api/workflows")).json()["workflows"]
             assert {each["name"] for each in listed} == names
             tools = (await caller.mcp_request("tools/list"))["result"]["tools"]

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import run, served
 
-from nexus_core import Context, Invocation, Nexus, SessionNotFound
+from nexus_core import Caller, Context, Nexus, SessionNotFound
 from nexus_core.testing import eventually
 
 HEADING = "Pattern 5: Session Management"
@@ -34,8 +34,8 @@ def option(nexus: Nexus, name: str) -> Any:
 
 async def test_sessions_have_the_managers_metadata(nexus: Nexus, with_redis: Any) -> None:
     async with served(nexus) as urls:
-        made = (await Caller(urls).http("POST", "/api/sessions")).json()
-        kept = await (await nexus.view(Invocation("", None))).session(made["session_id"])
+        made = (await Client(urls).http("POST", "/api/sessions")).json()
+        kept = await (await nexus.view(Caller())).session(made["session_id"])
         assert kept.metadata.keys() == {"tenant_id", "permissions", "rate_limits", "created_at", "channel"}
         assert kept.metadata["channel"] == "api"
         assert datetime.fromisoformat(kept.metadata["created_at"])
@@ -46,11 +46,11 @@ async def test_sessions_have_the_managers_metadata(nexus: Nexus, with_redis: Any
 
 async def test_a_change_is_seen_and_told_on_every_channel(nexus: Nexus) -> None:
     async with served(nexus) as urls:
-        made = (await Caller(urls).http("POST", "/api/sessions")).json()["session_id"]
-        caller = Caller(urls, session=made)
+        made = (await Client(urls).http("POST", "/api/sessions")).json()["session_id"]
+        caller = Client(urls, session=made)
         for channel in CHANNELS:
             assert (await caller.call(channel, "seen", {})).result == {}
-        follower = await (await nexus.view(Invocation("", None))).events()
+        follower = await (await nexus.view(Caller())).events()
         changed = await caller.http("PATCH", f"/api/sessions/{made}", json={"state": {"theme": "dark"}})
         assert changed.status_code == 200, changed.text
         while (event := await follower.next(10)) is not None and event.type != "session.updated":
@@ -67,6 +67,6 @@ async def test_expired_sessions_are_cleaned_up_with_logging(with_redis: Any, cap
     nexus = Nexus(enable_sessions=True, session_backend="redis", session_ttl=0.3, session_cleanup_interval=0.1)
     nexus.register_session_manager(manager())
     async with served(nexus) as urls:
-        made = (await Caller(urls).http("POST", "/api/sessions")).json()["session_id"]
+        made = (await Client(urls).http("POST", "/api/sessions")).json()["session_id"]
         await eventually(lambda: f"Cleaning up expired session: {made}" in caplog.messages, 30)
-        assert (await Caller(urls).http("GET", f"/api/sessions/{made}")).json()["code"] == SessionNotFound.code
+        assert (await Client(urls).http("GET", f"/api/sessions/{made}")).json()["code"] == SessionNotFound.code

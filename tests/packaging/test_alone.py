@@ -225,7 +225,7 @@ import asyncio
 import shop
 from joserfc import jwt
 from joserfc.jwk import OctKey
-from nexus_core import AuthenticationError, Invocation, Nexus
+from nexus_core import AuthenticationError, Caller, Invocation, Nexus
 
 SECRET = "a secret of the tests, long enough for HS256"
 nexus = Nexus(enable_auth=True, jwt_secret=SECRET)
@@ -293,7 +293,7 @@ asyncio.run(main())
 REDIS = """
 import asyncio
 import shop
-from nexus_core import BackendUnavailable, Invocation, Nexus
+from nexus_core import BackendUnavailable, Caller, Invocation, Nexus
 
 async def main():
     async with Nexus(store="redis", redis_url="redis://127.0.0.1:1") as nexus:
@@ -309,7 +309,7 @@ asyncio.run(main())
 
 SESSIONS = """
 import asyncio
-from nexus_core import Invocation, Nexus
+from nexus_core import Caller, Invocation, Nexus
 from nexus_sessions import SessionManager
 
 class Marks(SessionManager):
@@ -321,10 +321,10 @@ nexus.register_session_manager(Marks())
 
 async def main():
     async with nexus:
-        session = await (await nexus.view(Invocation("", None))).create_session("python")
-        await (await nexus.view(Invocation("", None))).update_session(session.id, {"a": 1})
+        session = await (await nexus.view(Caller())).create_session("python")
+        await (await nexus.view(Caller())).update_session(session.id, {"a": 1})
     async with nexus:
-        print((await (await nexus.view(Invocation("", None))).session(session.id)).state)
+        print((await (await nexus.view(Caller())).session(session.id)).state)
 
 asyncio.run(main())
 """

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guide_callers import CHANNELS, Caller
+from guide_callers import CHANNELS, Client
 from guide_text import served
 from kailash.workflow.builder import WorkflowBuilder
 
@@ -65,17 +65,17 @@ RESULTS: list[tuple[str, Any, Any]] = [
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_results(urls: dict[str, str], channel: str) -> None:
     for workflow, params, result in RESULTS:
-        assert (await Caller(urls).call(channel, workflow, params)).result == result
+        assert (await Client(urls).call(channel, workflow, params)).result == result
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_a_cycle_ends_at_its_time_limit(urls: dict[str, str], channel: str) -> None:
-    assert (await Caller(urls).call(channel, "slow", {"count": 0})).code == "workflow_timeout"
+    assert (await Client(urls).call(channel, "slow", {"count": 0})).code == "workflow_timeout"
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
 async def test_rules_of_callers_hang_nothing(urls: dict[str, str], channel: str) -> None:
-    caller = Caller(urls)
+    caller = Client(urls)
     doubling = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
     for rules in (
         {"properties": {"t": {"pattern": "(?=a)(a+)+b"}}},
@@ -92,6 +92,6 @@ async def test_rules_of_callers_hang_nothing(urls: dict[str, str], channel: str)
 
 
 async def test_the_command_line_has_a_flag_for_each_name_in_parameters(urls: dict[str, str]) -> None:
-    status, out, err = await Caller(urls).nexus("execute", "greet", "--name", "Ada", "--greeting", "Hi")
+    status, out, err = await Client(urls).nexus("execute", "greet", "--name", "Ada", "--greeting", "Hi")
     assert status == 0, err
     assert json.loads(out)["result"] == {"n": {"result": "Hi Ada"}}

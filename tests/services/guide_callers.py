@@ -33,7 +33,7 @@ class Answer:
         return self.reply.get("code")
 
 
-class Caller:
+class Client:
     """Calls workflows as somebody.
 
     Args:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nexus_api.event_stream import send_events
-from nexus_api.translate import CallerLeaves, encode, invocation_of, read_params, seconds_to_wait, send_json
+from nexus_api.translate import CallerLeaves, encode, invocation_of, read_object, seconds_to_wait, send_json
 from nexus_core import NexusError
 from nexus_core.server.asgi import rate_limit_headers, send_error
-from nexus_core.server.caller import headers_of
+from nexus_core.server.caller import headers_of, idempotency_key_of
 from nexus_core.server.public_address import root_path
 
 if TYPE_CHECKING:
@@ -37,10 +37,13 @@ class Execute:
         """Handle one request."""
         headers = headers_of(scope)
         try:
-            invocation = invocation_of(scope, headers, scope["path_params"]["name"], None)
-            invocation.params = await read_params(self._platform, invocation, receive)
-            if invocation.params is None:
+            name = scope["path_params"]["name"]
+            invocation = invocation_of(scope, headers, name, None, idempotency_key_of(headers))
+            read = await read_object(self._platform, invocation, receive)
+            if read is None:
                 return
+            text, invocation.params = read
+            invocation.source = (text, ())
             wait = seconds_to_wait(scope, headers)
             if wait is not None and self._platform.options.enable_async_execution:
                 await self._detached(invocation, wait, scope, send)

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nexus_api.translate import invocation_of
+from nexus_api.translate import caller_of_request
 from nexus_core import MalformedRequest, Overloaded
 from nexus_core.server.caller import headers_of
 from nexus_core.types.addresses import network_of
@@ -60,7 +60,7 @@ class Handshakes:
         self._pending[network] += 1
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await self._platform.view(invocation_of(scope, headers, "", None))
+                return await self._platform.view(caller_of_request(scope, headers))
         except TimeoutError:
             raise Overloaded(f"The handshake timed out after {HANDSHAKE_SECONDS:g} s.", retry_after=1) from None
         finally:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from nexus_api.operations import OBJECT, WITH_BODY, DescribedRoute, operation, ref
 from nexus_api.operations import json_answer as described
-from nexus_api.translate import invocation_of, read_params, view_of
+from nexus_api.translate import caller_of_request, read_object, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import Conflict, MalformedRequest, NotFound
 from nexus_core.jsontext import type_name
@@ -59,10 +59,10 @@ def routes(platform: Platform) -> Sequence[DescribedRoute]:
         return json_answer((await view.session(request.path_params["session_id"])).to_dict(), view)
 
     async def change(request: Request) -> Response:
-        caller = invocation_of(request.scope, headers_of(request.scope), "", None)
-        body = await read_params(platform, caller, request.receive)
+        caller = caller_of_request(request.scope, headers_of(request.scope))
+        body = await read_object(platform, caller, request.receive)
         view = await platform.view(caller)
-        state, version = _change(body or {})
+        state, version = _change(body[1] if body else {})
         session = await view.update_session(request.path_params["session_id"], state, version)
         return json_answer(session.to_dict(), view)
 

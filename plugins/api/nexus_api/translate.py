@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from nexus_toolkit.bodies import read_parsed
 
-from nexus_core import Invocation, MalformedRequest
+from nexus_core import Caller, Invocation, MalformedRequest
 from nexus_core.jsontext import parse_object
 from nexus_core.server.caller import caller_of, headers_of
 
@@ -30,13 +30,22 @@ _LONGEST_WAIT = 3600
 encode = msgspec.json.Encoder().encode
 
 
-def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: Any) -> Invocation:
-    """Return the call of a request.
+def caller_of_request(scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+    """Return the caller of a request.
 
     Raises:
         MalformedRequest: A header has an invalid value.
     """
-    return Invocation(name, params, "api", **caller_of(scope, headers))
+    return Caller("api", **caller_of(scope, headers))
+
+
+def invocation_of(scope: Scope, headers: dict[bytes, bytes], name: str, params: Any, key: str | None) -> Invocation:
+    """Return the call of a request, with an idempotency key.
+
+    Raises:
+        MalformedRequest: A header has an invalid value.
+    """
+    return Invocation(name, params, "api", idempotency_key=key, **caller_of(scope, headers))
 
 
 async def view_of(platform: Platform, scope: Scope) -> CallerView:
@@ -45,7 +54,7 @@ async def view_of(platform: Platform, scope: Scope) -> CallerView:
     Raises:
         NexusError: A header is invalid, or the caller is refused.
     """
-    return await platform.view(invocation_of(scope, headers_of(scope), "", None))
+    return await platform.view(caller_of_request(scope, headers_of(scope)))
 
 
 def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
@@ -72,20 +81,19 @@ def seconds_to_wait(scope: Scope, headers: dict[bytes, bytes]) -> float | None:
     return seconds
 
 
-async def read_params(platform: Platform, caller: Invocation, receive: Receive) -> dict[str, Any] | None:
-    """Return the parameters in the body of a request, or None if the client has disconnected.
+async def read_object(platform: Platform, caller: Caller, receive: Receive) -> tuple[bytes, dict[str, Any]] | None:
+    """Return the JSON object in the body of a request as text and decoded; None if the client has disconnected.
 
     Raises:
         MalformedRequest: The body is not a JSON object, or has another Content-Type.
         NexusError: See `read_parsed`.
     """
 
-    def parse(body: bytes) -> dict[str, Any]:
+    def parse(body: bytes) -> tuple[bytes, dict[str, Any]]:
         kind = (caller.headers or {}).get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json" and not kind.endswith(b"+json") and (body or kind):
             raise MalformedRequest("The body must be JSON, with Content-Type: application/json.")
-        caller.source = (body, ())
-        return parse_object(body)
+        return body, parse_object(body)
 
     return await read_parsed(platform, caller, receive, parse)
 

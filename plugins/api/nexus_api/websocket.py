@@ -20,7 +20,7 @@ from nexus_toolkit.endpoints import Endpoint
 
 from nexus_api.event_stream import LAST_SECONDS
 from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
-from nexus_api.translate import encode, invocation_of
+from nexus_api.translate import caller_of_request, encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
 from nexus_core.errors import CredentialEnded, RunCancelled
 from nexus_core.jsontext import parse_object
@@ -30,7 +30,7 @@ from nexus_core.server.caller import check_length
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from nexus_core import Invocation, Platform
+    from nexus_core import Caller, Platform
     from nexus_core.runs.run import Hold
     from nexus_core.server.channel import Receive, Scope, Send
 
@@ -135,11 +135,11 @@ class _WebSocketConnection:
             raise Overloaded(f"{self._limit} calls are active on this connection (websocket_calls).", retry_after=1)
 
     def _execute(self, call_id: str | int, message: dict[str, Any], text: bytes) -> None:
-        invocation = invocation_of(self._scope, self._headers, *_call(message))
+        key = _short(message, "idempotency_key")  # one of the connection's would be every call's
+        invocation = invocation_of(self._scope, self._headers, *_call(message), key)
         invocation.source = (text, ("params",))
         invocation.timeout = _timeout(message)
         invocation.session_id = _short(message, "session") or invocation.session_id
-        invocation.idempotency_key = _short(message, "idempotency_key")  # one of the connection's would be every call's
         self._admit(call_id)
         run = self._platform.submit(invocation)
         self._calls[call_id] = _Call(self._start(self._report(call_id, run.hold(), 0)), run)
@@ -148,7 +148,7 @@ class _WebSocketConnection:
         run_id, after = message.get("run_id"), message.get("after", 0)
         if not isinstance(run_id, str) or type(after) is not int:
             raise MalformedRequest("/run_id: expected string; /after: expected integer.")
-        caller = invocation_of(self._scope, self._headers, "", None)
+        caller = caller_of_request(self._scope, self._headers)
         self._admit(call_id)
         self._calls[call_id] = _Call(self._start(self._find(call_id, caller, run_id, after)), None)
 
@@ -156,13 +156,11 @@ class _WebSocketConnection:
         after, session = message.get("after"), message.get("session")
         if not (after is None or isinstance(after, str)) or not (session is None or isinstance(session, str)):
             raise MalformedRequest("/after: expected string; /session: expected string.")
-        caller = invocation_of(self._scope, self._headers, "", None)
+        caller = caller_of_request(self._scope, self._headers)
         self._admit(call_id)
         self._calls[call_id] = _Call(self._start(self._send_events(call_id, caller, after, session)), None)
 
-    async def _send_events(
-        self, call_id: str | int, caller: Invocation, after: str | None, session: str | None
-    ) -> None:
+    async def _send_events(self, call_id: str | int, caller: Caller, after: str | None, session: str | None) -> None:
         try:
             follower = await (await self._platform.view(caller)).events(after, session_id=session)
         except NexusError as exc:
@@ -190,7 +188,7 @@ class _WebSocketConnection:
             del self._calls[call_id]
             raise RunCancelled("The run is no longer followed.")
 
-    async def _find(self, call_id: str | int, caller: Invocation, run_id: str, after: int) -> None:
+    async def _find(self, call_id: str | int, caller: Caller, run_id: str, after: int) -> None:
         try:
             run = (await self._platform.view(caller)).run(run_id)
         except NexusError as exc:

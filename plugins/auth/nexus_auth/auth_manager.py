@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nexus_auth.rejection import NOT_VALID
 from nexus_core.errors import AuthenticationError, PermissionDenied
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 
 if TYPE_CHECKING:
     from nexus_core import Platform
@@ -39,7 +39,7 @@ class AuthManager:
             RateLimited: Too many failed attempts from this address.
         """
         credentials = {} if authorization is None else {"authorization": authorization}
-        caller = Invocation("", None, credentials=credentials, client_address=address)
+        caller = Caller(credentials=credentials, client_address=address)
         await self._platform.authenticate(caller)
         if caller.principal is None:
             raise AuthenticationError(NOT_VALID)

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from nexus_auth.credential_cache import CacheEntry, CredentialCache, VerifiedCredential
     from nexus_auth.credentials import CookieReader
     from nexus_auth.methods.method import Method
-    from nexus_core.pipeline.invocation import Invocation
-    from nexus_core.pipeline.stage import Call
+    from nexus_core.pipeline.stage import AnyCaller, CallNext
     from nexus_core.types.result import Result
 
 log = logging.getLogger(__name__)
@@ -72,20 +71,22 @@ class Authenticator:
         for method in self._methods:
             await method.close()
 
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Pass the invocation on with its principal, or reject it."""
-        if invocation.principal is None:
-            authorization = authorization_of(invocation, self._read_cookie)
+    def __call__(self, caller: AnyCaller, call_next: CallNext[AnyCaller]) -> Awaitable[Result]:
+        """Pass the caller on with its principal, or reject it."""
+        if caller.principal is None:
+            authorization = authorization_of(caller, self._read_cookie)
             entry = None if authorization is None else self._cache.get(authorization)
             if entry is None:
-                return self._authenticated(invocation, authorization, call_next)
-            invocation.principal, invocation.validity, _ = entry
-        return call_next(invocation)
+                return self._authenticated(caller, authorization, call_next)
+            caller.principal, caller.validity, _ = entry
+        return call_next(caller)
 
-    async def _authenticated(self, invocation: Invocation, authorization: str | None, call_next: Call) -> Result:
-        entry = await self._authenticate(authorization, invocation.channel)
-        invocation.principal, invocation.validity, _ = entry
-        return await call_next(invocation)
+    async def _authenticated(
+        self, caller: AnyCaller, authorization: str | None, call_next: CallNext[AnyCaller]
+    ) -> Result:
+        entry = await self._authenticate(authorization, caller.channel)
+        caller.principal, caller.validity, _ = entry
+        return await call_next(caller)
 
     async def _authenticate(self, authorization: str | None, channel: str) -> CacheEntry:
         """Return the entry of a credential that was not in the cache.

@@ -9,7 +9,7 @@ from nexus_auth.rejection import Rejected
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.pipeline.invocation import Caller
 
     CookieReader = Callable[[Mapping[bytes, bytes]], str | None]
     """Returns the id of a browser's session in a request's headers, or None."""
@@ -47,24 +47,24 @@ class Credential(NamedTuple):
         return self._asdict()
 
 
-def authorization_of(invocation: Invocation, read_cookie: CookieReader | None = None) -> str | None:
-    """Return the credential of an invocation in the form of the header ``Authorization``; None without a credential.
+def authorization_of(caller: Caller, read_cookie: CookieReader | None = None) -> str | None:
+    """Return the credential of a caller in the form of the header ``Authorization``; None without a credential.
 
     Args:
-        invocation: The invocation.
+        caller: The caller.
         read_cookie: Reads the cookie of the browser login, where that is on.
     """
-    if invocation.credentials is not None:
-        sent = invocation.credentials.get("authorization")
+    if caller.credentials is not None:
+        sent = caller.credentials.get("authorization")
         if read_cookie is not None and sent is not None and sent.lstrip()[: len(COOKIE)].lower() == COOKIE:
             return COOKIE  # a scheme without a token is always rejected
         return sent
-    headers = invocation.headers
+    headers = caller.headers
     if headers is None:
         return None
     if (key := headers.get(b"x-api-key")) is not None:
         return f"ApiKey {key.decode('latin-1')}"
-    if read_cookie is not None and invocation.channel == _BROWSER_CHANNEL:
+    if read_cookie is not None and caller.channel == _BROWSER_CHANNEL:
         session_id = read_cookie(headers)
         return None if session_id is None else cookie_credential(session_id)
     return None

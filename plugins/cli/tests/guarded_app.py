@@ -24,7 +24,7 @@ class Budget:
 
     async def __call__(self, invocation, call_next):
         limit = {"limit": 9, "window": 60.0, "remaining": 4, "reset": 12.5}
-        if invocation.name == "limited":
+        if getattr(invocation, "name", None) == "limited":
             raise RateLimited("9 calls in 60 s are allowed.", retry_after=12.5, details=limit | {"remaining": 0})
         invocation.rate_limit = RateLimit(**limit)
         return await call_next(invocation)

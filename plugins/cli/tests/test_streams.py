@@ -11,7 +11,7 @@ import pytest
 from nexus_cli.server import streams
 from nexus_cli.server.service import Service
 
-from nexus_core import Context, Invocation, Principal, Stage, hookimpl
+from nexus_core import Caller, Context, Principal, Stage, hookimpl
 from nexus_core.errors import MalformedRequest, SessionNotFound
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.testing import isolated_nexus
@@ -59,8 +59,8 @@ async def start():
         service = Service(nexus)
 
         def asked(user="somebody", **request):
-            caller = Invocation("", None, "cli", credentials={"user": user})
-            return aclosing(service.answer(request, caller))
+            caller = Caller("cli", credentials={"user": user})
+            return aclosing(service.answer(request, caller, b"", None).lines)
 
         async def reply(**request):
             async with asked(**request) as lines:

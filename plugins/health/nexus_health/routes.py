@@ -9,7 +9,7 @@ from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
 from nexus_core.errors import MethodNotAllowed, NexusError, NotFound
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 from nexus_core.pipeline.stage import Stage
 from nexus_core.server.asgi import local_path, rate_limit_headers, send_error
 from nexus_core.server.caller import caller_of, headers_of
@@ -88,7 +88,7 @@ class HealthRoutes:
     async def _report(self, scope: Scope, send: Send) -> None:
         headers = headers_of(scope)
         self._refuse_rebound(scope, headers)
-        view = await self._platform.view(Invocation("", None, "api", **caller_of(scope, headers)))
+        view = await self._platform.view(Caller("api", **caller_of(scope, headers)))
         await view.require(PERMISSION)
         report = self._monitor.report()
         more = rate_limit_headers(view.rate_limit)

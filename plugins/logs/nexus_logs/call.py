@@ -11,7 +11,7 @@ from nexus_core.text import printable
 from nexus_core.types.trace import current_trace, parse_traceparent
 
 if TYPE_CHECKING:
-    from nexus_core import Invocation, NexusError
+    from nexus_core import Caller, Invocation, NexusError
     from nexus_logs.sensitive import SensitiveParameters
 
 ID_CHARACTERS = 200
@@ -24,15 +24,64 @@ SHORTEST_TOKEN = 8
 """Minimum characters of the secret part of a credential: longer than ``Bearer``."""
 
 
-class LoggedCall:
+class LoggedRequest:
+    """A request in progress that reads, by its caller alone."""
+
+    __slots__ = ("_caller", "_redactor")
+
+    def __init__(self, caller: Caller, redactor: Redactor) -> None:
+        self._caller = caller
+        self._redactor = redactor
+
+    def ids(self) -> dict[str, Any]:
+        """Return the ids of the request: channel, session, caller, trace."""
+        caller = self._caller
+        ids: dict[str, Any] = {"channel": caller.channel}
+        if caller.session_id is not None:
+            ids["session_id"] = _short(short_id(caller.session_id))
+        if (principal := caller.principal) is not None:
+            ids["user_id"] = _short(principal.user_id)
+            if principal.tenant_id is not None:
+                ids["tenant_id"] = _short(principal.tenant_id)
+        if (trace := current_trace.get()) is not None:
+            ids["trace_id"], ids["span_id"] = trace.trace_id, trace.span_id
+        elif caller.trace is not None and (parent := parse_traceparent(caller.trace.get("traceparent", ""))):
+            ids["trace_id"] = parent.trace_id
+        return ids
+
+    def origin(self) -> dict[str, str]:
+        """Return the origin of the request, if known."""
+        address = self._caller.client_address
+        return {"client_address": _short(address)} if address else {}
+
+    def error(self, error: NexusError) -> dict[str, str]:
+        """Return code and message of an error."""
+        text = self._redactor.text(error.message, self.secrets())
+        return {"code": error.code, "error": printable(text, MESSAGE_CHARACTERS)}
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the secrets that the caller sent, the longest first: no log record contains them."""
+        return tuple(sorted(self._found_secrets(), key=len, reverse=True))
+
+    def _found_secrets(self) -> set[str]:
+        caller = self._caller
+        found: set[str] = set()
+        for credential in (caller.credentials or {}).values():
+            found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
+        if caller.session_id is not None and len(caller.session_id) >= SHORTEST_TOKEN:
+            found.add(caller.session_id)
+        return found
+
+
+class LoggedCall(LoggedRequest):
     """A call in progress."""
 
-    __slots__ = ("_invocation", "_params", "_redactor", "_searched", "_secrets", "_sensitive")
+    __slots__ = ("_invocation", "_params", "_searched", "_secrets", "_sensitive")
 
     def __init__(self, invocation: Invocation, redactor: Redactor, sensitive: SensitiveParameters) -> None:
+        super().__init__(invocation, redactor)
         self._invocation = invocation
         self._params = invocation.params  # as sent by the caller: a later stage replaces them
-        self._redactor = redactor
         self._sensitive = sensitive
         self._secrets: tuple[str, ...] = ()
         self._searched: object = None
@@ -40,30 +89,7 @@ class LoggedCall:
     def ids(self) -> dict[str, Any]:
         """Return the ids of the call: run, workflow, channel, session, caller, trace."""
         invocation = self._invocation
-        ids: dict[str, Any] = {"workflow": _short(invocation.name), "channel": invocation.channel}
-        if invocation.run is not None:
-            ids["run_id"] = invocation.run.id
-        if invocation.session_id is not None:
-            ids["session_id"] = _short(short_id(invocation.session_id))
-        if (principal := invocation.principal) is not None:
-            ids["user_id"] = _short(principal.user_id)
-            if principal.tenant_id is not None:
-                ids["tenant_id"] = _short(principal.tenant_id)
-        if (trace := current_trace.get()) is not None:
-            ids["trace_id"], ids["span_id"] = trace.trace_id, trace.span_id
-        elif invocation.trace is not None and (parent := parse_traceparent(invocation.trace.get("traceparent", ""))):
-            ids["trace_id"] = parent.trace_id
-        return ids
-
-    def origin(self) -> dict[str, str]:
-        """Return the origin of the call, if known."""
-        address = self._invocation.client_address
-        return {"client_address": _short(address)} if address else {}
-
-    def error(self, error: NexusError) -> dict[str, str]:
-        """Return code and message of an error."""
-        text = self._redactor.text(error.message, self.secrets())
-        return {"code": error.code, "error": printable(text, MESSAGE_CHARACTERS)}
+        return {"workflow": _short(invocation.name), **super().ids(), "run_id": invocation.run.id}
 
     def parameters(self) -> Any:
         """Return the parameters as sent by the caller, redacted."""
@@ -77,7 +103,7 @@ class LoggedCall:
         given = self._invocation.validated_params  # a later stage replaces it
         if self._searched is not given:
             self._searched = given
-            self._secrets = tuple(sorted(self._found_secrets(), key=len, reverse=True))
+            self._secrets = super().secrets()
         return self._secrets
 
     def _found_secrets(self) -> set[str]:
@@ -85,11 +111,7 @@ class LoggedCall:
         marked = self._sensitive.names_of(invocation.workflow)
         sent, validated = self._params, invocation.validated_params
         found = self._redactor.secrets_in(sent, marked) | self._redactor.secrets_in(validated, marked)
-        for credential in (invocation.credentials or {}).values():
-            found.update(part[:LONGEST] for part in credential.split() if len(part) >= SHORTEST_TOKEN)
-        if invocation.session_id is not None and len(invocation.session_id) >= SHORTEST_TOKEN:
-            found.add(invocation.session_id)
-        return found
+        return found | super()._found_secrets()
 
 
 def _short(text: str) -> str:

@@ -7,15 +7,15 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import NexusError, Stage
-from nexus_logs.call import LoggedCall, current_call
+from nexus_core import Invocation, NexusError, Stage
+from nexus_logs.call import LoggedCall, LoggedRequest, current_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_toolkit.redaction import Redactor
 
-    from nexus_core import Invocation, Result
+    from nexus_core import AnyCaller, CallNext, Result
     from nexus_core.pipeline.stage import Call
     from nexus_logs.audit import AuditLog
     from nexus_logs.sensitive import SensitiveParameters
@@ -143,20 +143,18 @@ class RefusedReadAudit:
 
     stage = Stage.AUTHENTICATE - 1
 
-    def __init__(self, redactor: Redactor, sensitive: SensitiveParameters, audit: AuditLog) -> None:
+    def __init__(self, redactor: Redactor, audit: AuditLog) -> None:
         self._redactor = redactor
-        self._sensitive = sensitive
         self._audit = audit
 
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+    def __call__(self, caller: AnyCaller, call_next: CallNext[AnyCaller]) -> Awaitable[Result]:
         """Process the request. Calls are handled by `CallLog`."""
-        return call_next(invocation) if invocation.name else self._read(invocation, call_next)
+        return call_next(caller) if isinstance(caller, Invocation) else self._read(caller, call_next)
 
-    async def _read(self, invocation: Invocation, call_next: Call) -> Result:
+    async def _read(self, caller: AnyCaller, call_next: CallNext[AnyCaller]) -> Result:
         try:
-            return await call_next(invocation)
+            return await call_next(caller)
         except NexusError as exc:
-            call = LoggedCall(invocation, self._redactor, self._sensitive)
-            ids = {name: value for name, value in call.ids().items() if name != "workflow"}
-            self._audit.write({"verdict": "refused", **ids, **call.origin(), **call.error(exc)})
+            request = LoggedRequest(caller, self._redactor)
+            self._audit.write({"verdict": "refused", **request.ids(), **request.origin(), **request.error(exc)})
             raise

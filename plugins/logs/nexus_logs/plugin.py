@@ -57,7 +57,7 @@ class LogsPlugin(Plugin[LogSettings]):
         return [
             CallLog(redactor, sensitive, logs=self._logs_calls(), audit=audit),
             CallStartAudit(audit),
-            RefusedReadAudit(redactor, sensitive, audit),
+            RefusedReadAudit(redactor, audit),
         ]
 
     def nexus_register_measurements(self) -> list[Measurement]:

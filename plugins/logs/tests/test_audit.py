@@ -13,6 +13,7 @@ import pytest
 from nexus_core import (
     AuthenticationError,
     BackendUnavailable,
+    Caller,
     ConfigurationError,
     Invocation,
     NexusError,
@@ -99,9 +100,9 @@ async def test_who_is_refused_a_look(make, tmp_path, entries):
     nexus = make(Refuses(), audit_log=str(file))
     nexus.register("work", lambda: None)
     async with nexus:
-        await nexus.view(Invocation("", None, "api", credentials={"authorization": "x"}))
+        await nexus.view(Caller("api", credentials={"authorization": "x"}))
         with pytest.raises(AuthenticationError):
-            await nexus.view(Invocation("", None, "api", client_address="10.0.0.7"))
+            await nexus.view(Caller("api", client_address="10.0.0.7"))
         with pytest.raises(AuthenticationError):
             await nexus.invoke("work")
     look, call = entries(file)

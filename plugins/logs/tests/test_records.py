@@ -11,7 +11,7 @@ import pytest
 from nexus_toolkit.redaction import HIDDEN
 from pydantic import SecretStr
 
-from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowFailed, hookimpl
+from nexus_core import Caller, Context, Invocation, NexusError, Principal, Stage, WorkflowFailed, hookimpl
 from nexus_core.types.trace import current_trace
 
 log = logging.getLogger("app")
@@ -62,7 +62,7 @@ async def test_records_of_a_call_have_its_ids(make, lines):
         return context.run_id
 
     async with nexus:
-        session = await (await nexus.view(Invocation("", None))).create_session("api")
+        session = await (await nexus.view(Caller())).create_session("api")
         for name in ("in_a_thread", "on_the_loop"):
             call = Invocation(name, {}, "api", session_id=session.id, trace={"traceparent": TRACEPARENT})
             run_id = (await nexus.invoke(call)).value
@@ -86,7 +86,7 @@ async def test_no_line_has_the_whole_id_of_a_session(make, lines):
         raise ValueError(f"it was {context.session.id}")
 
     async with nexus:
-        session = await (await nexus.view(Invocation("", None))).create_session("api")
+        session = await (await nexus.view(Caller())).create_session("api")
         with pytest.raises(WorkflowFailed):
             await nexus.invoke(Invocation("tells", {}, "api", session_id=session.id))
         with pytest.raises(NexusError):

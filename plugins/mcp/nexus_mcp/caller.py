@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nexus_core import Invocation
-from nexus_core.server.caller import caller_of, headers_of
+from nexus_core import Caller, Invocation
+from nexus_core.server.caller import caller_of, idempotency_key_of
 from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
@@ -17,14 +17,8 @@ if TYPE_CHECKING:
 
     from nexus_core.server.channel import Scope
 
-PRINCIPAL = "nexus.principal"
-"""Key of the authenticated principal in the scope of a request."""
-
-VALIDITY = "nexus.validity"
-"""Key of the validity of its credential."""
-
-RATE_LIMIT = "nexus.rate_limit"
-"""Key of the caller's rate limit, if the request was counted."""
+CALLER = "nexus.caller"
+"""Key of the authenticated caller in the scope of a request."""
 
 BODY = "nexus.body"
 """Key of the body, as text."""
@@ -47,39 +41,44 @@ def source_of(request: Request | StdioMessage | None) -> tuple[bytes, tuple[str,
     return request.text if isinstance(request, StdioMessage) else request.scope[BODY], ARGUMENTS
 
 
-def invocation_of(
-    request: Request | StdioMessage | None, name: str = "", arguments: dict[str, Any] | None = None
-) -> Invocation:
-    """Return the call of a message; without a name, for the view of its caller.
+def caller_of_message(request: Request | StdioMessage | None) -> Caller:
+    """Return the caller of a message; over HTTP it is authenticated.
+
+    Args:
+        request: The request of the message; None where the SDK does not provide it.
+    """
+    if request is None or isinstance(request, StdioMessage):
+        return _of_environment()
+    found: Caller = request.scope[CALLER]
+    return found
+
+
+def caller_of_scope(scope: Scope, headers: Mapping[bytes, bytes]) -> Caller:
+    """Return the caller of an HTTP request, which is not authenticated yet."""
+    return Caller("mcp", **caller_of(scope, headers))
+
+
+def invocation_of(request: Request | StdioMessage | None, name: str, arguments: dict[str, Any]) -> Invocation:
+    """Return the call of a message.
 
     Args:
         request: The request of the message; None where the SDK does not provide it.
         name: The workflow.
         arguments: Its parameters.
     """
-    if request is None or isinstance(request, StdioMessage):
-        return Invocation(name, arguments, "mcp", **_from_environment())
-    return invocation_of_scope(request.scope, headers_of(request.scope), name, arguments)
+    caller = caller_of_message(request)
+    return Invocation.of(caller, name, arguments, idempotency_key_of(caller.headers or {}))
 
 
-def invocation_of_scope(
-    scope: Scope, headers: Mapping[bytes, bytes], name: str = "", arguments: dict[str, Any] | None = None
-) -> Invocation:
-    """Return the call of an HTTP request, which may not be authenticated yet."""
-    invocation = Invocation(name, arguments, "mcp", principal=scope.get(PRINCIPAL), **caller_of(scope, headers))
-    invocation.rate_limit, invocation.validity = scope.get(RATE_LIMIT), scope.get(VALIDITY)
-    return invocation
-
-
-def caller_key(caller: Invocation) -> str:
+def caller_key(caller: Caller) -> str:
     """Return the key of a caller: its identity, or its network address where authentication is off."""
     if caller.principal is not None:
         return "user " + caller.principal.identity
     return "address " + network_of(caller.client_address) if caller.client_address else ""
 
 
-def _from_environment() -> dict[str, Any]:
+def _of_environment() -> Caller:
     """Return the caller on stdio: it started the process, with a credential and a session in the environment."""
     token = os.environ.get("NEXUS_TOKEN")
     credentials = {"authorization": token if " " in token else f"Bearer {token}"} if token else None
-    return {"credentials": credentials, "session_id": os.environ.get("NEXUS_SESSION")}
+    return Caller("mcp", credentials=credentials, session_id=os.environ.get("NEXUS_SESSION"))

@@ -12,14 +12,14 @@ from nexus_core.errors import MethodNotAllowed, NotFound
 from nexus_core.server.asgi import error_headers, local_path, read_body, send_error
 from nexus_core.server.caller import headers_of
 from nexus_mcp.bound_stream import BoundStream
-from nexus_mcp.caller import BODY, PRINCIPAL, RATE_LIMIT, VALIDITY, caller_key, invocation_of_scope
+from nexus_mcp.caller import BODY, CALLER, caller_key, caller_of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from nexus_toolkit.hosts import HostOriginGuard
 
-    from nexus_core import Invocation, Platform
+    from nexus_core import Caller, Platform
     from nexus_core.server.channel import Message, Receive, Scope, Send
     from nexus_mcp.transport import HttpTransport
 
@@ -67,10 +67,8 @@ class HttpFront:
             _refuse_repeated(scope)
             if scope["method"] == "GET" and not self.streams:
                 raise MethodNotAllowed("Streams are off (enable_streaming).")
-            caller = invocation_of_scope(scope, headers)
+            caller = scope[CALLER] = caller_of_scope(scope, headers)
             await self._platform.authenticate(caller)
-            scope[PRINCIPAL], scope[RATE_LIMIT] = caller.principal, caller.rate_limit
-            scope[VALIDITY] = caller.validity
             if scope["method"] == "POST":
                 checked = await _checked_body(scope, headers, receive, self._platform.options.max_body_bytes)
                 if checked is None:
@@ -88,7 +86,7 @@ class HttpFront:
             await self._pass_on(caller, transport, scope, receive, send)
 
     async def _pass_on(
-        self, caller: Invocation, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
+        self, caller: Caller, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
     ) -> None:
         headers = headers_of(scope)
         if _is_sessionless(headers):
@@ -99,7 +97,7 @@ class HttpFront:
             await self._open_session(caller, transport, scope, receive, send)
 
     async def _open_session(
-        self, caller: Invocation, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
+        self, caller: Caller, transport: HttpTransport, scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
             await self._platform.view(caller)  # a session counts as a call

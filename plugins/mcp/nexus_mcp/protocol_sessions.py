@@ -11,7 +11,7 @@ from nexus_core.state.limits import current_payer
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
-    from nexus_core import Invocation, Platform
+    from nexus_core import Caller, Platform
 
 _STATE_KEY = "nexus/session"
 
@@ -28,7 +28,7 @@ class ProtocolSession:
         self._id: str | None = None
         self._making = asyncio.Lock()
 
-    async def id_for(self, caller: Invocation) -> str | None:
+    async def id_for(self, caller: Caller) -> str | None:
         """Return the id of the session; None if sessions are off.
 
         Raises:
@@ -41,7 +41,7 @@ class ProtocolSession:
                     self._id = await self._made(caller)
         return self._id
 
-    async def _made(self, caller: Invocation) -> str | None:
+    async def _made(self, caller: Caller) -> str | None:
         await self._platform.authenticate(caller)
         store = await self._platform.session_store()
         token = current_payer.set(caller.payer)

@@ -20,7 +20,7 @@ from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED
 from nexus_mcp import resources
 from nexus_mcp._vendor_internals import connection_of
 from nexus_mcp.announcements import SUBSCRIPTIONS, Announcements, subscribing
-from nexus_mcp.caller import StdioMessage, caller_key, invocation_of
+from nexus_mcp.caller import StdioMessage, caller_key, caller_of_message
 from nexus_mcp.calls import Calls, failure, protocol_error
 from nexus_mcp.following import CallersEvents, Changes
 from nexus_mcp.library_log import LibraryLog
@@ -223,7 +223,7 @@ class McpServer(Server[Any]):
     async def _listen_to(
         self, ctx: ServerRequestContext[Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        caller = caller_key(invocation_of(ctx.request))
+        caller = caller_key(caller_of_message(ctx.request))
         if ctx.request is not None and self._listening[caller] >= self._settings.sessions_per_caller:
             raise RateLimited("Too many open subscriptions/listen streams (mcp_max_sessions_per_caller).")
         self._listening[caller] += 1
@@ -278,7 +278,7 @@ class McpServer(Server[Any]):
         return True
 
     async def _view(self, ctx: ServerRequestContext[Any]) -> CallerView:
-        return await self.platform.view(invocation_of(ctx.request))
+        return await self.platform.view(caller_of_message(ctx.request))
 
     # Around requests
 
@@ -307,7 +307,7 @@ class McpServer(Server[Any]):
         reports = isinstance(meta, dict) and "progressToken" in meta
         if ctx.method != "subscriptions/listen" and not reports:
             return nullcontext()
-        return self.platform.credentials.lease(invocation_of(ctx.request))
+        return self.platform.credentials.lease(caller_of_message(ctx.request))
 
     def _heard(self, event: ChannelEvent) -> None:
         if event.type in (WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED):

@@ -13,7 +13,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 
 from nexus_mcp._vendor_internals import open_transports
-from nexus_mcp.caller import PRINCIPAL
+from nexus_mcp.caller import CALLER
 
 if TYPE_CHECKING:
     from nexus_core.server.channel import Message, Receive, Scope, Send
@@ -111,7 +111,7 @@ class HttpTransport:
                     await superfluous.terminate()
 
     def _identify(self, scope: Scope) -> None:
-        if (principal := scope.get(PRINCIPAL)) is not None:
+        if (principal := scope[CALLER].principal) is not None:
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=principal.identity, scopes=[]))
 
     @property

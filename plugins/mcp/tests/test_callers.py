@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from mcp import MCPError
 
-from nexus_core import Invocation, Stage, hookimpl
+from nexus_core import Caller, Invocation, Stage, hookimpl
 from nexus_core.types.principal import RateLimit
 
 
@@ -122,7 +122,7 @@ async def test_a_caller_is_asked_once_for_each_message(platform, kit):
         headers = {**kit.accept, **kit.modern("read_data"), **as_("alice"), "x-forwarded-for": "1.2.3.4"}
         answer = await http.post(platform.address, json=kit.call("read_data"), headers=headers)
         assert answer.json()["result"]["structuredContent"]["result"] == 1
-    assert [each.name for each in plugin.asked] == [""]
+    assert [type(each) for each in plugin.asked] == [Caller]
     assert [each.name for each in plugin.passed] == ["read_data"]
     assert plugin.passed[0].headers[b"x-forwarded-for"] == b"1.2.3.4"
 

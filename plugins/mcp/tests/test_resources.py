@@ -9,7 +9,7 @@ import pytest
 from mcp import MCPError, types
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 
-from nexus_core import Invocation
+from nexus_core import Caller
 
 
 async def test_workflows_are_resources(client):
@@ -184,7 +184,7 @@ async def test_who_follows_a_session_hears_of_its_changes(build, kit):
     async with kit.serving(nexus) as address:
         session = await (await nexus.session_store()).create("python")
         uri = f"nexus://sessions/{session.id}"
-        view = await nexus.view(Invocation("", None))
+        view = await nexus.view(Caller())
         async with kit.connected(address, "legacy", message_handler=hear) as client:
             await client.subscribe_resource(uri)
             await view.update_session(session.id, {"a": 1})

@@ -8,7 +8,7 @@ import json
 import callers
 import pytest
 
-from nexus_core import Context, Invocation
+from nexus_core import Caller, Context
 from nexus_core.testing import eventually
 
 
@@ -100,7 +100,7 @@ async def test_a_connection_has_a_session_of_its_own(visited, kit):
             ids = {result.meta["nexus/session"] for result in results}
             assert len(ids) == 1
             [session_id] = ids
-            view = await nexus.view(Invocation("", None))
+            view = await nexus.view(Caller())
             assert (await view.session(session_id)).active_channels == {"mcp"}
             theirs = await other.call_tool("visit", {})
             assert (theirs.structured_content["result"], theirs.meta["nexus/session"] in ids) == (1, False)

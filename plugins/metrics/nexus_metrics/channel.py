@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_core import AuthenticationError, Channel, Invocation, NexusError, NotFound, Stage
+from nexus_core import AuthenticationError, Caller, Channel, NexusError, NotFound, Stage
 from nexus_core.errors import MethodNotAllowed
 from nexus_core.server.asgi import local_path, send_error
 from nexus_core.server.caller import caller_of, headers_of
@@ -83,7 +83,7 @@ class MetricsChannel(Channel):
         if self._has_token(headers):
             return
         if Stage.AUTHENTICATE in self._platform.stages:
-            view = await self._platform.view(Invocation("", None, self.name, **caller_of(scope, headers)))
+            view = await self._platform.view(Caller(self.name, **caller_of(scope, headers)))
             await view.require(PERMISSION)
         elif self._token is not None:
             raise AuthenticationError("Metrics require the bearer token of the option metrics_token.")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nexus_core import ConfigurationError, Invocation, NexusError, WorkflowError
+from nexus_core import Caller, ConfigurationError, Invocation, NexusError, WorkflowError
 from nexus_core.testing import stages_of
 
 WORK = {"workflow": "work", "channel": "api"}
@@ -132,7 +132,7 @@ async def test_workflows_that_are_unregistered_are_forgotten(nexus, scraped):
 
 
 async def test_events_sessions_and_plugins(nexus, scraped):
-    view = await nexus.view(Invocation("", None))
+    view = await nexus.view(Caller())
     session = await view.create_session("api")
     await view.update_session(session.id, {"a": 1})
     await view.remove_session(session.id)

@@ -11,8 +11,7 @@ from nexus_ratelimit.limiter import apply_decision
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from nexus_core import Invocation, Result
-    from nexus_core.pipeline.stage import Call
+    from nexus_core import AnyCaller, Caller, CallNext, Result
     from nexus_ratelimit.callers import CallerKeys
     from nexus_ratelimit.counters import Counters
     from nexus_ratelimit.limits import Budget, Limit
@@ -46,39 +45,41 @@ class FailedAttempts:
         self._exhausted = exhausted
         self._accepted: dict[int, None] = {}
 
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
+    def __call__(self, caller: AnyCaller, call_next: CallNext[AnyCaller]) -> Awaitable[Result]:
         """Refuse the attempt, or pass it on and count it if it fails.
 
         Raises:
             RateLimited: The address has reached the limit.
         """
-        credential = _credential_of(invocation)
-        if credential is None or invocation.principal is not None or not invocation.client_address:
-            return call_next(invocation)
-        return self._attempt(credential, invocation.client_address, invocation, call_next)
+        credential = _credential_of(caller)
+        if credential is None or caller.principal is not None or not caller.client_address:
+            return call_next(caller)
+        return self._attempt(credential, caller.client_address, caller, call_next)
 
-    async def _attempt(self, credential: int, address: str, invocation: Invocation, call_next: Call) -> Result:
+    async def _attempt(
+        self, credential: int, address: str, caller: AnyCaller, call_next: CallNext[AnyCaller]
+    ) -> Result:
         budget = ("failures " + self._callers.network(address), self._limit)
         if credential not in self._accepted and (refusal := self._exhausted.refusal(budget)):
-            apply_decision(refusal, invocation)
+            apply_decision(refusal, caller)
         try:
-            return await call_next(invocation)
+            return await call_next(caller)
         except AuthenticationError:
-            if invocation.principal is None:
+            if caller.principal is None:
                 self._accepted.pop(credential, None)
-                await self._count(budget, invocation)
+                await self._count(budget, caller)
             raise
         finally:
-            if invocation.principal is not None and credential not in self._accepted:
+            if caller.principal is not None and credential not in self._accepted:
                 self._accept(credential)
 
-    async def _count(self, budget: Budget, invocation: Invocation) -> None:
+    async def _count(self, budget: Budget, caller: Caller) -> None:
         decision = await self._counters.hit((budget,))
         if self._exhausted.note(decision):
-            address = self._callers.network(invocation.client_address or "")
+            address = self._callers.network(caller.client_address or "")
             log.warning("%s has sent too many invalid credentials; further ones are refused unchecked", address)
         if not decision.allowed:
-            apply_decision(decision, invocation)
+            apply_decision(decision, caller)
 
     def _accept(self, credential: int) -> None:
         self._accepted[credential] = None
@@ -86,9 +87,9 @@ class FailedAttempts:
             del self._accepted[next(iter(self._accepted))]
 
 
-def _credential_of(invocation: Invocation) -> int | None:
+def _credential_of(caller: Caller) -> int | None:
     """Return a hash of the credential, or None. The credential itself is not stored."""
-    key = invocation.headers.get(b"x-api-key") if invocation.headers is not None else None
-    if invocation.credentials:
-        return hash((key, *invocation.credentials.values()))
+    key = caller.headers.get(b"x-api-key") if caller.headers is not None else None
+    if caller.credentials:
+        return hash((key, *caller.credentials.values()))
     return None if key is None else hash(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class Budgets:
                     "take() needs an address: rate_limit_before_auth identifies callers by address."
                 )
             principal = None
-        caller = Invocation("", None, principal=principal, client_address=address)
+        caller = Caller(principal=principal, client_address=address)
         await self._limiter(caller, _nothing)
         assert caller.rate_limit is not None
         return caller.rate_limit
 
 
-async def _nothing(_: Invocation) -> Result:
+async def _nothing(_: Caller) -> Result:
     return Result(b"null", "")

@@ -9,7 +9,7 @@ from nexus_core.runs.context import current_run
 from nexus_core.types.addresses import network_of
 
 if TYPE_CHECKING:
-    from nexus_core import Invocation
+    from nexus_core import Caller
 
 KNOWN_ADDRESSES = 10_000
 
@@ -23,18 +23,18 @@ class CallerKeys:
     def __init__(self) -> None:
         self.network = lru_cache(KNOWN_ADDRESSES)(network_of)
 
-    def key(self, invocation: Invocation, *, by_address: bool = False) -> str | None:
+    def key(self, caller: Caller, *, by_address: bool = False) -> str | None:
         """Return the caller's key; None for a call within another call, which has been counted.
 
         Args:
-            invocation: The call.
+            caller: Who calls.
             by_address: Whether to ignore the caller's identity.
         """
-        if invocation.principal is not None and not by_address:
-            return "user " + invocation.principal.identity
-        if invocation.client_address:
-            return "address " + self.network(invocation.client_address)
+        if caller.principal is not None and not by_address:
+            return "user " + caller.principal.identity
+        if caller.client_address:
+            return "address " + self.network(caller.client_address)
         run = current_run.get()
         if run is not None and not run.ended:
             return None
-        return "channel " + invocation.channel
+        return "channel " + caller.channel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from nexus_core import RateLimited, Stage
+from nexus_core import Invocation, RateLimited, Stage
 from nexus_core.types.principal import RateLimit
 from nexus_ratelimit.counters import LocalCounters
 from nexus_ratelimit.limits import METADATA, limit_of
@@ -13,8 +13,7 @@ from nexus_ratelimit.limits import METADATA, limit_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from nexus_core import Invocation, Result, Workflow
-    from nexus_core.pipeline.stage import Call
+    from nexus_core import AnyCaller, Caller, CallNext, Result, Workflow
     from nexus_ratelimit.callers import CallerKeys
     from nexus_ratelimit.counters import Counters, LimitDecision
     from nexus_ratelimit.limits import Budget, Limit
@@ -43,30 +42,30 @@ class RateLimiter:
         self._local = counters if isinstance(counters, LocalCounters) else None
         self._own_limits: WeakKeyDictionary[Workflow, Limit] = WeakKeyDictionary()
 
-    def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
-        """Refuse the call or pass it on.
+    def __call__(self, call: AnyCaller, call_next: CallNext[AnyCaller]) -> Awaitable[Result]:
+        """Refuse the call or pass it on. A request that reads counts as a call, for the general limit.
 
         Raises:
             RateLimited: A limit is exceeded.
             ConfigurationError: The limit in the workflow's metadata is invalid.
         """
-        was_counted = self.is_before_auth and invocation.rate_limit is not None  # by a channel that authenticates early
-        caller = self._callers.key(invocation, by_address=was_counted)
+        was_counted = self.is_before_auth and call.rate_limit is not None  # by a channel that authenticates early
+        caller = self._callers.key(call, by_address=was_counted)
         if caller is None:
-            return call_next(invocation)
-        budgets = self._budgets(caller, invocation.workflow)
+            return call_next(call)
+        budgets = self._budgets(caller, call.workflow if isinstance(call, Invocation) else None)
         if was_counted:
             budgets = budgets[:-1]
             if not budgets:
-                return call_next(invocation)
+                return call_next(call)
         if self._local is None:
-            return self._with_shared(budgets, invocation, call_next)
-        apply_decision(self._local.hit_now(budgets), invocation)
-        return call_next(invocation)
+            return self._with_shared(budgets, call, call_next)
+        apply_decision(self._local.hit_now(budgets), call)
+        return call_next(call)
 
-    async def _with_shared(self, budgets: Sequence[Budget], invocation: Invocation, call_next: Call) -> Result:
-        apply_decision(await self.counters.hit(budgets), invocation)
-        return await call_next(invocation)
+    async def _with_shared(self, budgets: Sequence[Budget], call: AnyCaller, call_next: CallNext[AnyCaller]) -> Result:
+        apply_decision(await self.counters.hit(budgets), call)
+        return await call_next(call)
 
     def _budgets(self, caller: str, workflow: Workflow | None) -> Sequence[Budget]:
         if workflow is None or workflow.metadata.get(METADATA) is None:
@@ -79,15 +78,15 @@ class RateLimiter:
         return (f"{caller} {workflow.name}", own), (caller, self._limit)
 
 
-def apply_decision(decision: LimitDecision, invocation: Invocation) -> None:
-    """Set the state of the caller's budget on the invocation.
+def apply_decision(decision: LimitDecision, caller: Caller) -> None:
+    """Set the state of the caller's budget.
 
     Raises:
         RateLimited: The limit is exceeded.
     """
     _, limit = decision.budget
     state = RateLimit(limit.calls, limit.window, decision.left, decision.reset)
-    invocation.rate_limit = state
+    caller.rate_limit = state
     if not decision.allowed:
         details = {"limit": state.limit, "window": state.window, "remaining": 0, "reset": state.reset}
         raise RateLimited(limit.message, retry_after=state.reset, details=details)

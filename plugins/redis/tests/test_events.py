@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 import nexus_redis.plugin
 import pytest
 
-from nexus_core import BackendUnavailable, ChannelEvent, ConfigurationError, Invocation, MalformedRequest, Nexus
+from nexus_core import BackendUnavailable, Caller, ChannelEvent, ConfigurationError, Invocation, MalformedRequest, Nexus
 from nexus_core.events.shared_log import BATCH, EventTransport
 from nexus_core.testing import eventually
 
-NOBODY = Invocation("", None)
+NOBODY = Caller()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from nexus_core import Invocation, Principal
+from nexus_core import Caller, Invocation, Principal
 from nexus_core.errors import StateLimitReached
 from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
 from nexus_core.state.stores import BoundedStore
@@ -106,7 +106,7 @@ async def test_sessions_and_keys_have_limits_there(connect, redis_proxy):
     async def work() -> int:
         return 1
 
-    mallory, victim = [await nexus.view(Invocation("", None, principal=Principal(who))) for who in ("m", "v")]
+    mallory, victim = [await nexus.view(Caller(principal=Principal(who))) for who in ("m", "v")]
     session = await victim.create_session("python")
     made = [await mallory.create_session("python") for _ in range(20)]
     with pytest.raises(StateLimitReached):

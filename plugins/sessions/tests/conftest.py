@@ -10,7 +10,7 @@ from pathlib import Path
 import nexus_sessions.plugin
 import pytest
 
-from nexus_core import Context, Invocation, Principal
+from nexus_core import Caller, Context, Invocation, Principal
 from nexus_core.testing import isolated_nexus
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -93,7 +93,7 @@ def principal(user):
 
 
 async def view(nexus, user=None):
-    return await nexus.view(Invocation("", None, principal=principal(user) if user else None))
+    return await nexus.view(Caller(principal=principal(user) if user else None))
 
 
 async def call(nexus, session, channel="api", user=None, **params):

@@ -112,14 +112,14 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 import nexus_sessions.plugin
 from guide_manager import EnterpriseSessionManager
-from nexus_core import Invocation, Principal
+from nexus_core import Caller, Principal
 from nexus_core.testing import isolated_nexus
 
 async def main():
     nexus = isolated_nexus(nexus_sessions.plugin.SessionPlugin, session_backend="sqlite", sqlite_path=sys.argv[1])
     nexus.register_session_manager(EnterpriseSessionManager())
     async with nexus:
-        ann = await nexus.view(Invocation("", None, principal=Principal("ann", tenant_id="acme")))
+        ann = await nexus.view(Caller(principal=Principal("ann", tenant_id="acme")))
         session = await ann.create_session("api")
         print(session.id, flush=True)
         for number in range(10 ** 9):

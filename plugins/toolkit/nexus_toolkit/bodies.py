@@ -11,8 +11,7 @@ from nexus_core.server.asgi import read_body
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from nexus_core import Platform
-    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core import Caller, Platform
     from nexus_core.server.channel import Receive
 
 SMALL = 16 * 1024
@@ -32,7 +31,7 @@ Parsed = TypeVar("Parsed")
 
 
 async def read_parsed(
-    platform: Platform, caller: Invocation, receive: Receive, parse: Callable[[bytes], Parsed]
+    platform: Platform, caller: Caller, receive: Receive, parse: Callable[[bytes], Parsed]
 ) -> Parsed | None:
     """Return the parsed body of a request, or None if the client has disconnected.
 
@@ -42,7 +41,7 @@ async def read_parsed(
 
     Args:
         platform: Authenticates the caller.
-        caller: An `Invocation` with the caller's credentials and headers.
+        caller: The caller, with its credentials and headers.
         receive: The ASGI ``receive``.
         parse: Parses the body, or raises `MalformedRequest`.
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nexus_core import Context, Invocation, NexusError, Principal, Stage, WorkflowError, hookimpl
+from nexus_core import Caller, Context, Invocation, NexusError, Principal, Stage, WorkflowError, hookimpl
 from nexus_core.testing import eventually, stages_of
 from nexus_core.types.trace import current_trace, parse_traceparent, span, trace_headers
 
@@ -85,7 +85,7 @@ async def test_stages_that_a_call_needs_are_spans(make, spans):
     nexus = make(Known())
     add_headers(nexus)
     async with nexus:
-        session = await (await nexus.view(Invocation("", None))).create_session("api")
+        session = await (await nexus.view(Caller())).create_session("api")
         await nexus.invoke("headers")
         await nexus.invoke(Invocation("headers", {}, "api", session_id=session.id, idempotency_key="k"))
     names = [each.name for each in sorted(spans.all, key=lambda each: each.start_time_unix_nano)]

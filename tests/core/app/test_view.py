@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Invocation, PermissionDenied, Principal, hookimpl
+from nexus_core import Caller, PermissionDenied, Principal, hookimpl
 
 
 class Authorizing:
@@ -22,15 +22,15 @@ class Authorizing:
 
 async def test_a_view_asks_those_who_decide(make: Any) -> None:
     async with make(Authorizing()) as nexus:
-        ann = await nexus.view(Invocation("", None, principal=Principal("ann", frozenset({"a.read", "b.read"}))))
+        ann = await nexus.view(Caller(principal=Principal("ann", frozenset({"a.read", "b.read"}))))
         await ann.require("a.read", "b.read")
         with pytest.raises(PermissionDenied, match=r"the permission c\.read\.") as refused:
             await ann.require("a.read", "c.read")
         assert refused.value.problem()["missing_permissions"] == ["c.read"]
         with pytest.raises(PermissionDenied):
-            await (await nexus.view(Invocation("", None))).require("a.read")
+            await (await nexus.view(Caller())).require("a.read")
 
 
 async def test_where_nobody_decides_everybody_may(make: Any) -> None:
     async with make() as nexus:
-        await (await nexus.view(Invocation("", None))).require("a.read")
+        await (await nexus.view(Caller())).require("a.read")

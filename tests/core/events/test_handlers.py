@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import ConfigurationError, Context, Invocation, NexusError, ValidationError, WorkflowError
+from nexus_core import Caller, ConfigurationError, Context, Invocation, NexusError, ValidationError, WorkflowError
 from nexus_core.events.event import REPLY_SECONDS, ChannelEvent
 from nexus_core.events.handlers import EventHandler
 from nexus_core.testing import eventually
@@ -72,7 +72,7 @@ async def test_the_guides_handler(nexus: Any, caplog: Any) -> None:
     caplog.set_level(logging.INFO)
     handler = CustomEventHandler()
     nexus.register_event_handler(handler)
-    follower = await (await nexus.view(Invocation("", None))).events()
+    follower = await (await nexus.view(Caller())).events()
     for channel in ("api", "cli", "mcp", "mcp", "python"):
         await nexus.invoke(Invocation("work", {}, channel))
     await eventually(lambda: handler.durations.get("work", (0,))[0] == 5)
@@ -212,7 +212,7 @@ async def test_a_message_about_an_event_is_its_callers_alone(make: Any) -> None:
         pass
 
     async with nexus:
-        view = await nexus.view(Invocation("", None))
+        view = await nexus.view(Caller())
         session = await view.create_session("python")
         wanted: list[ChannelEvent] = []
         nexus.events.listen(lambda event: wanted.append(event) if event.type == "session.notification" else None)

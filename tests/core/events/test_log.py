@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Context, Invocation, MalformedRequest, Principal, Stage, hookimpl
+from nexus_core import Caller, Context, Invocation, MalformedRequest, Principal, Stage, hookimpl
 from nexus_core.events.log import BACKLOG, KEPT
 
 
@@ -27,7 +27,7 @@ async def nexus_fixture(make: Any) -> Any:
         return events
 
     async with nexus:
-        nexus.me = await nexus.view(Invocation("", None))
+        nexus.me = await nexus.view(Caller())
         yield nexus
 
 

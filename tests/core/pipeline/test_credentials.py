@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nexus_core import AuthenticationError, Invocation, Nexus, Principal, Stage, hookimpl
+from nexus_core import AuthenticationError, Caller, Nexus, Principal, Stage, hookimpl
 from nexus_core.errors import BackendUnavailable, CredentialEnded
 from nexus_core.pipeline import credentials
 from nexus_core.pipeline.credentials import CHANGED, EXPIRED, REVOKED, UNKNOWN
@@ -68,7 +68,7 @@ async def nexus(authenticator):
 
 
 async def lease_of(nexus, name="alice"):
-    return (await nexus.view(Invocation("", None, "api", credentials={"name": name}))).lease()
+    return (await nexus.view(Caller("api", credentials={"name": name}))).lease()
 
 
 async def hold(lease):
@@ -117,7 +117,7 @@ async def test_a_check_is_asked_with_all_that_the_caller_had_sent():
     authenticator = Asks()
     async with Nexus(plugins=[authenticator], discover=False) as nexus:
         sent = {"headers": {b"x-api-key": b"k"}, "query": b"key=k", "client_address": "203.0.113.7"}
-        lease = (await nexus.view(Invocation("", None, "api", credentials={"name": "alice"}, **sent))).lease()
+        lease = (await nexus.view(Caller("api", credentials={"name": "alice"}, **sent))).lease()
         holder = asyncio.create_task(ended(lease))
         await asyncio.sleep(0)
         authenticator.revoked.add("alice")
@@ -209,7 +209,7 @@ async def test_an_error_of_the_block_is_raised_as_it_is(nexus):
 
 
 async def test_who_was_not_asked_has_no_credential_that_could_end(nexus):
-    for caller in (Invocation("", None, "api"), Invocation("", None, "python", principal=Principal("alice"))):
+    for caller in (Caller("api"), Caller("python", principal=Principal("alice"))):
         with nexus.credentials.lease(caller):
             assert len(nexus.credentials) == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Conflict, Context, Invocation, Principal
+from nexus_core import Caller, Conflict, Context, Invocation, Principal
 from nexus_core.errors import StateLimitReached
 from nexus_core.state.limits import CACHED_RESULTS, IDEMPOTENCY_KEYS, SESSIONS
 from nexus_core.state.memory_store import MemoryStore
@@ -53,7 +53,7 @@ def call(who: Principal, name: str, key: str | None = None, **params: Any) -> In
 
 async def attack_with_sessions(nexus: Any, **who: Any) -> list[str]:
     """Make 1,300 sessions with 60 KB each, and return what was refused."""
-    view, refused = await nexus.view(Invocation("", None, **who)), []
+    view, refused = await nexus.view(Caller(**who)), []
     for _ in range(1300):
         try:
             session = await view.create_session("python")
@@ -65,7 +65,7 @@ async def attack_with_sessions(nexus: Any, **who: Any) -> list[str]:
 
 async def test_sessions_of_one_caller_end_nobody_elses(platform: Any) -> None:
     async with platform:
-        view = await platform.view(Invocation("", None, principal=VICTIM))
+        view = await platform.view(Caller(principal=VICTIM))
         session = await view.create_session("python")
         await view.update_session(session.id, {"mine": 1})
         first = platform.submit(call(VICTIM, "slow", "k"))
@@ -91,7 +91,7 @@ async def test_sessions_of_one_caller_end_nobody_elses(platform: Any) -> None:
 
         assert (await view.session(session.id)).state == {"mine": 1}
         assert (await view.update_session(session.id, {"mine": 2})).state == {"mine": 2}
-        assert (await (await platform.view(Invocation("", None, principal=VICTIM))).create_session("python")).id
+        assert (await (await platform.view(Caller(principal=VICTIM))).create_session("python")).id
         with pytest.raises(Conflict, match="still running"):
             await platform.invoke(call(VICTIM, "slow", "k"))
         platform.gate.set()
@@ -104,7 +104,7 @@ async def test_callers_without_a_name_are_told_apart_by_their_address(platform: 
     async with platform:
         assert await attack_with_sessions(platform, client_address="2001:db8::1")
         for mine, others in (("2001:db8::2", False), ("2001:db8:1::1", True), ("10.0.0.1", True)):
-            view = await platform.view(Invocation("", None, client_address=mine))
+            view = await platform.view(Caller(client_address=mine))
             if others:
                 session = await view.create_session("python")
                 await view.update_session(session.id, STATE)
@@ -116,7 +116,7 @@ async def test_callers_without_a_name_are_told_apart_by_their_address(platform: 
 async def test_what_ends_makes_room_for_its_caller(make: Any) -> None:
     nexus = make(store_caller_max_bytes=200_000)
     async with nexus:
-        view = await nexus.view(Invocation("", None, principal=MALLORY))
+        view = await nexus.view(Caller(principal=MALLORY))
         sessions = [await view.create_session("python") for _ in range(3)]
         for session in sessions:
             await view.update_session(session.id, STATE)
@@ -142,7 +142,7 @@ async def test_a_workflow_that_stores_too_much_fails_and_its_key_says_so(make: A
         return 1
 
     async with nexus:
-        session = await (await nexus.view(Invocation("", None))).create_session("python")
+        session = await (await nexus.view(Caller())).create_session("python")
         for replayed in (False, True):
             with pytest.raises(StateLimitReached) as caught:
                 await nexus.invoke(Invocation("note", {}, session_id=session.id, idempotency_key="k"))
@@ -269,7 +269,7 @@ def test_a_store_without_limits_is_used_as_it_is() -> None:
     ],
 )
 def test_who_pays(caller: Any, payer: str) -> None:
-    assert Invocation("", None, **caller).payer == payer
+    assert Caller(**caller).payer == payer
 
 
 async def test_history_goes_from_those_who_have_the_most(make: Any) -> None:

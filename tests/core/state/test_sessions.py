@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Conflict, Context, Invocation, NexusError, SessionNotFound, ValidationError, WorkflowError
+from nexus_core import (
+    Caller,
+    Conflict,
+    Context,
+    Invocation,
+    NexusError,
+    SessionNotFound,
+    ValidationError,
+    WorkflowError,
+)
 from nexus_core.state.memory_store import MemoryStore
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.testing import eventually
@@ -166,7 +175,7 @@ async def nexus_fixture(make: Any, store: Counting) -> Any:
 
 
 async def test_what_a_workflow_changes_is_kept_when_it_succeeds(nexus: Any, store: Counting) -> None:
-    view = await nexus.view(Invocation("", None))
+    view = await nexus.view(Caller())
     session = await view.create_session("python")
     for count in (1, 2):
         result = await nexus.invoke(Invocation("change", {}, session_id=session.id))
@@ -178,7 +187,7 @@ async def test_what_a_workflow_changes_is_kept_when_it_succeeds(nexus: Any, stor
 
 
 async def test_a_call_reads_once_and_writes_at_most_once(nexus: Any, store: Counting) -> None:
-    session = await (await nexus.view(Invocation("", None))).create_session("python")
+    session = await (await nexus.view(Caller())).create_session("python")
     for name, steps in (("change", ["read", "write"]), ("read", ["read"])):
         store.steps.clear()
         await nexus.invoke(Invocation(name, {}, session_id=session.id))
@@ -199,7 +208,7 @@ async def test_calls_at_a_time_keep_each_others_changes(nexus: Any) -> None:
         await gate.wait()
         context.session.state[key] = True
 
-    session = await (await nexus.view(Invocation("", None))).create_session("python")
+    session = await (await nexus.view(Caller())).create_session("python")
     calls = [nexus.submit(Invocation("note", {"key": str(number)}, session_id=session.id)) for number in range(10)]
     await asyncio.sleep(0.01)
     gate.set()
@@ -219,7 +228,7 @@ async def test_of_calls_that_change_one_member_at_a_time_each_is_kept_or_refused
         context.session.state[f"item {item}"] = True
         context.session.state["last"] = "the same for all"
 
-    view = await nexus.view(Invocation("", None))
+    view = await nexus.view(Caller())
     session = await view.create_session("python")
     await view.update_session(session.id, {"items": [-1]})
     runs = [nexus.submit(Invocation("append", {"item": number}, session_id=session.id)) for number in range(30)]
@@ -254,7 +263,7 @@ async def test_what_a_caller_sets_does_not_come_of_what_was_there(nexus: Any, se
 
 
 async def test_a_session_that_is_removed_meanwhile_does_not_come_back(nexus: Any) -> None:
-    view = await nexus.view(Invocation("", None))
+    view = await nexus.view(Caller())
     session = await view.create_session("python")
 
     @nexus.workflow
@@ -386,7 +395,7 @@ async def test_of_calls_that_count_at_a_time_no_answered_one_is_lost(nexus: Any)
         await barrier.wait()
         context.session.state["count"] = seen + 1  # all make the same of it
 
-    view = await nexus.view(Invocation("", None))
+    view = await nexus.view(Caller())
     session = await view.create_session("python")
     runs = [nexus.submit(Invocation("count", {}, session_id=session.id)) for _ in range(10)]
     for run in runs:

@@ -20,7 +20,7 @@ from nexus_core.errors import (
     NexusError,
     NotFound,
 )
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 from nexus_core.server.asgi import base_url_of, local_path, origin_of, send_error
 from nexus_core.server.caller import headers_of
 from nexus_core.server.listeners import is_loopback
@@ -165,7 +165,7 @@ class BrowserLogin:
         session_id = self._sessions.id_of(headers_of(request.scope))
         if session_id is None:
             raise AuthenticationError("Not logged in.")
-        caller = Invocation("", None, "api", headers=headers_of(request.scope))
+        caller = Caller("api", headers=headers_of(request.scope))
         await self._platform.authenticate(caller)
         principal = caller.principal
         assert principal is not None

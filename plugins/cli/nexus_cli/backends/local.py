@@ -10,11 +10,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.backends.backend import OnEvent, credentials, encode_request, read_item, trace_of_environment
-from nexus_cli.server.requests import PARAMS
-from nexus_cli.server.service import Service
+from nexus_cli.server.service import Answer, Service
 from nexus_core.concurrency import process
 from nexus_core.jsontext import parse_trusted
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -56,14 +55,14 @@ class LocalBackend:
             TimeoutError: The answer takes too long.
         """
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        caller = Invocation(
-            "", None, "cli", credentials=credentials(options.token), session_id=options.session,
-            idempotency_key=options.idempotency_key, trace=trace_of_environment() or None,
+        caller = Caller(
+            "cli", credentials=credentials(options.token), session_id=options.session,
+            trace=trace_of_environment() or None,
             headers={name.encode(): value.encode() for name, value in options.headers.items()} or None,
         )  # fmt: skip
         written = encode_request(request)
-        caller.source = (written, PARAMS)
-        work = self._run(self._answer(parse_trusted(written), caller, lines))
+        answer = self._service.answer(parse_trusted(written), caller, written, options.idempotency_key)
+        work = self._run(_put(answer, lines))
         work.add_done_callback(lambda _: lines.put(None))
         reply = b""
         end = None if self._seconds is None else time.monotonic() + self._seconds
@@ -80,19 +79,19 @@ class LocalBackend:
         except BaseException:
             work.cancel()
             raise
-        self.rate_limit = caller.rate_limit
+        self.rate_limit = answer.caller.rate_limit
         work.result()
         return reply
 
-    async def _answer(
-        self, request: dict[str, Any], caller: Invocation, lines: queue.SimpleQueue[bytes | None]
-    ) -> None:
-        async with aclosing(self._service.answer(request, caller)) as answer:
-            async for line in answer:
-                lines.put(line)
-
     def close(self) -> None:
         """Leave the platform as it is."""
+
+
+async def _put(answer: Answer, queue: queue.SimpleQueue[bytes | None]) -> None:
+    """Put the lines of an answer into a queue."""
+    async with aclosing(answer.lines) as lines:
+        async for line in lines:
+            queue.put(line)
 
 
 class ApplicationBackend(LocalBackend):

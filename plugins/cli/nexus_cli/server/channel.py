@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack, aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from nexus_toolkit.bodies import read_parsed
 from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_cli.server.requests import ENDLESS, PARAMS
-from nexus_cli.server.service import Service
+from nexus_cli.server.service import Answer, Service
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, Overloaded
 from nexus_core.jsontext import parse
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller
 from nexus_core.server.asgi import error_headers, local_path, rate_limit_headers, send_error
-from nexus_core.server.caller import caller_of, headers_of
+from nexus_core.server.caller import caller_of, headers_of, idempotency_key_of
 from nexus_core.server.channel import Channel
 from nexus_core.types.parameter_source import ParameterSource
 
@@ -71,19 +70,20 @@ class CliChannel(Channel):
             headers = headers_of(scope)
             self._guard.check(scope, headers)
             _check(scope, headers)
-            caller = Invocation("", None, "cli", **caller_of(scope, headers))
+            caller = Caller("cli", **caller_of(scope, headers))
+            key = idempotency_key_of(headers)
             body = await read_parsed(self._platform, caller, receive, lambda body: (body, parse(body)))
             if body is not None:
-                caller.source = (body[0], PARAMS)
-                await self._work(body[1], caller, receive, out)
+                answer = self._service.answer(body[1], caller, body[0], key)
+                await self._work(answer, receive, out)
         except NexusError as exc:
             await out.fail(exc)
 
-    async def _work(self, request: Any, caller: Invocation, receive: Receive, out: _Lines) -> None:
+    async def _work(self, answer: Answer, receive: Receive, out: _Lines) -> None:
         """Send the answer's lines, until it ends or the client disconnects."""
-        work = asyncio.create_task(self._send_lines(request, caller, out))
+        work = asyncio.create_task(self._send_lines(answer, out))
         leaving = asyncio.create_task(_disconnected(receive))
-        if isinstance(request, dict) and request.get("command") == ENDLESS:
+        if answer.is_endless:
             self._endless.add(work)
             work.add_done_callback(self._endless.discard)
         try:
@@ -97,13 +97,13 @@ class CliChannel(Channel):
                 task.cancel()
             await asyncio.wait({work, leaving})
 
-    async def _send_lines(self, request: Any, caller: Invocation, out: _Lines) -> None:
-        async with aclosing(self._service.answer(request, caller)) as lines:
+    async def _send_lines(self, answer: Answer, out: _Lines) -> None:
+        async with aclosing(answer.lines) as lines:
             with ExitStack() as held:
                 async for line in lines:
                     if not out.has_begun:
-                        await out.begin(200, rate_limit_headers(caller.rate_limit))
-                        held.enter_context(self._platform.credentials.lease(caller))  # authenticated now
+                        await out.begin(200, rate_limit_headers(answer.caller.rate_limit))
+                        held.enter_context(self._platform.credentials.lease(answer.caller))  # authenticated now
                     await out.send(line)
         await out.end()
 

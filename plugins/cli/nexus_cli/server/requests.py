@@ -35,9 +35,6 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 PARAMS = ("params",)
 """The path of the parameters in a request."""
 
-ENDLESS = "events.follow"
-"""The command whose answer has no end."""
-
 LARGEST_PAGE = 1000
 """Maximum number of runs in a list."""
 

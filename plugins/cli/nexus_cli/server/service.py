@@ -7,14 +7,15 @@ Errors are raised as `NexusError`.
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from nexus_cli.server import streams
-from nexus_cli.server.requests import LARGEST_PAGE, LONGEST_WAIT, Request
+from nexus_cli.server.requests import LARGEST_PAGE, LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
 from nexus_core.errors import MalformedRequest
+from nexus_core.pipeline.invocation import Caller, Invocation
 from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
@@ -22,9 +23,22 @@ if TYPE_CHECKING:
 
     from nexus_core import Platform
     from nexus_core.app.view import CallerView
-    from nexus_core.pipeline.invocation import Invocation
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Answer(NamedTuple):
+    """The answer to a request.
+
+    Attributes:
+        caller: The caller of the request; of a call, the `Invocation`. From the first line on, it has the rate limit.
+        lines: The lines, the reply last. Closing them early cancels the run, unless there is an idempotency key.
+        is_endless: Whether the lines go on until somebody ends them.
+    """
+
+    caller: Caller
+    lines: AsyncGenerator[bytes]
+    is_endless: bool = False
 
 
 class Service:
@@ -33,34 +47,35 @@ class Service:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
-    def answer(self, value: Any, caller: Invocation) -> AsyncGenerator[bytes]:
-        """Return the lines that answer a request, the reply last.
-
-        Closing the generator early cancels the run, unless the caller sent an idempotency key.
+    def answer(self, value: Any, caller: Caller, text: bytes, idempotency_key: str | None) -> Answer:
+        """Return the answer to a request. Its lines raise a `NexusError` if the request is refused or fails.
 
         Args:
             value: The request: decoded JSON of any shape.
-            caller: The caller, as an invocation without name and parameters. From the first line on, it has the
-                rate limit.
+            caller: The caller.
+            text: The JSON text of the request.
+            idempotency_key: The caller's key for safe repeats of a call.
 
         Raises:
-            NexusError: The request is malformed, refused or failed.
+            MalformedRequest: The request is malformed.
         """
         request = Request(value)
         match request.command:
             case "execute":
-                return self._execute(request, caller)
+                name, params = request.text("workflow"), request.any("params")
+                if request.flag("by_data"):
+                    params = self._params_of_data(name, params)
+                invocation = Invocation.of(caller, name, params, idempotency_key)
+                invocation.source = (text, PARAMS)
+                return Answer(invocation, self._execute(request, invocation))
             case "runs.follow":
-                return self._follow_run(request, caller)
+                return Answer(caller, self._follow_run(request, caller))
             case "events.follow":
-                return self._follow_events(request, caller)
+                return Answer(caller, self._follow_events(request, caller), is_endless=True)
             case _:
-                return self._look_up(request, caller)
+                return Answer(caller, self._look_up(request, caller))
 
     def _execute(self, request: Request, invocation: Invocation) -> AsyncGenerator[bytes]:
-        invocation.name, invocation.params = request.text("workflow"), request.any("params")
-        if request.flag("by_data"):
-            invocation.params = self._params_of_data(invocation.name, invocation.params)
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None and self._platform.options.enable_async_execution:
@@ -99,7 +114,7 @@ class Service:
             finally:
                 run.abandon()
 
-    async def _follow_run(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+    async def _follow_run(self, request: Request, caller: Caller) -> AsyncGenerator[bytes]:
         run_id, after = request.text("run_id"), request.number("after", 0, 0, 2**53)
         with (await self._platform.view(caller)).run(run_id).hold() as run:
             yield streams.event_line({"type": streams.FOLLOWING})
@@ -109,7 +124,7 @@ class Service:
             kept = run.error is not None or run.result is not None  # else it went to its caller
             yield reply_line((await run.outcome()).reply() if kept else _encode(run.to_dict()))
 
-    async def _follow_events(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+    async def _follow_events(self, request: Request, caller: Caller) -> AsyncGenerator[bytes]:
         after, session_id = request.optional_text("after"), request.optional_text("session_id")
         view = await self._platform.view(caller)
         events = streams.of_caller(view, after) if session_id is None else streams.of_session(view, session_id, after)
@@ -117,7 +132,7 @@ class Service:
             async for line in lines:
                 yield line
 
-    async def _look_up(self, request: Request, caller: Invocation) -> AsyncGenerator[bytes]:
+    async def _look_up(self, request: Request, caller: Caller) -> AsyncGenerator[bytes]:
         yield reply_line(_encode(await _look_up(await self._platform.view(caller), request)))
 
 
