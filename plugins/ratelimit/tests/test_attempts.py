@@ -8,7 +8,7 @@ import logging
 import nexus_ratelimit.plugin
 import pytest
 
-from nexus_core import AuthenticationError, ConfigurationError, Invocation, Nexus, RateLimited, hookimpl
+from nexus_core import AuthenticationError, Caller, ConfigurationError, Nexus, RateLimited, hookimpl
 
 
 def word(text):
@@ -112,7 +112,7 @@ async def test_who_has_no_address_is_not_counted(guarded):
 
 async def test_views_and_questions_who_somebody_is_are_attempts_too(guarded):
     def caller():
-        return Invocation("", {}, "api", credentials=word("guess"), client_address="203.0.113.5")
+        return Caller("api", credentials=word("guess"), client_address="203.0.113.5")
 
     with pytest.raises(AuthenticationError):
         await guarded.nexus.view(caller())

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from nexus_core import ConfigurationError, Invocation, Nexus, RateLimited, WorkflowNotFound
+from nexus_core import Caller, ConfigurationError, Invocation, Nexus, RateLimited, WorkflowNotFound
 from nexus_core.testing import stages_of
 from nexus_core.types.principal import Principal, RateLimit
 
@@ -153,7 +153,7 @@ async def test_what_outlives_its_run_is_counted(start):
 
 async def test_views_count_too(start):
     platform = await start()
-    caller = Invocation("", {}, "api", client_address="203.0.113.5")
+    caller = Caller("api", client_address="203.0.113.5")
     await platform.nexus.view(caller)
     assert caller.rate_limit.remaining == 2
     assert await platform.count(5) == 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nexus_core import (
+    Caller,
     ConfigurationError,
     Invocation,
     NexusError,
@@ -237,7 +238,7 @@ async def test_an_authorizer_grants_nothing_when_it_fails(make: Any, caplog: Any
         with pytest.raises(NexusError) as caught:
             await nexus.invoke("w")
         assert caught.value.code == "internal_error"
-        view = await nexus.view(Invocation("", {}))
+        view = await nexus.view(Caller())
         with pytest.raises(NexusError):
             await view.workflows()
     assert 'The authorizer Failing of the plugin "Plugin" raised: ' in caplog.text
