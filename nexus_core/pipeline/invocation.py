@@ -33,7 +33,8 @@ class Caller:
         trace: W3C trace context from the caller: ``{"traceparent": ..., "tracestate": ...}``.
         client_address: The caller's network address, where there is one.
         headers: The request's headers as bytes, names in lower case: ``headers.get(b"user-agent")``. None where the
-            request did not come over HTTP: calls from code, the command line in this process, MCP over stdio.
+            request did not come over HTTP: calls from code, MCP over stdio, the command line without ``--connect`` or
+            ``--header``.
         query: The query of the request's address, where there is one.
         rate_limit: What is left of the caller's budget; set by the limit stage.
         validity: How long the caller's credential is good; set by the authenticate stage.
