@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import Any
 
-CLASSES = ["Nexus", "Context", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError"]
+CLASSES = ["Nexus", "Context", "Caller", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError"]
 HEAD = """# Stable classes
 
 Generated from the docstrings. All are exported by `nexus_core`. `Platform` is what plugins may use of a `Nexus`.
