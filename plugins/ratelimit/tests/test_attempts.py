@@ -8,7 +8,7 @@ import logging
 import nexus_ratelimit.plugin
 import pytest
 
-from nexus_core import AuthenticationError, Caller, ConfigurationError, Nexus, RateLimited, hookimpl
+from nexus_core import AuthenticationError, Caller, ConfigurationError, Invocation, Nexus, RateLimited, hookimpl
 
 
 def word(text):
@@ -119,9 +119,13 @@ async def test_views_and_questions_who_somebody_is_are_attempts_too(guarded):
     for _ in range(2):
         with pytest.raises(AuthenticationError):
             await guarded.nexus.authenticate(caller())
-    for ask in (guarded.nexus.view, guarded.nexus.authenticate, guarded.nexus.invoke):
+    for ask, who in (
+        (guarded.nexus.view, caller()),
+        (guarded.nexus.authenticate, caller()),
+        (guarded.nexus.invoke, Invocation.of(caller(), "w", {})),
+    ):
         with pytest.raises(RateLimited):
-            await ask(caller())
+            await ask(who)
 
 
 async def test_attempts_behind_a_proxy_count_for_who_makes_them(start, door):

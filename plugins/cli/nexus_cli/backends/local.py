@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.backends.backend import OnEvent, credentials, encode_request, read_item, trace_of_environment
-from nexus_cli.server.service import Answer, Service
+from nexus_cli.server.service import RequestAnswer, Service
 from nexus_core.concurrency import process
 from nexus_core.jsontext import parse_trusted
 from nexus_core.pipeline.invocation import Caller
@@ -87,7 +87,7 @@ class LocalBackend:
         """Leave the platform as it is."""
 
 
-async def _put(answer: Answer, queue: queue.SimpleQueue[bytes | None]) -> None:
+async def _put(answer: RequestAnswer, queue: queue.SimpleQueue[bytes | None]) -> None:
     """Put the lines of an answer into a queue."""
     async with aclosing(answer.lines) as lines:
         async for line in lines:

@@ -14,7 +14,7 @@ from nexus_toolkit.bodies import read_parsed
 from nexus_toolkit.endpoints import Endpoint
 from nexus_toolkit.hosts import HostOriginGuard
 
-from nexus_cli.server.service import Answer, Service
+from nexus_cli.server.service import RequestAnswer, Service
 from nexus_core.errors import MalformedRequest, MethodNotAllowed, NexusError, NotFound, Overloaded
 from nexus_core.jsontext import parse
 from nexus_core.pipeline.invocation import Caller
@@ -79,7 +79,7 @@ class CliChannel(Channel):
         except NexusError as exc:
             await out.fail(exc)
 
-    async def _work(self, answer: Answer, receive: Receive, out: _Lines) -> None:
+    async def _work(self, answer: RequestAnswer, receive: Receive, out: _Lines) -> None:
         """Send the answer's lines, until it ends or the client disconnects."""
         work = asyncio.create_task(self._send_lines(answer, out))
         leaving = asyncio.create_task(_disconnected(receive))
@@ -97,7 +97,7 @@ class CliChannel(Channel):
                 task.cancel()
             await asyncio.wait({work, leaving})
 
-    async def _send_lines(self, answer: Answer, out: _Lines) -> None:
+    async def _send_lines(self, answer: RequestAnswer, out: _Lines) -> None:
         async with aclosing(answer.lines) as lines:
             with ExitStack() as held:
                 async for line in lines:

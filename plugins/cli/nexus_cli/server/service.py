@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(NamedTuple):
+class RequestAnswer(NamedTuple):
     """The answer to a request.
 
     Attributes:
@@ -47,7 +47,7 @@ class Service:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
-    def answer(self, value: Any, caller: Caller, text: bytes, idempotency_key: str | None) -> Answer:
+    def answer(self, value: Any, caller: Caller, text: bytes, idempotency_key: str | None) -> RequestAnswer:
         """Return the answer to a request. Its lines raise a `NexusError` if the request is refused or fails.
 
         Args:
@@ -67,13 +67,13 @@ class Service:
                     params = self._params_of_data(name, params)
                 invocation = Invocation.of(caller, name, params, idempotency_key)
                 invocation.source = (text, PARAMS)
-                return Answer(invocation, self._execute(request, invocation))
+                return RequestAnswer(invocation, self._execute(request, invocation))
             case "runs.follow":
-                return Answer(caller, self._follow_run(request, caller))
+                return RequestAnswer(caller, self._follow_run(request, caller))
             case "events.follow":
-                return Answer(caller, self._follow_events(request, caller), is_endless=True)
+                return RequestAnswer(caller, self._follow_events(request, caller), is_endless=True)
             case _:
-                return Answer(caller, self._look_up(request, caller))
+                return RequestAnswer(caller, self._look_up(request, caller))
 
     def _execute(self, request: Request, invocation: Invocation) -> AsyncGenerator[bytes]:
         invocation.timeout = request.seconds("timeout", lambda value: value > 0, "above 0")
