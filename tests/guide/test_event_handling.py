@@ -54,9 +54,9 @@ async def test_it_sees_every_channel_and_counts(space: dict[str, Any], caplog: p
 async def test_every_active_session_is_told_of_completion(space: dict[str, Any]) -> None:
     nexus: Nexus = space["nexus"]
     async with served(nexus) as urls:
-        from nexus_core import Client
+        from nexus_core import Caller
 
-        follower = await (await nexus.view(Client())).events()
+        follower = await (await nexus.view(Caller())).events()
         assert (await Client(urls).api("work", {})).result == 7
         while (told := await follower.next(10)) is not None and told.type != "session.notification":
             pass

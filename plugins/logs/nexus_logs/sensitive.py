@@ -73,14 +73,14 @@ def sensitive_names(schema: Mapping[str, Any]) -> frozenset[str]:
     A list or mapping of values that are marked is secret as a whole. Where the values of any further name are, every
     name is.
     """
-    if _Marks(schema).cover(schema):
+    if _MarkedSchema(schema).cover(schema):
         return _EveryName()
     found: set[str] = set()
-    _collect(schema, _Marks(schema), found, DEPTH)
+    _collect(schema, _MarkedSchema(schema), found, DEPTH)
     return frozenset(found)
 
 
-def _collect(schema: Any, marks: _Marks, found: set[str], depth: int) -> None:
+def _collect(schema: Any, marks: _MarkedSchema, found: set[str], depth: int) -> None:
     if depth == 0 or not isinstance(schema, (dict, list)):
         return
     if isinstance(schema, list):
@@ -94,7 +94,7 @@ def _collect(schema: Any, marks: _Marks, found: set[str], depth: int) -> None:
         _collect(each, marks, found, depth - 1)
 
 
-class _Marks:
+class _MarkedSchema:
     """Finds marks in schemas of one document."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:

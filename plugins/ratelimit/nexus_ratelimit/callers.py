@@ -27,7 +27,7 @@ class CallerKeys:
         """Return the caller's key; None for a call within another call, which has been counted.
 
         Args:
-            caller: Who calls.
+            caller: The caller.
             by_address: Whether to ignore the caller's identity.
         """
         if caller.principal is not None and not by_address:

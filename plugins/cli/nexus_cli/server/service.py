@@ -33,7 +33,7 @@ class RequestAnswer(NamedTuple):
     Attributes:
         caller: The caller of the request; of a call, the `Invocation`. From the first line on, it has the rate limit.
         lines: The lines, the reply last. Closing them early cancels the run, unless there is an idempotency key.
-        is_endless: Whether the lines go on until somebody ends them.
+        is_endless: Whether the lines go on until the client or the server ends them.
     """
 
     caller: Caller
