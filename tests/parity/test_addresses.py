@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TRUSTED: dict[str, Any] = {"trusted_proxies": ["127.0.0.1"]}
-TOKEN = {"authorization": f"Bearer {secret_token(guarded_app.SECRET, iss='https://issuer.example')}"}
+TOKEN = {
+    "authorization": f"Bearer {secret_token(guarded_app.SECRET, exp=time.time() + 86_400, iss='https://issuer.example')}"
+}
 GUARDED = {"enable_auth": True, "jwt_secret": guarded_app.SECRET, "jwt_issuer": "https://issuer.example"}
 PAGE = "https://app.example.com"
 INITIALIZE = {
