@@ -332,7 +332,7 @@ def test_a_models_own_checks_inside_a_struct_do_not_repeat_the_value(make: Any) 
 async def test_what_has_no_json_form_is_no_result(make: Any, value: Any) -> None:
     nexus = make()
     nexus.register("give", lambda: value)
-    with pytest.raises(WorkflowFailed, match="not JSON") as caught:
+    with pytest.raises(WorkflowFailed, match="cannot be converted to JSON") as caught:
         await nexus.invoke("give")
     assert "secret" not in str(caught.value.problem())
 
