@@ -318,6 +318,17 @@ class RunCancelled(NexusError):
     _outcome = "cancelled"
 
 
+class RunInterrupted(NexusError):
+    """The process that ran the workflow ended before the run did; a part of the work may have been done."""
+
+    code = "run_interrupted"
+    title = "Run interrupted"
+    status = 500
+    exit_code = 75
+    jsonrpc_code = -32021
+    _outcome = "failed"
+
+
 class ConfigurationError(Exception):
     """An option, a plugin or a registration is wrong. Raised to the operator at start-up, never to a caller."""
 

@@ -26,14 +26,22 @@ EVENT_BYTES = 500
 
 
 class RunStatus(StrEnum):
-    """Where a run stands."""
+    """Where a run stands.
+
+    `WAITING` is a run whose work waits for an answer or a time, `BLOCKED` one that can't be worked on for now.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+"""The statuses of a run that has ended."""
 
 STATUS_AFTER = {
     WORKFLOW_COMPLETED: RunStatus.COMPLETED,

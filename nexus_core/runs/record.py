@@ -1,0 +1,351 @@
+"""What a `RunStore` holds: runs, their events and their steps, as values without behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from nexus_core import jsontext
+from nexus_core.errors import MalformedRequest
+from nexus_core.runs.status import ENDED, RunStatus
+from nexus_core.types.principal import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core.events.event import ChannelEvent
+
+TEXT_CHARACTERS = 6
+"""Fewest characters that `RunFilter.text` takes: the ids of all runs of some hours begin with the same ones."""
+
+NEXT = 0
+"""The number of an event that the store numbers itself: one more than the run's latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRecord:
+    """A `Principal` as it is stored: without its claims, which may hold anything."""
+
+    user_id: str
+    permissions: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    tenant_id: str | None = None
+
+    @classmethod
+    def of(cls, principal: Principal) -> Self:
+        """Return what is stored of a principal."""
+        permissions, scopes = sorted(principal.permissions), sorted(principal.scopes)
+        return cls(principal.user_id, tuple(permissions), tuple(scopes), principal.tenant_id)
+
+    def principal(self) -> Principal:
+        """Return the principal, for work that is done elsewhere or later."""
+        return Principal(self.user_id, frozenset(self.permissions), frozenset(self.scopes), self.tenant_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run is from its beginning. It holds no credentials, no headers and no query.
+
+    Attributes:
+        id: The run's id. Random (`new_run_id`), or derived from owner, workflow and idempotency key.
+        workflow: Name of the workflow.
+        channel: The channel that it came through.
+        accepted_at: When the call was accepted, in seconds since the epoch. Runs are listed by it, newest first.
+        params: The validated parameters as JSON text. None where they were not read, see `RunState.params_size`.
+        owner: The `Principal.identity` it belongs to, or None where authentication is off.
+        principal: The caller, or None where authentication is off.
+        session_id: The session it belongs to, if any.
+        deadline: When it times out, in seconds since the epoch, or None.
+        version: Version of the workflow, or None.
+        schema_hash: Digest of the input schema that the parameters fit.
+        trace: Trace headers, such as ``traceparent``.
+        has_key: Whether its caller gave an idempotency key.
+        attempt: Which attempt at the work this is, from 1. Writes of an earlier attempt are refused.
+        parent: The run that started it, or None.
+        executor: Id of the process that does the work (`RunStore.open`). None while no process has taken it: no lease
+            guards it then.
+    """
+
+    id: str
+    workflow: str
+    channel: str
+    accepted_at: float
+    params: bytes | None = b"{}"
+    owner: str | None = None
+    principal: PrincipalRecord | None = None
+    session_id: str | None = None
+    deadline: float | None = None
+    version: str | None = None
+    schema_hash: str = ""
+    trace: Mapping[str, str] = field(default_factory=dict)
+    has_key: bool = False
+    attempt: int = 1
+    parent: str | None = None
+    executor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """An event of a run as it is stored.
+
+    Attributes:
+        number: Its place among the events of its run, from 1; `NEXT` where the store shall number it.
+        body: The event as channels send it, as the JSON text of an object without ``number``.
+    """
+
+    number: int
+    body: bytes
+
+    @classmethod
+    def of(cls, event: ChannelEvent) -> Self:
+        """Return what is stored of an event."""
+        members = event.to_dict()
+        return cls(members.pop("number", NEXT), jsontext.encode(members))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as channels send it: the same as `ChannelEvent.to_dict` of the event it was made of."""
+        members: dict[str, Any] = jsontext.parse_trusted(self.body)
+        return {"number": self.number} | members
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """A step of a run. Writing one with a number that is there replaces it.
+
+    Attributes:
+        number: Its place among the steps of its run, from 1.
+        name: The name the workflow gave it.
+        attempt: Which attempt at this step it is, from 1.
+        began_at: When the attempt began, in seconds since the epoch.
+        ended_at: When it ended, or None while it goes on.
+        outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on.
+        size: Bytes of its result as JSON text; 0 while there is none.
+        error: Message of the error that it failed with, or None.
+    """
+
+    number: int
+    name: str
+    attempt: int
+    began_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    size: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """Something to write: everything in it happens to one run, at once or not at all.
+
+    A change applies where the run exists, has not ended and is in this attempt; a ``record`` where no run has its id.
+    Repeating a change has no further effect, and counts as applied: a beginning by the same executor at the same time,
+    the same end at the same time, events with numbers that the run has. So a writer may repeat, after an outage, what
+    may or may not have arrived.
+
+    Attributes:
+        run_id: The run.
+        attempt: The attempt that the writer works on.
+        record: The run, where it begins.
+        status: Its status from now on, or None. `COMPLETED`, `FAILED` and `CANCELLED` end it.
+        started_at: When the work began, in seconds since the epoch, or None.
+        finished_at: When the run ended; required with a status that ends it.
+        result: The result as JSON text, or None.
+        problem: The error as `NexusError.problem` returns it, or None.
+        events: What is appended to its events, in order.
+        steps: Steps that are added or replaced.
+    """
+
+    run_id: str
+    attempt: int = 1
+    record: RunRecord | None = None
+    status: RunStatus | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    result: bytes | None = None
+    problem: Mapping[str, Any] | None = None
+    events: tuple[RunEvent, ...] = ()
+    steps: tuple[RunStep, ...] = ()
+
+    @classmethod
+    def begin(cls, record: RunRecord, status: RunStatus = RunStatus.PENDING, started_at: float | None = None) -> Self:
+        """Return the change that stores a new run."""
+        return cls(record.id, record.attempt, record, status, started_at)
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends the run."""
+        return self.status in ENDED
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        params = self.record.params or b"" if self.record is not None else b""
+        return len(params) + len(self.result or b"") + sum(len(each.body) for each in self.events)
+
+    def then(self, later: RunChange) -> RunChange:
+        """Return one change that does what this one and a later one of the same attempt do."""
+        return replace(
+            self,
+            status=later.status or self.status,
+            started_at=self.started_at if later.started_at is None else later.started_at,
+            finished_at=later.finished_at,
+            result=later.result,
+            problem=later.problem,
+            events=self.events + later.events,
+            steps=self.steps + later.steps,
+        )
+
+
+class Written(NamedTuple):
+    """What became of a `RunChange`.
+
+    Attributes:
+        is_applied: Whether it was applied. If not: the run had ended, is in another attempt, or does not exist; for a
+            record, a run of this id exists.
+        last_event: Number of the run's latest event; 0 without one.
+    """
+
+    is_applied: bool
+    last_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run as it is stored.
+
+    Attributes:
+        record: What it is from its beginning. Its ``attempt`` and ``executor`` are the present ones.
+        status: Where it stands.
+        started_at: When the work began, or None.
+        finished_at: When it ended, or None.
+        result: The result as JSON text; None where there is none, or it was not read (`RunStore.get`).
+        problem: The error that it ended with, or None.
+        params_size, result_size: Bytes of the parameters and of the result, whether they were read or not.
+        last_event: Number of its latest event; 0 without one.
+        cancel_requested_at: When a cancellation was requested, or None.
+    """
+
+    record: RunRecord
+    status: RunStatus = RunStatus.PENDING
+    started_at: float | None = None
+    finished_at: float | None = None
+    result: bytes | None = None
+    problem: Mapping[str, Any] | None = None
+    params_size: int = 0
+    result_size: int = 0
+    last_event: int = 0
+    cancel_requested_at: float | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has ended: nothing of it changes any more."""
+        return self.status in ENDED
+
+    @property
+    def cursor(self) -> RunCursor:
+        """Its place in listings; for `RunFilter.before`."""
+        return RunCursor(self.record.accepted_at, self.record.id)
+
+
+class RunCursor(NamedTuple):
+    """A place in a listing: newer runs come before it, older ones after it. It holds though runs come and go."""
+
+    accepted_at: float
+    run_id: str
+
+    def __str__(self) -> str:
+        """Return it as callers send it back."""
+        return f"{self.accepted_at!r}-{self.run_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the place that a caller names.
+
+        Raises:
+            MalformedRequest: It is none that a listing has given.
+        """
+        time, _, run_id = text.partition("-")
+        try:
+            cursor = cls(float(time), run_id)
+        except ValueError:
+            cursor = cls(0.0, "")
+        if not 0 < cursor.accepted_at < 1e11 or not run_id:
+            raise MalformedRequest("before is not a cursor: pass the next of an earlier page.")
+        return cursor
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a listing shows, newest first by ``accepted_at``. None in a member means any.
+
+    Attributes:
+        owner: Only the runs of this `Principal.identity`. None for operators, and where authentication is off.
+        workflow: Only runs of this workflow.
+        status: Only runs with this status.
+        channel: Only runs that came through this channel.
+        since: Only runs accepted at this time or later, in seconds since the epoch.
+        until: Only runs accepted before this time.
+        text: Only runs whose id begins or ends with this; at least `TEXT_CHARACTERS` characters.
+        before: Only runs after this place in the listing: the `RunState.cursor` of the last run of the page before.
+        limit: How many runs at most.
+    """
+
+    owner: str | None = None
+    workflow: str | None = None
+    status: RunStatus | None = None
+    channel: str | None = None
+    since: float | None = None
+    until: float | None = None
+    text: str | None = None
+    before: RunCursor | None = None
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse a text that is too short to be looked up."""
+        if self.text is not None and len(self.text) < TEXT_CHARACTERS:
+            raise MalformedRequest(f"text must have at least {TEXT_CHARACTERS} characters of a run's id.")
+
+    def matches(self, state: RunState) -> bool:
+        """Whether it shows a run, leaving ``limit`` aside."""
+        record, text = state.record, self.text
+        return (
+            (self.owner is None or record.owner == self.owner)
+            and (self.workflow is None or record.workflow == self.workflow)
+            and (self.status is None or state.status is self.status)
+            and (self.channel is None or record.channel == self.channel)
+            and (self.since is None or record.accepted_at >= self.since)
+            and (self.until is None or record.accepted_at < self.until)
+            and (text is None or record.id.startswith(text) or record.id.endswith(text))
+            and (self.before is None or state.cursor < self.before)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunRetention:
+    """How long and how much is kept of runs that have ended. None in a member means without a limit.
+
+    Attributes:
+        max_age: Seconds after its end that a run is kept.
+        max_runs: How many runs are kept, running ones included.
+        max_bytes: How many bytes of parameters, results and events are kept.
+        workflows: The limits of single workflows, within those for all; their own ``workflows`` do not count.
+    """
+
+    max_age: float | None = None
+    max_runs: int | None = None
+    max_bytes: int | None = None
+    workflows: Mapping[str, RunRetention] = field(default_factory=dict)
+
+
+class Pruned(NamedTuple):
+    """What a pass of `RunStore.prune` removed, or would remove.
+
+    Attributes:
+        runs: How many runs.
+        bytes: How many bytes of parameters, results and events.
+        is_complete: Whether nothing is left that is beyond the limits; else another pass goes on.
+    """
+
+    runs: int
+    bytes: int
+    is_complete: bool
