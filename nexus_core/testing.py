@@ -1,4 +1,4 @@
-"""For the tests of plugins: a platform with chosen plugins only, and the contract that every plugin keeps.
+"""For the tests of plugins: a platform with chosen plugins only, and the contracts that plugins and run stores keep.
 
 It needs pytest, which the core itself does not.
 """
@@ -27,6 +27,7 @@ from nexus_core.options.settings import CoreSettings, PluginSettings
 from nexus_core.plugins.discovery import ALWAYS, CORE, GROUP, GUARDS, PluginStatus, discover
 from nexus_core.plugins.markers import hookimpl
 from nexus_core.plugins.requirements import unmet_requirement
+from nexus_core.runs.store_contract import RunStoreContract as RunStoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable

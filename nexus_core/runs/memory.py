@@ -92,8 +92,8 @@ class MemoryRunStore(RunStore):
             if change.record is None:
                 return Written(False, 0)
             run = self._runs[change.run_id] = _StoredRun(change.record)
-        elif change.record is not None and not _is_same_run(run, change):
-            return Written(False, run.last_event)
+        elif change.record is not None and (not _is_same_run(run, change) or not change.ends):
+            return Written(_is_same_run(run, change), run.last_event)
         if run.state.has_ended:
             return Written(run.is_same_end(change), run.last_event)
         if change.attempt != run.state.record.attempt:
@@ -184,19 +184,20 @@ class MemoryRunStore(RunStore):
 
     async def prune(self, keep: RunRetention, *, limit: int = PRUNED, dry_run: bool = False) -> Pruned:
         """See `RunStore.prune`."""
-        everything = [run for run_id in self._ended if (run := self._runs[run_id])]
-        beyond = self._beyond(everything, keep, [*self._runs.values()])
+        beyond = self._beyond(keep, [*self._runs.values()])
         for workflow, limits in keep.workflows.items():
-            own = [run for run in self._runs.values() if run.state.record.workflow == workflow]
-            beyond |= self._beyond([run for run in everything if run in own], limits, own)
-        doomed = [run for run in everything if run.state.record.id in beyond][:limit]
+            beyond |= self._beyond(
+                limits, [each for each in self._runs.values() if each.state.record.workflow == workflow]
+            )
+        doomed = [self._runs[run_id] for run_id in self._ended if run_id in beyond][:limit]
         if not dry_run:
             for run in doomed:
                 self._drop(run.state.record.id)
         return Pruned(len(doomed), sum(run.size for run in doomed), len(beyond) <= limit)
 
-    def _beyond(self, ended: list[_StoredRun], keep: RunRetention, every: list[_StoredRun]) -> set[str]:
-        """Return the ids of the runs that limits of one kind remove, of those that have ended, oldest first."""
+    def _beyond(self, keep: RunRetention, every: list[_StoredRun]) -> set[str]:
+        """Return the ids of the runs that the limits for these remove: of those that have ended, oldest first."""
+        ended = sorted((run for run in every if run.state.has_ended), key=lambda run: run.state.finished_at or 0.0)
         count, size = len(every), sum(run.size for run in every)
         since = None if keep.max_age is None else self._clock() - keep.max_age
         beyond = set()
@@ -253,10 +254,9 @@ class _StoredRun:
             del self._events[:EVENTS]
 
     def is_same_end(self, change: RunChange) -> bool:
-        """Whether a change, or what it begins, is the one that has ended the run."""
-        state = self.state
-        is_end = change.status is state.status and change.finished_at == state.finished_at
-        return change.attempt == state.record.attempt and (is_end or change.record is not None)
+        """Whether a change is the one that has ended the run."""
+        state, end = self.state, (change.attempt, change.status, change.finished_at)
+        return end == (state.record.attempt, state.status, state.finished_at)
 
     def read(self, *, payloads: bool) -> RunState:
         """Return the run as a reader gets it."""

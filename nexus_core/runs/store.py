@@ -153,8 +153,8 @@ class RunStore(ABC):
     async def expired(self, limit: int = REAPED) -> list[RunState]:
         """Return runs that have not ended although the lease of their executor has, oldest first.
 
-        There are none for a process whose lease has lapsed itself within the last `LEASE_SECONDS`, or has not been held
-        for as long: after an outage of the store, every process gets the time to renew its own.
+        There are none for a process that has not held its own lease without a gap for as long as a lease lasts: after
+        an outage of the store, every process gets the time to renew its own.
         """
 
     @abstractmethod
