@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from nexus_toolkit.accounts import Account, CallerLimits, key_bytes
+from nexus_toolkit.serial_executor import SerialExecutor
 
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import BackendUnavailable, ConfigurationError
-from nexus_sessions.serial_executor import SerialExecutor
 from nexus_sessions.sqlite_scoped import GET, SET, ScopedSqliteStore
 
 if TYPE_CHECKING:
@@ -152,9 +152,11 @@ class SqliteStore:
         return await self._change(partial(_delete, key_bytes(key), value))
 
     def _connect(self) -> sqlite3.Connection:
-        from nexus_sessions.sqlite_file import open_file
+        from nexus_toolkit.sqlite_file import open_file
 
-        return open_file(self.path, self._lock_seconds)
+        from nexus_sessions.sqlite_file import LAYOUT
+
+        return open_file(self.path, self._lock_seconds, LAYOUT)
 
     async def _change(self, step: Callable[[sqlite3.Connection, float], Value]) -> Value:
         return await self._run(self._writer, partial(self._changed, step))

@@ -67,7 +67,7 @@ class SerialExecutor:
                 self._perform(work, step)
 
     def _perform(self, work: Future[Any], step: Callable[[sqlite3.Connection], Any]) -> None:
-        from nexus_sessions.sqlite_file import is_busy
+        from nexus_toolkit.sqlite_file import is_busy  # not before it is needed: sqlite3
 
         try:
             if self._connection is None:
