@@ -113,10 +113,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(run_id=IDS, status=ACTIVE, events=EVENTS)
     def change_later(self, run_id: str, status: RunStatus, events: tuple[RunEvent, ...]) -> None:
-        change = RunChange(run_id, status=status, events=events)
-        self._model.write_later(change)
-        self._store.write_later(change)
-        self._both(RunChange("no such run"))  # what is written at once comes after it
+        async def write() -> list[Written]:
+            change, nothing = RunChange(run_id, status=status, events=events), RunChange("no such run")
+            self._model.write_later(change)
+            self._store.write_later(change)
+            return await self._store.write([nothing])  # it comes after what is written later
+
+        assert self._await(write()) == [(False, 0)]
 
     @rule(run_id=IDS)
     def cancel(self, run_id: str) -> None:

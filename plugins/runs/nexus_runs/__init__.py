@@ -1,0 +1,1 @@
+"""Stores of runs that survive their process: ``sqlite`` for one machine, ``postgres`` for many."""

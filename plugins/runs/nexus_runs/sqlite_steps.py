@@ -1,0 +1,251 @@
+"""What is done with the file of the run store ``sqlite``: functions that take a connection, and run in its thread."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.runs.record import Pruned, RunEvent
+from nexus_runs import listing
+from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nexus_core.runs.record import RunChange, RunFilter, RunRetention, RunState, RunStep, Written
+
+INLINE_BYTES = 8 * 1024
+"""Parameters and results of up to so many bytes are in the row of their run; larger ones in a table of their own."""
+
+FORGET_EXECUTORS = 24 * 3600.0
+"""Seconds after the end of its lease that a process is remembered."""
+
+INSERT = (
+    "INSERT INTO runs (id, id_reversed, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, "
+    "finished_at, last_event, size, params_size, result_size, problem, details, params, result) "
+    f"VALUES ({', '.join('?' * 19)})"
+)
+UPDATE = (
+    "UPDATE runs SET status = ?, started_at = ?, finished_at = ?, last_event = ?, size = ?, result_size = ?, "
+    "problem = ?, result = ? WHERE n = ?"
+)
+RENEW = """
+INSERT INTO executors VALUES (?1, ?2, ?3, ?2 + ?3) ON CONFLICT (id) DO UPDATE SET
+    since = CASE WHEN ends < ?2 THEN ?2 ELSE since END, lease = ?3, ends = ?2 + ?3
+"""
+EXPIRED = f"""
+SELECT {COLUMNS} FROM runs WHERE finished_at IS NULL AND executor IN (
+    SELECT executor FROM (SELECT DISTINCT executor FROM runs WHERE finished_at IS NULL AND executor IS NOT NULL)
+    WHERE executor NOT IN (SELECT id FROM executors WHERE ends > ?1)
+) AND EXISTS (SELECT 1 FROM executors WHERE id = ?2 AND ends > ?1 AND since + lease <= ?1)
+ORDER BY accepted_at LIMIT ?3
+"""
+GET = f"""
+SELECT params, result, (SELECT value FROM payloads WHERE run = n AND kind = 'params'),
+    (SELECT value FROM payloads WHERE run = n AND kind = 'result'), {COLUMNS} FROM runs WHERE id = ?
+"""
+OLDEST = "SELECT n, workflow, size, finished_at FROM runs WHERE finished_at IS NOT NULL"
+OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?"
+
+
+def write(connection: sqlite3.Connection, changes: Sequence[RunChange], is_awaited: bool) -> list[Written]:
+    """Apply changes in one transaction. What a caller waits for survives a power failure too."""
+    connection.execute(f"PRAGMA synchronous = {'FULL' if is_awaited else 'NORMAL'}")
+    connection.execute("BEGIN IMMEDIATE")
+    rows = {}
+    for run_id in {change.run_id for change in changes}:
+        found = connection.execute(f"SELECT {CHANGING} FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if found is not None:
+            rows[run_id] = RunRow.of(found)
+    written = apply_changes(rows, changes)
+    for row in rows.values():
+        if row.is_changed:
+            _save(connection, row)
+    connection.execute("COMMIT")
+    return written
+
+
+def _save(connection: sqlite3.Connection, row: RunRow) -> None:
+    result, result_size = _inline(row.result), len(row.result or b"")
+    if row.record is not None:
+        record = row.record
+        params = _inline(record.params)
+        cursor = connection.execute(INSERT, (
+            row.id, row.id[::-1], row.accepted_at, row.workflow, record.channel, record.owner, str(row.status),
+            row.executor, row.attempt, row.started_at, row.finished_at, row.last_event, row.size,
+            len(record.params or b""), result_size, row.problem, details_of(record), params, result,
+        ))  # fmt: skip
+        row.number = cursor.lastrowid
+        if params is None and record.params is not None:
+            _add_payload(connection, row, "params", record.params)
+    else:
+        connection.execute(UPDATE, (
+            str(row.status), row.started_at, row.finished_at, row.last_event, row.size, result_size, row.problem,
+            result, row.number,
+        ))  # fmt: skip
+    if result is None and row.result is not None:
+        _add_payload(connection, row, "result", row.result)
+    if row.events:
+        events = [(row.number, event.number, event.body) for event in row.events]
+        connection.executemany("INSERT INTO events VALUES (?, ?, ?)", events)
+        if row.forgotten_events:
+            connection.execute("DELETE FROM events WHERE run = ? AND number <= ?", (row.number, row.forgotten_events))
+    if row.steps:
+        steps = [(row.number, step.number, step_body(step)) for step in row.steps.values()]
+        connection.executemany("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", steps)
+
+
+def _inline(value: bytes | None) -> bytes | None:
+    return value if value is not None and len(value) <= INLINE_BYTES else None
+
+
+def _add_payload(connection: sqlite3.Connection, row: RunRow, kind: str, value: bytes) -> None:
+    connection.execute("INSERT INTO payloads VALUES (?, ?, ?)", (row.number, kind, value))
+
+
+def get(connection: sqlite3.Connection, run_id: str, payloads: bool) -> RunState | None:
+    """Return a run, or None."""
+    if not payloads:
+        light = connection.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return None if light is None else state_of(light)
+    row = connection.execute(GET, (run_id,)).fetchone()
+    if row is None:
+        return None
+    params, result, large_params, large_result, *light = row
+    return state_of(light, large_params if params is None else params, large_result if result is None else result)
+
+
+def find(connection: sqlite3.Connection, wanted: RunFilter) -> list[RunState]:
+    """Return the runs that a filter shows."""
+    query = page_query(connection, wanted)
+    return [state_of(row) for row in connection.execute(query.text, query.arguments)]
+
+
+def page_query(connection: sqlite3.Connection, wanted: RunFilter) -> listing.Query:
+    """Return the query for a page."""
+    builder = listing.QueryBuilder("?")
+    if wanted.text is not None and _is_rare(connection, wanted.text):
+        return listing.page_of_text(wanted, COLUMNS, builder)
+    pairs = listing.pairs_of(wanted, _pairs(connection) if listing.needs_pairs(wanted) else ())
+    return listing.page(wanted, pairs, COLUMNS, builder)
+
+
+def _is_rare(connection: sqlite3.Connection, text: str) -> bool:
+    for column, low, high in listing.id_ranges(text):
+        query = (
+            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE {column} >= ? AND {column} < ? LIMIT {listing.FEW + 1})"
+        )
+        if connection.execute(query, (low, high)).fetchone()[0] > listing.FEW:
+            return False
+    return True
+
+
+def _pairs(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the pairs of status and channel that occur: one step in an index for each."""
+    query = "SELECT status, channel FROM runs{} ORDER BY status, channel LIMIT 1"
+    pairs: list[tuple[str, str]] = []
+    row = connection.execute(query.format("")).fetchone()
+    while row is not None:
+        pairs.append(row)
+        row = connection.execute(query.format(" WHERE (status, channel) > (?, ?)"), row).fetchone()
+    return pairs
+
+
+def events(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[RunEvent]:
+    """Return events of a run."""
+    rows = connection.execute(OF_RUN.format("number, body", "events"), (run_id, after, limit))
+    return [RunEvent(number, body) for number, body in rows]
+
+
+def steps(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[RunStep]:
+    """Return steps of a run."""
+    return [step_of(body) for (body,) in connection.execute(OF_RUN.format("body", "steps"), (run_id, after, limit))]
+
+
+def request_cancel(connection: sqlite3.Connection, run_id: str, now: float) -> bool:
+    """Note that a run is to be cancelled."""
+    query = "UPDATE runs SET cancel_at = coalesce(cancel_at, ?) WHERE id = ? AND finished_at IS NULL"
+    return connection.execute(query, (now, run_id)).rowcount == 1
+
+
+def release(connection: sqlite3.Connection, executor: str) -> None:
+    """Give up a lease."""
+    connection.execute("DELETE FROM executors WHERE id = ?", (executor,))
+
+
+def expired(connection: sqlite3.Connection, executor: str, now: float, limit: int) -> list[RunState]:
+    """Return runs whose executors have died."""
+    return [state_of(row) for row in connection.execute(EXPIRED, (now, executor, limit))]
+
+
+def check(connection: sqlite3.Connection, executor: str, now: float, path: Path) -> dict[str, Any]:
+    """Write to the file, and return what operators want to know of it."""
+    connection.execute("UPDATE executors SET ends = ends WHERE id = ?", (executor,))
+    runs, size = connection.execute("SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage").fetchone()
+    return {"runs": runs, "bytes": size, "free_bytes": shutil.disk_usage(path).free}
+
+
+def prune(connection: sqlite3.Connection, keep: RunRetention, now: float, limit: int, dry_run: bool) -> Pruned:
+    """Remove what is beyond the limits, the limits of single workflows first."""
+    connection.execute("BEGIN IMMEDIATE")
+    victims = _Victims(limit)
+    for workflow, limits in keep.workflows.items():
+        _choose(connection, limits, now, workflow, victims)
+    _choose(connection, keep, now, None, victims)
+    pruned = Pruned(len(victims.sizes), sum(size for _, size in victims.sizes.values()), not victims.is_full)
+    if not dry_run:
+        numbers = [(number,) for number in victims.sizes]
+        for table, column in (("events", "run"), ("steps", "run"), ("payloads", "run"), ("runs", "n")):
+            connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", numbers)
+        connection.execute("DELETE FROM executors WHERE ends < ?", (now - FORGET_EXECUTORS,))
+        connection.execute("DELETE FROM usage WHERE runs = 0")
+    connection.execute("COMMIT")
+    return pruned
+
+
+class _Victims:
+    """The runs to remove: their workflows and sizes by the keys of their rows, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.sizes: dict[int, tuple[str, int]] = {}
+        self.is_full = False
+
+    def add(self, number: int, workflow: str, size: int) -> bool:
+        """Add one. Returns False where there is no room for it."""
+        if len(self.sizes) >= self.limit:
+            self.is_full = True
+            return False
+        self.sizes[number] = (workflow, size)
+        return True
+
+    def total(self, workflow: str | None) -> tuple[int, int]:
+        """Return how many runs and bytes of a workflow, or of all, there are in it."""
+        sizes = [size for name, size in self.sizes.values() if workflow in (None, name)]
+        return len(sizes), sum(sizes)
+
+
+def _choose(
+    connection: sqlite3.Connection, keep: RunRetention, now: float, workflow: str | None, victims: _Victims
+) -> None:
+    """Add the runs that the limits of one workflow, or of all, remove."""
+    if keep.max_age is None and keep.max_runs is None and keep.max_bytes is None:
+        return
+    total = "SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage WHERE ?1 IS NULL OR workflow = ?1"
+    count, size = connection.execute(total, (workflow,)).fetchone()
+    chosen, chosen_size = victims.total(workflow)
+    count, size = count - chosen, size - chosen_size
+    own = "" if workflow is None else "AND workflow = ?2"
+    oldest = f"{OLDEST} {own} ORDER BY finished_at LIMIT ?1"
+    arguments = (2 * victims.limit + 1, *([] if workflow is None else [workflow]))
+    for number, name, of_run, finished_at in connection.execute(oldest, arguments):
+        if number in victims.sizes:
+            continue
+        is_old = keep.max_age is not None and finished_at < now - keep.max_age
+        is_many = keep.max_runs is not None and count > keep.max_runs
+        is_large = keep.max_bytes is not None and size > keep.max_bytes
+        if not (is_old or is_many or is_large) or not victims.add(number, name, of_run):
+            return
+        count, size = count - 1, size - of_run
