@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.runs.record import Pruned, RunEvent
+from nexus_core.runs.record import RunEvent
 from nexus_runs import listing
+from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
 from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nexus_core.runs.record import RunChange, RunFilter, RunRetention, RunState, RunStep, Written
+    from nexus_core.runs.record import Pruned, RunChange, RunFilter, RunRetention, RunState, RunStep, Written
 
 INLINE_BYTES = 8 * 1024
 """Parameters and results of up to so many bytes are in the row of their run; larger ones in a table of their own."""
@@ -46,7 +47,6 @@ GET = f"""
 SELECT params, result, (SELECT value FROM payloads WHERE run = n AND kind = 'params'),
     (SELECT value FROM payloads WHERE run = n AND kind = 'result'), {COLUMNS} FROM runs WHERE id = ?
 """
-OLDEST = "SELECT n, workflow, size, finished_at FROM runs WHERE finished_at IS NOT NULL"
 OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?"
 
 
@@ -190,11 +190,13 @@ def check(connection: sqlite3.Connection, executor: str, now: float, path: Path)
 def prune(connection: sqlite3.Connection, keep: RunRetention, now: float, limit: int, dry_run: bool) -> Pruned:
     """Remove what is beyond the limits, the limits of single workflows first."""
     connection.execute("BEGIN IMMEDIATE")
-    victims = _Victims(limit)
-    for workflow, limits in keep.workflows.items():
-        _choose(connection, limits, now, workflow, victims)
-    _choose(connection, keep, now, None, victims)
-    pruned = Pruned(len(victims.sizes), sum(size for _, size in victims.sizes.values()), not victims.is_full)
+    victims = Victims(limit)
+    for workflow, limits in limits_of(keep):
+        own = "" if workflow is None else " WHERE workflow = ?"
+        arguments = () if workflow is None else (workflow,)
+        total = connection.execute(f"{TOTALS}{own}", arguments).fetchone()
+        query = f"{OLDEST}{own.replace('WHERE', 'AND')} ORDER BY finished_at LIMIT {victims.looked_through}"
+        victims.choose(limits, now, workflow, total, connection.execute(query, arguments))
     if not dry_run:
         numbers = [(number,) for number in victims.sizes]
         for table, column in (("events", "run"), ("steps", "run"), ("payloads", "run"), ("runs", "n")):
@@ -202,50 +204,4 @@ def prune(connection: sqlite3.Connection, keep: RunRetention, now: float, limit:
         connection.execute("DELETE FROM executors WHERE ends < ?", (now - FORGET_EXECUTORS,))
         connection.execute("DELETE FROM usage WHERE runs = 0")
     connection.execute("COMMIT")
-    return pruned
-
-
-class _Victims:
-    """The runs to remove: their workflows and sizes by the keys of their rows, up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.sizes: dict[int, tuple[str, int]] = {}
-        self.is_full = False
-
-    def add(self, number: int, workflow: str, size: int) -> bool:
-        """Add one. Returns False where there is no room for it."""
-        if len(self.sizes) >= self.limit:
-            self.is_full = True
-            return False
-        self.sizes[number] = (workflow, size)
-        return True
-
-    def total(self, workflow: str | None) -> tuple[int, int]:
-        """Return how many runs and bytes of a workflow, or of all, there are in it."""
-        sizes = [size for name, size in self.sizes.values() if workflow in (None, name)]
-        return len(sizes), sum(sizes)
-
-
-def _choose(
-    connection: sqlite3.Connection, keep: RunRetention, now: float, workflow: str | None, victims: _Victims
-) -> None:
-    """Add the runs that the limits of one workflow, or of all, remove."""
-    if keep.max_age is None and keep.max_runs is None and keep.max_bytes is None:
-        return
-    total = "SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage WHERE ?1 IS NULL OR workflow = ?1"
-    count, size = connection.execute(total, (workflow,)).fetchone()
-    chosen, chosen_size = victims.total(workflow)
-    count, size = count - chosen, size - chosen_size
-    own = "" if workflow is None else "AND workflow = ?2"
-    oldest = f"{OLDEST} {own} ORDER BY finished_at LIMIT ?1"
-    arguments = (2 * victims.limit + 1, *([] if workflow is None else [workflow]))
-    for number, name, of_run, finished_at in connection.execute(oldest, arguments):
-        if number in victims.sizes:
-            continue
-        is_old = keep.max_age is not None and finished_at < now - keep.max_age
-        is_many = keep.max_runs is not None and count > keep.max_runs
-        is_large = keep.max_bytes is not None and size > keep.max_bytes
-        if not (is_old or is_many or is_large) or not victims.add(number, name, of_run):
-            return
-        count, size = count - 1, size - of_run
+    return victims.pruned
