@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from nexus_core.events.event import ChannelEvent
 
-TEXT_CHARACTERS = 6
-"""Fewest characters that `RunFilter.text` takes: the ids of all runs of some hours begin with the same ones."""
+TEXT_CHARACTERS = 8
+"""Fewest characters that `RunFilter.text` takes: the ids of all runs of a minute begin with the same ones."""
 
 NEXT = 0
 """The number of an event that the store numbers itself: one more than the run's latest."""

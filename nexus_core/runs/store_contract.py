@@ -327,7 +327,7 @@ class RunStoreContract:
         names = [*members]
         chosen = [[name for bit, name in enumerate(names) if mask >> bit & 1] for mask in range(2 ** len(names))]
         filters = [RunFilter(**{name: members[name] for name in each}, limit=7) for each in chosen]
-        texts = [middle.record.id, middle.record.id[:6], middle.record.id[-6:], "nosuch", "%_%_%_"]
+        texts = [middle.record.id, middle.record.id[:8], middle.record.id[-8:], "no such run", "%_%_%_%_"]
         filters += [RunFilter(text=text, owner=owner) for text in texts for owner in (None, "ann", "bob", "eve")]
         return [*filters, RunFilter(workflow="nosuch"), RunFilter(owner="eve"), RunFilter(status=RunStatus.BLOCKED)]
 
@@ -349,7 +349,7 @@ class RunStoreContract:
             with pytest.raises(MalformedRequest):
                 RunCursor.parse(bad)
         with pytest.raises(MalformedRequest):
-            RunFilter(text="abc")
+            RunFilter(text="short")
 
     # ---- following and cancelling
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nexus_core.runs.record import RunFilter
 
-FEW = 2000
+FEW = 5000
 """Up to so many runs whose ids begin or end with a text are looked through."""
 
 _LAST = chr(0x10FFFF)

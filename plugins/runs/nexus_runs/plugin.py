@@ -2,9 +2,85 @@
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from nexus_core import Plugin
 from nexus_runs.settings import RunsSettings
 
+if TYPE_CHECKING:
+    from nexus_core.runs.store import RunStore
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Measurement
+
 
 class RunsPlugin(Plugin[RunsSettings]):
-    """The run stores ``sqlite`` and ``postgres``."""
+    """The run stores ``sqlite`` and ``postgres``. The platform opens and closes the one that it uses."""
+
+    def run_stores(self) -> list[RunStore]:
+        """Return the run stores that the options allow."""
+        return [store for store in (self._sqlite, self._postgres) if store is not None]
+
+    @cached_property
+    def _sqlite(self) -> RunStore:
+        from nexus_runs.sqlite_store import SqliteRunStore
+
+        settings = self.settings
+        return SqliteRunStore(
+            _file(settings.runs_sqlite_path), settings.runs_max_waiting, settings.runs_max_waiting_bytes
+        )
+
+    @cached_property
+    def _postgres(self) -> RunStore | None:
+        settings = self.settings
+        if settings.runs_postgres_url is None:
+            return None
+        from nexus_runs.postgres_store import PostgresRunStore
+
+        return PostgresRunStore(
+            settings.runs_postgres_url.get_secret_value().strip(), settings.runs_postgres_schema,
+            settings.runs_postgres_connections, settings.runs_postgres_timeout, settings.runs_max_waiting,
+            settings.runs_max_waiting_bytes,
+        )  # fmt: skip
+
+    @property
+    def _chosen(self) -> RunStore | None:
+        name = getattr(self.platform.options, "run_store", None)
+        return next((store for store in self.run_stores() if store.name == name), None)
+
+    def nexus_register_health_checks(self) -> list[HealthCheck]:
+        """Return the check of the chosen run store."""
+        from nexus_core.types.health import HealthCheck
+
+        store = self._chosen
+        return [] if store is None else [HealthCheck("run_store", store.check)]
+
+    def nexus_register_measurements(self) -> list[Measurement]:
+        """Return how many changes wait to be written to the chosen run store, and how many were dropped."""
+        from nexus_core.types.measurement import Measurement
+
+        store = self._chosen
+        if store is None:
+            return []
+        return [
+            Measurement.of(
+                "nexus_run_store_waiting", "gauge", "Changes of runs that wait to be written.",
+                lambda: float(store.statistics()["waiting"]),
+            ),
+            Measurement.of(
+                "nexus_run_store_dropped_total", "counter", "Changes of runs that were not written.",
+                lambda: float(store.statistics()["dropped"]),
+            ),
+        ]  # fmt: skip
+
+
+def _file(path: Path | None) -> Path:
+    """Return the file of the run store ``sqlite``; by default as the XDG Base Directory Specification says."""
+    if path is not None:
+        return path.expanduser().absolute()
+    directory = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not directory.is_absolute():  # relative paths are ignored, as the specification requires
+        directory = Path("~/.local/state").expanduser()
+    return directory / "nexus" / "runs.db"

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.runs.record import Pruned, RunEvent
+from nexus_core.runs.status import RunStatus
 from nexus_runs import listing
 from nexus_runs.postgres_client import Repeat
 from nexus_runs.postgres_schema import PRUNE_LOCK
@@ -80,13 +81,12 @@ TO_CANCEL = "SELECT id FROM runs WHERE executor = $1 AND cancel_at IS NOT NULL A
 OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = $1) AND number > $2 ORDER BY number LIMIT $3"
 PAIRS = """
 WITH RECURSIVE pairs AS (
-    (SELECT status, channel FROM runs ORDER BY status, channel LIMIT 1)
+    SELECT status, (SELECT min(channel) FROM runs WHERE runs.status = every.status) AS channel
+    FROM unnest($1::text[]) AS every (status)
     UNION ALL
-    SELECT next.status, next.channel FROM pairs, LATERAL (
-        SELECT status, channel FROM runs WHERE (status, channel) > (pairs.status, pairs.channel)
-        ORDER BY status, channel LIMIT 1
-    ) AS next
-) SELECT status, channel FROM pairs
+    SELECT status, (SELECT min(channel) FROM runs WHERE runs.status = pairs.status AND runs.channel > pairs.channel)
+    FROM pairs WHERE channel IS NOT NULL
+) SELECT status, channel FROM pairs WHERE channel IS NOT NULL
 """
 
 
@@ -220,7 +220,7 @@ async def page_query(connection: Any, wanted: RunFilter) -> listing.Query:
     builder = listing.QueryBuilder("$")
     if wanted.text is not None and await _is_rare(connection, wanted.text):
         return listing.page_of_text(wanted, COLUMNS, builder)
-    pairs = await connection.fetch(PAIRS) if listing.needs_pairs(wanted) else ()
+    pairs = await connection.fetch(PAIRS, [*map(str, RunStatus)]) if listing.needs_pairs(wanted) else ()
     return listing.page(wanted, listing.pairs_of(wanted, map(tuple, pairs)), COLUMNS, builder)
 
 

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.runs.record import RunEvent
+from nexus_core.runs.status import RunStatus
 from nexus_runs import listing
 from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
 from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
@@ -47,6 +48,7 @@ GET = f"""
 SELECT params, result, (SELECT value FROM payloads WHERE run = n AND kind = 'params'),
     (SELECT value FROM payloads WHERE run = n AND kind = 'result'), {COLUMNS} FROM runs WHERE id = ?
 """
+NEXT_CHANNEL = "SELECT min(channel) FROM runs WHERE status = ? AND channel > ?"
 OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?"
 
 
@@ -144,12 +146,12 @@ def _is_rare(connection: sqlite3.Connection, text: str) -> bool:
 
 def _pairs(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """Return the pairs of status and channel that occur: one step in an index for each."""
-    query = "SELECT status, channel FROM runs{} ORDER BY status, channel LIMIT 1"
     pairs: list[tuple[str, str]] = []
-    row = connection.execute(query.format("")).fetchone()
-    while row is not None:
-        pairs.append(row)
-        row = connection.execute(query.format(" WHERE (status, channel) > (?, ?)"), row).fetchone()
+    for status in map(str, RunStatus):
+        (channel,) = connection.execute("SELECT min(channel) FROM runs WHERE status = ?", (status,)).fetchone()
+        while channel is not None:
+            pairs.append((status, channel))
+            (channel,) = connection.execute(NEXT_CHANNEL, (status, channel)).fetchone()
     return pairs
 
 
