@@ -84,7 +84,7 @@ class ChangeQueue:
 
     @property
     def waiting(self) -> int:
-        """How many changes wait."""
+        """How many changes are not written yet."""
         return self._waiting
 
     async def write(self, changes: Sequence[RunChange]) -> list[Written]:
@@ -175,9 +175,11 @@ class ChangeQueue:
             batch.append(entry)
             count += len(entry.changes)
             size += sum(change.size for change in entry.changes)
-            self._bytes -= entry.size
-        self._waiting -= count
         return batch
+
+    def _done(self, entry: _Entry) -> None:
+        self._waiting -= len(entry.changes)
+        self._bytes -= entry.size
 
     async def _write(self, batch: list[_Entry]) -> None:
         changes = [change for entry in batch for change in entry.changes]
@@ -188,9 +190,13 @@ class ChangeQueue:
         for entry in batch:
             results = written[position : position + len(entry.changes)]
             position += len(entry.changes)
+            self._done(entry)
             if entry.future is not None and not entry.future.done():
                 entry.future.set_result(results)
-        self._applied(changes, written)
+        try:
+            self._applied(changes, written)
+        except Exception:
+            log.exception("A listener of the run store raised")
 
     def _failed(self, batch: list[_Entry], exc: BackendUnavailable) -> None:
         """Tell callers who wait; what may be late is the next to be written."""
@@ -199,9 +205,9 @@ class ChangeQueue:
         for entry in reversed(batch):
             if entry.future is None:
                 self._entries.appendleft(entry)
-                self._waiting += 1
-                self._bytes += entry.size
-            elif not entry.future.done():
+                continue
+            self._done(entry)
+            if not entry.future.done():
                 entry.future.set_exception(unavailable())
 
     async def _write_singly(self, batch: list[_Entry], exc: Exception) -> None:
@@ -215,6 +221,7 @@ class ChangeQueue:
                 self._failed([entry], outage)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as reason:
+                self._done(entry)
                 if entry.future is None:
                     self.drop(len(entry.changes), f"they can't be written ({type(reason).__name__}: {reason})")
                 elif not entry.future.done():

@@ -71,7 +71,7 @@ def page(wanted: RunFilter, pairs: Sequence[tuple[str, str]] | None, columns: st
 
     Args:
         wanted: The filter.
-        pairs: See `pairs_of`.
+        pairs: See `pairs_of`; not empty.
         columns: What to select.
         builder: Numbers the arguments.
     """
@@ -81,8 +81,6 @@ def page(wanted: RunFilter, pairs: Sequence[tuple[str, str]] | None, columns: st
     limit = builder.add(wanted.limit)
     if pairs is None:
         return _newest(_ordered(common, limit), columns, builder)
-    if not pairs:
-        return _newest(_ordered([*common, "1 = 0"], limit), columns, builder)
     walks = []
     for number, (status, channel) in enumerate(pairs):
         pair = [f"status = {builder.add(str(status))}", f"channel = {builder.add(channel)}"]

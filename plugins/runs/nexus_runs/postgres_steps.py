@@ -212,16 +212,19 @@ async def get(connection: Any, run_id: str, payloads: bool) -> RunState | None:
 async def find(connection: Any, wanted: RunFilter) -> list[RunState]:
     """Return the runs that a filter shows."""
     query = await page_query(connection, wanted)
+    if query is None:
+        return []
     return [state_of(tuple(row)) for row in await connection.fetch(query.text, *query.arguments)]
 
 
-async def page_query(connection: Any, wanted: RunFilter) -> listing.Query:
-    """Return the query for a page."""
+async def page_query(connection: Any, wanted: RunFilter) -> listing.Query | None:
+    """Return the query for a page; None where no run can be on it."""
     builder = listing.QueryBuilder("$")
     if wanted.text is not None and await _is_rare(connection, wanted.text):
         return listing.page_of_text(wanted, COLUMNS, builder)
-    pairs = await connection.fetch(PAIRS, [*map(str, RunStatus)]) if listing.needs_pairs(wanted) else ()
-    return listing.page(wanted, listing.pairs_of(wanted, map(tuple, pairs)), COLUMNS, builder)
+    found = await connection.fetch(PAIRS, [*map(str, RunStatus)]) if listing.needs_pairs(wanted) else ()
+    pairs = listing.pairs_of(wanted, map(tuple, found))
+    return None if pairs == [] else listing.page(wanted, pairs, COLUMNS, builder)
 
 
 async def _is_rare(connection: Any, text: str) -> bool:

@@ -122,16 +122,16 @@ def get(connection: sqlite3.Connection, run_id: str, payloads: bool) -> RunState
 def find(connection: sqlite3.Connection, wanted: RunFilter) -> list[RunState]:
     """Return the runs that a filter shows."""
     query = page_query(connection, wanted)
-    return [state_of(row) for row in connection.execute(query.text, query.arguments)]
+    return [] if query is None else [state_of(row) for row in connection.execute(query.text, query.arguments)]
 
 
-def page_query(connection: sqlite3.Connection, wanted: RunFilter) -> listing.Query:
-    """Return the query for a page."""
+def page_query(connection: sqlite3.Connection, wanted: RunFilter) -> listing.Query | None:
+    """Return the query for a page; None where no run can be on it."""
     builder = listing.QueryBuilder("?")
     if wanted.text is not None and _is_rare(connection, wanted.text):
         return listing.page_of_text(wanted, COLUMNS, builder)
     pairs = listing.pairs_of(wanted, _pairs(connection) if listing.needs_pairs(wanted) else ())
-    return listing.page(wanted, pairs, COLUMNS, builder)
+    return None if pairs == [] else listing.page(wanted, pairs, COLUMNS, builder)
 
 
 def _is_rare(connection: sqlite3.Connection, text: str) -> bool:
