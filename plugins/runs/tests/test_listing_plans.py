@@ -29,7 +29,8 @@ COLUMNS = """
 """
 VALUES = """
 SELECT {id}, {reverse} 1000.0 + i, 'workflow-' || (i % 3),
-    CASE i % 10 WHEN 0 THEN 'mcp' WHEN 1 THEN 'cli' ELSE 'api' END, 'owner-' || (i % 5), CASE WHEN i % 50 = 0 THEN 'failed' WHEN i % 51 = 0 THEN 'running' ELSE 'completed' END,
+    CASE i % 10 WHEN 0 THEN 'mcp' WHEN 1 THEN 'cli' ELSE 'api' END, 'owner-' || (i % 5),
+    CASE WHEN i % 50 = 0 THEN 'failed' WHEN i % 51 = 0 THEN 'running' ELSE 'completed' END,
     'one', 1, 2000.0 + i, 0, 10, 5, 5, {details} FROM numbers
 """
 MEMBERS = {
@@ -39,7 +40,7 @@ MEMBERS = {
 SETS = [names for count in range(len(MEMBERS) + 1) for names in combinations(MEMBERS, count)]
 FILTERS = [
     *(RunFilter(**{name: MEMBERS[name] for name in names}, limit=LIMIT) for names in SETS),
-    RunFilter(text=f"{0:010}", limit=LIMIT),  # all of them begin so
+    RunFilter(text=f"{0:08}", limit=LIMIT),  # all of them begin so
     RunFilter(owner="owner-1", status=RunStatus.RUNNING, channel="nosuch", limit=LIMIT),
     RunFilter(owner="nobody", limit=LIMIT),
     RunFilter(status=RunStatus.WAITING, limit=LIMIT),
