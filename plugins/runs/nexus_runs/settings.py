@@ -20,7 +20,9 @@ class RunsSettings(PluginSettings):
         None, description="File of the run store sqlite. Default: nexus/runs.db in the user's state directory."
     )
     runs_postgres_url: SecretStr | None = Field(
-        None, description="PostgreSQL URL of the run store postgres. Default: POSTGRES_URL."
+        None,
+        description="PostgreSQL URL of the run store postgres. Also POSTGRES_URL.",
+        json_schema_extra={"environment": "POSTGRES_URL"},
     )
     runs_postgres_schema: str = Field(
         "nexus_runs",

@@ -92,7 +92,8 @@ def test_sqlite_finds_them_soon(sqlite_runs: sqlite3.Connection):
     for wanted in FILTERS:
         steps[0] = 0
         sqlite_steps.find(sqlite_runs, wanted)
-        assert steps[0] * 100 < 200_000, wanted  # a scan of all the runs takes more
+        most = 60_000 if wanted.text is None else 400_000  # some thousands of ids may begin with a text
+        assert steps[0] * 100 < most, (wanted, steps)
 
 
 @pytest.fixture
