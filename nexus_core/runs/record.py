@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from nexus_core import jsontext
@@ -184,16 +184,11 @@ class RunChange:
 
     def then(self, later: RunChange) -> RunChange:
         """Return one change that does what this one and a later one of the same attempt do."""
-        return replace(
-            self,
-            status=later.status or self.status,
-            started_at=self.started_at if later.started_at is None else later.started_at,
-            finished_at=later.finished_at,
-            result=later.result,
-            problem=later.problem,
-            events=self.events + later.events,
-            steps=self.steps + later.steps,
-        )
+        return RunChange(
+            self.run_id, self.attempt, self.record, later.status or self.status,
+            self.started_at if later.started_at is None else later.started_at, later.finished_at, later.result,
+            later.problem, self.events + later.events, self.steps + later.steps,
+        )  # fmt: skip
 
 
 class Written(NamedTuple):

@@ -40,7 +40,7 @@ class RunsSettings(PluginSettings):
         32 * 1024 * 1024, ge=1, description="Maximum bytes of changes that wait to be written before more are dropped."
     )
 
-    @field_validator("runs_sqlite_path", mode="before")
+    @field_validator("runs_sqlite_path", "runs_postgres_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and not value.strip() else value
