@@ -27,7 +27,7 @@ from nexus_core.options.settings import CoreSettings, PluginSettings
 from nexus_core.plugins.discovery import ALWAYS, CORE, GROUP, GUARDS, PluginStatus, discover
 from nexus_core.plugins.markers import hookimpl
 from nexus_core.plugins.requirements import unmet_requirement
-from nexus_core.runs.store_contract import RunStoreContract as RunStoreContract
+from nexus_core.runs.contract import RunStoreContract as RunStoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable

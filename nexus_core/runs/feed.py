@@ -17,7 +17,7 @@ BATCH = 1000
 
 FEED_EVENTS = 1000
 FEED_BYTES = 1024 * 1024
-"""How many of a run's latest events its followers share; who is further behind reads for itself."""
+"""How many of a run's latest events its followers share; a follower further behind reads the store itself."""
 
 RETRY_SECONDS = 0.5
 """Pause after the store could not be read, while followers wait."""
@@ -37,7 +37,7 @@ class Readable(Protocol):
 
 
 class RunFeeds:
-    """The feeds of the runs that are followed in this process. There is one for each run, while somebody follows it.
+    """The feeds of the runs that are followed in this process. There is one for each run that has followers.
 
     Args:
         store: The store.

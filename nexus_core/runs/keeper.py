@@ -41,7 +41,7 @@ class RunKeeper:
     Args:
         store: The store.
         keep: What is kept of runs that have ended.
-        reaped: Is told of each run that this process has ended since its own had died.
+        reaped: Receives each run that this process has ended because the run's process had died.
         lease: Seconds for which a process counts as alive after its last sign of life.
         prune_seconds: Seconds between two prunings.
     """
@@ -62,8 +62,8 @@ class RunKeeper:
         self._prune_seconds = prune_seconds
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Start. Call it on the event loop of the store."""
+    def begin(self) -> None:
+        """Begin. Call it on the event loop of the store."""
         pause = self._lease / RENEWALS
         loop = asyncio.get_running_loop()
         self._tasks = [

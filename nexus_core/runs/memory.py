@@ -30,7 +30,7 @@ _number = attrgetter("number")
 
 
 class MemoryRunStore(RunStore):
-    """The runs of this process. Of those that have ended, it keeps so many, bounded in time, in count and in bytes.
+    """The runs of this process. Ended runs are bounded in time, in count and in bytes.
 
     Where there are too many, the oldest of the caller who has the most goes: a caller with few runs keeps them however
     many others make.

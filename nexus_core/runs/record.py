@@ -119,7 +119,7 @@ class RunStep:
         began_at: When the attempt began, in seconds since the epoch.
         ended_at: When it ended, or None while it goes on.
         outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on.
-        size: Bytes of its result as JSON text; 0 while there is none.
+        size: Bytes of its result as JSON text; 0 without a result.
         error: Message of the error that it failed with, or None.
     """
 
@@ -213,7 +213,7 @@ class RunState:
         status: Where it stands.
         started_at: When the work began, or None.
         finished_at: When it ended, or None.
-        result: The result as JSON text; None where there is none, or it was not read (`RunStore.get`).
+        result: The result as JSON text; None without a result, or if it was not read (`RunStore.get`).
         problem: The error that it ended with, or None.
         params_size, result_size: Bytes of the parameters and of the result, whether they were read or not.
         last_event: Number of its latest event; 0 without one.
@@ -257,7 +257,7 @@ class RunCursor(NamedTuple):
         """Return the place that a caller names.
 
         Raises:
-            MalformedRequest: It is none that a listing has given.
+            MalformedRequest: The text is not a cursor.
         """
         time, _, run_id = text.partition("-")
         try:

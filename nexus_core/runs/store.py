@@ -38,7 +38,7 @@ PRUNED = 1000
 class RunStore(ABC):
     """Runs, their events and their steps. A subclass implements the abstract methods; the others build on them.
 
-    A writer calls `write` where the caller may only hear of the run once it is stored, and `write_later` where the
+    A writer calls `write` where the run must be stored before the caller gets an answer, and `write_later` where the
     store may follow a moment later. Both take a `RunChange`, which holds everything that happens to one run at once.
 
     Every async method raises `BackendUnavailable` when the store can't do it in time. What then becomes of a call is
@@ -153,7 +153,7 @@ class RunStore(ABC):
     async def expired(self, limit: int = REAPED) -> list[RunState]:
         """Return runs that have not ended although the lease of their executor has, oldest first.
 
-        There are none for a process that has not held its own lease without a gap for as long as a lease lasts: after
+        Empty for a process that has not held its own lease without a gap for as long as a lease lasts: after
         an outage of the store, every process gets the time to renew its own.
         """
 

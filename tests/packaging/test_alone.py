@@ -481,6 +481,7 @@ print(json.dumps(found))
         "cache",
         "pools",
         "redis",
+        "runs",
         "sessions",
         "health",
         "logs",

@@ -20,7 +20,7 @@ from kailash.sdk_exceptions import NodeConfigurationError  # type: ignore[import
 from kailash.workflow import cyclic_runner  # type: ignore[import-untyped]
 
 from nexus_core.errors import ConfigurationError
-from nexus_kailash.run_state import current_run
+from nexus_kailash.kailash_run import current_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

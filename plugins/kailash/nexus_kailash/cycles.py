@@ -14,7 +14,7 @@ from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
 from nexus_core.errors import ConfigurationError
 from nexus_core.types.trace import span
 from nexus_kailash._vendor_internals import CycleExecutor, disable_resource_monitoring, set_workflow_context
-from nexus_kailash.run_state import RunScopedContext, RunState
+from nexus_kailash.kailash_run import KailashRun, RunScopedContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ class CycleRunner:
         self._workflow_context = RunScopedContext()
         disable_resource_monitoring()
 
-    async def run(self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: RunState) -> dict[str, Any]:
+    async def run(self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: KailashRun) -> dict[str, Any]:
         """Run a workflow and return what each node has returned. Each execution of a node is reported as progress.
 
         Raises:
@@ -70,7 +70,7 @@ class _NodeCaller:
     """Runs single nodes for the executor, in the place of Kailash's ``LocalRuntime``."""
 
     def __init__(
-        self, run: RunState, workflow_context: RunScopedContext, loop: asyncio.AbstractEventLoop, resources: Any
+        self, run: KailashRun, workflow_context: RunScopedContext, loop: asyncio.AbstractEventLoop, resources: Any
     ) -> None:
         self._resources = {"resource_registry": resources} if resources is not None else {}
         self._run = run

@@ -10,8 +10,8 @@ from kailash.nodes.base_async import AsyncNode  # type: ignore[import-untyped]
 
 from nexus_core.types.trace import span
 from nexus_kailash._vendor_internals import OverridableRuntime, set_workflow_context
+from nexus_kailash.kailash_run import KailashRun, RunScopedContext, current_run
 from nexus_kailash.parameters import configuration
-from nexus_kailash.run_state import RunScopedContext, RunState, current_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class NodeRuntime(OverridableRuntime):
             await self._execute_level(level, workflow, tracker, context, run)
 
     async def _execute_level(
-        self, level: Sequence[str], workflow: Workflow, tracker: Any, context: Any, run: RunState
+        self, level: Sequence[str], workflow: Workflow, tracker: Any, context: Any, run: KailashRun
     ) -> None:
         tasks = [asyncio.ensure_future(self._execute(node, workflow, tracker, context)) for node in level]
         try:
@@ -133,7 +133,7 @@ class NodeRuntime(OverridableRuntime):
         run.context.progress(run.done, sum(map(len, run.levels or ())), node_id)
 
 
-def _current() -> RunState:
+def _current() -> KailashRun:
     run = current_run.get()
     assert run is not None  # Nexus starts every run
     return run

@@ -5,16 +5,16 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from nexus_kailash.run_state import current_run
+from nexus_kailash.kailash_run import current_run
 
 if TYPE_CHECKING:
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
 
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_kailash.cycles import CycleRunner
+    from nexus_kailash.kailash_run import KailashRun
     from nexus_kailash.node_secrets import NodeSecrets
     from nexus_kailash.nodes import NodeRuntime
-    from nexus_kailash.run_state import RunState
     from nexus_kailash.runtime_arguments import RuntimeArguments
 
 
@@ -33,7 +33,7 @@ class Runtime:
         self._cycles: CycleRunner | None = None
 
     async def run(
-        self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: RunState, secrets: NodeSecrets
+        self, workflow: Workflow, inputs: dict[str, dict[str, Any]], run: KailashRun, secrets: NodeSecrets
     ) -> dict[str, Any]:
         """Run a workflow and return what each node gave. Each finished node is reported as progress.
 

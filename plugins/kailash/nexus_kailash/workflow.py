@@ -13,9 +13,9 @@ from nexus_kailash.addresses import Addresses
 from nexus_kailash.cycles import last_nodes
 from nexus_kailash.envelope import PARAMETERS, WORKFLOW_CONTEXT, Envelope, reads_workflow_context, take_envelope
 from nexus_kailash.expected import aliases, allowed, left_to_callers
+from nexus_kailash.kailash_run import KailashRun
 from nexus_kailash.node_secrets import NodeSecrets
 from nexus_kailash.parameters import taking_anything, unconnected
-from nexus_kailash.run_state import RunState
 from nexus_kailash.tuning import tune
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class KailashWorkflow(Workflow):
             inputs = {node: given for node, given in params.items() if node in self._graph.nodes}
             initial = {} if WORKFLOW_CONTEXT in inputs else dict(params.get(WORKFLOW_CONTEXT, {}))
             results = await self.runtime.run(
-                self._graph, inputs, RunState(context, self._levels, workflow_context=initial), self._secrets
+                self._graph, inputs, KailashRun(context, self._levels, workflow_context=initial), self._secrets
             )
         except Exception as exc:
             if (error := _workflow_error(exc)) is not None:

@@ -52,7 +52,7 @@ class ChangeQueue:
     Args:
         store: Name of the store, for the log.
         apply: Writes changes in one transaction. The second argument is whether a caller waits for it.
-        applied: Is told of what was written.
+        applied: Receives what was written, and the results.
         max_waiting: How many changes that may be late wait at most.
         max_bytes: How many bytes of them.
     """

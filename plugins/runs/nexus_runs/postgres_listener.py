@@ -1,4 +1,4 @@
-"""`PostgresListener`: one connection that hears of what other processes write."""
+"""`PostgresListener`: one connection that is notified of what other processes write."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ async def expired(connection: Any, executor: str, limit: int) -> list[RunState]:
 
 
 async def check(connection: Any, executor: str) -> dict[str, Any]:
-    """Write, and return what operators want to know of the store."""
+    """Write, and return details for operators."""
     await connection.execute("UPDATE executors SET ends = ends WHERE id = $1", executor)
     runs, size = await connection.fetchrow(TOTALS)
     return {"runs": int(runs), "bytes": int(size)}

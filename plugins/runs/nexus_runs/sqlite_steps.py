@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.record import Pruned, RunChange, RunFilter, RunRetention, RunState, RunStep, Written
 
 INLINE_BYTES = 8 * 1024
-"""Parameters and results of up to so many bytes are in the row of their run; larger ones in a table of their own."""
+"""Parameters and results of up to so many bytes are in the row of their run; larger ones in a separate table."""
 
 FORGET_EXECUTORS = 24 * 3600.0
 """Seconds after the end of its lease that a process is remembered."""
@@ -173,7 +173,7 @@ def request_cancel(connection: sqlite3.Connection, run_id: str, now: float) -> b
 
 
 def release(connection: sqlite3.Connection, executor: str) -> None:
-    """Give up a lease."""
+    """End a lease."""
     connection.execute("DELETE FROM executors WHERE id = ?", (executor,))
 
 
@@ -183,7 +183,7 @@ def expired(connection: sqlite3.Connection, executor: str, now: float, limit: in
 
 
 def check(connection: sqlite3.Connection, executor: str, now: float, path: Path) -> dict[str, Any]:
-    """Write to the file, and return what operators want to know of it."""
+    """Write to the file, and return details for operators."""
     connection.execute("UPDATE executors SET ends = ends WHERE id = ?", (executor,))
     runs, size = connection.execute("SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage").fetchone()
     return {"runs": runs, "bytes": size, "free_bytes": shutil.disk_usage(path).free}

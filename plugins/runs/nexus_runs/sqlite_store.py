@@ -48,8 +48,8 @@ Value = TypeVar("Value")
 class SqliteRunStore(RunStore):
     """See `RunStore`. All processes of one machine may use the file at the same time; network file systems won't do.
 
-    Reads go through one connection, writes through another: readers never wait for writers. A third one hears of what
-    other processes write.
+    Reads go through one connection, writes through another: readers never wait for writers. A third one
+    detects what other processes write.
 
     Args:
         path: The file.

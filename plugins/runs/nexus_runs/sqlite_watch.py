@@ -1,8 +1,8 @@
-"""`FilePoller`: hears of what other processes write to an SQLite file.
+"""`FilePoller`: detects what other processes write to an SQLite file.
 
-SQLite tells no other process of a commit. But it counts commits, and a connection reads that number from memory shared
-with the other processes: looking forty times a second costs about nothing, and only after a commit a query follows. It
-looks only while somebody follows a run, or while a run of this process may be cancelled.
+SQLite notifies no other process of a commit. But it counts commits, and a connection reads that number from memory that
+the processes share: polling forty times a second costs next to nothing, and only after a commit a query follows. It
+polls only while a run has followers, or while a run of this process may be cancelled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CANCELS = "SELECT id FROM runs WHERE executor = ? AND cancel_at IS NOT NULL AND 
 
 
 class Seen(NamedTuple):
-    """What a look has found.
+    """What a check has found.
 
     Attributes:
         changed: Watched runs that have changed.
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 class FileLook:
-    """Looks for changes in the file, in the thread of a connection. It remembers what it has seen.
+    """Checks the file for changes, in the thread of a connection, and stores what it has seen.
 
     Args:
         executor: Id of this process.
@@ -85,11 +85,11 @@ class FileLook:
 
 
 class FilePoller:
-    """Looks into the file while it has to, and tells the watchers.
+    """Polls the file while it has to, and notifies the watchers.
 
     Args:
         watchers: Who waits for changes.
-        look: Looks once; see `FileLook`.
+        look: Checks once; see `FileLook`.
     """
 
     def __init__(self, watchers: Watchers, look: Callable[[Sequence[str], bool], Awaitable[Seen | None]]) -> None:
@@ -98,7 +98,7 @@ class FilePoller:
         self._task: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Look from now on, if there is a reason."""
+        """Start polling, if there is a reason."""
         if (self._task is None or self._task.done()) and self._has_reason():
             self._task = asyncio.get_running_loop().create_task(self._poll(), name="nexus-runs-poller")
 

@@ -20,7 +20,7 @@ class Watchers:
 
     Attributes:
         active: The runs that this process has begun and not ended.
-        fresh: The watched runs that were not looked at since somebody watches them.
+        fresh: Watched runs that were not checked since their first listener came.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class Watchers:
 
     @property
     def awaits_cancels(self) -> bool:
-        """Whether a cancellation may come that somebody wants to hear of."""
+        """Whether a cancellation may come and has listeners."""
         return bool(self._cancels and self.active)
 
     def watch(self, run_id: str, listener: Callable[[], None]) -> Callable[[], None]:
@@ -61,7 +61,7 @@ class Watchers:
         return lambda: self._cancels.discard(listener)
 
     def applied(self, executor: str, changes: Sequence[RunChange], written: Sequence[Written]) -> None:
-        """Note what this process has written, and tell the listeners."""
+        """Note what this process has written, and notify the listeners."""
         for change, each in zip(changes, written, strict=True):
             if change.record is not None and each.is_applied and change.record.executor == executor:
                 self.active.add(change.run_id)
@@ -73,17 +73,17 @@ class Watchers:
             self._changed()
 
     def notify(self, run_ids: Iterable[str]) -> None:
-        """Tell the listeners of runs that they have changed."""
+        """Notify the listeners of runs of a change."""
         for run_id in run_ids:
             for listener in [*self._runs.get(run_id, ())]:
                 listener()
 
     def notify_all(self) -> None:
-        """Tell every listener, after changes may have been missed."""
+        """Notify every listener, after changes may have been missed."""
         self.notify(self.runs)
 
     def cancel(self, run_ids: Iterable[str]) -> None:
-        """Tell of runs that are to be cancelled."""
+        """Notify the listeners to cancellations."""
         for run_id in run_ids:
             for listener in [*self._cancels]:
                 listener(run_id)

@@ -86,7 +86,7 @@ async def main():
     store = make_store(kind, place)
     await store.open(executor)
     keeper = RunKeeper(store)
-    keeper.start()
+    keeper.begin()
     commands, reader = Commands(store), asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     print("ready", flush=True)

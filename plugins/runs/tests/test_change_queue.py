@@ -9,9 +9,9 @@ import pytest
 from nexus_runs.change_queue import ChangeQueue
 
 from nexus_core import BackendUnavailable
+from nexus_core.runs.contract.base import sample_end, sample_record
 from nexus_core.runs.record import RunChange, RunEvent, Written
 from nexus_core.runs.status import RunStatus
-from nexus_core.runs.store_contract import sample_end, sample_record
 
 
 class Store:

@@ -11,9 +11,9 @@ from nexus_runs.postgres_schema import MIGRATIONS
 from nexus_runs.postgres_store import PostgresRunStore
 
 from nexus_core import BackendUnavailable, ConfigurationError
+from nexus_core.runs.contract.base import ended, reached, sample_end, sample_events, sample_record
 from nexus_core.runs.record import RunChange, RunFilter
 from nexus_core.runs.status import new_run_id
-from nexus_core.runs.store_contract import ended, reached, sample_end, sample_events, sample_record
 
 
 @pytest.fixture

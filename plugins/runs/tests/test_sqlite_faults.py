@@ -11,8 +11,8 @@ from nexus_runs import sqlite_schema
 from nexus_runs.sqlite_store import SqliteRunStore
 
 from nexus_core import BackendUnavailable, ConfigurationError
+from nexus_core.runs.contract.base import ended, reached, sample_end, sample_record
 from nexus_core.runs.record import RunChange, RunFilter
-from nexus_core.runs.store_contract import ended, reached, sample_end, sample_record
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nexus_core.runs.contract import RunStoreContract
+from nexus_core.runs.contract.base import sample_end, sample_record
 from nexus_core.runs.memory import MemoryRunStore
 from nexus_core.runs.record import RunChange, RunFilter
-from nexus_core.runs.store_contract import RunStoreContract, sample_end, sample_record
 
 
 class TestContract(RunStoreContract):

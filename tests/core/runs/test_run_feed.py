@@ -8,8 +8,8 @@ import pytest
 
 from nexus_core import BackendUnavailable
 from nexus_core.runs import feed
+from nexus_core.runs.contract.base import sample_end, sample_events, sample_record
 from nexus_core.runs.memory import MemoryRunStore
-from nexus_core.runs.store_contract import sample_end, sample_events, sample_record
 from nexus_core.testing import eventually
 
 

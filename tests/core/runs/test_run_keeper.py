@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from nexus_core import BackendUnavailable
+from nexus_core.runs.contract.base import sample_record
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.memory import MemoryRunStore
 from nexus_core.runs.record import Pruned, RunRetention, RunState
-from nexus_core.runs.store_contract import sample_record
 from nexus_core.testing import eventually
 
 
@@ -35,7 +35,7 @@ class Store(MemoryRunStore):
 async def test_leases_are_renewed_all_the_time_also_after_an_outage():
     store = Store()
     keeper = RunKeeper(store, lease=0.03)
-    keeper.start()
+    keeper.begin()
     await eventually(lambda: len(store.renewed) > 3)
     store.is_away = True
     count = len(store.renewed)
@@ -56,7 +56,7 @@ async def test_all_runs_of_dead_processes_are_ended_and_told_of():
     await store.begin_many(records)
     store.dead = [RunState(record) for record in records]
     keeper = RunKeeper(store, reaped=told.append, lease=0.03)
-    keeper.start()
+    keeper.begin()
     await eventually(lambda: len(told) == 250)
     await keeper.stop()
     assert all([(await store.get(record.id)).has_ended for record in records])
@@ -65,6 +65,6 @@ async def test_all_runs_of_dead_processes_are_ended_and_told_of():
 async def test_pruning_goes_on_until_nothing_is_beyond_the_limits():
     store = Store()
     keeper = RunKeeper(store, RunRetention(max_runs=5), prune_seconds=60.0)
-    keeper.start()
+    keeper.begin()
     await eventually(lambda: len(store.passes) == 3)
     await keeper.stop()

@@ -7,10 +7,10 @@ import pytest
 from nexus_core import MalformedRequest, Principal
 from nexus_core.errors import RunInterrupted
 from nexus_core.events.event import WORKFLOW_COMPLETED, WORKFLOW_PROGRESS, ChannelEvent
+from nexus_core.runs.contract.base import sample_record
 from nexus_core.runs.record import NEXT, PrincipalRecord, RunCursor, RunEvent, RunState
 from nexus_core.runs.status import RunStatus
 from nexus_core.runs.store import interrupted
-from nexus_core.runs.store_contract import sample_record
 from nexus_core.types.result import Result
 
 

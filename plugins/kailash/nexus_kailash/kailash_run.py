@@ -1,4 +1,4 @@
-"""`RunState`: what nodes and Kailash's runtimes need of the Nexus run that they work for."""
+"""`KailashRun`: what nodes and Kailash's runtimes need of the Nexus run that they work for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class RunState:
+class KailashRun:
     """One run of a Kailash workflow.
 
     Attributes:
@@ -29,7 +29,7 @@ class RunState:
     workflow_context: dict[str, Any] = field(default_factory=dict)
 
 
-current_run: ContextVar[RunState | None] = ContextVar("nexus_kailash_run", default=None)
+current_run: ContextVar[KailashRun | None] = ContextVar("nexus_kailash_run", default=None)
 """The run that the running code is part of, in its tasks and threads too."""
 
 

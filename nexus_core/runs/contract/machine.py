@@ -17,8 +17,8 @@ from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunFilter, RunReco
 from nexus_core.runs.status import ENDED, RunStatus
 
 if TYPE_CHECKING:
+    from nexus_core.runs.contract.base import RunStoreTests
     from nexus_core.runs.record import Written
-    from nexus_core.runs.store_contract import RunStoreContract
 
 IDS = st.sampled_from([f"{number:04x}{number * 40503 % 65536:04x}" for number in range(8)])
 ACTIVE = st.sampled_from([status for status in RunStatus if status not in ENDED])
@@ -47,7 +47,7 @@ class Model(MemoryRunStore):
         super().__init__(10**6, 10**9, 10**12)
 
 
-def run_machine(contract: RunStoreContract, examples: int) -> None:
+def run_machine(contract: RunStoreTests, examples: int) -> None:
     """Compare the stores of a contract with the model."""
 
     class Machine(StoreMachine):
@@ -64,7 +64,7 @@ def run_machine(contract: RunStoreContract, examples: int) -> None:
 class StoreMachine(RuleBasedStateMachine):
     """Calls on a store and on the model, which must return the same."""
 
-    def __init__(self, contract: RunStoreContract) -> None:
+    def __init__(self, contract: RunStoreTests) -> None:
         super().__init__()
         self._contract = contract
         self._runner = asyncio.Runner()
