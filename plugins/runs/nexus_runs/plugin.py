@@ -58,22 +58,19 @@ class RunsPlugin(Plugin[RunsSettings]):
         return [] if store is None else [HealthCheck("run_store", store.check)]
 
     def nexus_register_measurements(self) -> list[Measurement]:
-        """Return how many changes wait to be written to the chosen run store, and how many were dropped."""
+        """Return how many changes of runs wait to be written, and how many were dropped."""
         from nexus_core.types.measurement import Measurement
 
-        store = self._chosen
-        if store is None:
-            return []
+        stores = self.run_stores()
+
+        def total(name: str) -> float:
+            return float(sum(store.statistics()[name] for store in stores))
+
+        waiting, dropped = "Changes of runs that wait to be written.", "Changes of runs that were not written."
         return [
-            Measurement.of(
-                "nexus_run_store_waiting", "gauge", "Changes of runs that wait to be written.",
-                lambda: float(store.statistics()["waiting"]),
-            ),
-            Measurement.of(
-                "nexus_run_store_dropped_total", "counter", "Changes of runs that were not written.",
-                lambda: float(store.statistics()["dropped"]),
-            ),
-        ]  # fmt: skip
+            Measurement.of("nexus_run_store_waiting", "gauge", waiting, lambda: total("waiting")),
+            Measurement.of("nexus_run_store_dropped_total", "counter", dropped, lambda: total("dropped")),
+        ]
 
 
 def _file(path: Path | None) -> Path:
