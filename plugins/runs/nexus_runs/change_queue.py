@@ -55,6 +55,10 @@ class ChangeQueue:
         applied: Receives what was written, and the results.
         max_waiting: How many changes that may be late wait at most.
         max_bytes: How many bytes of them.
+
+    Attributes:
+        is_open: Whether it takes changes.
+        dropped: How many changes were not written.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class ChangeQueue:
         self._is_due = asyncio.Event()
         self._away_until = 0.0
         self._is_closing = False
+        self.is_open = False
         self._outage = OutageLog(
             log, f"The run store {store} is unavailable, runs wait to be written", f"The run store {store} is back"
         )
@@ -89,7 +94,7 @@ class ChangeQueue:
 
     async def write(self, changes: Sequence[RunChange]) -> list[Written]:
         """See `RunStore.write`."""
-        if time.monotonic() < self._away_until or self._is_closing:
+        if time.monotonic() < self._away_until or not self.is_open:
             raise unavailable()
         entry = _Entry([*changes], 0, asyncio.get_running_loop().create_future())
         for change in changes:
@@ -102,6 +107,9 @@ class ChangeQueue:
 
     def write_later(self, change: RunChange) -> None:
         """See `RunStore.write_later`."""
+        if not self.is_open:
+            self.drop(1, "the store is closed")
+            return
         size = change.size
         if self._waiting >= self._max_waiting or self._bytes + size > self._max_bytes:
             shortened = self._shortened(change)
@@ -229,7 +237,7 @@ class ChangeQueue:
 
     async def close(self) -> None:
         """Write what waits, for at most `CLOSE_SECONDS`; the rest is dropped."""
-        self._is_closing = True
+        self.is_open, self._is_closing = False, True
         self._is_due.set()
         task = self._task
         if task is not None and not task.done():

@@ -60,6 +60,7 @@ class PostgresRunStore(RunStore):
         except BaseException:
             await self._client.close()
             raise
+        self._queue.is_open = True
         try:
             await self.renew()
         except BackendUnavailable as exc:

@@ -92,6 +92,7 @@ class SqliteRunStore(RunStore):
         import sqlite3
 
         self.executor = executor
+        self._queue.is_open = True
         self._look = FileLook(executor)
         try:
             await self._renew(LEASE_SECONDS)

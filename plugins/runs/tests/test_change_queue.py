@@ -22,6 +22,7 @@ class Store:
         self.is_away = False
         self.poison = None
         self.queue = ChangeQueue("test", self.apply, lambda changes, written: None, max_waiting, max_bytes)
+        self.queue.is_open = True
 
     async def apply(self, changes, is_awaited):
         await asyncio.sleep(0)
@@ -138,12 +139,16 @@ async def test_closing_writes_what_waits_and_says_what_is_lost(monkeypatch, capl
     store.queue.write_later(begin("r1"))
     await store.queue.close()
     assert store.batches == [["r1"]]
-    store.is_away = True
+    store.queue.write_later(begin("too late"))
+    assert store.queue.dropped == 1
+    with pytest.raises(BackendUnavailable):
+        await store.queue.write([begin("too late")])
+    store.queue.is_open = store.is_away = True
     store.queue.write_later(begin("r2"))
     waiting = asyncio.create_task(store.queue.write([begin("r3")]))
     await asyncio.sleep(0)
     await store.queue.close()
     with pytest.raises(BackendUnavailable):
         await waiting
-    assert store.queue.dropped == 1
+    assert store.queue.dropped == 2
     assert "when the process ended" in caplog.text
