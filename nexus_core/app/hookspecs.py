@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.pipeline.resolvers import ParameterResolver
     from nexus_core.pipeline.stage import Interceptor
+    from nexus_core.runs.store import RunStore
     from nexus_core.server.channel import Channel, Command, Middleware, Route, Server
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
@@ -143,6 +144,23 @@ def nexus_register_stores(nexus: Platform) -> Iterable[Store]:
         @hookimpl
         def nexus_register_stores(nexus):
             return [EtcdStore(nexus.settings(EtcdSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_run_stores(nexus: Platform) -> Iterable[RunStore]:
+    """Return stores that keep runs for every process that uses them. Called at start-up; ``run_store`` chooses one.
+
+    The platform opens and closes the chosen one. `nexus_core.testing.RunStoreContract` tests a store.
+
+    Example::
+
+        @hookimpl
+        def nexus_register_run_stores(nexus):
+            return [EtcdRunStore(nexus.settings(EtcdSettings))]
 
     .. versionadded:: 0.1
     """

@@ -24,6 +24,9 @@ from nexus_core.pipeline.session_lookup import SessionLookup
 from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.plugins.shadows import hidden_libraries
+from nexus_core.runs.record import RunRetention
+from nexus_core.runs.recorder import RunRecorder
+from nexus_core.runs.stored_run import RunLookup
 from nexus_core.server import listeners
 from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from nexus_core.app.state import PlatformState
     from nexus_core.events.event import Handler
     from nexus_core.events.log import EventLog
+    from nexus_core.runs.store import RunStore
     from nexus_core.server.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
     from nexus_core.state.sessions import SessionStore
 
@@ -67,6 +71,8 @@ async def start(state: PlatformState) -> Running:
     await contributions.start()
     try:
         running = _compose(state, contributions)
+        if running.recorder is not None:
+            await running.recorder.open()
     except BaseException:
         await contributions.stop()
         raise
@@ -99,9 +105,11 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         item if plugin is None else GuardedAuthorizer(item, plugin, state.timers, options.workflow_timeout)
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
+    recorder = _recorder(state, contributions)
     execution = Execution(
-        state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get
-    )
+        state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
+        recorder,
+    )  # fmt: skip
     idempotency = Idempotency(
         choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout
     )
@@ -136,6 +144,8 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         sessions,
         event_log,
         idempotency,
+        RunLookup(state.runs, None if recorder is None else recorder.store),
+        recorder,
         interceptors=chain,
         contributions=contributions,
         channels=contributions.channels,
@@ -206,6 +216,28 @@ def _session_store(state: PlatformState, contributions: Contributions) -> Sessio
     return StoredSessions(choose_store(state.stores, state.options.store, "store"), state.events.publish)
 
 
+def _recorder(state: PlatformState, contributions: Contributions) -> RunRecorder | None:
+    """Return what stores runs: in the run store called ``run_store``. None where they stay in this process."""
+    options = state.options
+    if options.run_store == MEMORY:
+        return None
+    stores: dict[str, RunStore] = {store.name: store for store in contributions.of("nexus_register_run_stores")}
+    store = stores.get(options.run_store)
+    if store is None:
+        known = ", ".join([MEMORY, *sorted(stores)])
+        cure = first_party.hint(f"run store {options.run_store}")
+        raise ConfigurationError(
+            f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
+        )
+    days = options.run_store_days
+    retention = RunRetention(
+        None if days is None else days * 86_400, options.run_store_max_runs, options.run_store_max_bytes
+    )
+    return RunRecorder(
+        store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
+    )
+
+
 def _event_log(state: PlatformState, contributions: Contributions, sessions: SessionStore) -> EventLog:
     """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
     transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
@@ -234,6 +266,8 @@ async def stop(state: PlatformState, running: Running) -> None:
     await running.contributions.stop_channels()
     await running.event_log.close()
     await running.idempotency.close()
+    if running.recorder is not None:
+        await running.recorder.close()
     state.event_log = state.own_event_log
     await state.events.close()  # plugins' handlers may use what their nexus_shutdown closes
     for handler in running.handlers:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.stage import Call, CallerCall, Interceptor
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.plugins.option_reader import OptionReader
+    from nexus_core.runs.recorder import RunRecorder
+    from nexus_core.runs.stored_run import RunLookup
     from nexus_core.server.channel import ASGIApp, Channel, Route, Server
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
@@ -52,6 +54,8 @@ class Running:
         authenticate, verify, identify: The stages for callers without a call: up to authentication, of that alone, and
             up to the limits.
         authenticates: Whether a stage authenticates callers.
+        runs: Finds runs, of this process and of the run store.
+        recorder: Stores runs; None where they are kept in this process alone.
         front: Returns one application for those under several paths, with all that stands in front of them.
         app: That of the channels without a port, and of the routes.
     """
@@ -67,6 +71,8 @@ class Running:
     sessions: SessionStore
     event_log: EventLog
     idempotency: Idempotency
+    runs: RunLookup
+    recorder: RunRecorder | None
     interceptors: Sequence[Interceptor]
     contributions: Contributions
     channels: list[Channel]

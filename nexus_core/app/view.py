@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.errors import PermissionDenied, RunNotFound
+from nexus_core.errors import PermissionDenied
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
+from nexus_core.runs.record import RunFilter
+from nexus_core.runs.run import Run
 from nexus_core.state.limits import current_payer
 from nexus_core.workflows.registry import unknown_workflow
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from nexus_core.events.log import Follower
     from nexus_core.pipeline.credentials import CredentialWatch, Lease
     from nexus_core.pipeline.invocation import Caller
-    from nexus_core.runs.run import Run
+    from nexus_core.runs.stored_run import AnyRun
     from nexus_core.state.sessions import Session, SessionStore
     from nexus_core.workflows.workflow import Workflow
 
@@ -100,24 +103,34 @@ class CallerView:
         """Return a workflow that the caller may run, by its name or its tool name; see `workflow`."""
         return await self.workflow(self._state.workflows.name_of_tool(name))
 
-    def run(self, run_id: str) -> Run:
-        """Return one of the caller's runs.
+    async def run(self, run_id: str) -> AnyRun:
+        """Return one of the caller's runs, whichever process works on it.
 
         Raises:
             RunNotFound: No such id, or it is no longer kept, or another's.
+            BackendUnavailable: It is no run of this process, and the run store does not answer.
         """
-        run = self._state.runs.get(run_id)
-        if not self.is_visible(run):
-            raise RunNotFound("There is no run with this id, or it is no longer stored.")
-        return run
+        return await (await self._start()).runs.get(run_id, self._owner)
 
-    def runs(self, *, workflow: str | None = None, status: str | None = None, limit: int = 100) -> list[Run]:
-        """Return the caller's runs that fit, newest first."""
-        return self._state.runs.find(workflow=workflow, status=status, limit=limit, visible=self.is_visible)
+    async def runs(self, wanted: RunFilter | None = None) -> list[AnyRun]:
+        """Return the caller's runs that a filter shows, newest first.
 
-    def is_visible(self, run: Run) -> bool:
-        """Whether a run is the caller's."""
-        return run.owner == self._owner
+        Args:
+            wanted: The filter; its ``owner`` is always the caller. None for the latest runs.
+
+        Raises:
+            BackendUnavailable: The run store does not answer.
+        """
+        mine = replace(wanted or RunFilter(), owner=self._owner)
+        return await (await self._start()).runs.find(mine, self._owner)
+
+    async def cancel(self, run: AnyRun) -> bool:
+        """Ask a run of the caller's to stop. Returns False when it has ended already.
+
+        Raises:
+            BackendUnavailable: Another process works on it, and the run store does not answer.
+        """
+        return run.cancel() if isinstance(run, Run) else await run.cancel()
 
     async def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
         """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.

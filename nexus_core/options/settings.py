@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretBytes, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -166,6 +166,22 @@ class CoreSettings(PluginSettings):
         32 * 1024 * 1024, ge=1, description="Maximum size of each kind of state of one caller in a store, in bytes."
     )
     run_history_ttl: Seconds = Field(3600.0, description="Seconds that an ended run stays in the history.")
+    run_store: str = Field(
+        "memory", description="Store for runs: memory (this process alone), or the name of a plugin's run store."
+    )
+    run_store_scope: Literal["all", "background"] = Field(
+        "all",
+        description="Runs that a run store keeps: all, or only runs in the background and with an idempotency key.",
+    )
+    run_store_days: float | None = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Days that an ended run stays in the run store; none: no limit."
+    )
+    run_store_max_runs: int | None = Field(
+        1_000_000, ge=1, description="Maximum number of runs in the run store; none: no limit."
+    )
+    run_store_max_bytes: int | None = Field(
+        None, ge=1, description="Maximum size of parameters, results and events in the run store, in bytes."
+    )
     event_backend: str | None = Field(
         None, description="Backend of the event log. Default: the session backend if it supports events, else memory."
     )

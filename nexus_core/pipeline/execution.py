@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.workflow import Workflow
@@ -53,6 +54,7 @@ class Execution:
         max_result_bytes: The largest result, as JSON text.
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
         service: Returns what plugins have for workflows.
+        recorder: Stores runs; None where they are kept in this process alone.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Execution:
         max_result_bytes: int,
         sessions: SessionStore,
         service: Callable[[str], Any],
+        recorder: RunRecorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._runs = runs
         self._sessions = sessions
         self._timers = timers
@@ -87,6 +91,15 @@ class Execution:
             self._max_result_bytes,
             self._service,
         )
+        if self._recorder is not None:
+            await self._recorder.begin(
+                run,
+                invocation.validated_params,
+                invocation.principal,
+                invocation.session.id if invocation.session else None,
+                None if limit is None else time.time() + limit,
+                invocation.trace,
+            )
         invocation.begin_run(self._runs)
         try:
             value = await self._finished(_WorkflowTask(workflow, invocation.params, context), run, limit)

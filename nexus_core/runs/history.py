@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import RunNotFound
@@ -14,6 +15,7 @@ from nexus_core.state.shares import Shares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nexus_core.runs.record import RunFilter
     from nexus_core.runs.run import Run
     from nexus_core.state.shares import Share
     from nexus_core.types.principal import Principal
@@ -147,6 +149,22 @@ class RunHistory:
             if fits and (visible is None or visible(run)):
                 found.append(run)
         return found
+
+    def of_this_process(self, run_id: str) -> Run | None:
+        """Return a run that is kept here, or None."""
+        return self._running.get(run_id) or self._ended.get(run_id)
+
+    def matching(self, wanted: RunFilter, owner: str | None) -> list[Run]:
+        """Return the runs of an owner that a filter shows, newest first."""
+        self._drop_expired()
+        every = [*self._running.values(), *self._ended.values()]
+        found = [
+            run
+            for run in every
+            if run.owner == owner and wanted.shows(run.cursor, run.workflow, run.channel, run.owner, run.status)
+        ]
+        found.sort(key=attrgetter("cursor"), reverse=True)
+        return found[: wanted.limit]
 
     def counts(self) -> list[tuple[tuple[str, ...], int]]:
         """Return how many runs are kept, by whether they have ended."""

@@ -301,17 +301,22 @@ class RunFilter:
             raise MalformedRequest(f"text must have at least {TEXT_CHARACTERS} characters of a run's id.")
 
     def matches(self, state: RunState) -> bool:
-        """Whether it shows a run, leaving ``limit`` aside."""
-        record, text = state.record, self.text
+        """Whether it shows a stored run, leaving ``limit`` aside."""
+        record = state.record
+        return self.shows(state.cursor, record.workflow, record.channel, record.owner, state.status)
+
+    def shows(self, cursor: RunCursor, workflow: str, channel: str, owner: str | None, status: RunStatus) -> bool:
+        """Whether it shows a run with these members, leaving ``limit`` aside."""
+        accepted_at, run_id = cursor
         return (
-            (self.owner is None or record.owner == self.owner)
-            and (self.workflow is None or record.workflow == self.workflow)
-            and (self.status is None or state.status is self.status)
-            and (self.channel is None or record.channel == self.channel)
-            and (self.since is None or record.accepted_at >= self.since)
-            and (self.until is None or record.accepted_at < self.until)
-            and (text is None or record.id.startswith(text) or record.id.endswith(text))
-            and (self.before is None or state.cursor < self.before)
+            (self.owner is None or owner == self.owner)
+            and (self.workflow is None or workflow == self.workflow)
+            and (self.status is None or status is self.status)
+            and (self.channel is None or channel == self.channel)
+            and (self.since is None or accepted_at >= self.since)
+            and (self.until is None or accepted_at < self.until)
+            and (self.text is None or run_id.startswith(self.text) or run_id.endswith(self.text))
+            and (self.before is None or cursor < self.before)
         )
 
 

@@ -19,6 +19,7 @@ from nexus_core.events.event import (
     ChannelEvent,
     EventBus,
 )
+from nexus_core.runs.record import RunCursor
 from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunStatus, new_run_id
 
 if TYPE_CHECKING:
@@ -112,6 +113,16 @@ class Run:
     def ended(self) -> bool:
         """Whether the work has ended. What the policies keep of it may not be kept yet."""
         return self.finished_at is not None
+
+    @property
+    def cursor(self) -> RunCursor:
+        """Its place in listings."""
+        return RunCursor(self.started_at, self.id)
+
+    @property
+    def holds_outcome(self) -> bool:
+        """Whether its result or its error is still there."""
+        return self.result is not None or self.error is not None
 
     @property
     def done(self) -> bool:

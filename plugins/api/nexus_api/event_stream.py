@@ -13,9 +13,9 @@ from nexus_core.events.event import CREDENTIAL_ENDED, EVENTS_MISSED
 
 if TYPE_CHECKING:
     from nexus_api.translate import CallerLeaves
-    from nexus_core import Run
     from nexus_core.events.log import Follower
     from nexus_core.pipeline.credentials import Lease
+    from nexus_core.runs.stored_run import AnyRun
     from nexus_core.server.channel import Send
 
 _HEADERS = (
@@ -29,7 +29,9 @@ LAST_SECONDS = 1.0
 """Seconds that a client may take to read the end of a stream whose credential has ended."""
 
 
-async def send_events(run: Run, after: int, heartbeat: float, caller: CallerLeaves, lease: Lease, send: Send) -> None:
+async def send_events(
+    run: AnyRun, after: int, heartbeat: float, caller: CallerLeaves, lease: Lease, send: Send
+) -> None:
     """Send a run's events with a number above ``after``, up to the last one, or until the client disconnects.
 
     Args:

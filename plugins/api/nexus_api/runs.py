@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -22,7 +22,8 @@ from nexus_api.operations import (
 from nexus_api.operations import json_answer as described
 from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
-from nexus_core import MalformedRequest, NotFound, RunStatus
+from nexus_core import MalformedRequest, NotFound
+from nexus_core.runs.listing import FILTERS, LARGEST_PAGE, filter_of, page_of
 from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
@@ -33,13 +34,11 @@ if TYPE_CHECKING:
     from nexus_core import Platform
     from nexus_core.server.channel import Receive, Scope, Send
 
-LARGEST_PAGE = 1000
-"""Largest number of runs in one list."""
-
 _RUN = described("The run.", ref("Run"))
+_SCHEMAS: dict[str, dict[str, Any]] = {"status": STATUS, "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}}
 _LIST = operation(
-    "Runs", "List runs, newest first.", {200: described("The runs.", OBJECT)}, query("workflow", STRING),
-    query("status", STATUS), query("limit", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}),
+    "Runs", "List runs, newest first.", {200: described("The runs, and `next` where older ones may follow.", OBJECT)},
+    *(query(name, _SCHEMAS.get(name, STRING)) for name in FILTERS),
 )  # fmt: skip
 _SHOW = operation("Runs", "Show a run.", {200: _RUN}, WAIT, errors=(NotFound,))
 _CANCEL = operation(
@@ -56,19 +55,13 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
     """Return the routes under ``/api/runs``."""
 
     async def list_all(request: Request) -> Response:
-        asked = request.query_params
-        status, limit = asked.get("status"), _number(asked.get("limit", "100"), "limit")
-        if status is not None and status not in list(RunStatus):
-            raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise MalformedRequest(f"limit must be from 1 to {LARGEST_PAGE}.")
+        wanted = filter_of({name: request.query_params.get(name) for name in FILTERS})
         view = await view_of(platform, request.scope)
-        found = view.runs(workflow=asked.get("workflow"), status=status, limit=limit)
-        return json_answer({"runs": [run.to_dict(with_result=False) for run in found]}, view)
+        return json_answer(await page_of(view, wanted), view)
 
     async def show(request: Request) -> Response:
         view = await view_of(platform, request.scope)
-        with view.run(request.path_params["run_id"]).hold() as run:
+        with (await view.run(request.path_params["run_id"])).hold() as run:
             wait = seconds_to_wait(request.scope, headers_of(request.scope))
             if wait:
                 with view.lease(), CallerLeaves(platform.timers, request.receive):
@@ -77,8 +70,8 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
 
     async def cancel(request: Request) -> Response:
         view = await view_of(platform, request.scope)
-        run = view.run(request.path_params["run_id"])
-        asked = run.cancel()
+        run = await view.run(request.path_params["run_id"])
+        asked = await view.cancel(run)
         return json_answer(run.to_dict() | {"cancelled": asked}, view, 202 if asked else 200)
 
     return [
@@ -101,7 +94,7 @@ class _RunEvents:
 
         request = Request(scope)
         view = await view_of(self._platform, scope)
-        run = view.run(scope["path_params"]["run_id"])
+        run = await view.run(scope["path_params"]["run_id"])
         given = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
         last = _number(given, "Last-Event-ID")
         if scope["method"] == "HEAD":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from nexus_core import Caller, Platform
     from nexus_core.runs.run import Hold
+    from nexus_core.runs.stored_run import StoredRun
     from nexus_core.server.channel import Receive, Scope, Send
 
 CREDENTIAL_CLOSE = 4401
@@ -190,14 +191,14 @@ class _WebSocketConnection:
 
     async def _find(self, call_id: str | int, caller: Caller, run_id: str, after: int) -> None:
         try:
-            run = (await self._platform.view(caller)).run(run_id)
+            run = await (await self._platform.view(caller)).run(run_id)
         except NexusError as exc:
             del self._calls[call_id]
             await self._error(call_id, exc)
         else:
             await self._report(call_id, run.hold(), after)
 
-    async def _report(self, call_id: str | int, hold: Hold, after: int) -> None:
+    async def _report(self, call_id: str | int, hold: Hold | StoredRun, after: int) -> None:
         with hold as run:
             async for event in run.follow(after):
                 if not event.is_terminal:

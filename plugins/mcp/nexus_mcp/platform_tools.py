@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nexus_core import MalformedRequest, jsontext
+from nexus_core.runs.listing import filter_of, page_of
 from nexus_core.workflows.functions import FunctionWorkflow
 from nexus_mcp.calls import LONGEST_WAIT, tool_result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nexus_core import Platform, Run
+    from nexus_core import Platform
     from nexus_core.app.view import CallerView
+    from nexus_core.runs.stored_run import AnyRun
 
 LARGEST_PAGE = 100
 
-Status = Literal["pending", "running", "completed", "failed", "cancelled"]
+Status = Literal["pending", "running", "waiting", "blocked", "completed", "failed", "cancelled"]
 
 
 class _Actions:
@@ -33,6 +35,11 @@ class _Actions:
         wait: float | None = None,
         workflow: str | None = None,
         status: Status | None = None,
+        channel: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        text: str | None = None,
+        before: str | None = None,
         limit: int = 20,
     ) -> dict[str, Any]:
         """Manage your runs: get the result of a run in the background, show its progress, or cancel it.
@@ -43,22 +50,28 @@ class _Actions:
             wait: Seconds to wait for the result.
             workflow: List only runs of this tool.
             status: List only runs with this status.
+            channel: List only runs that came through this channel.
+            since: List only runs accepted at this time or later: ISO 8601, or seconds since the epoch.
+            until: List only runs accepted before this time.
+            text: List only runs whose id begins or ends with these characters, at least 8.
+            before: The `next` of the previous page: list only older runs.
             limit: Number of runs to list, at most 100.
         """
         if action == "list":
-            if not 1 <= limit <= LARGEST_PAGE:
-                raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
-            found = self._view.runs(workflow=workflow, status=status, limit=limit)
-            return {"runs": [run.to_dict(with_result=False) for run in found]}
-        with self._view.run(_needed(run_id, "run_id", action)).hold() as run:
+            asked_for = {
+                "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until,
+                "text": text, "before": before, "limit": limit,
+            }  # fmt: skip
+            return await page_of(self._view, filter_of(asked_for, LARGEST_PAGE))
+        with (await self._view.run(_needed(run_id, "run_id", action))).hold() as run:
             if action == "cancel":
-                asked = run.cancel()
+                asked = await self._view.cancel(run)
                 return run.to_dict() | {"cancelled": asked}
             if action == "wait":
                 await self._wait_for(run, self._wait if wait is None else wait)
             return run.to_dict()
 
-    async def _wait_for(self, run: Run, seconds: float) -> None:
+    async def _wait_for(self, run: AnyRun, seconds: float) -> None:
         if not 0 <= seconds <= LONGEST_WAIT:
             raise MalformedRequest(f"/wait: expected a number of seconds from 0 to {LONGEST_WAIT:g}.")
         with self._view.lease():

@@ -87,7 +87,7 @@ async def _content(view: CallerView, uri: str) -> dict[str, Any]:
     if uri.startswith(WORKFLOWS):
         return (await view.workflow_of_tool(unquote(uri.removeprefix(WORKFLOWS)))).describe()
     if uri.startswith(RUNS):
-        return view.run(unquote(uri.removeprefix(RUNS))).to_dict()
+        return (await view.run(unquote(uri.removeprefix(RUNS)))).to_dict()
     if uri.startswith(SESSIONS):
         return (await view.session(unquote(uri.removeprefix(SESSIONS)))).to_dict()
     if uri.partition("?")[0] == EVENTS:

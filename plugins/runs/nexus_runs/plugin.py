@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class RunsPlugin(Plugin[RunsSettings]):
     """The run stores ``sqlite`` and ``postgres``. The platform opens and closes the one that it uses."""
 
-    def run_stores(self) -> list[RunStore]:
+    def nexus_register_run_stores(self) -> list[RunStore]:
         """Return the run stores that the options allow."""
         return [store for store in (self._sqlite, self._postgres) if store is not None]
 
@@ -48,7 +48,7 @@ class RunsPlugin(Plugin[RunsSettings]):
     @property
     def _chosen(self) -> RunStore | None:
         name = getattr(self.platform.options, "run_store", None)
-        return next((store for store in self.run_stores() if store.name == name), None)
+        return next((store for store in self.nexus_register_run_stores() if store.name == name), None)
 
     def nexus_register_health_checks(self) -> list[HealthCheck]:
         """Return the check of the chosen run store."""

@@ -145,12 +145,25 @@ def runs_list(
     status: Annotated[
         str, typer.Option(metavar="STATUS", help="Show only runs of this status: pending, running, completed, ...")
     ] = "",
+    channel: Annotated[str, typer.Option(metavar="NAME", help="Only runs that came through this channel.")] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Only runs accepted at this time or later: 2026-01-31T12:00, in UTC.")
+    ] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only runs accepted before this time.")] = "",
+    text: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only runs whose id begins or ends with TEXT: 8 characters or more.")
+    ] = "",
+    before: Annotated[str, typer.Option(metavar="NEXT", help="The next page: what the end of a page says.")] = "",
     limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of runs.")] = 100,
 ) -> None:
     """List runs, newest first."""
     from nexus_cli.commands import listing
 
-    listing.runs(context.obj, workflow=workflow or None, status=status or None, limit=limit)
+    given = {
+        "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until, "text": text,
+        "before": before,
+    }  # fmt: skip
+    listing.runs(context.obj, **{name: value or None for name, value in given.items()}, limit=limit)
 
 
 _Retry = Annotated[

@@ -44,11 +44,14 @@ def workflow(cli: CliContext, name: str) -> None:
 
 def runs(cli: CliContext, **filters: Any) -> None:
     """Show runs, newest first."""
+    reply = cli.call("runs.list", **filters)
     _table(
-        cli, cli.call("runs.list", **filters), "runs", "No runs.",
+        cli, reply, "runs", "No runs.",
         {"RUN": itemgetter("run_id"), "WORKFLOW": itemgetter("workflow"), "STATUS": itemgetter("status"),
          "STARTED": lambda each: _age(each["started_at"]), "TOOK": _took},
     )  # fmt: skip
+    if cli.output.pretty and (following := _decode(reply).get("next")):
+        cli.output.line(f"Older runs: --before {following}")
 
 
 def _table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:

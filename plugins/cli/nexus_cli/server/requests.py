@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import type_name
+from nexus_core.runs.listing import FILTERS
 from nexus_core.server.caller import check_length
 from nexus_core.text import nearest, printable
 
@@ -19,7 +20,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "execute": ("workflow", "params", "by_data", "timeout", "wait", "events"),
     "list": (),
     "describe": ("workflow",),
-    "runs.list": ("workflow", "status", "limit"),
+    "runs.list": tuple(FILTERS),
     "runs.show": ("run_id",),
     "runs.cancel": ("run_id",),
     "runs.follow": ("run_id", "after"),
@@ -34,9 +35,6 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 
 PARAMS = ("params",)
 """The path of the parameters in a request."""
-
-LARGEST_PAGE = 1000
-"""Maximum number of runs in a list."""
 
 LONGEST_WAIT = 3600.0
 """Maximum of ``wait``, in seconds."""

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from nexus_cli.server import streams
-from nexus_cli.server.requests import LARGEST_PAGE, LONGEST_WAIT, PARAMS, Request
+from nexus_cli.server.requests import LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
-from nexus_core.errors import MalformedRequest
 from nexus_core.pipeline.invocation import Caller, Invocation
-from nexus_core.runs.status import RunStatus
+from nexus_core.runs.listing import FILTERS, filter_of, page_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -116,7 +115,8 @@ class Service:
 
     async def _follow_run(self, request: Request, caller: Caller) -> AsyncGenerator[bytes]:
         run_id, after = request.text("run_id"), request.number("after", 0, 0, 2**53)
-        with (await self._platform.view(caller)).run(run_id).hold() as run:
+        view = await self._platform.view(caller)
+        with (await view.run(run_id)).hold() as run:
             yield streams.event_line({"type": streams.FOLLOWING})
             async with aclosing(streams.of_run(run, after)) as lines:
                 async for line in lines:
@@ -149,7 +149,7 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
         case "describe":
             return (await view.workflow(request.text("workflow"))).describe()
         case "runs.list":
-            return {"runs": _runs(view, request)}
+            return await page_of(view, filter_of({name: request.any(name) for name in FILTERS}))
         case "sessions.create":
             return (await view.create_session("cli")).to_dict()
         case "sessions.show":
@@ -163,17 +163,8 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
             await view.remove_session(request.text("session_id"))
             return {"session_id": request.text("session_id"), "revoked": True}
         case "runs.cancel":
-            run = view.run(request.text("run_id"))
-            asked = run.cancel()
+            run = await view.run(request.text("run_id"))
+            asked = await view.cancel(run)
             return run.to_dict() | {"cancelled": asked}
         case _:
-            return view.run(request.text("run_id")).to_dict()
-
-
-def _runs(view: CallerView, request: Request) -> list[dict[str, Any]]:
-    status = request.optional_text("status")
-    if status is not None and status not in list(RunStatus):
-        raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
-    limit = request.number("limit", 100, 1, LARGEST_PAGE)
-    found = view.runs(workflow=request.optional_text("workflow"), status=status, limit=limit)
-    return [run.to_dict(with_result=False) for run in found]
+            return (await view.run(request.text("run_id"))).to_dict()

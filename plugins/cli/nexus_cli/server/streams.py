@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app.view import CallerView
     from nexus_core.events.event import ChannelEvent
-    from nexus_core.runs.run import Run
+    from nexus_core.runs.stored_run import AnyRun
     from nexus_core.state.sessions import Session
 
 FOLLOWING = "events.following"
@@ -48,7 +48,7 @@ def reply_line(text: bytes) -> bytes:
     return b'{"reply":%b}' % text
 
 
-async def of_run(run: Run, after: int = 0) -> AsyncGenerator[bytes]:
+async def of_run(run: AnyRun, after: int = 0) -> AsyncGenerator[bytes]:
     """Yield a run's events above a number, without the final one, whose content is the reply."""
     async with aclosing(run.follow(after, heartbeat=HEARTBEAT_SECONDS)) as events:
         async for event in events:

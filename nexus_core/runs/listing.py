@@ -1,0 +1,102 @@
+"""Listings of runs: the filter that a caller asks for and the page it gets, the same on every channel."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.errors import MalformedRequest
+from nexus_core.runs.record import RunCursor, RunFilter
+from nexus_core.runs.status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core.app.view import CallerView
+
+LARGEST_PAGE = 1000
+"""Largest number of runs in one page."""
+
+DEFAULT_PAGE = 100
+
+FILTERS = {
+    "workflow": "Only runs of this workflow.",
+    "status": f"Only runs with this status: {', '.join(RunStatus)}.",
+    "channel": "Only runs that came through this channel.",
+    "since": "Only runs accepted at this time or later: ISO 8601, or seconds since the epoch.",
+    "until": "Only runs accepted before this time: ISO 8601, or seconds since the epoch.",
+    "text": "Only runs whose id begins or ends with these characters, at least 8.",
+    "before": "The `next` of the previous page: only older runs.",
+    "limit": f"Maximum number of runs, from 1 to {LARGEST_PAGE}.",
+}
+"""What callers may ask for, with its description. Channels name them alike."""
+
+
+def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: int = DEFAULT_PAGE) -> RunFilter:
+    """Return the filter of a request.
+
+    Args:
+        asked: Members of `FILTERS`, as text or as JSON values. None means any.
+        largest: The largest page of the channel.
+        default: The size of a page where the request has none.
+
+    Raises:
+        MalformedRequest: A value is invalid.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    status = given.get("status")
+    if status is not None and status not in list(RunStatus):
+        raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
+    before = _text(given, "before")
+    return RunFilter(
+        None,
+        _text(given, "workflow"),
+        None if status is None else RunStatus(status),
+        _text(given, "channel"),
+        _time(given, "since"),
+        _time(given, "until"),
+        _text(given, "text"),
+        None if before is None else RunCursor.parse(before),
+        _limit(given.get("limit", default), largest),
+    )
+
+
+async def page_of(view: CallerView, wanted: RunFilter) -> dict[str, Any]:
+    """Return a page of a caller's runs as channels show it, with ``next`` where older ones may follow."""
+    found = await view.runs(wanted)
+    page: dict[str, Any] = {"runs": [run.to_dict(with_result=False) for run in found]}
+    return page | {"next": str(found[-1].cursor)} if len(found) == wanted.limit else page
+
+
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedRequest(f"{name} must be a string.")
+    return value
+
+
+def _limit(value: Any, largest: int) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
+        value = int(value)
+    if type(value) is not int:
+        raise MalformedRequest("limit must be a whole number.")
+    if not 1 <= value <= largest:
+        raise MalformedRequest(f"limit must be from 1 to {largest}.")
+    return value
+
+
+def _time(given: Mapping[str, Any], name: str) -> float | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    try:
+        seconds = float(value) if not isinstance(value, bool) else None
+    except (TypeError, ValueError):
+        try:
+            moment = datetime.fromisoformat(str(value))
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            seconds = None
+    if seconds is None or not 0 <= seconds < 1e11:
+        raise MalformedRequest(f"{name} must be a time: ISO 8601 (UTC without an offset), or seconds since the epoch.")
+    return seconds

@@ -1,0 +1,137 @@
+"""`RunRecorder`: writes the runs of this process to a run store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.runs.keeper import RunKeeper
+from nexus_core.runs.record import PrincipalRecord, RunChange, RunEvent, RunRecord
+from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nexus_core.events.event import ChannelEvent, EventBus
+    from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.record import RunRetention
+    from nexus_core.runs.run import Run
+    from nexus_core.runs.store import RunStore
+    from nexus_core.types.principal import Principal
+
+
+class RunRecorder:
+    """Stores what happens to the runs of this process, and cancels those that another process asks to cancel.
+
+    Runs in the background and runs with an idempotency key are stored before they begin: whoever hears of one finds it
+    at every process. Other runs are stored a moment later.
+
+    Args:
+        store: The store.
+        history: The runs of this process.
+        events: What they publish.
+        retention: What is kept of runs that have ended.
+        only_acknowledged: Whether runs are left out whose caller gets the result at once.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        history: RunHistory,
+        events: EventBus,
+        retention: RunRetention,
+        *,
+        only_acknowledged: bool = False,
+    ) -> None:
+        self.store = store
+        self._history = history
+        self._events = events
+        self._only_acknowledged = only_acknowledged
+        self._keeper = RunKeeper(store, retention)
+        self._open: dict[str, int] = {}
+        self._stops: list[Callable[[], None]] = []
+
+    async def open(self) -> None:
+        """Open the store, and begin.
+
+        Raises:
+            ConfigurationError: The store can't be used as it is.
+        """
+        await self.store.open(new_run_id())
+        self._stops = [self._events.listen(self._heard), self.store.on_cancel(self._cancel)]
+        self._keeper.start()
+
+    async def close(self) -> None:
+        """Write what waits, and close the store."""
+        await self._keeper.stop()
+        for stop in self._stops:
+            stop()
+        self._stops = []
+        await self.store.close()
+
+    async def begin(
+        self,
+        run: Run,
+        params: Mapping[str, Any],
+        principal: Principal | None,
+        session_id: str | None,
+        deadline: float | None,
+        trace: Mapping[str, str] | None,
+    ) -> None:
+        """Store a run that is about to begin.
+
+        Args:
+            run: The run.
+            params: Its validated parameters.
+            principal: The caller.
+            session_id: The id of the call's session.
+            deadline: When it times out, in seconds since the epoch.
+            trace: The caller's trace headers.
+
+        Raises:
+            BackendUnavailable: The store can't take a run that has to be stored first.
+        """
+        is_acknowledged = run.keeps_result or run.has_key
+        if self._only_acknowledged and not is_acknowledged:
+            return
+        record = RunRecord(
+            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(params),
+            None if principal is None else principal.identity,
+            None if principal is None else PrincipalRecord.of(principal), session_id, deadline, trace=trace or {},
+            has_key=run.has_key, executor=self.store.executor,
+        )  # fmt: skip
+        change = RunChange.begin(record, RunStatus.RUNNING, run.started_at)
+        self._open[run.id] = record.attempt
+        if not is_acknowledged:
+            self.store.write_later(change)
+            return
+        try:
+            await self.store.write([change])
+        except BaseException:
+            # It may have been stored all the same: then this ends it, for whoever looks.
+            self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
+            del self._open[run.id]
+            raise
+
+    def _heard(self, event: ChannelEvent) -> None:
+        """Store an event. Listeners are called inside `EventBus.publish`, in the order of the events."""
+        attempt = self._open.get(event.run_id)
+        if attempt is None or not event.number:
+            return
+        told = (RunEvent.of(event.without_result()),)
+        status = STATUS_AFTER.get(event.type)
+        if status is None:
+            self.store.write_later(RunChange(event.run_id, attempt, events=told))
+            return
+        del self._open[event.run_id]
+        result = None if event.result is None else event.result.json
+        problem = None if event.error is None else event.error.problem()
+        change = RunChange(
+            event.run_id, attempt, status=status, finished_at=event.time, result=result, problem=problem, events=told
+        )
+        self.store.write_later(change)
+
+    def _cancel(self, run_id: str) -> None:
+        run = self._history.of_this_process(run_id)
+        if run is not None:
+            run.cancel()

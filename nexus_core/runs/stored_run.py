@@ -1,0 +1,221 @@
+"""`StoredRun`: a run of a run store, as channels read it. `RunLookup`: runs of this process and of the store."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self
+
+from nexus_core import jsontext
+from nexus_core.errors import NexusError, RunNotFound, error_from_problem
+from nexus_core.events.event import ChannelEvent
+from nexus_core.runs.run import Run
+from nexus_core.types.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.record import RunCursor, RunEvent, RunFilter, RunState
+    from nexus_core.runs.store import RunStore
+
+
+class StoredRun:
+    """A run that another process works on, or that has ended. It reads like a `Run`.
+
+    Attributes:
+        id, workflow, channel, session_id, owner: See `Run`.
+        status: The status when it was last read.
+    """
+
+    def __init__(self, state: RunState, store: RunStore) -> None:
+        self._state = state
+        self._store = store
+        record = state.record
+        self.id, self.workflow, self.channel = record.id, record.workflow, record.channel
+        self.session_id, self.owner = record.session_id, record.owner
+
+    @property
+    def status(self) -> str:
+        """The status when it was last read."""
+        return self._state.status
+
+    @property
+    def done(self) -> bool:
+        """Whether it had ended when it was last read."""
+        return self._state.has_ended
+
+    ended = done
+
+    @property
+    def error(self) -> NexusError | None:
+        """The error that it ended with, or None."""
+        return None if self._state.problem is None else error_from_problem(self._state.problem)
+
+    @property
+    def result(self) -> Result | None:
+        """The result, once it has ended."""
+        state = self._state
+        if state.result is None:
+            return None
+        return Result(state.result, self.id, (state.finished_at or 0.0) - state.record.accepted_at)
+
+    @property
+    def cursor(self) -> RunCursor:
+        """Its place in listings."""
+        return self._state.cursor
+
+    def hold(self) -> Self:
+        """Return itself: what the store holds is there for every caller."""
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    async def refresh(self) -> None:
+        """Read it again.
+
+        Raises:
+            RunNotFound: It is no longer kept.
+            BackendUnavailable: The store does not answer.
+        """
+        state = await self._store.get(self.id)
+        if state is None:
+            raise RunNotFound(f"Run {self.id} is no longer kept.")
+        self._state = state
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.done:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            await self._store.changed(self.id, self._state.last_event, left)
+            await self.refresh()
+        return True
+
+    async def outcome(self) -> Result:
+        """Wait for the end and return the result.
+
+        Raises:
+            NexusError: What the run failed with.
+        """
+        await self.wait()
+        if (error := self.error) is not None:
+            raise error
+        if (result := self.result) is None:
+            raise RunNotFound(f"The result of run {self.id} is no longer kept.")
+        return result
+
+    async def reply(self) -> None:
+        """Return None: event handlers are asked where the run ended, for its caller."""
+
+    async def cancel(self) -> bool:
+        """Ask the process that runs it to cancel it. Returns False when it has ended already."""
+        return await self._store.request_cancel(self.id)
+
+    async def follow(
+        self, after: int = 0, *, heartbeat: float | None = None
+    ) -> AsyncGenerator[ChannelEvent | None, None]:
+        """Yield the run's events with a number above ``after``; see `Run.follow`."""
+        async with aclosing(self._store.follow(self.id, after, heartbeat)) as events:
+            async for event in events:
+                yield None if event is None else await self._event(event)
+        await self.refresh()
+
+    async def _event(self, stored: RunEvent) -> ChannelEvent:
+        event = _StoredEvent(stored)
+        if event.is_terminal:
+            await self.refresh()
+            event.result = self.result
+        return event
+
+    def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
+        """Return the run as channels show it; see `Run.to_dict`."""
+        state, record = self._state, self._state.record
+        members: dict[str, Any] = {
+            "run_id": self.id,
+            "workflow": self.workflow,
+            "channel": self.channel,
+            "status": str(state.status),
+            "started_at": record.accepted_at,
+        }
+        if state.finished_at is not None:
+            members["finished_at"] = state.finished_at
+            members["duration"] = round(state.finished_at - record.accepted_at, 6)
+        if self.session_id is not None:
+            members["session_id"] = self.session_id
+        if record.principal is not None:
+            members["user_id"] = record.principal.user_id
+        if with_result and state.result is not None:
+            members["result"] = jsontext.parse_trusted(state.result)
+        if state.problem is not None:
+            members["error"] = dict(state.problem)
+        return members
+
+
+class _StoredEvent(ChannelEvent):
+    """An event as it was stored."""
+
+    def __init__(self, stored: RunEvent) -> None:
+        members = stored.to_dict()
+        super().__init__(
+            members["type"], members.get("workflow", ""), members.get("channel", ""), members.get("run_id", ""),
+            members.get("session_id"), data=members.get("data"), duration=members.get("duration"),
+            error=None if "error" not in members else error_from_problem(members["error"]), number=stored.number,
+            time=members["time"],
+        )  # fmt: skip
+
+
+AnyRun = Run | StoredRun
+"""What a look-up returns: both read alike."""
+
+
+class RunLookup:
+    """Finds runs: those of this process first, then those of the run store.
+
+    Args:
+        history: The runs of this process.
+        store: The run store; None where runs are kept in this process alone.
+    """
+
+    def __init__(self, history: RunHistory, store: RunStore | None) -> None:
+        self._history = history
+        self._store = store
+
+    async def get(self, run_id: str, owner: str | None) -> AnyRun:
+        """Return a run of an owner.
+
+        Raises:
+            RunNotFound: No such id, or it is no longer kept, or another's.
+            BackendUnavailable: It is no run of this process, and the store does not answer.
+        """
+        own = self._history.of_this_process(run_id)
+        if own is not None and own.owner == owner and (self._store is None or not own.done or own.holds_outcome):
+            return own
+        state = None if self._store is None else await self._store.get(run_id)
+        if state is not None and state.record.owner == owner and self._store is not None:
+            return StoredRun(state, self._store)
+        if own is None or own.owner != owner:
+            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+        return own
+
+    async def find(self, wanted: RunFilter, owner: str | None) -> list[AnyRun]:
+        """Return the runs of an owner that a filter shows, newest first.
+
+        A run of this process is shown as it is now: the store may follow a moment later.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        found: dict[str, AnyRun] = {run.id: run for run in self._history.matching(wanted, owner)}
+        if self._store is not None:
+            for state in await self._store.find(wanted):
+                if state.record.owner == owner:
+                    found.setdefault(state.record.id, StoredRun(state, self._store))
+        newest_first = sorted(found.values(), key=lambda run: run.cursor, reverse=True)
+        return newest_first[: wanted.limit]
