@@ -124,6 +124,16 @@ class CallerView:
         mine = replace(wanted or RunFilter(), owner=self._owner)
         return await (await self._start()).runs.find(mine, self._owner)
 
+    async def page(self, wanted: RunFilter) -> dict[str, Any]:
+        """Return a page of the caller's runs as channels show it, with ``next`` where older ones may follow.
+
+        Raises:
+            BackendUnavailable: The run store does not answer.
+        """
+        found = await self.runs(wanted)
+        page: dict[str, Any] = {"runs": [run.to_dict(with_result=False) for run in found]}
+        return page | {"next": str(found[-1].cursor)} if len(found) == wanted.limit else page
+
     async def cancel(self, run: AnyRun) -> bool:
         """Ask a run of the caller's to stop. Returns False when it has ended already.
 

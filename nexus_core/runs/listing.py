@@ -1,4 +1,4 @@
-"""Listings of runs: the filter that a caller asks for and the page it gets, the same on every channel."""
+"""The filter of a listing of runs that a caller asks for, the same on every channel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from nexus_core.app.view import CallerView
 
 LARGEST_PAGE = 1000
 """Largest number of runs in one page."""
@@ -59,13 +57,6 @@ def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: in
         None if before is None else RunCursor.parse(before),
         _limit(given.get("limit", default), largest),
     )
-
-
-async def page_of(view: CallerView, wanted: RunFilter) -> dict[str, Any]:
-    """Return a page of a caller's runs as channels show it, with ``next`` where older ones may follow."""
-    found = await view.runs(wanted)
-    page: dict[str, Any] = {"runs": [run.to_dict(with_result=False) for run in found]}
-    return page | {"next": str(found[-1].cursor)} if len(found) == wanted.limit else page
 
 
 def _text(given: Mapping[str, Any], name: str) -> str | None:

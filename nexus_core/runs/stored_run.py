@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound, error_from_problem
@@ -117,6 +117,12 @@ class StoredRun:
     async def cancel(self) -> bool:
         """Ask the process that runs it to cancel it. Returns False when it has ended already."""
         return await self._store.request_cancel(self.id)
+
+    @overload
+    def follow(self, after: int = 0) -> AsyncGenerator[ChannelEvent, None]: ...
+
+    @overload
+    def follow(self, after: int = 0, *, heartbeat: float) -> AsyncGenerator[ChannelEvent | None, None]: ...
 
     async def follow(
         self, after: int = 0, *, heartbeat: float | None = None

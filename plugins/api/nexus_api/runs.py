@@ -23,7 +23,7 @@ from nexus_api.operations import json_answer as described
 from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, NotFound
-from nexus_core.runs.listing import FILTERS, LARGEST_PAGE, filter_of, page_of
+from nexus_core.runs.listing import FILTERS, LARGEST_PAGE, filter_of
 from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import Receive, Scope, Send
 
 _RUN = described("The run.", ref("Run"))
-_SCHEMAS: dict[str, dict[str, Any]] = {"status": STATUS, "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}
+_SCHEMAS: dict[str, dict[str, Any]] = {"status": STATUS, "limit": _LIMIT}
 _LIST = operation(
     "Runs", "List runs, newest first.", {200: described("The runs, and `next` where older ones may follow.", OBJECT)},
     *(query(name, _SCHEMAS.get(name, STRING)) for name in FILTERS),
@@ -57,7 +58,7 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
     async def list_all(request: Request) -> Response:
         wanted = filter_of({name: request.query_params.get(name) for name in FILTERS})
         view = await view_of(platform, request.scope)
-        return json_answer(await page_of(view, wanted), view)
+        return json_answer(await view.page(wanted), view)
 
     async def show(request: Request) -> Response:
         view = await view_of(platform, request.scope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nexus_core import MalformedRequest, jsontext
-from nexus_core.runs.listing import filter_of, page_of
+from nexus_core.runs.listing import filter_of
 from nexus_core.workflows.functions import FunctionWorkflow
 from nexus_mcp.calls import LONGEST_WAIT, tool_result
 
@@ -62,7 +62,7 @@ class _Actions:
                 "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until,
                 "text": text, "before": before, "limit": limit,
             }  # fmt: skip
-            return await page_of(self._view, filter_of(asked_for, LARGEST_PAGE))
+            return await self._view.page(filter_of(asked_for, LARGEST_PAGE))
         with (await self._view.run(_needed(run_id, "run_id", action))).hold() as run:
             if action == "cancel":
                 asked = await self._view.cancel(run)

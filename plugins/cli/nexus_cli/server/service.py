@@ -15,7 +15,7 @@ from nexus_cli.server import streams
 from nexus_cli.server.requests import LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
 from nexus_core.pipeline.invocation import Caller, Invocation
-from nexus_core.runs.listing import FILTERS, filter_of, page_of
+from nexus_core.runs.listing import FILTERS, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -149,7 +149,7 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
         case "describe":
             return (await view.workflow(request.text("workflow"))).describe()
         case "runs.list":
-            return await page_of(view, filter_of({name: request.any(name) for name in FILTERS}))
+            return await view.page(filter_of({name: request.any(name) for name in FILTERS}))
         case "sessions.create":
             return (await view.create_session("cli")).to_dict()
         case "sessions.show":
