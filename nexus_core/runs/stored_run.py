@@ -205,7 +205,8 @@ class RunLookup:
             return own
         state = None if self._store is None else await self._store.get(run_id)
         if state is not None and state.record.owner == owner and self._store is not None:
-            return StoredRun(state, self._store)
+            if own is None or state.has_ended:  # else the store does not know yet that it has
+                return StoredRun(state, self._store)
         if own is None or own.owner != owner:
             raise RunNotFound("There is no run of that id, or it is no longer kept.")
         return own
