@@ -59,7 +59,7 @@ class RunRecorder:
         """
         await self.store.open(new_run_id())
         self._stops = [self._events.listen(self._heard), self.store.on_cancel(self._cancel)]
-        self._keeper.start()
+        self._keeper.begin()
 
     async def close(self) -> None:
         """Write what waits, and close the store."""

@@ -208,7 +208,7 @@ class RunLookup:
             if own is None or state.has_ended:  # else the store does not know yet that it has
                 return StoredRun(state, self._store)
         if own is None or own.owner != owner:
-            raise RunNotFound("There is no run of that id, or it is no longer kept.")
+            raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own
 
     async def find(self, wanted: RunFilter, owner: str | None) -> list[AnyRun]:

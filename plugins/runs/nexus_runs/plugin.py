@@ -61,7 +61,7 @@ class RunsPlugin(Plugin[RunsSettings]):
         """Return how many changes of runs wait to be written, and how many were dropped."""
         from nexus_core.types.measurement import Measurement
 
-        stores = self.run_stores()
+        stores = self.nexus_register_run_stores()
 
         def total(name: str) -> float:
             return float(sum(store.statistics()[name] for store in stores))
