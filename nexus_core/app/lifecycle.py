@@ -111,8 +111,9 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         recorder,
     )  # fmt: skip
     idempotency = Idempotency(
-        choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout
-    )
+        choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,
+        None if recorder is None else recorder.store,
+    )  # fmt: skip
     sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
@@ -226,6 +227,9 @@ def _recorder(state: PlatformState, contributions: Contributions) -> RunRecorder
     if store is None:
         known = ", ".join([MEMORY, *sorted(stores)])
         cure = first_party.hint(f"run store {options.run_store}")
+        provider, _ = first_party.provider(f"run store {options.run_store}")
+        if (reason := state.plugins.inactive().get(provider)) is not None:
+            cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
         raise ConfigurationError(
             f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
         )

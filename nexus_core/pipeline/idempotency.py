@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.record import RunState
+    from nexus_core.runs.store import RunStore
     from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
@@ -69,22 +71,26 @@ class Idempotency:
 
     The key counts for one caller and one workflow. What a call ended with is kept once its workflow has begun, errors
     too; what the policies refused before is not, and may be tried again with the same key. Where processes share the
-    store, the key of a call whose process has died is free for a repeat, which runs, as soon as that is known.
+    store, the key of a call whose process has died is free for a repeat, which runs, as soon as that is known. Where a
+    run store has the first call's run, a repeat does not run: it is answered as that run has ended, with
+    `RunInterrupted` if its process has died.
 
     Args:
         store: Where entries are kept.
         ttl: For how many seconds.
         timeout: Seconds that a run may take, if its workflow sets no other limit; None for no limit.
+        runs: The run store; None where runs are kept in their process alone.
     """
 
     stage = Stage.IDEMPOTENCY
 
-    def __init__(self, store: Store, ttl: float, timeout: float | None) -> None:
+    def __init__(self, store: Store, ttl: float, timeout: float | None, runs: RunStore | None = None) -> None:
         self._scoped = scoping(store)
         self._heartbeat = Heartbeat(store)
         self._is_shared = store.name != MEMORY
         self._ttl = ttl
         self._timeout = timeout
+        self._runs = runs
 
     def __call__(self, invocation: Invocation, call_next: Call) -> Awaitable[Result]:
         """Return the answer to the first call of this key, or to this one."""
@@ -102,6 +108,9 @@ class Idempotency:
         there = await store.add(key, claim, self._claim_seconds(invocation))
         if there is not None:
             entry = _decoded(there)
+            run = await self._first_run(entry, params)
+            if run is not None:
+                return _replay(await self._settled(store, key, there, entry, run), params)
             if not await self._has_died(entry, params):
                 return _replay(entry, params)
             if not await store.replace(key, there, claim, self._claim_seconds(invocation)):
@@ -120,6 +129,20 @@ class Idempotency:
             raise
         await self._keep(store, key, claim, _Replay(params, result.run_id, result.duration, msgspec.Raw(result.json)))
         return result
+
+    async def _first_run(self, entry: _Replay, params: str) -> RunState | None:
+        """Return the run that an entry like this call's claims to be at work, as the run store has it."""
+        if self._runs is None or not entry.is_claim or entry.params != params:
+            return None
+        return await self._runs.get(entry.run_id)
+
+    async def _settled(self, store: Store, key: str, there: bytes, entry: _Replay, run: RunState) -> _Replay:
+        """Return the entry of a run that may have ended without its process, and keep it if it has."""
+        if not run.has_ended:
+            return entry
+        settled = _outcome(entry, run)
+        await self._keep(store, key, there, settled)
+        return settled
 
     async def _has_died(self, entry: _Replay, params: str) -> bool:
         """Whether an entry is the claim of a call like this one whose process lives no more."""
@@ -150,6 +173,16 @@ class Idempotency:
                 await store.replace(key, claim, _encode(ended), self._ttl)
         except BackendUnavailable:
             log.error("The result of run %s could not be stored under its idempotency key", entry.run_id)
+
+
+def _outcome(entry: _Replay, run: RunState) -> _Replay:
+    """Return the entry of a run that has ended."""
+    if run.problem is not None:
+        return _Replay(entry.params, entry.run_id, problem=dict(run.problem))
+    if run.result is None:
+        return _Replay(entry.params, entry.run_id, is_lost=True)
+    duration = (run.finished_at or 0.0) - (run.started_at or run.record.accepted_at)
+    return _Replay(entry.params, entry.run_id, duration, msgspec.Raw(run.result))
 
 
 async def _forget(store: Store, key: str, claim: bytes) -> None:

@@ -58,6 +58,8 @@ class _Actions:
             limit: Number of runs to list, at most 100.
         """
         if action == "list":
+            if not 1 <= limit <= LARGEST_PAGE:
+                raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
             asked_for = {
                 "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until,
                 "text": text, "before": before, "limit": limit,
