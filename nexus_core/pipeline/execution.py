@@ -94,6 +94,7 @@ class Execution:
         if self._recorder is not None:
             await self._recorder.begin(
                 run,
+                workflow,
                 invocation.validated_params,
                 invocation.principal,
                 invocation.session.id if invocation.session else None,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.run import Run
     from nexus_core.runs.store import RunStore
     from nexus_core.types.principal import Principal
+    from nexus_core.workflows.workflow import Workflow
 
 
 class RunRecorder:
@@ -72,6 +73,7 @@ class RunRecorder:
     async def begin(
         self,
         run: Run,
+        workflow: Workflow,
         params: Mapping[str, Any],
         principal: Principal | None,
         session_id: str | None,
@@ -82,7 +84,8 @@ class RunRecorder:
 
         Args:
             run: The run.
-            params: Its validated parameters.
+            workflow: The workflow.
+            params: Its validated parameters. They are stored without secrets, see `RunStore.redacted`.
             principal: The caller.
             session_id: The id of the call's session.
             deadline: When it times out, in seconds since the epoch.
@@ -95,7 +98,7 @@ class RunRecorder:
         if self._only_acknowledged and not is_acknowledged:
             return
         record = RunRecord(
-            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(params),
+            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(self.store.redacted(workflow, params)),
             None if principal is None else principal.identity,
             None if principal is None else PrincipalRecord.of(principal), session_id, deadline, trace=trace or {},
             has_key=run.has_key, executor=self.store.executor,

@@ -14,7 +14,7 @@ from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunState
 from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from nexus_core.runs.record import (
         Pruned,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RunStep,
         Written,
     )
+    from nexus_core.workflows.workflow import Workflow
 
 LEASE_SECONDS = 6.0
 """Seconds after its last sign of life for which a process counts as alive, see `RunStore.renew`."""
@@ -51,6 +52,7 @@ class RunStore(ABC):
         name: What the option ``run_store`` calls it.
         is_shared: Whether other processes see the same runs.
         executor: Id of this process, while the store is open.
+        redact: Takes secrets out of the parameters of a workflow's run before they are stored; None: nothing does.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RunStore(ABC):
 
     def __init__(self) -> None:
         self.executor = ""
+        self.redact: Callable[[Workflow, Mapping[str, Any]], Mapping[str, Any]] | None = None
         self._feeds = RunFeeds(self)
 
     # ---- what a store implements
@@ -170,6 +173,10 @@ class RunStore(ABC):
     def statistics(self) -> dict[str, int]:
         """Return numbers for metrics: ``waiting`` and ``dropped`` changes of `write_later`."""
         return {"waiting": 0, "dropped": 0}
+
+    def redacted(self, workflow: Workflow, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return parameters as they may be stored. They are unchanged where `redact` is None."""
+        return params if self.redact is None else self.redact(workflow, params)
 
     # ---- what builds on that
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nexus_core import AnyCaller, CallNext, Result
     from nexus_core.pipeline.stage import Call
     from nexus_logs.audit import AuditLog
-    from nexus_logs.sensitive import SensitiveParameters
+    from nexus_toolkit.sensitive import SensitiveParameters
 
 LOGGER = "nexus.calls"
 

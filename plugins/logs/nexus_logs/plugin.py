@@ -41,7 +41,7 @@ class LogsPlugin(Plugin[LogSettings]):
         """
         from nexus_logs.audit import AuditLog
         from nexus_logs.calls import CallLog, CallStartAudit, RefusedReadAudit
-        from nexus_logs.sensitive import SensitiveParameters, sensitive_parameters
+        from nexus_toolkit.sensitive import SensitiveParameters, sensitive_parameters
 
         settings = self.settings
         if settings.audit_required and settings.audit_log is None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nexus_logs.lines import json_line
-from nexus_logs.sensitive import sensitive_names
+from nexus_toolkit.sensitive import sensitive_names
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_core import Plugin
 from nexus_runs.settings import RunsSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_toolkit.redaction import Redactor
+    from nexus_toolkit.sensitive import SensitiveParameters
+
+    from nexus_core import Workflow
     from nexus_core.runs.store import RunStore
     from nexus_core.types.health import HealthCheck
     from nexus_core.types.measurement import Measurement
@@ -21,7 +27,24 @@ class RunsPlugin(Plugin[RunsSettings]):
 
     def nexus_register_run_stores(self) -> list[RunStore]:
         """Return the run stores that the options allow."""
-        return [store for store in (self._sqlite, self._postgres) if store is not None]
+        stores = [store for store in (self._sqlite, self._postgres) if store is not None]
+        for store in stores:
+            store.redact = self._redacted
+        return stores
+
+    def _redacted(self, workflow: Workflow, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the parameters of a run without secrets, by the rules of the logs."""
+        redactor, sensitive = self._rules
+        redacted: Mapping[str, Any] = redactor.whole_value(params, sensitive.names_of(workflow))
+        return redacted
+
+    @cached_property
+    def _rules(self) -> tuple[Redactor, SensitiveParameters]:
+        from nexus_toolkit.redaction import Redactor, option_secrets
+        from nexus_toolkit.sensitive import SensitiveParameters
+
+        names, secrets = self.settings.runs_redact, option_secrets(self.platform.every_settings)
+        return Redactor(names, secrets), SensitiveParameters()
 
     @cached_property
     def _sqlite(self) -> RunStore:

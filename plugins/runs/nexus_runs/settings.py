@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from nexus_core.options.settings import PluginSettings, Seconds
+from nexus_core.options.settings import MetadataKey, PluginSettings, Seconds
 from nexus_runs.address import check_address
 
 
@@ -16,6 +16,11 @@ class RunsSettings(PluginSettings):
 
     provides: ClassVar[dict[str, str | None]] = {"run store sqlite": None, "run store postgres": "runs_postgres_url"}
 
+    workflow_metadata: ClassVar[dict[str, MetadataKey]] = {
+        "sensitive_parameters": MetadataKey("List of parameters that are not stored with a run.")
+    }
+
+    runs_redact: list[str] = Field([], description="Additional names whose values are not stored, such as `iban`.")
     runs_sqlite_path: Path | None = Field(
         None, description="File of the run store sqlite. Default: nexus/runs.db in the user's state directory."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Set
 from datetime import date, datetime, time, timedelta
@@ -84,9 +85,10 @@ def short_id(session_id: str) -> str:
 class _Budget:
     """How much more is shown."""
 
-    def __init__(self) -> None:
-        self.items = ITEMS
-        self.characters = CHARACTERS
+    def __init__(self, items: int = ITEMS, characters: int = CHARACTERS, longest: int = LONGEST) -> None:
+        self.items = items
+        self.characters = characters
+        self.longest = longest
 
     def is_spent(self) -> bool:
         return self.items <= 0 or self.characters <= 0
@@ -173,6 +175,18 @@ class Redactor:
         """
         return self._value(value, secrets, marked, DEPTH, _Budget())
 
+    def whole_value(self, value: Any, marked: Collection[str] = ()) -> Any:
+        """Return a JSON value without secrets, however large it is. Only what lies too deep is left out.
+
+        Args:
+            value: What came as JSON; it is not changed.
+            marked: Names whose values are secret here. They are looked for in other texts too.
+        """
+        if self.is_plain(value, marked):
+            return value
+        secrets = sorted(self.secrets_in(value, marked), key=len, reverse=True)
+        return self._value(value, secrets, marked, DEPTH, _Budget(sys.maxsize, sys.maxsize, sys.maxsize))
+
     def _value(self, value: Any, secrets: Collection[str], marked: Collection[str], depth: int, budget: _Budget) -> Any:
         budget.items -= 1
         if depth == 0 or budget.is_spent():
@@ -198,7 +212,7 @@ class Redactor:
         return self._value(plain, secrets, marked, depth - 1, budget)
 
     def _shown_text(self, text: str, secrets: Collection[str], budget: _Budget) -> str:
-        limit = min(LONGEST, max(budget.characters, 0))
+        limit = min(budget.longest, max(budget.characters, 0))
         budget.characters -= min(len(text), limit)
         return self.text(text[:limit], secrets) + ("..." if len(text) > limit else "")
 
