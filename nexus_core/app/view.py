@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.errors import PermissionDenied
+from nexus_core.errors import Conflict, PermissionDenied, RunNotFound
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
+from nexus_core.runs.listing import EVERYONE
 from nexus_core.runs.record import RunFilter
 from nexus_core.runs.run import Run
 from nexus_core.state.limits import current_payer
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from nexus_core.runs.stored_run import AnyRun
     from nexus_core.state.sessions import Session, SessionStore
     from nexus_core.workflows.workflow import Workflow
+
+
+OPERATE = "nexus.operate"
+"""The permission to see the runs of all callers, and to prune them."""
 
 
 class CallerView:
@@ -104,25 +109,47 @@ class CallerView:
         return await self.workflow(self._state.workflows.name_of_tool(name))
 
     async def run(self, run_id: str) -> AnyRun:
-        """Return one of the caller's runs, whichever process works on it.
+        """Return one of the caller's runs, whichever process works on it. Operators get those of others too.
 
         Raises:
             RunNotFound: No such id, or it is no longer kept, or another's.
             BackendUnavailable: It is no run of this process, and the run store does not answer.
         """
-        return await (await self._start()).runs.get(run_id, self._owner)
+        runs = (await self._start()).runs
+        try:
+            return await runs.get(run_id, self._owner)
+        except RunNotFound:
+            if not await self._is_operator():
+                raise
+            return await runs.get(run_id, None, of_everyone=True)
+
+    async def _is_operator(self) -> bool:
+        """Whether the caller may see the runs of others. Where nothing grants permissions, nobody may."""
+        asked = frozenset({OPERATE})
+        return bool(self._authorizers) and not await missing_permissions(self._authorizers, self.principal, asked)
 
     async def runs(self, wanted: RunFilter | None = None) -> list[AnyRun]:
         """Return the caller's runs that a filter shows, newest first.
 
         Args:
-            wanted: The filter; its ``owner`` is always the caller. None for the latest runs.
+            wanted: The filter. Operators may name another ``owner``, or `EVERYONE`. None for the latest runs.
 
         Raises:
+            PermissionDenied: It names another owner, and the caller is no operator.
             BackendUnavailable: The run store does not answer.
         """
-        mine = replace(wanted or RunFilter(), owner=self._owner)
-        return await (await self._start()).runs.find(mine, self._owner)
+        wanted = wanted or RunFilter()
+        asked = wanted.owner
+        if asked is None or asked == self._owner:
+            return await (await self._start()).runs.find(replace(wanted, owner=self._owner), self._owner)
+        if not await self._is_operator():
+            raise PermissionDenied(
+                f"caller: the runs of others need the permission {OPERATE}.", details={"missing_permissions": [OPERATE]}
+            )
+        runs = (await self._start()).runs
+        if asked == EVERYONE:
+            return await runs.find(replace(wanted, owner=None), None, of_everyone=True)
+        return await runs.find(wanted, asked)
 
     async def page(self, wanted: RunFilter) -> dict[str, Any]:
         """Return a page of the caller's runs as channels show it, with ``next`` where older ones may follow.
@@ -138,9 +165,33 @@ class CallerView:
         """Ask a run of the caller's to stop. Returns False when it has ended already.
 
         Raises:
+            PermissionDenied: It is another's.
             BackendUnavailable: Another process works on it, and the run store does not answer.
         """
+        if run.owner != self._owner:
+            raise PermissionDenied("A run is cancelled by its own caller only.")
         return run.cancel() if isinstance(run, Run) else await run.cancel()
+
+    async def prune(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """Remove the runs that are beyond the limits of the run store, as the platform does by itself every minute.
+
+        Args:
+            dry_run: Whether to count only what would be removed.
+
+        Returns:
+            ``runs`` and ``bytes``, and whether nothing is left that is beyond the limits (``complete``).
+
+        Raises:
+            PermissionDenied: The caller is no operator.
+            Conflict: Runs are kept in this process alone.
+            BackendUnavailable: The run store does not answer.
+        """
+        await self.require(OPERATE)
+        recorder = (await self._start()).recorder
+        if recorder is None:
+            raise Conflict("There is no run store to prune: run_store is memory, where run_history bounds the runs.")
+        pruned = await recorder.prune(dry_run=dry_run)
+        return {"runs": pruned.runs, "bytes": pruned.bytes, "complete": pruned.is_complete, "dry_run": dry_run}
 
     async def events(self, after: str | None = None, *, session_id: str | None = None) -> Follower:
         """Follow what happens to the caller's runs and sessions, and to the workflows that it may run.

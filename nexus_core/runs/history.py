@@ -154,14 +154,15 @@ class RunHistory:
         """Return a run that is kept here, or None."""
         return self._running.get(run_id) or self._ended.get(run_id)
 
-    def matching(self, wanted: RunFilter, owner: str | None) -> list[Run]:
-        """Return the runs of an owner that a filter shows, newest first."""
+    def matching(self, wanted: RunFilter, owner: str | None, *, of_everyone: bool = False) -> list[Run]:
+        """Return the runs of an owner, or of everyone, that a filter shows, newest first."""
         self._drop_expired()
         every = [*self._running.values(), *self._ended.values()]
         found = [
             run
             for run in every
-            if run.owner == owner and wanted.shows(run.cursor, run.workflow, run.channel, run.owner, run.status)
+            if (of_everyone or run.owner == owner)
+            and wanted.shows(run.cursor, run.workflow, run.channel, run.owner, run.status)
         ]
         found.sort(key=attrgetter("cursor"), reverse=True)
         return found[: wanted.limit]

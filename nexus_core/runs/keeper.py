@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable
-from nexus_core.runs.record import RunRetention
+from nexus_core.runs.record import Pruned, RunRetention
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED
 
 if TYPE_CHECKING:
@@ -110,13 +110,22 @@ class RunKeeper:
             if len(reaped) < REAPED:
                 return
 
-    async def _prune(self) -> None:
-        removed = 0
+    async def prune(self) -> Pruned:
+        """Remove what is beyond the limits, in passes. Returns what all of them have removed.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        runs = size = 0
         while True:
             pruned = await self._store.prune(self._keep, limit=PRUNED)
-            removed += pruned.runs
+            runs, size = runs + pruned.runs, size + pruned.bytes
             if pruned.is_complete or not pruned.runs:
                 break
             await asyncio.sleep(PASS_SECONDS)
-        if removed:
-            log.info("%d runs were removed from the run store %s", removed, self._store.name)
+        if runs:
+            log.info("%d runs were removed from the run store %s", runs, self._store.name)
+        return Pruned(runs, size, pruned.is_complete)
+
+    async def _prune(self) -> None:
+        await self.prune()

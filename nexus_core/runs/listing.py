@@ -17,6 +17,9 @@ LARGEST_PAGE = 1000
 
 DEFAULT_PAGE = 100
 
+EVERYONE = "*"
+"""The filter ``caller`` for the runs of all callers. No `Principal.identity` looks like it."""
+
 FILTERS = {
     "workflow": "Only runs of this workflow.",
     "status": f"Only runs with this status: {', '.join(RunStatus)}.",
@@ -24,6 +27,7 @@ FILTERS = {
     "since": "Only runs accepted at this time or later: ISO 8601, or seconds since the epoch.",
     "until": "Only runs accepted before this time: ISO 8601, or seconds since the epoch.",
     "text": "Only runs whose id begins or ends with these characters, at least 8.",
+    "caller": "Runs of this caller: its identity, or * for all callers. Needs the permission nexus.operate.",
     "before": "The `next` of the previous page: only older runs.",
     "limit": f"Maximum number of runs, from 1 to {LARGEST_PAGE}.",
 }
@@ -31,7 +35,7 @@ FILTERS = {
 
 
 def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: int = DEFAULT_PAGE) -> RunFilter:
-    """Return the filter of a request.
+    """Return the filter of a request, for `CallerView.runs`. Its ``owner`` is the caller that is asked for, or None.
 
     Args:
         asked: Members of `FILTERS`, as text or as JSON values. None means any.
@@ -47,7 +51,7 @@ def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: in
         raise MalformedRequest(f"status must be one of {', '.join(RunStatus)}.")
     before = _text(given, "before")
     return RunFilter(
-        None,
+        _text(given, "caller"),
         _text(given, "workflow"),
         None if status is None else RunStatus(status),
         _text(given, "channel"),

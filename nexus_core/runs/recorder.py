@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.runs.history import RunHistory
-    from nexus_core.runs.record import RunRetention
+    from nexus_core.runs.record import Pruned, RunRetention
     from nexus_core.runs.run import Run
     from nexus_core.runs.store import RunStore
     from nexus_core.types.principal import Principal
     from nexus_core.workflows.workflow import Workflow
+
+
+COUNTED = 1_000_000
+"""How many runs a pruning that only counts looks at."""
 
 
 class RunRecorder:
@@ -48,6 +52,7 @@ class RunRecorder:
         self._history = history
         self._events = events
         self._only_acknowledged = only_acknowledged
+        self._retention = retention
         self._keeper = RunKeeper(store, retention)
         self._open: dict[str, int] = {}
         self._stops: list[Callable[[], None]] = []
@@ -115,6 +120,16 @@ class RunRecorder:
             self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
             del self._open[run.id]
             raise
+
+    async def prune(self, *, dry_run: bool) -> Pruned:
+        """Remove what is beyond the limits, in passes that leave others time; ``dry_run`` only counts it.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        if dry_run:
+            return await self.store.prune(self._retention, limit=COUNTED, dry_run=True)
+        return await self._keeper.prune()
 
     def _heard(self, event: ChannelEvent) -> None:
         """Store an event. Listeners are called inside `EventBus.publish`, in the order of the events."""

@@ -193,36 +193,39 @@ class RunLookup:
         self._history = history
         self._store = store
 
-    async def get(self, run_id: str, owner: str | None) -> AnyRun:
-        """Return a run of an owner.
+    async def get(self, run_id: str, owner: str | None, *, of_everyone: bool = False) -> AnyRun:
+        """Return a run of an owner, or of everyone.
 
         Raises:
             RunNotFound: No such id, or it is no longer kept, or another's.
             BackendUnavailable: It is no run of this process, and the store does not answer.
         """
         own = self._history.of_this_process(run_id)
-        if own is not None and own.owner == owner and (self._store is None or not own.done or own.holds_outcome):
+        if own is not None and not (of_everyone or own.owner == owner):
+            own = None
+        if own is not None and (self._store is None or not own.done or own.holds_outcome):
             return own
         state = None if self._store is None else await self._store.get(run_id)
-        if state is not None and state.record.owner == owner and self._store is not None:
+        if state is not None and (of_everyone or state.record.owner == owner) and self._store is not None:
             if own is None or state.has_ended:  # else the store does not know yet that it has
                 return StoredRun(state, self._store)
-        if own is None or own.owner != owner:
+        if own is None:
             raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own
 
-    async def find(self, wanted: RunFilter, owner: str | None) -> list[AnyRun]:
-        """Return the runs of an owner that a filter shows, newest first.
+    async def find(self, wanted: RunFilter, owner: str | None, *, of_everyone: bool = False) -> list[AnyRun]:
+        """Return the runs of an owner, or of everyone, that a filter shows, newest first.
 
         A run of this process is shown as it is now: the store may follow a moment later.
 
         Raises:
             BackendUnavailable: The store does not answer.
         """
-        found: dict[str, AnyRun] = {run.id: run for run in self._history.matching(wanted, owner)}
+        own = self._history.matching(wanted, owner, of_everyone=of_everyone)
+        found: dict[str, AnyRun] = {run.id: run for run in own}
         if self._store is not None:
             for state in await self._store.find(wanted):
-                if state.record.owner == owner:
+                if of_everyone or state.record.owner == owner:
                     found.setdefault(state.record.id, StoredRun(state, self._store))
         newest_first = sorted(found.values(), key=lambda run: run.cursor, reverse=True)
         return newest_first[: wanted.limit]

@@ -11,8 +11,9 @@ from nexus_core.text import printable
 from nexus_core.types.trace import current_trace, parse_traceparent
 
 if TYPE_CHECKING:
-    from nexus_core import Caller, Invocation, NexusError
     from nexus_toolkit.sensitive import SensitiveParameters
+
+    from nexus_core import Caller, Invocation, NexusError
 
 ID_CHARACTERS = 200
 """Characters of an id that a caller chooses, at most."""

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from nexus_toolkit.redaction import Redactor
+    from nexus_toolkit.sensitive import SensitiveParameters
 
     from nexus_core import AnyCaller, CallNext, Result
     from nexus_core.pipeline.stage import Call
     from nexus_logs.audit import AuditLog
-    from nexus_toolkit.sensitive import SensitiveParameters
 
 LOGGER = "nexus.calls"
 

@@ -39,9 +39,10 @@ class LogsPlugin(Plugin[LogSettings]):
         Raises:
             ConfigurationError: The audit log can't be opened, or a workflow has invalid ``sensitive_parameters``.
         """
+        from nexus_toolkit.sensitive import SensitiveParameters, sensitive_parameters
+
         from nexus_logs.audit import AuditLog
         from nexus_logs.calls import CallLog, CallStartAudit, RefusedReadAudit
-        from nexus_toolkit.sensitive import SensitiveParameters, sensitive_parameters
 
         settings = self.settings
         if settings.audit_required and settings.audit_log is None:

@@ -39,6 +39,7 @@ class _Actions:
         since: str | None = None,
         until: str | None = None,
         text: str | None = None,
+        caller: str | None = None,
         before: str | None = None,
         limit: int = 20,
     ) -> dict[str, Any]:
@@ -54,6 +55,7 @@ class _Actions:
             since: List only runs accepted at this time or later: ISO 8601, or seconds since the epoch.
             until: List only runs accepted before this time.
             text: List only runs whose id begins or ends with these characters, at least 8.
+            caller: List runs of this caller, or * for all callers: for operators.
             before: The `next` of the previous page: list only older runs.
             limit: Number of runs to list, at most 100.
         """
@@ -62,7 +64,7 @@ class _Actions:
                 raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
             asked_for = {
                 "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until,
-                "text": text, "before": before, "limit": limit,
+                "text": text, "caller": caller, "before": before, "limit": limit,
             }  # fmt: skip
             return await self._view.page(filter_of(asked_for, LARGEST_PAGE))
         with (await self._view.run(_needed(run_id, "run_id", action))).hold() as run:

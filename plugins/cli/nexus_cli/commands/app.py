@@ -46,8 +46,8 @@ def build(markup: Any) -> typer.Typer:
             made.command(each)(function)
         app.add_typer(made, name=name, no_args_is_help=not has_default)
 
-    group("runs", "List, show, follow and cancel runs.", _runs,
-          list=runs_list, show=runs_show, cancel=runs_cancel, follow=runs_follow)  # fmt: skip
+    group("runs", "List, show, follow, cancel and prune runs.", _runs,
+          list=runs_list, show=runs_show, cancel=runs_cancel, follow=runs_follow, prune=runs_prune)  # fmt: skip
     group("sessions", "Create, show, update, follow and delete sessions.",
           create=sessions_create, show=sessions_show, set=sessions_set, renew=sessions_renew, revoke=sessions_revoke,
           follow=sessions_follow)  # fmt: skip
@@ -153,6 +153,9 @@ def runs_list(
     text: Annotated[
         str, typer.Option(metavar="TEXT", help="Only runs whose id begins or ends with TEXT: 8 characters or more.")
     ] = "",
+    caller: Annotated[
+        str, typer.Option(metavar="CALLER", help="Runs of this caller, or * for all: for operators.")
+    ] = "",
     before: Annotated[str, typer.Option(metavar="NEXT", help="The next page: what the end of a page says.")] = "",
     limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of runs.")] = 100,
 ) -> None:
@@ -161,7 +164,7 @@ def runs_list(
 
     given = {
         "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until, "text": text,
-        "before": before,
+        "caller": caller, "before": before,
     }  # fmt: skip
     listing.runs(context.obj, **{name: value or None for name, value in given.items()}, limit=limit)
 
@@ -181,6 +184,14 @@ def runs_show(context: typer.Context, run_id: _RunId) -> None:
 def runs_cancel(context: typer.Context, run_id: _RunId) -> None:
     """Cancel a run."""
     context.obj.show("runs.cancel", run_id=run_id)
+
+
+def runs_prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count what would be removed.")] = False,
+) -> None:
+    """Remove ended runs that are beyond the limits of the run store, now: for operators."""
+    context.obj.show("runs.prune", dry_run=dry_run)
 
 
 def runs_follow(context: typer.Context, run_id: _RunId, retry: _Retry = "") -> None:

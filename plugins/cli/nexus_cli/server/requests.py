@@ -24,6 +24,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "runs.show": ("run_id",),
     "runs.cancel": ("run_id",),
     "runs.follow": ("run_id", "after"),
+    "runs.prune": ("dry_run",),
     "sessions.create": (),
     "sessions.show": ("session_id",),
     "sessions.set": ("session_id", "state", "version"),

@@ -148,8 +148,6 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
             return {"workflows": [each.summary() for each in await view.workflows()]}
         case "describe":
             return (await view.workflow(request.text("workflow"))).describe()
-        case "runs.list":
-            return await view.page(filter_of({name: request.any(name) for name in FILTERS}))
         case "sessions.create":
             return (await view.create_session("cli")).to_dict()
         case "sessions.show":
@@ -162,6 +160,17 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
         case "sessions.revoke":
             await view.remove_session(request.text("session_id"))
             return {"session_id": request.text("session_id"), "revoked": True}
+        case _:
+            return await _look_up_runs(view, request)
+
+
+async def _look_up_runs(view: CallerView, request: Request) -> dict[str, Any]:
+    """Answer a request about runs that returns at once."""
+    match request.command:
+        case "runs.list":
+            return await view.page(filter_of({name: request.any(name) for name in FILTERS}))
+        case "runs.prune":
+            return await view.prune(dry_run=request.flag("dry_run"))
         case "runs.cancel":
             run = await view.run(request.text("run_id"))
             asked = await view.cancel(run)
