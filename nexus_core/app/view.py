@@ -152,13 +152,18 @@ class CallerView:
         return await runs.find(wanted, asked)
 
     async def page(self, wanted: RunFilter) -> dict[str, Any]:
-        """Return a page of the caller's runs as channels show it, with ``next`` where older ones may follow.
+        """Return a page of runs as channels show it, with ``next`` where older ones may follow; see `runs`.
+
+        Where the filter names an owner, each run has its ``caller``.
 
         Raises:
+            PermissionDenied: The filter names another owner, and the caller is no operator.
             BackendUnavailable: The run store does not answer.
         """
         found = await self.runs(wanted)
         page: dict[str, Any] = {"runs": [run.to_dict(with_result=False) for run in found]}
+        if wanted.owner is not None:
+            page["runs"] = [shown | {"caller": run.owner} for shown, run in zip(page["runs"], found, strict=True)]
         return page | {"next": str(found[-1].cursor)} if len(found) == wanted.limit else page
 
     async def cancel(self, run: AnyRun) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from served_process import ServedProcess, clean_environment
+from token_issuer import secret_token
 from websockets.sync.client import connect
 
 if TYPE_CHECKING:
@@ -44,15 +45,26 @@ async def broken() -> None:
     raise ValueError("it breaks")
 """
 SECONDS = 30.0
+SECRET = "the secret of the callers of stored runs, which is long enough"
 numbers = count(1)
 
 
 class Gateway:
     """A served process, and what its clients do."""
 
-    def __init__(self, folder: Path, options: dict[str, str]) -> None:
-        self.served = ServedProcess(folder, ("api", "cli", "mcp"), options=options)
-        self.client = httpx2.Client(base_url=self.served.url(), timeout=SECONDS)
+    def __init__(self, served: ServedProcess, token: str = "") -> None:
+        self.served = served
+        self.token = token
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.client = httpx2.Client(base_url=served.url(), timeout=SECONDS, headers=headers)
+
+    @classmethod
+    def start_process(cls, folder: Path, options: dict[str, str]) -> Gateway:
+        return cls(ServedProcess(folder, ("api", "cli", "mcp"), options=options))
+
+    def as_user(self, user: str, *permissions: str) -> Gateway:
+        """Return the same process for another client."""
+        return Gateway(self.served, secret_token(SECRET, sub=user, permissions=[*permissions]))
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         answer = self.client.get(path, params=query)
@@ -87,8 +99,11 @@ class Gateway:
 
     def cli(self, *words: str, code: int = 0) -> Any:
         command = [sys.executable, "-m", "nexus_core", "--connect", self.served.url("cli"), "--json", *words]
-        done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60)
+        environment = clean_environment() | ({"NEXUS_TOKEN": self.token} if self.token else {})
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == code, done.stderr
+        if code:
+            return json.loads(done.stderr.strip().splitlines()[-1])
         return json.loads(done.stdout) if done.stdout.count("\n") <= 1 else [*map(json.loads, done.stdout.splitlines())]
 
     def mcp(self, **arguments: Any) -> dict[str, Any]:
@@ -107,7 +122,8 @@ class Gateway:
         text = answer.text
         if answer.headers["content-type"].startswith("text/event-stream"):
             text = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")][-1]
-        return dict(json.loads(text)["result"]["structuredContent"])
+        result = json.loads(text)["result"]
+        return dict(result["_meta"]["nexus/error"] if result.get("isError") else result["structuredContent"])
 
     def follow_by_websocket(self, run_id: str, after: int = 0) -> list[tuple[int, str]]:
         found = []
@@ -147,7 +163,7 @@ def serve_fixture(options: dict[str, str], tmp_path: Path) -> Iterator[Callable[
     started: list[Gateway] = []
 
     def serve(**more: str) -> Gateway:
-        started.append(Gateway(tmp_path, options | shared | more))
+        started.append(Gateway.start_process(tmp_path, options | shared | more))
         return started[-1]
 
     yield serve
@@ -273,3 +289,42 @@ def test_a_killed_process_leaves_no_run_and_no_key_behind(serve: Any) -> None:
     assert restarted.get(f"/api/runs/{finished}") == result == two.get(f"/api/runs/{finished}")
     assert restarted.get(f"/api/runs/{held}") == run
     assert [number for number, _ in restarted.events(finished, after=2)] == [3, 4]
+
+
+def test_operators_see_the_runs_of_all_callers_and_prune_them(serve: Any) -> None:
+    options = {"NEXUS_ENABLE_AUTH": "true", "NEXUS_JWT_SECRET": SECRET, "NEXUS_RUN_STORE_MAX_RUNS": "3"}
+    one, two = serve(**options), serve(**options)
+    ann, bob = one.as_user("ann"), two.as_user("bob")
+    mine = [ann.execute("add", {"a": number}, prefer="wait=10").json()["run_id"] for number in range(2)]
+    his = [bob.execute("add", {"a": number}, prefer="wait=10").json()["run_id"] for number in range(3)]
+    operator = two.as_user("olga", "nexus.operate")
+    operator.eventually(mine[1], "completed")
+    operator.eventually(his[2], "completed")
+    every = [*reversed(his), *reversed(mine)]
+    for asked, expected in [("*", every), ("acme/ann", every[3:]), ("acme/bob", every[:3]), ("ann", [])]:
+        pages = [
+            operator.get("/api/runs", caller=asked), one.as_user("olga", "nexus.operate").get("/api/runs", caller=asked),
+            operator.cli("runs", "list", "--caller", asked), operator.mcp(action="list", caller=asked),
+        ]  # fmt: skip
+        assert [run["run_id"] for run in pages[0]["runs"]] == expected, asked
+        assert all(page == pages[0] for page in pages)
+    assert operator.get("/api/runs") == {"runs": []}  # nobody asks for others by mistake
+    shown = operator.get(f"/api/runs/{mine[0]}")
+    assert shown["user_id"] == "ann"
+    assert shown == operator.cli("runs", "show", mine[0]) == operator.mcp(action="show", run_id=mine[0])
+    for refused in (operator.client.post(f"/api/runs/{mine[0]}/cancel").json(), ann.client.get(
+        "/api/runs", params={"caller": "*"}).json(), ann.client.get("/api/runs", params={"caller": "acme/bob"}).json(),
+        ann.cli("runs", "list", "--caller", "*", code=77), ann.mcp(action="list", caller="*"),
+        ann.cli("runs", "prune", code=77)):  # fmt: skip
+        assert refused["code"] == "permission_denied"
+    listed = ann.get("/api/runs", caller="acme/ann")
+    assert [run.pop("caller") for run in listed["runs"]] == ["acme/ann"] * 2
+    assert listed == ann.get("/api/runs")
+    assert ann.client.get(f"/api/runs/{his[0]}").status_code == 404
+    counted = operator.cli("runs", "prune", "--dry-run")
+    assert (counted["runs"], counted["dry_run"], len(operator.get("/api/runs", caller="*")["runs"])) == (2, True, 5)
+    pruned = operator.cli("runs", "prune")
+    assert pruned == counted | {"dry_run": False, "complete": True}
+    assert operator.cli("runs", "prune")["runs"] == 0
+    store = operator.get("/api/runs", caller="*")["runs"]
+    assert {run["run_id"] for run in store} >= {*his}
