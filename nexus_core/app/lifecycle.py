@@ -218,7 +218,7 @@ def _session_store(state: PlatformState, contributions: Contributions) -> Sessio
 
 
 def _recorder(state: PlatformState, contributions: Contributions) -> RunRecorder | None:
-    """Return what stores runs: in the run store called ``run_store``. None where they stay in this process."""
+    """Return what stores runs, where ``run_store`` names a store."""
     options = state.options
     if options.run_store == MEMORY:
         return None
@@ -226,17 +226,16 @@ def _recorder(state: PlatformState, contributions: Contributions) -> RunRecorder
     store = stores.get(options.run_store)
     if store is None:
         known = ", ".join([MEMORY, *sorted(stores)])
-        cure = first_party.hint(f"run store {options.run_store}")
-        provider, _ = first_party.provider(f"run store {options.run_store}")
+        need = f"run store {options.run_store}"
+        provider, cure = first_party.provider(need)[0], first_party.hint(need)
         if (reason := state.plugins.inactive().get(provider)) is not None:
             cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
         raise ConfigurationError(
             f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
         )
     days = options.run_store_days
-    retention = RunRetention(
-        None if days is None else days * 86_400, options.run_store_max_runs, options.run_store_max_bytes
-    )
+    age = None if days is None else days * 86_400
+    retention = RunRetention(age, options.run_store_max_runs, options.run_store_max_bytes)
     return RunRecorder(
         store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
     )

@@ -26,10 +26,10 @@ COUNTED = 1_000_000
 
 
 class RunRecorder:
-    """Stores what happens to the runs of this process, and cancels those that another process asks to cancel.
+    """Stores what happens to the runs of this process, and cancels each that another process asks to cancel.
 
-    Runs in the background and runs with an idempotency key are stored before they begin: whoever hears of one finds it
-    at every process. Other runs are stored a moment later.
+    Runs in the background and runs with an idempotency key are stored before they begin: a caller that gets the id of
+    one finds it at every process. Other runs are stored a moment later.
 
     Args:
         store: The store.
