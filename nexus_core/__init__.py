@@ -30,11 +30,13 @@ _HOMES = {  # type checkers read the stub, which `make generate` writes from thi
     "runs.context": ("Context",),
     "runs.run": ("Run",),
     "runs.status": ("RunStatus",),
+    "schema.json_form": ("JsonForm", "schema_of"),
     "server.channel": ("Channel", "Command", "Listener", "Route", "Server"),
     "state.sessions": ("Session", "SessionStore"),
     "types.parameter_source": ("ParameterSource",),
     "types.principal": ("Principal",),
     "types.result": ("Result",),
+    "workflows.function_form": ("FunctionForm", "input_schema_of", "output_schema_of"),
     "workflows.workflow": ("Workflow", "WorkflowAdapter"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

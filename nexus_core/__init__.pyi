@@ -43,6 +43,8 @@ from nexus_core.plugins.markers import hookimpl as hookimpl
 from nexus_core.runs.context import Context as Context
 from nexus_core.runs.run import Run as Run
 from nexus_core.runs.status import RunStatus as RunStatus
+from nexus_core.schema.json_form import JsonForm as JsonForm
+from nexus_core.schema.json_form import schema_of as schema_of
 from nexus_core.server.channel import Channel as Channel
 from nexus_core.server.channel import Command as Command
 from nexus_core.server.channel import Listener as Listener
@@ -53,6 +55,9 @@ from nexus_core.state.sessions import SessionStore as SessionStore
 from nexus_core.types.parameter_source import ParameterSource as ParameterSource
 from nexus_core.types.principal import Principal as Principal
 from nexus_core.types.result import Result as Result
+from nexus_core.workflows.function_form import FunctionForm as FunctionForm
+from nexus_core.workflows.function_form import input_schema_of as input_schema_of
+from nexus_core.workflows.function_form import output_schema_of as output_schema_of
 from nexus_core.workflows.workflow import Workflow as Workflow
 from nexus_core.workflows.workflow import WorkflowAdapter as WorkflowAdapter
 
@@ -73,8 +78,10 @@ __all__ = [
     "Context",
     "CoreSettings",
     "EventHandler",
+    "FunctionForm",
     "Interceptor",
     "Invocation",
+    "JsonForm",
     "Listener",
     "MalformedRequest",
     "MetadataKey",
@@ -112,4 +119,7 @@ __all__ = [
     "WorkflowNotFound",
     "WorkflowTimeout",
     "hookimpl",
+    "input_schema_of",
+    "output_schema_of",
+    "schema_of",
 ]

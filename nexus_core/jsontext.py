@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 MAX_DEPTH = 128
 """Levels of nested arrays and objects that are read and written (serde_json's limit)."""
 
-_NOT_FOR_PYDANTIC = (Iterator, complex, tuple, frozenset, type(None))
+_NOT_FOR_PYDANTIC = (Iterator, complex, tuple, frozenset, bool, type(None))
 """An iterator might never end, a complex number is no text; the others are keys of a mapping, which JSON lacks."""
 
 _decode = msgspec.json.Decoder().decode
@@ -253,8 +253,26 @@ _encode = msgspec.json.Encoder(enc_hook=to_jsonable).encode
 def encode(value: Any) -> bytes:
     """Return the JSON text of a workflow's value.
 
-    Takes the JSON types, dataclasses, msgspec structs, pydantic models, enums, dates, UUIDs, decimals, sets and
-    bytes (as base64).
+    This is the one conversion of Python's values to JSON, whatever they are part of:
+
+    | value | JSON |
+    |---|---|
+    | ``None``, ``bool``, ``int``, ``float``, ``str`` | as they are; NaN and Infinity are refused |
+    | ``list``, ``tuple``, ``set``, ``frozenset``, ``deque`` | array; a set in no particular order |
+    | ``dict`` | object; keys that are numbers, dates, UUIDs, bytes or members of enumerations become text |
+    | dataclass, msgspec ``Struct``, pydantic model | object; a struct and a model under the names they rename to |
+    | ``NamedTuple`` | array |
+    | ``Enum`` | the member's value |
+    | ``datetime``, ``date``, ``time`` | text of ISO 8601 |
+    | ``timedelta`` | text of an ISO 8601 duration |
+    | ``Decimal`` | text, with all its digits |
+    | ``bytes``, ``bytearray``, ``memoryview`` | text in base64 |
+    | ``UUID``, ``pathlib`` paths, ``ipaddress`` addresses, ``Fraction``, patterns, pydantic's URLs | text |
+    | pydantic's ``SecretStr`` and ``SecretBytes`` | text of asterisks |
+    | numpy scalars and arrays, and what else has ``tolist`` | what ``tolist`` returns |
+    | ``msgspec.Raw`` | the JSON text that it holds, unread |
+
+    Anything else is refused: generators, complex numbers, objects of other classes.
 
     Raises:
         TypeError, ValueError: A member cannot be converted to JSON, such as NaN and Infinity, or is nested deeper than
@@ -271,6 +289,15 @@ def encode(value: Any) -> bytes:
         for pointer in _not_finite(value, ""):
             raise ValueError(f"the number at {pointer or '/'} is not finite")
     return text
+
+
+def plain(value: Any) -> Any:
+    """Return a value in JSON's types: what a reader of `encode` of it gets.
+
+    Raises:
+        TypeError, ValueError: As `encode`.
+    """
+    return _decode(encode(value))
 
 
 _encode_sorted = msgspec.json.Encoder(enc_hook=to_jsonable, order="deterministic").encode

@@ -282,7 +282,7 @@ class _Delivery:
             try:
                 value = await self._threads.call(each.method, each.event)
                 if each.reply is not None and value is not None:
-                    value = jsontext.parse_trusted(jsontext.encode(value))
+                    value = jsontext.plain(value)
             except Exception as exc:
                 value = None
                 self._reports.failure(

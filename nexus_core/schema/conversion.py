@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pydantic import ValidationError as PydanticError
 
+from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.schema.excerpts import REPORTED, excerpts
 from nexus_core.schema.report import pointer
 from nexus_core.schema.validation import MAX_ERRORS
@@ -17,6 +20,23 @@ if TYPE_CHECKING:
 
 _STRUCTURAL = ("missing", "extra_forbidden", "literal_error", "enum", "is_instance_of")
 """Kinds of errors that tell, as those ending in ``_type`` do, that a value was meant for another alternative."""
+
+
+def converted(name: str, value: Any, convert: Callable[[Any], Any], errors: list[dict[str, Any]]) -> Any:
+    """Return what a value that fits its schema is as the annotated type.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        convert: The conversion.
+        errors: Takes what is wrong with a value that does not convert. None is returned for it.
+    """
+    try:
+        return convert(value)
+    except (PydanticError, msgspec.ValidationError, OverflowError) as exc:
+        errors += conversion_errors(name, value, exc, convert)
+    except (*ENDS_PROCESS, asyncio.CancelledError) as exc:
+        raise RuntimeError(f"the check of {name} raised {exc!r}") from exc
 
 
 def conversion_errors(

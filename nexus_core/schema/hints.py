@@ -136,6 +136,10 @@ class Hints:
         except PydanticError as exc:  # its own text repeats the value
             raise ValueError("; ".join(each["msg"] for each in exc.errors(include_input=False)[:3])) from None
 
+    def document(self, name: str) -> dict[str, Any]:
+        """Return the schema of a name as a document of its own."""
+        return self.schemas[name] | ({"$defs": self.definitions} if self.definitions else {})
+
     def converter(self, name: str) -> Convert | None:
         """Return what turns a checked JSON value into the annotated type; None where it is that type already."""
         hint = self._hints[name]
@@ -196,7 +200,7 @@ class _JsonSchema(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, (bytes, bytearray, list, tuple, set, frozenset, dict)) and not self._has_own_form():
             with suppress(TypeError, ValueError):
-                return jsontext.parse_trusted(jsontext.encode(dft))
+                return jsontext.plain(dft)
         return super().encode_default(dft)
 
     def _has_own_form(self) -> bool:
@@ -229,7 +233,7 @@ def _first_failing(names: Iterable[str], make_schema: Callable[[str], object]) -
 
 def _json_form(value: Any) -> Any:
     """Return a value, or that of a member of an enumeration, as JSON has it."""
-    return jsontext.parse_trusted(jsontext.encode(value.value if isinstance(value, Enum) else value))
+    return jsontext.plain(value.value if isinstance(value, Enum) else value)
 
 
 def _no_json_form(name: str, hint: Any, exc: Exception) -> ConfigurationError:

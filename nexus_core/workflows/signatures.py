@@ -234,7 +234,7 @@ def _is_context(hint: Any) -> bool:
 
 def _json_default(value: Any) -> Any:
     try:
-        return jsontext.parse_trusted(jsontext.encode(value))
+        return jsontext.plain(value)
     except (TypeError, ValueError):
         return ...
 

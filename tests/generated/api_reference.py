@@ -6,11 +6,24 @@ import inspect
 import re
 from typing import Any
 
-CLASSES = ["Nexus", "Context", "Caller", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError"]
+CLASSES = [
+    "Nexus", "Context", "Caller", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError", "JsonForm",
+    "FunctionForm",
+]  # fmt: skip
+FUNCTIONS = ["schema_of", "input_schema_of", "output_schema_of"]
+JSON = ["encode", "plain", "canonical", "parse", "parse_object"]
 HEAD = """# Stable classes
 
 Generated from the docstrings. All are exported by `nexus_core`. `Platform` is what plugins may use of a `Nexus`.
 A member of another class that is not listed here is private.
+"""
+FUNCTIONS_HEAD = """## Schemas of type hints and functions
+
+Exported by `nexus_core`.
+"""
+JSON_HEAD = """## JSON
+
+Functions of the module `nexus_core.jsontext`: how every channel reads and writes JSON.
 """
 SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields|Example):$|^Example::$", re.MULTILINE)
 
@@ -18,8 +31,16 @@ SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields|Example):$|^Examp
 def api(_page: str) -> str:
     """Return the page."""
     import nexus_core
+    from nexus_core import jsontext
 
-    return "\n".join([HEAD, *(_class(name, getattr(nexus_core, name)) for name in CLASSES)])
+    return "\n".join([
+        HEAD,
+        *(_class(name, getattr(nexus_core, name)) for name in CLASSES),
+        FUNCTIONS_HEAD,
+        *(_function(name, getattr(nexus_core, name)) for name in FUNCTIONS),
+        JSON_HEAD,
+        *(_function(f"jsontext.{name}", getattr(jsontext, name)) for name in JSON),
+    ])  # fmt: skip
 
 
 def _class(name: str, cls: type) -> str:
@@ -29,10 +50,13 @@ def _class(name: str, cls: type) -> str:
         if isinstance(value, property):
             parts.append(f"### {name}.{member}\n\n{_docstring(value.fget)}\n")
         else:
-            function = getattr(value, "__func__", value)
-            word = "async " if inspect.iscoroutinefunction(function) else ""
-            parts.append(f"### {word}{name}.{member}{_signature(function)}\n\n{_docstring(function)}\n")
+            parts.append(_function(f"{name}.{member}", getattr(value, "__func__", value)))
     return "\n".join(part for part in parts if part)
+
+
+def _function(name: str, function: Any) -> str:
+    word = "async " if inspect.iscoroutinefunction(function) else ""
+    return f"### {word}{name}{_signature(function)}\n\n{_docstring(function)}\n"
 
 
 def _members(cls: type) -> dict[str, Any]:

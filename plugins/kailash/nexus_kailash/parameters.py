@@ -8,8 +8,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from nexus_core.errors import ConfigurationError
-from nexus_core.schema.hints import Hints
+from nexus_core import ConfigurationError, schema_of
 from nexus_kailash._vendor_internals import has_input_schema
 from nexus_kailash.author_settings import is_library_node, kind_of_setting
 from nexus_kailash.code import free_names, hiding_names
@@ -223,10 +222,10 @@ def _parameter(declared: NodeParameter, config: dict[str, Any], hint: Any) -> Pa
 
 def _schema(declared: NodeParameter, hint: Any) -> dict[str, Any]:
     try:
-        schema = dict(Hints({declared.name: hint or Any}).schemas[declared.name])
+        schema = schema_of(hint or Any, declared.name)
     except ConfigurationError:
         schema = {}  # a type of Kailash's own: the node checks it
-    if "$ref" in str(schema):
+    if "$defs" in schema:
         schema = {}
     if declared.description:
         schema["description"] = declared.description
