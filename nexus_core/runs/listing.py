@@ -67,6 +67,8 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is not None and not isinstance(value, str):
         raise MalformedRequest(f"{name} must be a string.")
+    if value is not None and not value.isprintable():  # not every store takes it
+        raise MalformedRequest(f"{name} must be printable text.")
     return value
 
 

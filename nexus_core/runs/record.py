@@ -8,18 +8,42 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from nexus_core import jsontext
 from nexus_core.errors import MalformedRequest
 from nexus_core.runs.status import ENDED, RunStatus
+from nexus_core.text import printable
 from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nexus_core.events.event import ChannelEvent
 
 TEXT_CHARACTERS = 8
 """Fewest characters that `RunFilter.text` takes: the ids of all runs of a minute begin with the same ones."""
 
+STORED_CHARACTERS = 10_000
+"""Characters that are stored of a text that has to be escaped."""
+
 NEXT = 0
 """The number of an event that the store numbers itself: one more than the run's latest."""
+
+
+def stored_text(members: Mapping[str, Any]) -> bytes:
+    """Return members as JSON text, whatever is in them: a run must end in the store too when its error is odd."""
+    try:
+        return jsontext.encode(members)
+    except (TypeError, ValueError):
+        return jsontext.encode(_storable(members))
+
+
+def _storable(value: Any) -> Any:
+    """Return a value with text in place of what has no JSON form, and escapes in place of lone surrogates."""
+    try:
+        return jsontext.plain(value)
+    except (TypeError, ValueError):
+        if isinstance(value, dict):
+            return {printable(str(name)): _storable(each) for name, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [_storable(each) for each in value]
+        return printable(str(value), STORED_CHARACTERS) if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +124,7 @@ class RunEvent:
     def of(cls, event: ChannelEvent) -> Self:
         """Return what is stored of an event."""
         members = event.to_dict()
-        return cls(members.pop("number", NEXT), jsontext.encode(members))
+        return cls(members.pop("number", NEXT), stored_text(members))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the event as channels send it: the same as `ChannelEvent.to_dict` of the event it was made of."""
@@ -184,10 +208,20 @@ class RunChange:
 
     def then(self, later: RunChange) -> RunChange:
         """Return one change that does what this one and a later one of the same attempt do."""
-        return RunChange(
-            self.run_id, self.attempt, self.record, later.status or self.status,
-            self.started_at if later.started_at is None else later.started_at, later.finished_at, later.result,
-            later.problem, self.events + later.events, self.steps + later.steps,
+        return self.merged((self, later))
+
+    @classmethod
+    def merged(cls, changes: Sequence[RunChange]) -> RunChange:
+        """Return one change that does what several of one run and one attempt do, in order."""
+        first, last = changes[0], changes[-1]
+        backwards = changes[::-1]
+        return cls(
+            first.run_id, first.attempt, first.record,
+            next((each.status for each in backwards if each.status is not None), None),
+            next((each.started_at for each in backwards if each.started_at is not None), None),
+            last.finished_at, last.result, last.problem,
+            tuple(event for each in changes for event in each.events),
+            tuple(step for each in changes for step in each.steps),
         )  # fmt: skip
 
 

@@ -14,11 +14,12 @@ from nexus_toolkit.outage_log import OutageLog
 
 from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import BackendUnavailable
+from nexus_core.runs.record import RunChange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from nexus_core.runs.record import RunChange, Written
+    from nexus_core.runs.record import Written
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ class _Entry:
     changes: list[RunChange]
     size: int
     future: asyncio.Future[list[Written]] | None = None
+
+    def merge(self) -> None:
+        """Make one change of all. Done once, since each time copies the events: a stream may have very many."""
+        if self.future is None and len(self.changes) > 1:
+            self.changes = [RunChange.merged(self.changes)]
 
 
 class ChangeQueue:
@@ -119,7 +125,7 @@ class ChangeQueue:
             change, size = shortened, 0
         entry = self._late.get(change.run_id)
         if entry is not None and change.record is None and entry.changes[0].attempt == change.attempt:
-            entry.changes[0] = entry.changes[0].then(change)
+            entry.changes.append(change)
             entry.size += size
             self._bytes += size
             if change.ends:
@@ -178,6 +184,7 @@ class ChangeQueue:
                 run_id = entry.changes[0].run_id
                 if self._late.get(run_id) is entry:
                     del self._late[run_id]
+                entry.merge()
             else:
                 self._urgent -= 1
             batch.append(entry)
@@ -220,18 +227,22 @@ class ChangeQueue:
 
     async def _write_singly(self, batch: list[_Entry], exc: Exception) -> None:
         """Find the change that can't be written: no other one shall suffer from it."""
-        for entry in batch:
+        for position, entry in enumerate(batch):
             try:
                 if len(batch) == 1:
                     raise exc
                 await self._write([entry])
             except BackendUnavailable as outage:
-                self._failed([entry], outage)
+                self._failed(batch[position:], outage)  # none of a run's changes may overtake another
                 await asyncio.sleep(RETRY_SECONDS)
+                return
+            except asyncio.CancelledError:
+                self._failed(batch[position:], unavailable())
+                raise
             except Exception as reason:
                 self._done(entry)
-                if entry.future is None:
-                    self.drop(len(entry.changes), f"they can't be written ({type(reason).__name__}: {reason})")
+                if entry.future is None:  # the text of the error may repeat the value, and that may be a secret
+                    self.drop(len(entry.changes), f"they can't be written ({type(reason).__name__})")
                 elif not entry.future.done():
                     entry.future.set_exception(reason)
 

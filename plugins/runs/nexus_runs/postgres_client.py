@@ -128,8 +128,8 @@ class PostgresClient:
         except BackendUnavailable:
             raise
         except Exception as exc:
-            if is_value_error(exc):
-                raise
+            if is_value_error(exc):  # its text repeats the value, which may be a secret
+                raise ValueError(f"PostgreSQL can't take a value: {type(exc).__name__}") from None
             reason = self.reason(exc)
             if for_operators:
                 raise BackendUnavailable(reason) from None

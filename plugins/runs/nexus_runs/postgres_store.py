@@ -104,6 +104,8 @@ class PostgresRunStore(RunStore):
 
     async def get(self, run_id: str, *, payloads: bool = True) -> RunState | None:
         """See `RunStore.get`."""
+        if not run_id.isprintable():  # no run has such an id, and not every one can be looked up
+            return None
         state: RunState | None = await self._client.run(postgres_steps.get, run_id, payloads)
         return state
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.runs.record import NEXT, PrincipalRecord, RunEvent, RunRecord, RunState, RunStep, Written
+from nexus_core.runs.record import NEXT, PrincipalRecord, RunEvent, RunRecord, RunState, RunStep, Written, stored_text
 from nexus_core.runs.status import ENDED, RunStatus
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def state_of(row: Sequence[Any], params: bytes | None = None, result: bytes | No
 
 def step_body(step: RunStep) -> bytes:
     """Return a step as JSON text."""
-    return jsontext.encode(asdict(step))
+    return stored_text(asdict(step))
 
 
 def step_of(body: bytes) -> RunStep:
@@ -156,7 +156,7 @@ class RunRow:
         self.started_at = self.started_at if change.started_at is None else change.started_at
         self.finished_at = change.finished_at
         self.result = change.result
-        self.problem = None if change.problem is None else jsontext.encode(change.problem)
+        self.problem = None if change.problem is None else stored_text(change.problem)
         self.size += len(change.result or b"")
         self.added += self.size - before
         return Written(True, self.last_event)

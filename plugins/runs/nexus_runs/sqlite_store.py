@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -100,14 +101,15 @@ class SqliteRunStore(RunStore):
             if not _is_passing(exc):
                 raise ConfigurationError(f"runs_sqlite_path: {self.path} can't be used: {_reason(exc)}.") from None
             self._log_failure(_reason(exc))
+        _warn_of_other_readers(self.path)
         self._wake()
 
     async def close(self) -> None:
         """See `RunStore.close`."""
         from nexus_runs import sqlite_steps
 
-        await self._poller.close()
         await self._queue.close()
+        await self._poller.close()  # what is written last wakes it
         try:
             await self._writer.run(partial(sqlite_steps.release, executor=self.executor), STEP_SECONDS)
         except Exception as exc:
@@ -152,6 +154,8 @@ class SqliteRunStore(RunStore):
 
     async def get(self, run_id: str, *, payloads: bool = True) -> RunState | None:
         """See `RunStore.get`."""
+        if not run_id.isprintable():  # no run has such an id, and not every one can be looked up
+            return None
         from nexus_runs import sqlite_steps
 
         return await self._run(self._reader, partial(sqlite_steps.get, run_id=run_id, payloads=payloads))
@@ -254,6 +258,16 @@ class SqliteRunStore(RunStore):
 
     def _log_failure(self, reason: str) -> None:
         self._failures.log(logging.ERROR, reason, "The run store sqlite can't be used: %s", reason)
+
+
+def _warn_of_other_readers(path: Path) -> None:
+    """Log that others have access to a file that was there before: one that is created is for this user alone."""
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return
+    if mode & 0o077 and os.name == "posix":
+        log.warning("%s holds parameters and results, and others have access to it (%o): chmod 600", path, mode)
 
 
 def _is_passing(exc: Exception) -> bool:
