@@ -263,7 +263,7 @@ async def prune(connection: Any, keep: RunRetention, now: float, limit: int, dry
     async with connection.transaction():
         if not dry_run and not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", PRUNE_LOCK):
             return Pruned(0, 0, True)
-        victims = Victims(limit)
+        victims = Victims(limit, dry_run=dry_run)
         for workflow, limits in limits_of(keep):
             own = "" if workflow is None else " WHERE workflow = $1"
             arguments = () if workflow is None else (workflow,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from nexus_core.runs.record import Pruned
@@ -15,18 +16,24 @@ TOTALS = "SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage"
 OLDEST = "SELECT n, workflow, size, finished_at FROM runs WHERE finished_at IS NOT NULL"
 
 
+PASS_BYTES = 16 * 1024 * 1024
+"""Bytes of parameters, results and events after which a pass that removes them ends: others wait for it."""
+
+
 class Victims:
     """The runs that a pass removes: workflow and size by the keys of their rows, up to a limit.
 
     Args:
         limit: How many at most.
+        dry_run: Whether they are only counted. Else `PASS_BYTES` bounds them too.
 
     Attributes:
         sizes: Workflow and size of each.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, dry_run: bool = False) -> None:
         self._limit = limit
+        self._bytes_left: float = math.inf if dry_run else PASS_BYTES
         self.sizes: dict[int, tuple[str, int]] = {}
         self._is_full = False
 
@@ -63,10 +70,11 @@ class Victims:
             is_large = keep.max_bytes is not None and size > keep.max_bytes
             if not (is_old or is_many or is_large):
                 return
-            if len(self.sizes) >= self._limit:
+            if len(self.sizes) >= self._limit or self._bytes_left <= 0:
                 self._is_full = True
                 return
             self.sizes[number] = (name, of_run)
+            self._bytes_left -= of_run
             count, size = count - 1, size - of_run
 
 

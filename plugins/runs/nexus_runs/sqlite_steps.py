@@ -192,7 +192,7 @@ def check(connection: sqlite3.Connection, executor: str, now: float, path: Path)
 def prune(connection: sqlite3.Connection, keep: RunRetention, now: float, limit: int, dry_run: bool) -> Pruned:
     """Remove what is beyond the limits, the limits of single workflows first."""
     connection.execute("BEGIN IMMEDIATE")
-    victims = Victims(limit)
+    victims = Victims(limit, dry_run=dry_run)
     for workflow, limits in limits_of(keep):
         own = "" if workflow is None else " WHERE workflow = ?"
         arguments = () if workflow is None else (workflow,)

@@ -14,7 +14,7 @@ from nexus_runs.sqlite_store import SqliteRunStore
 
 from nexus_core import BackendUnavailable, MalformedRequest, Nexus, WorkflowError
 from nexus_core.runs.listing import filter_of
-from nexus_core.runs.record import RunChange, RunEvent, RunRecord, RunStep, Written
+from nexus_core.runs.record import RunChange, RunEvent, RunRecord, RunRetention, RunStep, Written
 from nexus_core.runs.status import RunStatus
 
 
@@ -174,4 +174,16 @@ async def test_values_in_queries_are_no_sql(place):
         assert [state.record.id for state in await store.find(filter_of(asked))] == [record.id]
     assert await store.request_cancel(record.id)
     assert (await store.get(record.id)).record.owner == evil
+    await store.close()
+
+
+async def test_a_pass_of_pruning_is_bounded_in_bytes_since_others_wait_for_it(place, monkeypatch):
+    monkeypatch.setattr("nexus_runs.retention.PASS_BYTES", 1000)
+    store, everything = place.make(), RunRetention(max_runs=0)
+    await store.open("me")
+    for number in range(5):
+        events = (RunEvent(1, b"x" * 600),)
+        await store.write([begin(f"run-{number}", "me"), end(f"run-{number}", events=events)])
+    assert (await store.prune(everything, dry_run=True))[::2] == (5, True)
+    assert [(await store.prune(everything))[::2] for _ in range(3)] == [(2, False), (2, False), (1, True)]
     await store.close()
