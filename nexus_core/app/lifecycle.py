@@ -20,6 +20,7 @@ from nexus_core.pipeline.execution import Execution
 from nexus_core.pipeline.idempotency import Idempotency
 from nexus_core.pipeline.resolution import Resolution
 from nexus_core.pipeline.resolvers import ParameterResolver
+from nexus_core.pipeline.serial import Serial
 from nexus_core.pipeline.session_lookup import SessionLookup
 from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
@@ -32,7 +33,10 @@ from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
 from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
+from nexus_core.state.heartbeat import Heartbeat
 from nexus_core.state.memory_store import MEMORY
+from nexus_core.state.queues import LocalQueues, QueueLimits, Queues
+from nexus_core.state.shared_queues import SharedQueues
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
@@ -110,10 +114,14 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
         recorder,
     )  # fmt: skip
+    store = choose_store(state.stores, options.store, "store")
+    heartbeat = Heartbeat(store)
     idempotency = Idempotency(
-        choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,
-        None if recorder is None else recorder.store,
-    )  # fmt: skip
+        store, options.idempotency_ttl, options.workflow_timeout, heartbeat, None if recorder is None else recorder.store
+    )
+    limits = QueueLimits(options.max_queued_per_key, options.max_queued_calls)
+    queues: Queues = LocalQueues(limits) if store.name == MEMORY else SharedQueues(store, heartbeat, limits)
+    serial = Serial(queues, limits, sessions, state.runs, execution, admission, recorder)
     sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
@@ -123,6 +131,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         *([Authorization(authorizers)] if authorizers else []),
         Resolution(everyone, sources, state.threads, state.timers, execution.limit),
         idempotency,
+        serial,
         *(
             item if plugin is None else GuardedInterceptor(item, plugin, state.timers, options.workflow_timeout)
             for plugin, item in contributions.third_party("nexus_register_interceptors")
@@ -144,7 +153,8 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         admission,
         sessions,
         event_log,
-        idempotency,
+        heartbeat,
+        serial,
         RunLookup(state.runs, None if recorder is None else recorder.store),
         recorder,
         interceptors=chain,
@@ -268,7 +278,8 @@ async def stop(state: PlatformState, running: Running) -> None:
     await finish_work(state, running)
     await running.contributions.stop_channels()
     await running.event_log.close()
-    await running.idempotency.close()
+    await running.serial.close()
+    await running.heartbeat.close()
     if running.recorder is not None:
         await running.recorder.close()
     state.event_log = state.own_event_log

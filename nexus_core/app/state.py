@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from nexus_core.events.event import Handler
     from nexus_core.pipeline.admission import Admission
     from nexus_core.pipeline.authorization import Authorizer
-    from nexus_core.pipeline.idempotency import Idempotency
     from nexus_core.pipeline.resolvers import ParameterResolver
+    from nexus_core.pipeline.serial import Serial
     from nexus_core.pipeline.stage import Call, CallerCall, Interceptor
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.plugins.option_reader import OptionReader
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.stored_run import RunLookup
     from nexus_core.server.channel import ASGIApp, Channel, Route, Server
+    from nexus_core.state.heartbeat import Heartbeat
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
     from nexus_core.types.measurement import Collector
@@ -70,7 +71,8 @@ class Running:
     admission: Admission
     sessions: SessionStore
     event_log: EventLog
-    idempotency: Idempotency
+    heartbeat: Heartbeat
+    serial: Serial
     runs: RunLookup
     recorder: RunRecorder | None
     interceptors: Sequence[Interceptor]

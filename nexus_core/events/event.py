@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WORKFLOW_QUEUED = "workflow.queued"
 WORKFLOW_STARTED = "workflow.started"
 WORKFLOW_PROGRESS = "workflow.progress"
 WORKFLOW_OUTPUT = "workflow.output"
@@ -44,6 +45,7 @@ EVENTS_MISSED = "events.missed"
 CREDENTIAL_ENDED = "credential.ended"
 
 EVENT_TYPES = {
+    WORKFLOW_QUEUED: "A run waits for others of its key (`serial`). `data`: its `position`. At most once a second.",
     WORKFLOW_STARTED: "A run has started.",
     WORKFLOW_PROGRESS: "A run reports its progress. `data`: `done`, `total` and `message`.",
     WORKFLOW_OUTPUT: "A run yields an item of its stream. `data`: `value`.",

@@ -139,6 +139,12 @@ class CoreSettings(PluginSettings):
     max_concurrent_workflows: int = Field(
         100, ge=1, description="Maximum number of concurrent runs; more are refused with 503."
     )
+    max_queued_per_key: int = Field(
+        64, ge=0, description="Maximum number of calls that wait for one key of `serial`; more are refused with 503."
+    )
+    max_queued_calls: int = Field(
+        500, ge=0, description="Maximum number of calls of a process that wait because of `serial`."
+    )
     workflow_threads: int = Field(40, ge=1, description="Threads for sync code of workflows; other calls wait for one.")
     workflow_processes: int | None = Field(
         None, ge=1, description="Processes for workflows with `process=True`. Default: one per CPU."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import Overloaded
@@ -10,6 +12,8 @@ from nexus_core.pipeline.stage import Call, Stage
 from nexus_core.runs.context import current_run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.run import Run
     from nexus_core.types.result import Result
@@ -28,7 +32,8 @@ class Admission:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._calls = 0
+        self._calls = self._aside = 0
+        self._returning: deque[asyncio.Future[None]] = deque()
         self._lingering: set[Run] = set()
         self._closed = False
         self._idle = asyncio.Event()
@@ -46,8 +51,7 @@ class Admission:
     def close(self) -> None:
         """Refuse everything from now on but what admitted runs call themselves: they are to finish."""
         self._closed = True
-        if not self._calls:
-            self._idle.set()
+        self._note_idle()
 
     async def idle(self) -> None:
         """Wait until every call has been answered. Call it after `close`."""
@@ -70,10 +74,52 @@ class Admission:
         try:
             return await call_next(invocation)
         finally:
-            self._calls -= 1
+            self._give_back()
             self._linger(invocation.run)
-            if self._closed and not self._calls:
-                self._idle.set()
+            self._note_idle()
+
+    @asynccontextmanager
+    async def aside(self, run: Run) -> AsyncIterator[None]:
+        """Give an admitted call's place back while the call waits, and take one again at the end.
+
+        At the end it waits until there is one, in front of new calls.
+
+        Args:
+            run: The call's run, which may be cancelled meanwhile.
+        """
+        self._give_back()
+        self._aside += 1
+        try:
+            yield
+            if self.in_use >= self._limit:
+                turn = asyncio.get_running_loop().create_future()
+                self._returning.append(turn)
+                run.attach(turn)
+                try:
+                    await turn  # it takes over the place of the call that ends
+                except BaseException:
+                    if turn.done() and not turn.cancelled():
+                        self._give_back()
+                    raise
+            else:
+                self._calls += 1
+        except BaseException:
+            self._calls += 1  # it ends now, and gives it back
+            raise
+        finally:
+            self._aside -= 1
+
+    def _give_back(self) -> None:
+        while self._returning:
+            turn = self._returning.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._calls -= 1
+
+    def _note_idle(self) -> None:
+        if self._closed and not (self._calls or self._aside):
+            self._idle.set()
 
     def _linger(self, run: Run) -> None:
         """Keep a run's place until nothing of it goes on. A task that ends may have noted its thread meanwhile."""

@@ -81,7 +81,8 @@ class Execution:
         assert workflow is not None  # the resolve stage has seen to it
         begin = time.monotonic()
         limit = self.limit(invocation, workflow)
-        deadline = None if limit is None else begin + limit
+        left = None if limit is None else max(limit - invocation.queued, 0.0)
+        deadline = None if left is None else begin + left
         context = Context(
             run,
             invocation.principal,
@@ -98,12 +99,12 @@ class Execution:
                 invocation.validated_params,
                 invocation.principal,
                 invocation.session.id if invocation.session else None,
-                None if limit is None else time.time() + limit,
+                None if left is None else time.time() + left,
                 invocation.trace,
             )
         invocation.begin_run(self._runs)
         try:
-            value = await self._finished(_WorkflowTask(workflow, invocation.params, context), run, limit)
+            value = await self._finished(_WorkflowTask(workflow, invocation.params, context), run, limit, left)
             text = self._text(workflow, value, run)
             if invocation.session is not None:
                 await self._sessions.used(invocation.session, invocation.channel)
@@ -116,7 +117,7 @@ class Execution:
         run.publish(WORKFLOW_COMPLETED, result=result, duration=result.duration)
         return result
 
-    async def _finished(self, work: _WorkflowTask, run: Run, limit: float | None) -> Any:
+    async def _finished(self, work: _WorkflowTask, run: Run, limit: float | None, left: float | None) -> Any:
         """Return what the work returns, or raise what the caller may know of its failure.
 
         It need not agree to stop at its time limit or when it is cancelled: it may go on, and its run notes it.
@@ -124,7 +125,7 @@ class Execution:
         task = work.task
         if not task.done():
             run.attach(task, work.wake)
-            timer = None if limit is None else self._timers.schedule(limit, work.wake)
+            timer = None if left is None else self._timers.schedule(left, work.wake)
             try:
                 await work.awakened
             except asyncio.CancelledError:

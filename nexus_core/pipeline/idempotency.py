@@ -19,7 +19,6 @@ from nexus_core.errors import (
     error_from_problem,
 )
 from nexus_core.pipeline.stage import Call, Stage
-from nexus_core.state.heartbeat import Heartbeat
 from nexus_core.state.limits import IDEMPOTENCY_KEYS
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stores import scoping
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.record import RunState
     from nexus_core.runs.store import RunStore
+    from nexus_core.state.heartbeat import Heartbeat
     from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
@@ -79,14 +79,17 @@ class Idempotency:
         store: Where entries are kept.
         ttl: For how many seconds.
         timeout: Seconds that a run may take, if its workflow sets no other limit; None for no limit.
+        heartbeat: That of this process, in the same store.
         runs: The run store; None where runs are kept in their process alone.
     """
 
     stage = Stage.IDEMPOTENCY
 
-    def __init__(self, store: Store, ttl: float, timeout: float | None, runs: RunStore | None = None) -> None:
+    def __init__(
+        self, store: Store, ttl: float, timeout: float | None, heartbeat: Heartbeat, runs: RunStore | None = None
+    ) -> None:
         self._scoped = scoping(store)
-        self._heartbeat = Heartbeat(store)
+        self._heartbeat = heartbeat
         self._is_shared = store.name != MEMORY
         self._ttl = ttl
         self._timeout = timeout
@@ -149,10 +152,6 @@ class Idempotency:
         if not self._is_shared or not entry.is_claim or entry.params != params:
             return False
         return await self._heartbeat.is_dead(entry.process)
-
-    async def close(self) -> None:
-        """End what it has begun."""
-        await self._heartbeat.close()
 
     def _claim_seconds(self, invocation: Invocation) -> float:
         workflow = invocation.workflow

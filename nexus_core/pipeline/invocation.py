@@ -79,13 +79,14 @@ class Invocation(Caller):
         request_id: What the protocol calls the request, where it has a name for it (JSON-RPC).
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
+        queued: Seconds that the call has waited for others of its key; they count against its time limit.
 
     The other attributes are those of `Caller`, and keywords of the constructor as well.
     """
 
     __slots__ = (
-        "idempotency_key", "name", "params", "request_id", "run", "session", "source", "timeout", "validated_params",
-        "workflow",
+        "idempotency_key", "name", "params", "queued", "request_id", "run", "session", "source", "timeout",
+        "validated_params", "workflow",
     )  # fmt: skip
 
     # Not generated: a dataclass would take what identifies the caller first.
@@ -126,6 +127,7 @@ class Invocation(Caller):
         self.timeout = timeout
         self.source = source
         self.request_id = request_id
+        self.queued = 0.0
         self.validated_params: dict[str, Any] = {}
         self.workflow: Workflow | None = None
         self.run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor gets this
@@ -158,3 +160,8 @@ class Invocation(Caller):
         """Begin the call's run, unless it has begun."""
         payer = self.payer if self.run.keeps_result else ""
         runs.begin(self.run, self.principal, self.session.id if self.session else None, payer)
+
+    def queue_run(self, runs: RunHistory, position: int) -> None:
+        """Note that the call's run waits for others, and how many are before it."""
+        payer = self.payer if self.run.keeps_result else ""
+        runs.queue(self.run, self.principal, self.session.id if self.session else None, payer, position)

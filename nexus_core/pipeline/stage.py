@@ -35,6 +35,7 @@ class Stage(IntEnum):
     RESOLVE = 60
     IDEMPOTENCY = 70
     CACHE = 80
+    SERIAL = 85
     BREAKER = 90
 
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import RunNotFound
-from nexus_core.events.event import WORKFLOW_STARTED
+from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED
 from nexus_core.runs.status import RunStatus
 from nexus_core.state.shares import Shares
 
@@ -56,15 +56,36 @@ class RunHistory:
             session_id: The id of the call's session, or None.
             payer: Whose share of the history a kept result counts for.
         """
-        if run.status is not RunStatus.PENDING:
+        if run.status is RunStatus.PENDING:
+            self._admit(run, principal, session_id, payer)
+        elif run.status is not RunStatus.BLOCKED:
             return
+        run.status = RunStatus.RUNNING
+        run.publish(WORKFLOW_STARTED)
+
+    def queue(
+        self, run: Run, principal: Principal | None, session_id: str | None, payer: str, position: int
+    ) -> None:  # fmt: skip
+        """Keep a run that waits for others, and tell it; `begin` begins it.
+
+        Args:
+            run: The run.
+            principal: See `begin`.
+            session_id: See `begin`.
+            payer: See `begin`.
+            position: How many runs are before it.
+        """
+        if run.status is RunStatus.PENDING:
+            self._admit(run, principal, session_id, payer)
+            run.status = RunStatus.BLOCKED
+        run.publish(WORKFLOW_QUEUED, {"position": position})
+
+    def _admit(self, run: Run, principal: Principal | None, session_id: str | None, payer: str) -> None:
         if principal:
             run.user_id, run.owner = principal.user_id, principal.identity
         run.payer = payer if run.keeps_result else run.owner or ""
         run.session_id = session_id
-        run.status = RunStatus.RUNNING
         self._running[run.id] = run
-        run.publish(WORKFLOW_STARTED)
 
     def end(self, run: Run) -> None:
         """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""

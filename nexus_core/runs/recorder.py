@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -84,8 +85,9 @@ class RunRecorder:
         session_id: str | None,
         deadline: float | None,
         trace: Mapping[str, str] | None,
+        status: RunStatus = RunStatus.RUNNING,
     ) -> None:
-        """Store a run that is about to begin.
+        """Store a run that is about to begin. One that was stored while it waited for its turn is noted to begin now.
 
         Args:
             run: The run.
@@ -95,10 +97,14 @@ class RunRecorder:
             session_id: The id of the call's session.
             deadline: When it times out, in seconds since the epoch.
             trace: The caller's trace headers.
+            status: `RunStatus.BLOCKED` where it has to wait for its turn first.
 
         Raises:
             BackendUnavailable: The store can't take a run that has to be stored first.
         """
+        if run.id in self._open:
+            self.store.write_later(RunChange(run.id, self._open[run.id], status=status, started_at=time.time()))
+            return
         is_acknowledged = run.keeps_result or run.has_key
         if self._only_acknowledged and not is_acknowledged:
             return
@@ -108,7 +114,7 @@ class RunRecorder:
             None if principal is None else PrincipalRecord.of(principal), session_id, deadline, trace=trace or {},
             has_key=run.has_key, executor=self.store.executor,
         )  # fmt: skip
-        change = RunChange.begin(record, RunStatus.RUNNING, run.started_at)
+        change = RunChange.begin(record, status, run.started_at if status is RunStatus.RUNNING else None)
         self._open[run.id] = record.attempt
         if not is_acknowledged:
             self.store.write_later(change)

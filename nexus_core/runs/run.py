@@ -25,6 +25,7 @@ from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunSt
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from nexus_core.state.queues import Place
     from nexus_core.types.result import Result
 
 CANCEL_SECONDS = 1.0
@@ -47,6 +48,7 @@ class Run:
         followers: How many wait for it or follow it, see `hold`: for them, all that it gave stays there.
         keeps_result: Whether history keeps result and output, because no caller took them.
         payer: Whose share of the history a kept result counts for.
+        place: Its place in the queue in which it waits for others of its key.
     """
 
     __slots__ = (
@@ -73,6 +75,7 @@ class Run:
         "output_bytes",
         "owner",
         "payer",
+        "place",
         "result",
         "session_id",
         "started_at",
@@ -98,6 +101,7 @@ class Run:
         self.finished_at: float | None = None
         self.result: Result | None = None
         self.error: NexusError | None = None
+        self.place: Place | None = None
         self.output_bytes = self.followers = self._count = 0
         self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
@@ -377,6 +381,8 @@ class Run:
             members["session_id"] = self.session_id
         if self.user_id is not None:
             members["user_id"] = self.user_id
+        if self.place is not None and self.status is RunStatus.BLOCKED:
+            members["position"] = self.place.position
         if with_result and self.result is not None:
             members |= {"result": self.result.value} | self.result.flags()
         if self.error is not None:

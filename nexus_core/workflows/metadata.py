@@ -32,9 +32,13 @@ KEYS = {
     "timeout": MetadataKey("Time limit of a run in seconds, in place of `workflow_timeout`."),
     "expected_parameters": MetadataKey("Schema of the parameters, in place of type hints."),
     "process": MetadataKey("Whether a function runs in a separate process."),
+    "serial": MetadataKey("Which calls run one at a time: `session`, `caller`, or the name of a parameter."),
     "required_permissions": MetadataKey("List of permissions that a caller needs.", _AUTHENTICATION),
 }
 """The keys that the core reads. Those of plugins are in `PluginSettings.workflow_metadata`."""
+
+SERIAL_WORDS = ("session", "caller")
+"""What `serial` may be that is no parameter. A parameter of such a name can't be chosen."""
 
 ENFORCE = f"Set {_AUTHENTICATION}=True ({first_party.install(_PLUGIN)}), or insecure=True to let every caller run them"
 """What to do about permissions that nothing checks."""
@@ -82,8 +86,16 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
     for key in ("description", "category"):
         if not isinstance(metadata.get(key), str | None):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
+    _refuse_wrong_serial(name, metadata.get("serial"))
     _refuse_unshowable(name, metadata)
     return metadata
+
+
+def _refuse_wrong_serial(name: str, serial: Any) -> None:
+    if serial is not None and not (isinstance(serial, str) and serial):
+        raise ConfigurationError(
+            f"{name}: metadata['serial'] must be 'session', 'caller' or the name of a parameter, as a string."
+        )
 
 
 def _refuse_unshowable(name: str, metadata: Mapping[str, Any]) -> None:
@@ -149,6 +161,20 @@ class MetadataRules:
     def checked(self, name: str, metadata: Any) -> Mapping[str, Any]:
         """Return a workflow's metadata, if it can be used. Raises as `checked` does."""
         return checked(name, metadata, {*KEYS, *plugin_keys(self._settings.values())})
+
+    def refuse_unfit(self, workflow: Workflow) -> None:
+        """Check what a workflow's metadata say of its parameters.
+
+        Raises:
+            ConfigurationError: It has no such parameter.
+        """
+        serial, known = workflow.serial, workflow.input_schema.get("properties", {})
+        if serial is not None and serial not in (*SERIAL_WORDS, *known):
+            names = ", ".join(repr(printable(each, 50)) for each in [*SERIAL_WORDS, *known][:20])
+            raise ConfigurationError(
+                f"{workflow.name}: metadata['serial'] is {printable(serial, 50)!r}, which is no parameter of the "
+                f"workflow; choose one of {names}."
+            )
 
     def refuse_unenforced(self, workflow: Workflow) -> None:
         """Check a workflow that is registered while the platform runs; others are checked at its start.

@@ -60,6 +60,7 @@ class Registry:
         workflow = self._adapt(name, target, self._rules.checked(name, {} if metadata is None else metadata))
         if not isinstance(workflow, FunctionWorkflow):  # whose schemas are made of type hints, and compiled when used
             _check_schemas(workflow)
+        self._rules.refuse_unfit(workflow)
         self._rules.refuse_unenforced(workflow)
         if workflow.tool_name != name:
             holder = self._by_tool_name.setdefault(workflow.tool_name, name)

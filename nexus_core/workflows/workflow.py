@@ -37,12 +37,14 @@ class Workflow(ABC):
         metadata: What was given at registration: ``version``, ``category``, ``tags``, ``required_permissions``, ...
         streams: Whether it yields its result item by item.
         reads_decimals: Whether numbers in its parameters may be more exact than a float.
+        serial: Which calls of it run one at a time (``metadata["serial"]``), or None.
         uses_context: Whether what it gives may depend on its `Context`: on the caller, or on the session.
     """
 
     streams: bool = False
     reads_decimals: bool = False
     uses_context: bool = True
+    serial: str | None = None
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class Workflow(ABC):
         self.description = description
         self.metadata = dict(metadata or {})
         self.required_permissions = _permissions(self.metadata)
+        self.serial = self.metadata.get("serial")
 
     @cached_property
     def input_validator(self) -> Validator:
@@ -101,6 +104,7 @@ class Workflow(ABC):
         self.metadata |= metadata
         self.description = metadata.get("description") or self.description
         self.required_permissions = _permissions(self.metadata)
+        self.serial = self.metadata.get("serial")
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters and turn them into what `run` takes.
