@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from nexus_core.app.contributions import Contributions
+from nexus_core.app.queueing import queues_of
 from nexus_core.app.state import Running
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.handlers import EventHandler
@@ -35,8 +36,7 @@ from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
 from nexus_core.state.heartbeat import Heartbeat
 from nexus_core.state.memory_store import MEMORY
-from nexus_core.state.queues import LocalQueues, QueueLimits, Queues
-from nexus_core.state.shared_queues import SharedQueues
+from nexus_core.state.queues import QueueLimits
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
@@ -120,7 +120,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         store, options.idempotency_ttl, options.workflow_timeout, heartbeat, None if recorder is None else recorder.store
     )
     limits = QueueLimits(options.max_queued_per_key, options.max_queued_calls)
-    queues: Queues = LocalQueues(limits) if store.name == MEMORY else SharedQueues(store, heartbeat, limits)
+    heartbeats, queues = queues_of(state, sessions, heartbeat, store, limits)
     serial = Serial(queues, limits, sessions, state.runs, execution, admission, recorder)
     sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
@@ -153,7 +153,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         admission,
         sessions,
         event_log,
-        heartbeat,
+        heartbeats,
         serial,
         RunLookup(state.runs, None if recorder is None else recorder.store),
         recorder,
@@ -279,7 +279,8 @@ async def stop(state: PlatformState, running: Running) -> None:
     await running.contributions.stop_channels()
     await running.event_log.close()
     await running.serial.close()
-    await running.heartbeat.close()
+    for heartbeat in running.heartbeats:
+        await heartbeat.close()
     if running.recorder is not None:
         await running.recorder.close()
     state.event_log = state.own_event_log

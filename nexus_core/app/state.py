@@ -71,7 +71,7 @@ class Running:
     admission: Admission
     sessions: SessionStore
     event_log: EventLog
-    heartbeat: Heartbeat
+    heartbeats: Sequence[Heartbeat]
     serial: Serial
     runs: RunLookup
     recorder: RunRecorder | None

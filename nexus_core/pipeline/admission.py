@@ -74,7 +74,7 @@ class Admission:
         try:
             return await call_next(invocation)
         finally:
-            self._give_back()
+            self._calls -= 1
             self._linger(invocation.run)
             self._note_idle()
 
@@ -87,7 +87,8 @@ class Admission:
         Args:
             run: The call's run, which may be cancelled meanwhile.
         """
-        self._give_back()
+        self._calls -= 1
+        self._let_return()
         self._aside += 1
         try:
             yield
@@ -99,7 +100,7 @@ class Admission:
                     await turn  # it takes over the place of the call that ends
                 except BaseException:
                     if turn.done() and not turn.cancelled():
-                        self._give_back()
+                        self._calls -= 1
                     raise
             else:
                 self._calls += 1
@@ -109,13 +110,13 @@ class Admission:
         finally:
             self._aside -= 1
 
-    def _give_back(self) -> None:
-        while self._returning:
+    def _let_return(self) -> None:
+        """Give free places to calls that have been aside."""
+        while self._returning and self.in_use < self._limit:
             turn = self._returning.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
-        self._calls -= 1
+                self._calls += 1
 
     def _note_idle(self) -> None:
         if self._closed and not (self._calls or self._aside):
@@ -128,6 +129,8 @@ class Admission:
             unfinished[0].add_done_callback(lambda _: self._linger(run))
         else:
             self._lingering.discard(run)
+            if self._returning:
+                self._let_return()
 
 
 def _is_part_of_a_run() -> bool:

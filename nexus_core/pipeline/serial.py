@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import RunCancelled, WorkflowTimeout
+from nexus_core.events.event import WORKFLOW_CANCELLED
 from nexus_core.pipeline.stage import Call, Stage
 from nexus_core.runs.status import RunStatus
 from nexus_core.state.queues import Place
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.recorder import RunRecorder
+    from nexus_core.runs.run import Run
     from nexus_core.state.queues import QueueLimits, Queues
     from nexus_core.state.sessions import SessionStore
     from nexus_core.types.result import Result
@@ -113,7 +115,7 @@ class Serial:
             async with asyncio.timeout(limit) as patience, self._admission.aside(run):
                 await place.turn
             if run.cancel_requested:
-                raise RunCancelled("The run was cancelled.", run_id=run.id)
+                raise _cancelled(run)
         except TimeoutError:
             if not patience.expired():
                 raise
@@ -126,7 +128,7 @@ class Serial:
             task = asyncio.current_task()
             if not run.cancel_requested or (task is not None and task.cancelling()):
                 raise
-            raise RunCancelled("The run was cancelled.", run_id=run.id) from None
+            raise _cancelled(run) from None
         finally:
             place.moved = run.place = None
             self._limits.waiting -= 1
@@ -150,6 +152,12 @@ class Serial:
         if self._leaving:
             await asyncio.wait([*self._leaving], timeout=1.0)
         await self._queues.close()
+
+
+def _cancelled(run: Run) -> RunCancelled:
+    error = RunCancelled("The run was cancelled.", run_id=run.id)
+    run.publish(WORKFLOW_CANCELLED, error=error)
+    return error
 
 
 class _Teller:

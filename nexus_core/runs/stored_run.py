@@ -10,6 +10,7 @@ from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound, error_from_problem
 from nexus_core.events.event import ChannelEvent
 from nexus_core.runs.run import Run
+from nexus_core.runs.status import RunStatus
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class StoredRun:
     Attributes:
         id, workflow, channel, session_id, owner: See `Run`.
         status: The status when it was last read.
+        position: How many runs were before it in its queue, while it waits in one.
     """
 
     def __init__(self, state: RunState, store: RunStore) -> None:
@@ -34,6 +36,7 @@ class StoredRun:
         record = state.record
         self.id, self.workflow, self.channel = record.id, record.workflow, record.channel
         self.session_id, self.owner = record.session_id, record.owner
+        self.position: int | None = None
 
     @property
     def status(self) -> str:
@@ -86,6 +89,16 @@ class StoredRun:
         if state is None:
             raise RunNotFound(f"Run {self.id} is no longer kept.")
         self._state = state
+
+    async def read_position(self) -> None:
+        """Read where the run is in its queue, if it waits in one.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        if self.status == RunStatus.BLOCKED:
+            for event in await self._store.events(self.id, max(self._state.last_event - 1, 0), 1):
+                self.position = (event.to_dict().get("data") or {}).get("position")
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
@@ -157,6 +170,8 @@ class StoredRun:
             members["session_id"] = self.session_id
         if record.principal is not None:
             members["user_id"] = record.principal.user_id
+        if self.position is not None and state.status is RunStatus.BLOCKED:
+            members["position"] = self.position
         if with_result and state.result is not None:
             members["result"] = jsontext.parse_trusted(state.result)
         if state.problem is not None:
@@ -208,7 +223,9 @@ class RunLookup:
         state = None if self._store is None else await self._store.get(run_id)
         if state is not None and (of_everyone or state.record.owner == owner) and self._store is not None:
             if own is None or state.has_ended:  # else the store does not know yet that it has
-                return StoredRun(state, self._store)
+                stored = StoredRun(state, self._store)
+                await stored.read_position()
+                return stored
         if own is None:
             raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own

@@ -69,6 +69,7 @@ _RUN = {
         "started_at": {"type": "number", "description": "Seconds since the epoch."},
         "finished_at": {"type": "number"},
         "duration": {"type": "number", "description": "Seconds."},
+        "position": {"type": "integer", "description": "Number of calls before it, while it is `blocked`."},
         "result": {},
         **FLAGS,
         "error": {"$ref": "#/components/schemas/Problem"},
