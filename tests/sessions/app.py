@@ -36,3 +36,9 @@ async def recall(context: Context) -> dict[str, object] | None:
 @nexus.workflow
 async def add(a: int, b: int = 0) -> int:
     return a + b
+
+
+@nexus.workflow(serial="session")
+async def collect(item: int, context: Context) -> int:
+    """Do the same as `append`, one at a time for each session."""
+    return await append(item, context)
