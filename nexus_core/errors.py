@@ -250,7 +250,7 @@ class StateLimitReached(RateLimited):
 
 
 class Overloaded(NexusError):
-    """``max_concurrent_workflows`` are running, or the platform is not started, or shutting down."""
+    """``max_concurrent_workflows`` are running, a queue is full, or the platform is not started or shutting down."""
 
     code = "overloaded"
     title = "Overloaded"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from nexus_core.app.contributions import Contributions
-from nexus_core.app.queueing import queues_of
+from nexus_core.app.queueing import serial_stage
 from nexus_core.app.state import Running
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.handlers import EventHandler
@@ -21,7 +21,6 @@ from nexus_core.pipeline.execution import Execution
 from nexus_core.pipeline.idempotency import Idempotency
 from nexus_core.pipeline.resolution import Resolution
 from nexus_core.pipeline.resolvers import ParameterResolver
-from nexus_core.pipeline.serial import Serial
 from nexus_core.pipeline.session_lookup import SessionLookup
 from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
@@ -34,9 +33,7 @@ from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
 from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
-from nexus_core.state.heartbeat import Heartbeat
 from nexus_core.state.memory_store import MEMORY
-from nexus_core.state.queues import QueueLimits
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
@@ -114,14 +111,11 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
         recorder,
     )  # fmt: skip
-    store = choose_store(state.stores, options.store, "store")
-    heartbeat = Heartbeat(store)
     idempotency = Idempotency(
-        store, options.idempotency_ttl, options.workflow_timeout, heartbeat, None if recorder is None else recorder.store
-    )
-    limits = QueueLimits(options.max_queued_per_key, options.max_queued_calls)
-    heartbeats, queues = queues_of(state, sessions, heartbeat, store, limits)
-    serial = Serial(queues, limits, sessions, state.runs, execution, admission, recorder)
+        choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,
+        None if recorder is None else recorder.store,
+    )  # fmt: skip
+    serial = serial_stage(state, sessions, idempotency, execution, admission, recorder)
     sources = {channel.name: channel.parameter_source for channel in contributions.channels}
     proxies = TrustedProxies(options.trusted_proxies) if options.trusted_proxies else None
     chain: list[Interceptor] = [
@@ -153,7 +147,6 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         admission,
         sessions,
         event_log,
-        heartbeats,
         serial,
         RunLookup(state.runs, None if recorder is None else recorder.store),
         recorder,
@@ -279,8 +272,6 @@ async def stop(state: PlatformState, running: Running) -> None:
     await running.contributions.stop_channels()
     await running.event_log.close()
     await running.serial.close()
-    for heartbeat in running.heartbeats:
-        await heartbeat.close()
     if running.recorder is not None:
         await running.recorder.close()
     state.event_log = state.own_event_log

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.stored_run import RunLookup
     from nexus_core.server.channel import ASGIApp, Channel, Route, Server
-    from nexus_core.state.heartbeat import Heartbeat
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
     from nexus_core.types.measurement import Collector
@@ -71,7 +70,6 @@ class Running:
     admission: Admission
     sessions: SessionStore
     event_log: EventLog
-    heartbeats: Sequence[Heartbeat]
     serial: Serial
     runs: RunLookup
     recorder: RunRecorder | None

@@ -80,7 +80,7 @@ class Admission:
 
     @asynccontextmanager
     async def aside(self, run: Run) -> AsyncIterator[None]:
-        """Give an admitted call's place back while the call waits, and take one again at the end.
+        """Return an admitted call's place while the call waits, and take one again at the end.
 
         At the end it waits until there is one, in front of new calls.
 

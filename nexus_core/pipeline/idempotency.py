@@ -19,6 +19,7 @@ from nexus_core.errors import (
     error_from_problem,
 )
 from nexus_core.pipeline.stage import Call, Stage
+from nexus_core.state.heartbeat import Heartbeat
 from nexus_core.state.limits import IDEMPOTENCY_KEYS
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stores import scoping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.record import RunState
     from nexus_core.runs.store import RunStore
-    from nexus_core.state.heartbeat import Heartbeat
     from nexus_core.state.stores import Store
 
 log = logging.getLogger(__name__)
@@ -79,17 +79,19 @@ class Idempotency:
         store: Where entries are kept.
         ttl: For how many seconds.
         timeout: Seconds that a run may take, if its workflow sets no other limit; None for no limit.
-        heartbeat: That of this process, in the same store.
         runs: The run store; None where runs are kept in their process alone.
+
+    Attributes:
+        store: Where entries are kept.
+        heartbeat: The heartbeat of this process in the store, for other stages too. `Serial.close` ends it.
     """
 
     stage = Stage.IDEMPOTENCY
 
-    def __init__(
-        self, store: Store, ttl: float, timeout: float | None, heartbeat: Heartbeat, runs: RunStore | None = None
-    ) -> None:
+    def __init__(self, store: Store, ttl: float, timeout: float | None, runs: RunStore | None = None) -> None:
+        self.store = store
         self._scoped = scoping(store)
-        self._heartbeat = heartbeat
+        self.heartbeat = Heartbeat(store)
         self._is_shared = store.name != MEMORY
         self._ttl = ttl
         self._timeout = timeout
@@ -105,9 +107,9 @@ class Idempotency:
         key = _store_key(invocation)
         params = hashlib.sha256(jsontext.canonical(invocation.validated_params)).hexdigest()
         store = self._scoped(IDEMPOTENCY_KEYS, invocation.payer)
-        claim = _encode(_Replay(params, invocation.run.id, process=self._heartbeat.process))
-        if self._is_shared and not self._heartbeat.has_begun:
-            await self._heartbeat.begin()
+        claim = _encode(_Replay(params, invocation.run.id, process=self.heartbeat.process))
+        if self._is_shared and not self.heartbeat.has_begun:
+            await self.heartbeat.begin()
         there = await store.add(key, claim, self._claim_seconds(invocation))
         if there is not None:
             entry = _decoded(there)
@@ -151,7 +153,7 @@ class Idempotency:
         """Whether an entry is the claim of a call like this one whose process lives no more."""
         if not self._is_shared or not entry.is_claim or entry.params != params:
             return False
-        return await self._heartbeat.is_dead(entry.process)
+        return await self.heartbeat.is_dead(entry.process)
 
     def _claim_seconds(self, invocation: Invocation) -> float:
         workflow = invocation.workflow

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nexus_core.workflows.workflow import Workflow
 
 TELL_SECONDS = 1.0
-"""How often followers hear of a run's new position at most."""
+"""Shortest time between two events with a run's position."""
 
 _held: ContextVar[tuple[tuple[str, Place], ...]] = ContextVar("nexus_serial_held", default=())
 """The keys whose turn the running code has, for the calls that it makes itself."""

@@ -49,11 +49,12 @@ _decode = msgspec.json.Decoder(_Tickets).decode
 class SharedQueues:
     """Queues in a store, each under one key, changed by compare-and-set. A queue has an order for all processes.
 
-    A process says by its heartbeat that it lives. The places of a process that has died are removed, by whoever waits.
+    A process says by its heartbeat that it lives. The places of a process that has died are removed by other processes
+    with waiting calls.
 
     Args:
         store: The store.
-        heartbeat: That of this process, there.
+        heartbeat: The heartbeat of this process in the store. Closed with the queues.
         limits: How many calls may wait.
     """
 
@@ -100,6 +101,7 @@ class SharedQueues:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await self._heartbeat.close()
 
     def _start(self, work: object, name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work, name=name)  # type: ignore[arg-type]
@@ -241,5 +243,5 @@ def _decoded(text: bytes) -> _Tickets:
     try:
         return _decode(text) if text else []
     except (msgspec.DecodeError, UnicodeDecodeError):
-        log.error("What the store has in the place of a queue was not written by this program; the queue begins anew")
+        log.error("What the store has in the place of a queue was not written by this program; the queue is empty now")
         return []

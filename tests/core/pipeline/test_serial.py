@@ -513,8 +513,7 @@ async def test_the_turn_of_a_process_that_died_passes_on(pair: Any, monkeypatch:
         await eventually(lambda: queue_of(lives) == 2)
         await asyncio.sleep(1.0)  # longer than a process counts as alive without a beat
         assert gates[1].ran == []  # its process lives
-        (beat,) = [task for task in asyncio.all_tasks() if task is dies._state.running.heartbeats[0]._task]  # type: ignore[union-attr]
-        beat.cancel()
+        stage_of(dies, Stage.SERIAL)._queues._heartbeat._task.cancel()
         await eventually(lambda: gates[1].ran == [1])
         gates[1].open(2)
         await asyncio.gather(*(run.wait(10) for run in waits))
