@@ -307,6 +307,16 @@ class WorkflowError(WorkflowFailed):
     code = "workflow_error"
 
 
+class StepTimeout(WorkflowError):
+    """A step of the workflow did not finish within its ``timeout``, and the workflow did not handle it."""
+
+    code = "step_timeout"
+    title = "Step timed out"
+    status = 504
+    exit_code = 124
+    jsonrpc_code = -32017
+
+
 class RunCancelled(NexusError):
     """The run was cancelled: by a caller, or because the process stops."""
 

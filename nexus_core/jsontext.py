@@ -300,6 +300,17 @@ def plain(value: Any) -> Any:
     return _decode(encode(value))
 
 
+_encode_plain = msgspec.json.Encoder().encode
+
+
+def size_of(value: Any) -> int:
+    """Return how many bytes a value of plain types, dataclasses and structs has as JSON text; 0 for any other."""
+    try:
+        return len(_encode_plain(value))
+    except Exception:  # a large array has no plain form either: to convert it might take long
+        return 0
+
+
 _encode_sorted = msgspec.json.Encoder(enc_hook=to_jsonable, order="deterministic").encode
 
 

@@ -109,7 +109,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
     recorder = _recorder(state, contributions)
     execution = Execution(
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
-        recorder,
+        state.workflow_threads, recorder,
     )  # fmt: skip
     idempotency = Idempotency(
         choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,

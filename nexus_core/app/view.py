@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.errors import Conflict, PermissionDenied, RunNotFound
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
-from nexus_core.runs.listing import EVERYONE
+from nexus_core.runs.listing import EVERYONE, LARGEST_PAGE, step_range
 from nexus_core.runs.record import RunFilter
 from nexus_core.runs.run import Run
 from nexus_core.state.limits import current_payer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nexus_core.events.log import Follower
     from nexus_core.pipeline.credentials import CredentialWatch, Lease
     from nexus_core.pipeline.invocation import Caller
+    from nexus_core.runs.record import RunStep
     from nexus_core.runs.stored_run import AnyRun
     from nexus_core.state.sessions import Session, SessionStore
     from nexus_core.workflows.workflow import Workflow
@@ -165,6 +166,43 @@ class CallerView:
         if wanted.owner is not None:
             page["runs"] = [shown | {"caller": run.owner} for shown, run in zip(page["runs"], found, strict=True)]
         return page | {"next": str(found[-1].cursor)} if len(found) == wanted.limit else page
+
+    async def steps(self, run_id: str, after: int = 0, limit: int = LARGEST_PAGE) -> list[RunStep]:
+        """Return the steps of one of the caller's runs, in the order in which they began.
+
+        Args:
+            run_id: The run.
+            after: Only steps with higher numbers.
+            limit: How many at most.
+
+        Raises:
+            RunNotFound: No such id, or it is no longer kept, or another's.
+            BackendUnavailable: The run store has them, and does not answer.
+        """
+        runs = (await self._start()).runs
+        try:
+            return await runs.steps(run_id, self._owner, after, limit)
+        except RunNotFound:
+            if not await self._is_operator():
+                raise
+            return await runs.steps(run_id, None, after, limit, of_everyone=True)
+
+    async def steps_page(self, run_id: str, asked: Mapping[str, Any], largest: int = LARGEST_PAGE) -> dict[str, Any]:
+        """Return a page of a run's steps as channels show it, with ``next`` where further ones may follow.
+
+        Args:
+            run_id: The run.
+            asked: ``after`` and ``limit`` of the request, as text or as JSON values. None is the default.
+            largest: The largest page of the channel.
+
+        Raises:
+            MalformedRequest: A value is invalid.
+            RunNotFound, BackendUnavailable: See `steps`.
+        """
+        after, limit = step_range(asked, largest)
+        found = await self.steps(run_id, after, limit)
+        page: dict[str, Any] = {"run_id": run_id, "steps": [step.to_dict() for step in found]}
+        return page | {"next": found[-1].number} if len(found) == limit else page
 
     async def cancel(self, run: AnyRun) -> bool:
         """Ask a run of the caller's to stop. Returns False when it has ended already.

@@ -22,6 +22,7 @@ from nexus_core.errors import (
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
 from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 from nexus_core.runs.context import Context, current_run
+from nexus_core.runs.steps import StepRunner
 from nexus_core.schema.report import summary
 from nexus_core.text import printable
 from nexus_core.types.result import Result
@@ -29,6 +30,7 @@ from nexus_core.types.result import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.history import RunHistory
@@ -54,6 +56,7 @@ class Execution:
         max_result_bytes: The largest result, as JSON text.
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
         service: Returns what plugins have for workflows.
+        threads: Where sync steps of workflows run.
         recorder: Stores runs; None where they are kept in this process alone.
     """
 
@@ -65,9 +68,11 @@ class Execution:
         max_result_bytes: int,
         sessions: SessionStore,
         service: Callable[[str], Any],
+        threads: DaemonThreads,
         recorder: RunRecorder | None = None,
     ) -> None:
         self._recorder = recorder
+        self._steps = StepRunner(threads, None if recorder is None else recorder.step)
         self._runs = runs
         self._sessions = sessions
         self._timers = timers
@@ -91,6 +96,7 @@ class Execution:
             deadline,
             self._max_result_bytes,
             self._service,
+            self._steps,
         )
         if self._recorder is not None:
             await self._recorder.begin(

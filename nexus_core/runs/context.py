@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
 import logging
@@ -12,14 +13,23 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexus_core import jsontext
-from nexus_core.concurrency.threads import call_on, is_current_loop
+from nexus_core.concurrency.threads import call_on, is_async, is_current_loop
 from nexus_core.errors import WorkflowError
 from nexus_core.events.event import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.runs.steps import (
+    BACKOFF_SECONDS,
+    NAME_CHARACTERS,
+    Recording,
+    StepPlan,
+    StepRunner,
+    Steps,
+    check_seconds,
+    refuse_loop,
+)
 from nexus_core.text import printable
 from nexus_core.types.trace import span, trace_headers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, MutableMapping
     from contextlib import AbstractContextManager
 
@@ -39,6 +49,9 @@ current_run: ContextVar[Run | None] = ContextVar("nexus_current_run", default=No
 """The run that the running code is part of, in its tasks and threads too."""
 
 
+SLEEP = StepPlan("sleep", time.sleep, 0, 0.0, None)
+
+
 class _RunLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the run to what the caller adds, which the base class would drop."""
@@ -56,7 +69,7 @@ class Context:
         service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
     """
 
-    __slots__ = ("_loop", "deadline", "max_result_bytes", "principal", "run", "service", "session")
+    __slots__ = ("_loop", "_step_runner", "deadline", "max_result_bytes", "principal", "run", "service", "session")
 
     def __init__(
         self,
@@ -67,6 +80,7 @@ class Context:
         deadline: float | None,
         max_result_bytes: int,
         service: Callable[[str], Any],
+        step_runner: StepRunner,
     ) -> None:
         self.run = run
         self.principal = principal
@@ -75,6 +89,7 @@ class Context:
         self.deadline = deadline
         self.max_result_bytes = max_result_bytes
         self.service = service
+        self._step_runner = step_runner
 
     @property
     def run_id(self) -> str:
@@ -132,6 +147,97 @@ class Context:
     def trace_headers(self) -> dict[str, str]:
         """Return the headers that calls to other programs should have, so that they join the trace; or none."""
         return trace_headers()
+
+    async def step(
+        self, name: str, fn: Callable[..., Any], /, *args: Any, retries: int = 0, backoff: float = BACKOFF_SECONDS,
+        timeout: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Call a function as a step of the run, and return what it returns.
+
+        Each attempt is recorded: who may see the run sees its steps. A sync function runs in a thread, one of
+        ``workflow_threads``. What the function does should bear repetition: an attempt that has failed, or has taken
+        too long, may have done a part of it.
+
+        Args:
+            name: The step's name, of at most 128 printable characters.
+            fn: The function, sync or async.
+            *args: Its arguments.
+            retries: How often it is called again when it raises an exception. A cancellation is none.
+            backoff: Seconds before the first repetition, twice as many before each further one, 60 at most; of these,
+                a random part between half and all. There is no repetition that would begin after the run's deadline.
+            timeout: Seconds that an attempt may take. None for no limit but the run's.
+
+        Raises:
+            StepTimeout: The last attempt took longer than ``timeout``.
+            TypeError, ValueError: An argument is invalid; the message names it.
+            Exception: What the last attempt raised.
+        """
+        return await self._steps().call(StepPlan(name, fn, retries, backoff, timeout), fn, args)
+
+    def step_sync(
+        self, name: str, fn: Callable[..., Any], /, *args: Any, retries: int = 0, backoff: float = BACKOFF_SECONDS,
+        timeout: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Do what `step` does in a sync workflow, and wait for it.
+
+        A sync function runs in the calling thread; with a ``timeout``, in another one, which goes on after it. An async
+        function runs on the platform's event loop.
+
+        Raises:
+            RunCancelled: The run was cancelled or has timed out. It is raised once; later steps, of cleaning up, run.
+            RuntimeError: It was called on the event loop.
+            StepTimeout, TypeError, ValueError, Exception: See `step`.
+        """
+        refuse_loop(self._loop, "step")
+        return self._steps().call_in_thread(StepPlan(name, fn, retries, backoff, timeout), fn, args)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, as a step with the name ``sleep``.
+
+        Raises:
+            TypeError, ValueError: ``seconds`` is no finite number of 0 or more.
+        """
+        check_seconds("seconds", seconds)
+        await self._steps().call(SLEEP, asyncio.sleep, (seconds,))
+
+    def sleep_sync(self, seconds: float) -> None:
+        """Sleep in a sync workflow, as a step with the name ``sleep``. It ends when the run is cancelled.
+
+        Raises:
+            RunCancelled: See `step_sync`.
+            RuntimeError: It was called on the event loop.
+            TypeError, ValueError: ``seconds`` is no finite number of 0 or more.
+        """
+        check_seconds("seconds", seconds)
+        refuse_loop(self._loop, "sleep")
+        steps = self._steps()
+        steps.call_in_thread(SLEEP, steps.sleep, (seconds,))
+
+    async def in_thread(self, fn: Callable[..., Value], /, *args: Any) -> Value:
+        """Call a sync function in a thread, one of ``workflow_threads``, as a step with the function's name.
+
+        In place of `asyncio.to_thread`, whose threads are few and unknown to the platform: while the thread goes on
+        after the run was cancelled, its place is not free; ``context.cancelled`` tells the function to stop.
+
+        Raises:
+            TypeError: ``fn`` is no sync function.
+            Exception: What the function raised.
+        """
+        if is_async(fn):
+            raise TypeError("fn must be a sync function: await an async one, or call it by context.step")
+        name = printable(getattr(fn, "__name__", "") or type(fn).__name__, NAME_CHARACTERS)
+        value: Value = await self._steps().call(StepPlan(name, fn, 0, 0.0, None), fn, args)
+        return value
+
+    def recording(self, name: str, attempt: int = 1) -> Recording:
+        """Return a context manager that records its block as a step, for adapters whose workflows have parts.
+
+        Set ``size`` on what it gives to the bytes of the result as JSON text, if they are known.
+        """
+        return self._steps().recording(printable(name, NAME_CHARACTERS), attempt)
+
+    def _steps(self) -> Steps:
+        return Steps(self._step_runner, self.run, self._loop, self.deadline)
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Report to followers how far the run is: an event on the API, a progress bar, an MCP progress notification.

@@ -103,7 +103,10 @@ class RunHistory:
             self._drop(next(iter(self._taken or self._kept.heaviest().sizes)))
         self._drop_expired()
         while size and self.kept_bytes > self._history_bytes:
-            self._take_away(next(iter(self._kept.heaviest().sizes)))
+            heaviest = next(iter(self._kept.heaviest().sizes))
+            if (steps := self._ended[heaviest].steps) is not None:
+                steps.forget()
+            self._take_away(heaviest)
 
     @property
     def kept_bytes(self) -> int:
@@ -120,6 +123,9 @@ class RunHistory:
         run.keeps_result = False
         if run.id in self._shares:
             self._take_away(run.id)
+            if run.steps is not None and run.steps.size:
+                del self._taken[run.id]
+                self._shares[run.id] = self._kept.add(run.payer, run.id, run.steps.size + KEPT_BYTES)
         return result
 
     def _take_away(self, run_id: str) -> None:

@@ -63,6 +63,30 @@ def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: in
     )
 
 
+STEP_RANGE = {
+    "after": "Only steps with higher numbers: the `next` of the previous page.",
+    "limit": f"Maximum number of steps, from 1 to {LARGEST_PAGE}.",
+}
+"""What callers may ask for where they read the steps of a run."""
+
+
+def step_range(asked: Mapping[str, Any], largest: int = LARGEST_PAGE) -> tuple[int, int]:
+    """Return after which number how many steps are asked for.
+
+    Args:
+        asked: Members of `STEP_RANGE`, as text or as JSON values. None is the default.
+        largest: The largest page of the channel.
+
+    Raises:
+        MalformedRequest: A value is invalid.
+    """
+    after, limit = asked.get("after"), asked.get("limit")
+    return (
+        0 if after is None else _whole(after, "after", 0, 10**9),
+        min(DEFAULT_PAGE, largest) if limit is None else _limit(limit, largest),
+    )
+
+
 def _text(given: Mapping[str, Any], name: str) -> str | None:
     value = given.get(name)
     if value is not None and not isinstance(value, str):
@@ -73,12 +97,16 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
 
 
 def _limit(value: Any, largest: int) -> int:
+    return _whole(value, "limit", 1, largest)
+
+
+def _whole(value: Any, name: str, lowest: int, largest: int) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
         value = int(value)
     if type(value) is not int:
-        raise MalformedRequest("limit must be a whole number.")
-    if not 1 <= value <= largest:
-        raise MalformedRequest(f"limit must be from 1 to {largest}.")
+        raise MalformedRequest(f"{name} must be a whole number.")
+    if not lowest <= value <= largest:
+        raise MalformedRequest(f"{name} must be from {lowest} to {largest}.")
     return value
 
 

@@ -22,6 +22,9 @@ TEXT_CHARACTERS = 8
 STORED_CHARACTERS = 10_000
 """Characters that are stored of a text that has to be escaped."""
 
+STEP_BYTES = 150
+"""Bytes of a stored step without its name and its error, about."""
+
 NEXT = 0
 """The number of an event that the store numbers itself: one more than the run's latest."""
 
@@ -143,7 +146,7 @@ class RunStep:
         began_at: When the attempt began, in seconds since the epoch.
         ended_at: When it ended, or None while it goes on.
         outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on.
-        size: Bytes of its result as JSON text; 0 without a result.
+        size: Bytes of its result as JSON text; 0 without a result, and where it was not measured.
         error: Message of the error that it failed with, or None.
     """
 
@@ -155,6 +158,21 @@ class RunStep:
     outcome: str | None = None
     size: int = 0
     error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the step as channels show it."""
+        members: dict[str, Any] = {
+            "number": self.number, "name": self.name, "attempt": self.attempt, "began_at": self.began_at,
+        }  # fmt: skip
+        if self.ended_at is not None:
+            members |= {"ended_at": self.ended_at, "duration": round(self.ended_at - self.began_at, 6)}
+            members |= {"outcome": self.outcome, "size": self.size}
+        return members if self.error is None else members | {"error": self.error}
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes to store it."""
+        return STEP_BYTES + len(self.name) + len(self.error or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +222,8 @@ class RunChange:
     def size(self) -> int:
         """About how many bytes it holds."""
         params = self.record.params or b"" if self.record is not None else b""
-        return len(params) + len(self.result or b"") + sum(len(each.body) for each in self.events)
+        steps = sum(step.weight for step in self.steps) if self.steps else 0
+        return len(params) + len(self.result or b"") + sum(len(each.body) for each in self.events) + steps
 
     def then(self, later: RunChange) -> RunChange:
         """Return one change that does what this one and a later one of the same attempt do."""

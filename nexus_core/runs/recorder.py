@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.runs.history import RunHistory
-    from nexus_core.runs.record import Pruned, RunRetention
+    from nexus_core.runs.record import Pruned, RunRetention, RunStep
     from nexus_core.runs.run import Run
     from nexus_core.runs.store import RunStore
     from nexus_core.types.principal import Principal
@@ -150,10 +150,19 @@ class RunRecorder:
         del self._open[event.run_id]
         result = None if event.result is None else event.result.json
         problem = None if event.error is None else event.error.problem()
+        run = self._history.of_this_process(event.run_id)
+        cut_off = () if run is None or run.steps is None else run.steps.cut_off
         change = RunChange(
-            event.run_id, attempt, status=status, finished_at=event.time, result=result, problem=problem, events=told
-        )
+            event.run_id, attempt, status=status, finished_at=event.time, result=result, problem=problem, events=told,
+            steps=cut_off,
+        )  # fmt: skip
         self.store.write_later(change)
+
+    def step(self, run_id: str, step: RunStep) -> None:
+        """Store a step that has begun or has ended."""
+        attempt = self._open.get(run_id)
+        if attempt is not None:
+            self.store.write_later(RunChange(run_id, attempt, steps=(step,)))
 
     def _cancel(self, run_id: str) -> None:
         run = self._history.of_this_process(run_id)

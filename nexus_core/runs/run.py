@@ -25,6 +25,7 @@ from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunSt
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from nexus_core.runs.step_log import StepLog
     from nexus_core.state.queues import Place
     from nexus_core.types.result import Result
 
@@ -49,6 +50,7 @@ class Run:
         keeps_result: Whether history keeps result and output, because no caller took them.
         payer: Whose share of the history a kept result counts for.
         place: Its place in the queue in which it waits for others of its key.
+        steps: The steps of the workflow, or None without one.
     """
 
     __slots__ = (
@@ -80,6 +82,7 @@ class Run:
         "session_id",
         "started_at",
         "status",
+        "steps",
         "user_id",
         "workflow",
     )  # fmt: skip
@@ -102,6 +105,7 @@ class Run:
         self.result: Result | None = None
         self.error: NexusError | None = None
         self.place: Place | None = None
+        self.steps: StepLog | None = None
         self.output_bytes = self.followers = self._count = 0
         self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
@@ -154,6 +158,8 @@ class Run:
         if type in TERMINAL:
             self.status, self.finished_at = STATUS_AFTER[type], event.time
             self.result, self.error = result if self.keeps_result or self.followers else None, error
+            if self.steps is not None:
+                self.steps.close(event.time)
             self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
         self._bus.publish(event)
         if event.replies:
@@ -344,20 +350,21 @@ class Run:
 
     def bytes_kept(self) -> int:
         """Return about how many bytes `forget` would free."""
+        steps = 0 if self.steps is None else self.steps.size
         if not self._output_events and self.result is None:
-            return 0
+            return steps
         told = sum(len(kept) for kept in self._output_events.values()) * EVENT_BYTES
         own = self._output_events.get(WORKFLOW_EVENT, ())
         output = self.output_bytes if WORKFLOW_OUTPUT in self._output_events else 0
         result = 0 if self.result is None else len(self.result.json)
-        return told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
+        return steps + told + sum(len(jsontext.encode(event.data)) for event in own) + output + result
 
     def forget_output(self) -> None:
         """Drop what the workflow said while it ran: progress, output, its own events."""
         self._output_events = {}
 
     def forget(self) -> None:
-        """Drop everything but how it began and how it ended, as soon as no caller waits for it any more."""
+        """Drop everything but how it began, its steps and how it ended, as soon as no caller waits for it any more."""
         self._is_forgotten = True
         if self.followers:
             return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nexus_core.runs.history import RunHistory
-    from nexus_core.runs.record import RunCursor, RunEvent, RunFilter, RunState
+    from nexus_core.runs.record import RunCursor, RunEvent, RunFilter, RunState, RunStep
     from nexus_core.runs.store import RunStore
 
 
@@ -229,6 +229,22 @@ class RunLookup:
         if own is None:
             raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own
+
+    async def steps(self, run_id: str, owner: str | None, after: int, limit: int, *, of_everyone: bool = False) -> list[RunStep]:
+        """Return the steps of an owner's run with numbers above ``after``, in order.
+
+        Raises:
+            RunNotFound: No such id, or it is no longer kept, or another's.
+            BackendUnavailable: The store has them, and does not answer.
+        """
+        await self.get(run_id, owner, of_everyone=of_everyone)
+        own = self._history.of_this_process(run_id)
+        kept = None if own is None or not (of_everyone or own.owner == owner) else own.steps
+        if self._store is not None and (own is None or (kept is not None and not kept.is_complete)):
+            stored = await self._store.steps(run_id, after, limit)
+            if stored:
+                return stored
+        return [] if kept is None else kept.after(after, limit)
 
     async def find(self, wanted: RunFilter, owner: str | None, *, of_everyone: bool = False) -> list[AnyRun]:
         """Return the runs of an owner, or of everyone, that a filter shows, newest first.

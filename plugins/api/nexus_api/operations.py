@@ -76,6 +76,32 @@ _RUN = {
     },
     "required": ["run_id", "workflow", "channel", "status", "started_at"],
 }
+_STEPS = {
+    "type": "object",
+    "properties": {
+        "run_id": STRING,
+        "steps": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "number": {"type": "integer", "description": "Place among the steps of the run, from 1."},
+                    "name": STRING,
+                    "attempt": {"type": "integer", "description": "From 1; each attempt has a number of its own."},
+                    "began_at": {"type": "number", "description": "Seconds since the epoch."},
+                    "ended_at": {"type": "number", "description": "Absent while it goes on."},
+                    "duration": {"type": "number", "description": "Seconds."},
+                    "outcome": {"enum": ["completed", "failed", "cancelled"]},
+                    "size": {"type": "integer", "description": "Bytes of its result; 0 where it was not measured."},
+                    "error": STRING,
+                },
+                "required": ["number", "name", "attempt", "began_at"],
+            },
+        },
+        "next": {"type": "integer", "description": "For `after`, where further steps may follow."},
+    },
+    "required": ["run_id", "steps"],
+}
 _SESSION = {
     "type": "object",
     "properties": {
@@ -88,7 +114,7 @@ _SESSION = {
     },
     "required": ["session_id", "state", "active_channels", "version", "created_at", "expires_at"],
 }
-SCHEMAS = {"Problem": _PROBLEM, "Run": _RUN, "Session": _SESSION}
+SCHEMAS = {"Problem": _PROBLEM, "Run": _RUN, "Steps": _STEPS, "Session": _SESSION}
 """Schemas that every document has."""
 
 ON_EVERY_ROUTE: tuple[type[NexusError], ...] = (

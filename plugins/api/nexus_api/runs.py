@@ -23,7 +23,7 @@ from nexus_api.operations import json_answer as described
 from nexus_api.translate import CallerLeaves, seconds_to_wait, view_of
 from nexus_api.workflows import json_answer
 from nexus_core import MalformedRequest, NotFound
-from nexus_core.runs.listing import FILTERS, LARGEST_PAGE, filter_of
+from nexus_core.runs.listing import FILTERS, LARGEST_PAGE, STEP_RANGE, filter_of
 from nexus_core.server.caller import headers_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ _SHOW = operation("Runs", "Show a run.", {200: _RUN}, WAIT, errors=(NotFound,))
 _CANCEL = operation(
     "Runs", "Cancel a run.", {200: _RUN, 202: described("Cancellation requested.", ref("Run"))}, errors=(NotFound,)
 )
+_STEPS = operation(
+    "Runs", "List the steps of a run, in the order in which they began.",
+    {200: described("The steps, and `next` where further ones may follow.", ref("Steps"))},
+    query("after", {"type": "integer", "minimum": 0}, STEP_RANGE["after"]), query("limit", _LIMIT, STEP_RANGE["limit"]),
+    errors=(NotFound,),
+)  # fmt: skip
 _FOLLOW = operation(
     "Runs", "Follow a run (server-sent events).", {200: {"description": "Events.", "content": EVENT_STREAM}},
     *after("The number of the last event received.", {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}),
@@ -75,10 +81,16 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
         asked = await view.cancel(run)
         return json_answer(run.to_dict() | {"cancelled": asked}, view, 202 if asked else 200)
 
+    async def steps(request: Request) -> Response:
+        view = await view_of(platform, request.scope)
+        asked = {name: request.query_params.get(name) for name in STEP_RANGE}
+        return json_answer(await view.steps_page(request.path_params["run_id"], asked), view)
+
     return [
         DescribedRoute("/api/runs", list_all, _LIST),
         DescribedRoute("/api/runs/{run_id}", show, _SHOW),
         DescribedRoute("/api/runs/{run_id}/cancel", cancel, _CANCEL, "POST"),
+        DescribedRoute("/api/runs/{run_id}/steps", steps, _STEPS),
         DescribedRoute("/api/runs/{run_id}/events", _RunEvents(platform, heartbeat), _FOLLOW),
     ]
 

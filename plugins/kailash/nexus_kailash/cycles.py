@@ -91,7 +91,8 @@ class _NodeCaller:
             raise RunStopped
         set_workflow_context(node, self._workflow_context)
         given = {name: value for name, value in inputs.items() if node.config.get(name) is not value}
-        with span("node", **{"kailash.node": node_id, "kailash.node_type": type(node).__name__}):
+        attributes = {"kailash.node": node_id, "kailash.node_type": type(node).__name__}
+        with span("node", **attributes), context.recording(node_id):
             result = self._on_loop(node, given) if isinstance(node, AsyncNode) else node.execute(**given)
         self._run.done += 1
         context.progress(self._run.done, None, node_id)

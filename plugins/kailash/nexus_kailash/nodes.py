@@ -81,7 +81,8 @@ class NodeRuntime(OverridableRuntime):
         node = workflow.get_node(node_id)
         set_workflow_context(node, self._workflow_context)  # each time: `LocalRuntime` sets its own
         execute = self.run_async_node if isinstance(node, AsyncNode) else self.run_sync_node
-        with span("node", **{"kailash.node": node_id, "kailash.node_type": type(node).__name__}):
+        attributes = {"kailash.node": node_id, "kailash.node_type": type(node).__name__}
+        with span("node", **attributes), _current().context.recording(node_id):
             await execute(workflow, node_id, tracker, context)
 
     async def run_in_thread(self, node: Any, inputs: dict[str, Any]) -> Any:

@@ -30,7 +30,7 @@ class _Actions:
 
     async def nexus_runs(
         self,
-        action: Literal["list", "show", "wait", "cancel"],
+        action: Literal["list", "show", "steps", "wait", "cancel"],
         run_id: str | None = None,
         wait: float | None = None,
         workflow: str | None = None,
@@ -41,12 +41,13 @@ class _Actions:
         text: str | None = None,
         caller: str | None = None,
         before: str | None = None,
+        after: int = 0,
         limit: int = 20,
     ) -> dict[str, Any]:
         """Manage your runs: get the result of a run in the background, show its progress, or cancel it.
 
         Args:
-            action: What to do: list runs (newest first), show one, wait for its result, cancel it.
+            action: What to do: list runs (newest first), show one, list its steps, wait for its result, cancel it.
             run_id: The run, for every action but list.
             wait: Seconds to wait for the result.
             workflow: List only runs of this tool.
@@ -57,7 +58,8 @@ class _Actions:
             text: List only runs whose id begins or ends with these characters, at least 8.
             caller: List runs of this caller, or * for all callers: for operators.
             before: The `next` of the previous page: list only older runs.
-            limit: Number of runs to list, at most 100.
+            after: List only steps with higher numbers.
+            limit: Number of runs or steps to list, at most 100.
         """
         if action == "list":
             if not 1 <= limit <= LARGEST_PAGE:
@@ -67,6 +69,9 @@ class _Actions:
                 "text": text, "caller": caller, "before": before, "limit": limit,
             }  # fmt: skip
             return await self._view.page(filter_of(asked_for, LARGEST_PAGE))
+        if action == "steps":
+            page = {"after": after, "limit": limit}
+            return await self._view.steps_page(_needed(run_id, "run_id", action), page, LARGEST_PAGE)
         with (await self._view.run(_needed(run_id, "run_id", action))).hold() as run:
             if action == "cancel":
                 asked = await self._view.cancel(run)

@@ -47,7 +47,8 @@ def build(markup: Any) -> typer.Typer:
         app.add_typer(made, name=name, no_args_is_help=not has_default)
 
     group("runs", "List, show, follow, cancel and prune runs.", _runs,
-          list=runs_list, show=runs_show, cancel=runs_cancel, follow=runs_follow, prune=runs_prune)  # fmt: skip
+          list=runs_list, show=runs_show, steps=runs_steps, cancel=runs_cancel, follow=runs_follow,
+          prune=runs_prune)  # fmt: skip
     group("sessions", "Create, show, update, follow and delete sessions.",
           create=sessions_create, show=sessions_show, set=sessions_set, renew=sessions_renew, revoke=sessions_revoke,
           follow=sessions_follow)  # fmt: skip
@@ -179,6 +180,18 @@ _RunId = Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")]
 def runs_show(context: typer.Context, run_id: _RunId) -> None:
     """Show a run, with its result or error."""
     context.obj.show("runs.show", run_id=run_id)
+
+
+def runs_steps(
+    context: typer.Context,
+    run_id: _RunId,
+    after: Annotated[int, typer.Option(metavar="NUMBER", help="Only steps with higher numbers.")] = 0,
+    limit: Annotated[int, typer.Option(metavar="N", help="Maximum number of steps.")] = 100,
+) -> None:
+    """List the steps of a run, in the order in which they began."""
+    from nexus_cli.commands import listing
+
+    listing.steps(context.obj, run_id, after, limit)
 
 
 def runs_cancel(context: typer.Context, run_id: _RunId) -> None:

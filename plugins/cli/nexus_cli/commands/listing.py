@@ -54,6 +54,20 @@ def runs(cli: CliContext, **filters: Any) -> None:
         cli.output.line(f"Older runs: --before {following}")
 
 
+def steps(cli: CliContext, run_id: str, after: int, limit: int) -> None:
+    """Show the steps of a run."""
+    reply = cli.call("runs.steps", run_id=run_id, after=after, limit=limit)
+    _table(
+        cli, reply, "steps", "No steps.",
+        {"STEP": lambda each: str(each["number"]), "NAME": itemgetter("name"),
+         "ATTEMPT": lambda each: str(each["attempt"]), "OUTCOME": lambda each: each.get("outcome", "running"),
+         "STARTED": lambda each: _age(each["began_at"]), "TOOK": _took,
+         "BYTES": lambda each: str(each.get("size") or ""), "ERROR": lambda each: each.get("error", "")},
+    )  # fmt: skip
+    if cli.output.pretty and (following := _decode(reply).get("next")):
+        cli.output.line(f"Further steps: --after {following}")
+
+
 def _table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:
     """Show the objects in a member of a reply, one column for each heading; ``none`` if there are none."""
     if not cli.output.pretty:

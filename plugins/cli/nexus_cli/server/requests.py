@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import type_name
-from nexus_core.runs.listing import FILTERS
+from nexus_core.runs.listing import FILTERS, STEP_RANGE
 from nexus_core.server.caller import check_length
 from nexus_core.text import nearest, printable
 
@@ -22,6 +22,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "describe": ("workflow",),
     "runs.list": tuple(FILTERS),
     "runs.show": ("run_id",),
+    "runs.steps": ("run_id", *STEP_RANGE),
     "runs.cancel": ("run_id",),
     "runs.follow": ("run_id", "after"),
     "runs.prune": ("dry_run",),

@@ -15,7 +15,7 @@ from nexus_cli.server import streams
 from nexus_cli.server.requests import LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
 from nexus_core.pipeline.invocation import Caller, Invocation
-from nexus_core.runs.listing import FILTERS, filter_of
+from nexus_core.runs.listing import FILTERS, STEP_RANGE, filter_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
@@ -143,15 +143,33 @@ async def _reply(work: Awaitable[bytes]) -> AsyncGenerator[bytes]:
 
 async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
     """Answer a request that returns at once."""
+    if request.command.startswith("sessions."):
+        return await _session(view, request)
     match request.command:
         case "list":
             return {"workflows": [each.summary() for each in await view.workflows()]}
         case "describe":
             return (await view.workflow(request.text("workflow"))).describe()
+        case "runs.list":
+            return await view.page(filter_of({name: request.any(name) for name in FILTERS}))
+        case "runs.steps":
+            asked = {name: request.any(name) for name in STEP_RANGE}
+            return await view.steps_page(request.text("run_id"), asked)
+        case "runs.prune":
+            return await view.prune(dry_run=request.flag("dry_run"))
+        case "runs.cancel":
+            run = await view.run(request.text("run_id"))
+            is_asked = await view.cancel(run)
+            return run.to_dict() | {"cancelled": is_asked}
+        case _:
+            return (await view.run(request.text("run_id"))).to_dict()
+
+
+async def _session(view: CallerView, request: Request) -> dict[str, Any]:
+    """Answer a request about a session."""
+    match request.command:
         case "sessions.create":
             return (await view.create_session("cli")).to_dict()
-        case "sessions.show":
-            return (await view.session(request.text("session_id"))).to_dict()
         case "sessions.set":
             given = request.text("session_id"), request.object("state"), request.optional_number("version")
             return (await view.update_session(*given)).to_dict()
@@ -161,19 +179,4 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
             await view.remove_session(request.text("session_id"))
             return {"session_id": request.text("session_id"), "revoked": True}
         case _:
-            return await _look_up_runs(view, request)
-
-
-async def _look_up_runs(view: CallerView, request: Request) -> dict[str, Any]:
-    """Answer a request about runs that returns at once."""
-    match request.command:
-        case "runs.list":
-            return await view.page(filter_of({name: request.any(name) for name in FILTERS}))
-        case "runs.prune":
-            return await view.prune(dry_run=request.flag("dry_run"))
-        case "runs.cancel":
-            run = await view.run(request.text("run_id"))
-            asked = await view.cancel(run)
-            return run.to_dict() | {"cancelled": asked}
-        case _:
-            return (await view.run(request.text("run_id"))).to_dict()
+            return (await view.session(request.text("session_id"))).to_dict()
