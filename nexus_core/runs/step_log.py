@@ -49,8 +49,8 @@ class StepLog:
             self._count = number = self._count + 1
             step = RunStep(number, name, attempt, time.time())
             self._kept[number] = self._unfinished[number] = step
-            if len(self._kept) > STEPS_KEPT:
-                del self._kept[next(iter(self._kept))]
+            if number > STEPS_KEPT:
+                self._kept.pop(number - STEPS_KEPT, None)
         return step
 
     def end(self, step: RunStep, outcome: str, size: int, error: str | None) -> RunStep | None:

@@ -272,10 +272,11 @@ class Recording:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, _: object) -> None:
         """Note how it ended."""
         outcome, error = COMPLETED, None
-        if isinstance(exc, asyncio.CancelledError | RunCancelled | GeneratorExit):
-            outcome = CANCELLED
-        elif exc is not None:
-            outcome, error = FAILED, self._reason(exc)
+        if exc is not None:
+            if isinstance(exc, (asyncio.CancelledError, RunCancelled, GeneratorExit)):
+                outcome = CANCELLED
+            else:
+                outcome, error = FAILED, self._reason(exc)
         if self._step is None:  # the run had ended before it began
             return
         ended = self._runner.log_of(self._run).end(self._step, outcome, self.size, error)
@@ -300,7 +301,7 @@ def check_seconds(name: str, value: Any) -> None:
         TypeError: It is no number.
         ValueError: It is below 0, or not finite.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a finite number of seconds, 0 or more, not {value}")
