@@ -12,6 +12,7 @@ from pathlib import Path
 
 import following
 import mcp_requests
+import run_steps
 import scraping
 from environments import fastmcp_python, peer_python
 from figures import Row, paired
@@ -332,6 +333,11 @@ async def tests_of_ones_own(effort: Effort) -> list[Row]:
     return await testing_client.compare(effort.rounds)
 
 
+async def steps(effort: Effort) -> list[Row]:
+    """Measure what a step of a workflow costs."""
+    return await run_steps.compare(effort.rounds)
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -356,5 +362,6 @@ SECTIONS: dict[str, Available] = {
     "m": Available(scrapes, ("hypercorn", "metrics")),
     "n": Available(pools, ("hypercorn", "pools")),
     "o": Available(tests_of_ones_own, ("api", "cli", "mcp")),
+    "p": Available(steps, ()),
 }
 """By letter; g, resident memory, is read while the others run."""
