@@ -162,7 +162,7 @@ class Context:
             name: The step's name, of at most 128 printable characters.
             fn: The function, sync or async.
             *args: Its arguments.
-            retries: How often it is called again when it raises an exception. A cancellation is none.
+            retries: How often it is called again when it raises an exception, but not when it is cancelled.
             backoff: Seconds before the first repetition, twice as many before each further one, 60 at most; of these,
                 a random part between half and all. There is no repetition that would begin after the run's deadline.
             timeout: Seconds that an attempt may take. None for no limit but the run's.

@@ -146,7 +146,7 @@ class RunStep:
         began_at: When the attempt began, in seconds since the epoch.
         ended_at: When it ended, or None while it goes on.
         outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on.
-        size: Bytes of its result as JSON text; 0 without a result, and where it was not measured.
+        size: Bytes of its result as JSON text; 0 before its end, and where it was not measured.
         error: Message of the error that it failed with, or None.
     """
 

@@ -40,7 +40,7 @@ STEPS_STORED = 10_000
 """How many steps of a run are written to a run store."""
 
 CANCEL_SECONDS = 0.2
-"""How often code that waits in a thread looks whether its run was cancelled."""
+"""Seconds between two checks, in a thread that waits, whether its run was cancelled."""
 
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 
@@ -50,7 +50,7 @@ class StepRunner:
 
     Args:
         threads: Where sync functions run.
-        store: Writes a step of a run to the run store, on the event loop; None where there is none.
+        store: Writes a step of a run to the run store, on the event loop; None without one.
     """
 
     def __init__(self, threads: DaemonThreads, store: Callable[[str, RunStep], None] | None = None) -> None:

@@ -87,7 +87,7 @@ _STEPS = {
                 "properties": {
                     "number": {"type": "integer", "description": "Place among the steps of the run, from 1."},
                     "name": STRING,
-                    "attempt": {"type": "integer", "description": "From 1; each attempt has a number of its own."},
+                    "attempt": {"type": "integer", "description": "From 1. Each attempt is listed."},
                     "began_at": {"type": "number", "description": "Seconds since the epoch."},
                     "ended_at": {"type": "number", "description": "Absent while it goes on."},
                     "duration": {"type": "number", "description": "Seconds."},
