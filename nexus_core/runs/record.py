@@ -145,7 +145,8 @@ class RunStep:
         attempt: Which attempt at this step it is, from 1.
         began_at: When the attempt began, in seconds since the epoch.
         ended_at: When it ended, or None while it goes on.
-        outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on.
+        outcome: ``completed``, ``failed`` or ``cancelled``; None while it goes on. Where its process was killed, it is
+            read as ``interrupted``, without an end.
         size: Bytes of its result as JSON text; 0 before its end, and where it was not measured.
         error: Message of the error that it failed with, or None.
     """
@@ -166,7 +167,9 @@ class RunStep:
         }  # fmt: skip
         if self.ended_at is not None:
             members |= {"ended_at": self.ended_at, "duration": round(self.ended_at - self.began_at, 6)}
-            members |= {"outcome": self.outcome, "size": self.size}
+            members["size"] = self.size
+        if self.outcome is not None:
+            members["outcome"] = self.outcome
         return members if self.error is None else members | {"error": self.error}
 
     @property

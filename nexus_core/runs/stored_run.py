@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from nexus_core import jsontext
@@ -192,6 +193,11 @@ class _StoredEvent(ChannelEvent):
         )  # fmt: skip
 
 
+def _interrupted(step: RunStep) -> RunStep:
+    """Return a step of a run that has ended: one without an end was interrupted, since its process was killed."""
+    return replace(step, outcome="interrupted") if step.outcome is None else step
+
+
 AnyRun = Run | StoredRun
 """What a look-up returns: both read alike."""
 
@@ -237,13 +243,13 @@ class RunLookup:
             RunNotFound: No such id, or it is no longer kept, or another's.
             BackendUnavailable: The store has them, and does not answer.
         """
-        await self.get(run_id, owner, of_everyone=of_everyone)
+        run = await self.get(run_id, owner, of_everyone=of_everyone)
         own = self._history.of_this_process(run_id)
         kept = None if own is None or not (of_everyone or own.owner == owner) else own.steps
         if self._store is not None and (own is None or (kept is not None and not kept.is_complete)):
             stored = await self._store.steps(run_id, after, limit)
             if stored:
-                return stored
+                return [_interrupted(step) for step in stored] if isinstance(run, StoredRun) and run.done else stored
         return [] if kept is None else kept.after(after, limit)
 
     async def find(self, wanted: RunFilter, owner: str | None, *, of_everyone: bool = False) -> list[AnyRun]:

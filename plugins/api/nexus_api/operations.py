@@ -91,7 +91,7 @@ _STEPS = {
                     "began_at": {"type": "number", "description": "Seconds since the epoch."},
                     "ended_at": {"type": "number", "description": "Absent while it goes on."},
                     "duration": {"type": "number", "description": "Seconds."},
-                    "outcome": {"enum": ["completed", "failed", "cancelled"]},
+                    "outcome": {"enum": ["completed", "failed", "cancelled", "interrupted"]},
                     "size": {"type": "integer", "description": "Bytes of its result; 0 where it was not measured."},
                     "error": STRING,
                 },

@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
-from nexus_core import Caller, Context, Invocation, Nexus, NexusError, RunCancelled, WorkflowError
+from nexus_core import Caller, Context, Invocation, Nexus, NexusError, RunCancelled, RunStatus, WorkflowError
 from nexus_core.errors import RunNotFound, StepTimeout
 from nexus_core.runs import step_log, steps
+from nexus_core.runs.history import RunHistory
+from nexus_core.runs.memory import MemoryRunStore
+from nexus_core.runs.record import RunChange, RunRecord, RunStep
+from nexus_core.runs.stored_run import RunLookup
 from nexus_core.testing import eventually
 
 SOON = 0.001
@@ -488,6 +492,21 @@ async def test_many_threads_number_their_steps(make: Any) -> None:
         found = await recorded(nexus, "work")
         assert [step.number for step in found] == [*range(1, 169)]
         assert {step.outcome for step in found} == {"completed"}
+
+
+async def test_a_step_of_a_killed_process_was_interrupted() -> None:
+    store, history = MemoryRunStore(clock=lambda: 4.0), RunHistory(10, 10_000, 60.0)
+    await store.open("reader")
+    await store.begin(RunRecord("r1", "work", "api", 1.0, executor="killed"), RunStatus.RUNNING)
+    begun = RunStep(1, "a", 1, 1.0, 2.0, "completed", 3), RunStep(2, "b", 1, 2.0)
+    await store.write([RunChange("r1", steps=begun)])
+    lookup = RunLookup(history, store)
+    assert [step.outcome for step in await lookup.steps("r1", None, 0, 10)] == ["completed", None]
+    assert await store.end(RunChange("r1", status=RunStatus.FAILED, finished_at=3.0, problem={}))
+    ended = await lookup.steps("r1", None, 0, 10)
+    assert [step.outcome for step in ended] == ["completed", "interrupted"]
+    assert ended[1].to_dict() == {"number": 2, "name": "b", "attempt": 1, "began_at": 2.0, "outcome": "interrupted"}
+    await store.close()
 
 
 @pytest.fixture(autouse=True)
