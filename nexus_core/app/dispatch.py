@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+STORE_SECONDS = 1.0
+"""Seconds between two attempts to store a run whose caller wants to leave."""
+
+
 class Dispatcher:
     """Takes every call of a platform.
 
@@ -94,6 +98,7 @@ class Dispatcher:
             await woken
             if not task.done():
                 await run.started_or_rejected()  # what the policies refuse is refused at once
+                await self._stored_or_ended(run, task)
         except asyncio.CancelledError:
             if run.has_key:
                 self._leave_behind(task)
@@ -107,6 +112,13 @@ class Dispatcher:
         run.keeps_result, run.payer = True, invocation.payer
         self._leave_behind(task)
         return run
+
+    async def _stored_or_ended(self, run: Run, task: asyncio.Task[Result]) -> None:
+        """Wait until the run store has a run that its caller leaves; while it is unavailable, the call goes on."""
+        running = self._state.running
+        recorder = None if running is None else running.recorder
+        while recorder is not None and not task.done() and not await recorder.has_stored(run):
+            await asyncio.wait({task}, timeout=STORE_SECONDS)
 
     def _leave_behind(self, task: asyncio.Task[Result]) -> None:
         """Let a call go on that nobody waits for any more: its run has what becomes of it."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
+from nexus_core.errors import BackendUnavailable
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.record import PrincipalRecord, RunChange, RunEvent, RunRecord
 from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
@@ -56,6 +58,7 @@ class RunRecorder:
         self._retention = retention
         self._keeper = RunKeeper(store, retention)
         self._open: dict[str, int] = {}
+        self._left_out: dict[str, Callable[[], RunChange]] = {}
         self._stops: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -105,27 +108,52 @@ class RunRecorder:
         if run.id in self._open:
             self.store.write_later(RunChange(run.id, self._open[run.id], status=status, started_at=time.time()))
             return
-        is_acknowledged = run.keeps_result or run.has_key
-        if self._only_acknowledged and not is_acknowledged:
+        begin = partial(self._begin, run, workflow, params, principal, session_id, deadline, trace, status)
+        if not (run.keeps_result or run.has_key):
+            if self._only_acknowledged:
+                self._left_out[run.id] = begin
+            else:
+                self.store.write_later(begin())
             return
+        try:
+            await self.store.write([begin()])
+        except BaseException:
+            # It may have been stored all the same: then this ends it, for whoever looks.
+            self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
+            del self._open[run.id]
+            raise
+
+    def _begin(
+        self,
+        run: Run,
+        workflow: Workflow,
+        params: Mapping[str, Any],
+        principal: Principal | None,
+        session_id: str | None,
+        deadline: float | None,
+        trace: Mapping[str, str] | None,
+        status: RunStatus,
+    ) -> RunChange:
+        """Return the change that stores a run, whose events are stored from now on."""
         record = RunRecord(
             run.id, run.workflow, run.channel, run.started_at, jsontext.encode(self.store.redacted(workflow, params)),
             None if principal is None else principal.identity,
             None if principal is None else PrincipalRecord.of(principal), session_id, deadline, trace=trace or {},
             has_key=run.has_key, executor=self.store.executor,
         )  # fmt: skip
-        change = RunChange.begin(record, status, run.started_at if status is RunStatus.RUNNING else None)
         self._open[run.id] = record.attempt
-        if not is_acknowledged:
-            self.store.write_later(change)
-            return
-        try:
-            await self.store.write([change])
-        except BaseException:
-            # It may have been stored all the same: then this ends it, for whoever looks.
-            self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
-            del self._open[run.id]
-            raise
+        return RunChange.begin(record, status, run.started_at if status is RunStatus.RUNNING else None)
+
+    async def has_stored(self, run: Run) -> bool:
+        """Make sure that a run is stored whose caller will not wait for it any longer. Returns whether it is."""
+        begin = self._left_out.pop(run.id, None)
+        if begin is not None:
+            self.store.write_later(begin())
+        try:  # a later write than that of its beginning
+            await self.store.write([RunChange(run.id, self._open.get(run.id, 1))])
+        except BackendUnavailable:
+            return False
+        return True
 
     async def prune(self, *, dry_run: bool) -> Pruned:
         """Remove what is beyond the limits, in passes that leave others time; ``dry_run`` only counts it.
@@ -141,6 +169,8 @@ class RunRecorder:
         """Store an event. Listeners are called inside `EventBus.publish`, in the order of the events."""
         attempt = self._open.get(event.run_id)
         if attempt is None or not event.number:
+            if self._left_out and event.is_terminal:
+                self._left_out.pop(event.run_id, None)
             return
         told = (RunEvent.of(event.without_result()),)
         status = STATUS_AFTER.get(event.type)

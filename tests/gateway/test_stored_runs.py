@@ -303,7 +303,8 @@ def test_operators_see_the_runs_of_all_callers_and_prune_them(serve: Any) -> Non
     every = [*reversed(his), *reversed(mine)]
     for asked, expected in [("*", every), ("acme/ann", every[3:]), ("acme/bob", every[:3]), ("ann", [])]:
         pages = [
-            operator.get("/api/runs", caller=asked), one.as_user("olga", "nexus.operate").get("/api/runs", caller=asked),
+            operator.get("/api/runs", caller=asked),
+            one.as_user("olga", "nexus.operate").get("/api/runs", caller=asked),
             operator.cli("runs", "list", "--caller", asked), operator.mcp(action="list", caller=asked),
         ]  # fmt: skip
         assert [run["run_id"] for run in pages[0]["runs"]] == expected, asked
