@@ -29,7 +29,7 @@ def converted(name: str, value: Any, convert: Callable[[Any], Any], errors: list
         name: The parameter.
         value: What was given.
         convert: The conversion.
-        errors: Takes what is wrong with a value that does not convert. None is returned for it.
+        errors: Receives the errors of a value that does not convert; then None is returned.
     """
     try:
         return convert(value)

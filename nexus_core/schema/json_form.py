@@ -34,8 +34,7 @@ class JsonForm:
 
     Attributes:
         name: What messages call it.
-        schema: JSON Schema (2020-12) of what `read` takes. It is a document of its own, with ``$defs`` where it needs
-            them.
+        schema: JSON Schema (2020-12) of what `read` takes. It is a complete document, with ``$defs`` where needed.
         output_schema: JSON Schema of what `write` gives: another one where a type is written otherwise than it is read.
 
     Raises:

@@ -112,7 +112,7 @@ class FunctionForm:
         return prepared
 
     def with_decimals(self, params: dict[str, Any], exact: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters with the exact numbers of those that hold a decimal; see `Workflow.with_decimals`."""
+        """Return parameters with exact numbers where hints hold a decimal; see `Workflow.with_decimals`."""
         rest = params.keys() - self._names if self._rest_is_decimal else frozenset[str]()
         return params | {name: exact[name] for name in (*self._decimals, *rest) if name in params and name in exact}
 
@@ -154,7 +154,7 @@ def input_schema_of(function: Callable[..., Any], name: str = "") -> dict[str, A
     Example::
 
         >>> from nexus_core import input_schema_of
-        >>> def greet(name: str, times: int = 1): "Greet somebody."
+        >>> def greet(name: str, times: int = 1): "Greet a user."
         >>> input_schema_of(greet)["required"]
         ['name']
 
