@@ -137,7 +137,7 @@ class Hints:
             raise ValueError("; ".join(each["msg"] for each in exc.errors(include_input=False)[:3])) from None
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return the schema of a name as a document of its own."""
+        """Return the schema of a name as a complete document."""
         return self.schemas[name] | ({"$defs": self.definitions} if self.definitions else {})
 
     def converter(self, name: str) -> Convert | None:
