@@ -236,7 +236,9 @@ class RunLookup:
             raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own
 
-    async def steps(self, run_id: str, owner: str | None, after: int, limit: int, *, of_everyone: bool = False) -> list[RunStep]:
+    async def steps(
+        self, run_id: str, owner: str | None, after: int, limit: int, *, of_everyone: bool = False
+    ) -> list[RunStep]:
         """Return the steps of an owner's run with numbers above ``after``, in order.
 
         Raises:

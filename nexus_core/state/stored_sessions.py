@@ -325,7 +325,7 @@ def _check_unchanged(before: dict[str, Any], record: _Record, changes: Mapping[s
         names = ", ".join(f'"{printable(name, 50)}"' for name in sorted(lost)[:5])
         raise Conflict(
             f"Another call has changed {names} of the session while this one ran: its changes of the session are not "
-            'stored. Repeat the call; workflows with metadata["serial"] = "session" run one at a time for each session.',
+            'stored. Repeat the call; workflows with metadata["serial"] = "session" run one at a time in each session.',
             details={"version": record.version, "members": sorted(lost)},
         )
 

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 CLASSES = [
-    "Nexus", "Context", "Caller", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError", "JsonForm",
-    "FunctionForm",
+    "Nexus", "Context", "Caller", "Invocation", "Result", "Run", "Plugin", "Platform", "Channel", "NexusError",
+    "JsonForm", "FunctionForm",
 ]  # fmt: skip
 FUNCTIONS = ["schema_of", "input_schema_of", "output_schema_of"]
 JSON = ["encode", "plain", "canonical", "parse", "parse_object"]
