@@ -105,7 +105,7 @@ class Serial:
         try:
             if self._recorder is not None:
                 await self._recorder.begin(
-                    run, invocation.validated_params, invocation.principal,
+                    run, workflow, invocation.validated_params, invocation.principal,
                     invocation.session.id if invocation.session else None,
                     None if limit is None else time.time() + limit, invocation.trace, RunStatus.BLOCKED,
                 )  # fmt: skip
