@@ -15,8 +15,8 @@ _HOMES = {  # type checkers read the stub, which `make generate` writes from thi
     "errors": (
         "AuthenticationError", "BackendUnavailable", "CircuitOpen", "ConfigurationError", "Conflict",
         "MalformedRequest", "NexusError", "NotFound", "Overloaded", "PermissionDenied", "PluginError", "PortInUse",
-        "RateLimited", "RunCancelled", "RunNotFound", "SessionNotFound", "ValidationError", "WorkflowError",
-        "WorkflowFailed", "WorkflowNotFound", "WorkflowTimeout",
+        "RateLimited", "RunCancelled", "RunNotFound", "SessionNotFound", "StepTimeout", "ValidationError",
+        "WorkflowError", "WorkflowFailed", "WorkflowNotFound", "WorkflowTimeout",
     ),
     "events.event": ("ChannelEvent",),
     "events.handlers": ("EventHandler",),

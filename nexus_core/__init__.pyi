@@ -19,6 +19,7 @@ from nexus_core.errors import RateLimited as RateLimited
 from nexus_core.errors import RunCancelled as RunCancelled
 from nexus_core.errors import RunNotFound as RunNotFound
 from nexus_core.errors import SessionNotFound as SessionNotFound
+from nexus_core.errors import StepTimeout as StepTimeout
 from nexus_core.errors import ValidationError as ValidationError
 from nexus_core.errors import WorkflowError as WorkflowError
 from nexus_core.errors import WorkflowFailed as WorkflowFailed
@@ -111,6 +112,7 @@ __all__ = [
     "SessionNotFound",
     "SessionStore",
     "Stage",
+    "StepTimeout",
     "ValidationError",
     "Workflow",
     "WorkflowAdapter",

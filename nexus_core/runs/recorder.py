@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nexus_core.runs.run import Run
     from nexus_core.runs.store import RunStore
     from nexus_core.types.principal import Principal
-    from nexus_core.workflows.workflow import Workflow
 
 
 COUNTED = 1_000_000
@@ -82,7 +81,7 @@ class RunRecorder:
     async def begin(
         self,
         run: Run,
-        workflow: Workflow,
+        workflow: Any,
         params: Mapping[str, Any],
         principal: Principal | None,
         session_id: str | None,
@@ -126,7 +125,7 @@ class RunRecorder:
     def _begin(
         self,
         run: Run,
-        workflow: Workflow,
+        workflow: Any,
         params: Mapping[str, Any],
         principal: Principal | None,
         session_id: str | None,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         RunStep,
         Written,
     )
-    from nexus_core.workflows.workflow import Workflow
 
 LEASE_SECONDS = 6.0
 """Seconds after its last sign of life for which a process counts as alive, see `RunStore.renew`."""
@@ -60,7 +59,7 @@ class RunStore(ABC):
 
     def __init__(self) -> None:
         self.executor = ""
-        self.redact: Callable[[Workflow, Mapping[str, Any]], Mapping[str, Any]] | None = None
+        self.redact: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
         self._feeds = RunFeeds(self)
 
     # ---- what a store implements
@@ -174,7 +173,7 @@ class RunStore(ABC):
         """Return numbers for metrics: ``waiting`` and ``dropped`` changes of `write_later`."""
         return {"waiting": 0, "dropped": 0}
 
-    def redacted(self, workflow: Workflow, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    def redacted(self, workflow: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return parameters as they may be stored. They are unchanged where `redact` is None."""
         return params if self.redact is None else self.redact(workflow, params)
 

@@ -11,10 +11,12 @@ import pytest
 
 from nexus_core import Caller, Context, Invocation, Nexus, NexusError, RunCancelled, RunStatus, WorkflowError
 from nexus_core.errors import RunNotFound, StepTimeout
+from nexus_core.events.event import EventBus
 from nexus_core.runs import step_log, steps
 from nexus_core.runs.history import RunHistory
 from nexus_core.runs.memory import MemoryRunStore
 from nexus_core.runs.record import RunChange, RunRecord, RunStep
+from nexus_core.runs.run import Run
 from nexus_core.runs.stored_run import RunLookup
 from nexus_core.testing import eventually
 
@@ -445,6 +447,20 @@ async def test_what_is_kept_of_steps_is_bounded(make: Any, monkeypatch: pytest.M
         assert run.steps is not None
         assert not run.steps.is_complete
         assert run.bytes_kept() >= 5 * step_log.STEP_BYTES
+
+
+async def test_what_is_stored_of_steps_is_bounded(make: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(steps, "STEPS_STORED", 3)
+    stored: list[tuple[str, RunStep]] = []
+    runner = steps.StepRunner(make().threads, lambda run_id, step: stored.append((run_id, step)))
+    run = Run("work", "test", EventBus(make().threads))
+    for number in range(6):
+        with steps.Recording(runner, run, asyncio.get_running_loop(), f"step {number}", 1) as step:
+            step.size = number
+    assert [(run_id, step.number, step.outcome, step.size) for run_id, step in stored] == [
+        (run.id, number, *end) for number in (1, 2, 3) for end in ((None, 0), ("completed", number - 1))
+    ]
+    assert caplog.text.count("has more than 3 steps") == 1
 
 
 async def test_steps_of_the_oldest_runs_make_room(make: Any) -> None:
