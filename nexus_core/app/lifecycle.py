@@ -7,12 +7,12 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from nexus_core.app import backends
 from nexus_core.app.contributions import Contributions
 from nexus_core.app.queueing import serial_stage
 from nexus_core.app.state import Running
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.handlers import EventHandler
-from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
 from nexus_core.pipeline.admission import Admission
 from nexus_core.pipeline.authorization import Authorization, Authorizer
@@ -25,16 +25,12 @@ from nexus_core.pipeline.session_lookup import SessionLookup
 from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.plugins.shadows import hidden_libraries
-from nexus_core.runs.record import RunRetention
-from nexus_core.runs.recorder import RunRecorder
 from nexus_core.runs.stored_run import RunLookup
 from nexus_core.server import listeners
 from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
 from nexus_core.server.public_address import PublicAddress
 from nexus_core.server.request_guard import Guard
-from nexus_core.state.memory_store import MEMORY
-from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
 
@@ -43,10 +39,7 @@ if TYPE_CHECKING:
 
     from nexus_core.app.state import PlatformState
     from nexus_core.events.event import Handler
-    from nexus_core.events.log import EventLog
-    from nexus_core.runs.store import RunStore
     from nexus_core.server.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
-    from nexus_core.state.sessions import SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +89,7 @@ def add_handler(state: PlatformState, handler: Handler) -> None:
 
 def _compose(state: PlatformState, contributions: Contributions) -> Running:
     options = state.options
-    sessions = _session_store(state, contributions)
+    sessions = backends.session_store(state, contributions)
     admission = Admission(options.max_concurrent_workflows)
     everyone = [*state.resolvers, *contributions.of("nexus_register_parameter_resolvers")]
     for resolver in everyone:
@@ -106,7 +99,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         item if plugin is None else GuardedAuthorizer(item, plugin, state.timers, options.workflow_timeout)
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
-    recorder = _recorder(state, contributions)
+    recorder = backends.recorder(state, contributions)
     execution = Execution(
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
         state.workflow_threads, recorder,
@@ -133,7 +126,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
     ]
     _refuse_idle_guards(state.guards, contributions)
     state.metadata_rules.report(state.workflows.every(), has_authorizers=bool(authorizers))
-    event_log = _event_log(state, contributions, sessions)
+    event_log = backends.event_log(state, contributions, sessions)
     routes = contributions.of("nexus_register_routes")
     front = _Front(state, contributions.by_plugin("nexus_register_middleware"), proxies)
     return Running(
@@ -205,59 +198,6 @@ def _refuse_idle_guards(guards: set[str], contributions: Contributions) -> None:
 
 def _quoted(names: Iterable[str]) -> str:
     return " and ".join(f'"{name}"' for name in sorted(names))
-
-
-def _session_store(state: PlatformState, contributions: Contributions) -> SessionStore:
-    stores: Sequence[SessionStore] = contributions.of("nexus_register_session_stores")
-    if len(stores) > 1:
-        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
-    if stores:
-        return stores[0]
-    if state.session_manager is not None:
-        plugin = first_party.provider("session manager")[0]
-        cure = first_party.hint("session manager")
-        raise ConfigurationError(f'register_session_manager needs the plugin "{plugin}": {cure}')
-    return StoredSessions(choose_store(state.stores, state.options.store, "store"), state.events.publish)
-
-
-def _recorder(state: PlatformState, contributions: Contributions) -> RunRecorder | None:
-    """Return what stores runs, where ``run_store`` names a store."""
-    options = state.options
-    if options.run_store == MEMORY:
-        return None
-    stores: dict[str, RunStore] = {store.name: store for store in contributions.of("nexus_register_run_stores")}
-    store = stores.get(options.run_store)
-    if store is None:
-        known = ", ".join([MEMORY, *sorted(stores)])
-        need = f"run store {options.run_store}"
-        provider, cure = first_party.provider(need)[0], first_party.hint(need)
-        if (reason := state.plugins.inactive().get(provider)) is not None:
-            cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
-        raise ConfigurationError(
-            f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
-        )
-    days = options.run_store_days
-    age = None if days is None else days * 86_400
-    retention = RunRetention(age, options.run_store_max_runs, options.run_store_max_bytes)
-    return RunRecorder(
-        store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
-    )
-
-
-def _event_log(state: PlatformState, contributions: Contributions, sessions: SessionStore) -> EventLog:
-    """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
-    transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
-    asked = state.options.event_backend
-    name = asked or getattr(sessions, "store_name", MEMORY)
-    if name in transports:
-        return SharedEventLog(state.events, transports[name])
-    if asked not in (None, MEMORY):
-        known = ", ".join([MEMORY, *sorted(transports)])
-        cure = first_party.hint(f"store {asked}")
-        raise ConfigurationError(
-            f"event_backend: events can't be stored in {asked!r}, only in {known}{cure and f': {cure}'}."
-        )
-    return state.own_event_log
 
 
 def _apps(contributions: Contributions, routes: Sequence[Route]) -> list[tuple[str, ASGIApp]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable
-from nexus_core.runs.record import Pruned, RunRetention
+from nexus_core.runs.retention import Pruned, RunRetention
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED
 
 if TYPE_CHECKING:

@@ -10,14 +10,16 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.runs.record import NEXT, Pruned, RunEvent, RunState, Written
+from nexus_core.runs.record import NEXT, RunEvent, RunState, Written
+from nexus_core.runs.retention import Pruned
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
 from nexus_core.state.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nexus_core.runs.record import RunChange, RunFilter, RunRetention, RunStep
+    from nexus_core.runs.record import RunChange, RunFilter, RunStep
+    from nexus_core.runs.retention import RunRetention
     from nexus_core.state.shares import Share
 
 RUN_BYTES = 1000

@@ -374,34 +374,3 @@ class RunFilter:
             and (self.text is None or run_id.startswith(self.text) or run_id.endswith(self.text))
             and (self.before is None or cursor < self.before)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RunRetention:
-    """How long and how much is kept of runs that have ended. None in a member means without a limit.
-
-    Attributes:
-        max_age: Seconds after its end that a run is kept.
-        max_runs: How many runs are kept, running ones included.
-        max_bytes: How many bytes of parameters, results and events are kept.
-        workflows: The limits of single workflows, within those for all; their own ``workflows`` do not count.
-    """
-
-    max_age: float | None = None
-    max_runs: int | None = None
-    max_bytes: int | None = None
-    workflows: Mapping[str, RunRetention] = field(default_factory=dict)
-
-
-class Pruned(NamedTuple):
-    """What a pass of `RunStore.prune` removed, or would remove.
-
-    Attributes:
-        runs: How many runs.
-        bytes: How many bytes of parameters, results and events.
-        is_complete: Whether nothing is left that is beyond the limits; else another pass goes on.
-    """
-
-    runs: int
-    bytes: int
-    is_complete: bool

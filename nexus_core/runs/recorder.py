@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.runs.history import RunHistory
-    from nexus_core.runs.record import Pruned, RunRetention, RunStep
+    from nexus_core.runs.record import RunStep
+    from nexus_core.runs.retention import Pruned, RunRetention
     from nexus_core.runs.run import Run
     from nexus_core.runs.store import RunStore
     from nexus_core.types.principal import Principal

@@ -20,6 +20,7 @@ from nexus_core.events.event import (
     EventBus,
 )
 from nexus_core.runs.record import RunCursor
+from nexus_core.runs.shown import shown_run
 from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunStatus, new_run_id
 
 if TYPE_CHECKING:
@@ -54,37 +55,10 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_bus",
-        "_count",
-        "_give_up",
-        "_is_closed",
-        "_is_forgotten",
-        "_output_events",
-        "_replies",
-        "_steps",
-        "_task",
-        "_waiters",
-        "_work",
-        "cancel_requested",
-        "channel",
-        "error",
-        "finished_at",
-        "followers",
-        "has_key",
-        "id",
-        "keeps_result",
-        "output_bytes",
-        "owner",
-        "payer",
-        "place",
-        "result",
-        "session_id",
-        "started_at",
-        "status",
-        "steps",
-        "user_id",
-        "workflow",
+        "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
+        "_replies", "_steps", "_task", "_waiters", "_work", "cancel_requested", "channel", "error",
+        "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "payer", "place",
+        "result", "session_id", "started_at", "status", "steps", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -374,27 +348,14 @@ class Run:
 
     def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
         """Return the run as channels show it: with the error, and with the result unless ``with_result`` is false."""
-        members: dict[str, Any] = {
-            "run_id": self.id,
-            "workflow": self.workflow,
-            "channel": self.channel,
-            "status": str(self.status),
-            "started_at": self.started_at,
-        }
-        if self.finished_at is not None:
-            members["finished_at"] = self.finished_at
-            members["duration"] = round(self.finished_at - self.started_at, 6)
-        if self.session_id is not None:
-            members["session_id"] = self.session_id
-        if self.user_id is not None:
-            members["user_id"] = self.user_id
-        if self.place is not None and self.status is RunStatus.BLOCKED:
-            members["position"] = self.place.position
-        if with_result and self.result is not None:
-            members |= {"result": self.result.value} | self.result.flags()
-        if self.error is not None:
-            members["error"] = self.error.problem()
-        return members
+        result = self.result if with_result else None
+        return shown_run(
+            self.id, self.workflow, self.channel, self.status, self.started_at, self.finished_at,
+            session_id=self.session_id, user_id=self.user_id,
+            position=None if self.place is None else self.place.position,
+            result={} if result is None else {"result": result.value} | result.flags(),
+            error=None if self.error is None else self.error.problem(),
+        )  # fmt: skip
 
 
 class Hold:

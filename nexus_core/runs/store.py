@@ -16,14 +16,8 @@ from nexus_core.runs.status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from nexus_core.runs.record import (
-        Pruned,
-        RunFilter,
-        RunRecord,
-        RunRetention,
-        RunStep,
-        Written,
-    )
+    from nexus_core.runs.record import RunFilter, RunRecord, RunStep, Written
+    from nexus_core.runs.retention import Pruned, RunRetention
 
 LEASE_SECONDS = 6.0
 """Seconds after its last sign of life for which a process counts as alive, see `RunStore.renew`."""

@@ -11,6 +11,7 @@ from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound, error_from_problem
 from nexus_core.events.event import ChannelEvent
 from nexus_core.runs.run import Run
+from nexus_core.runs.shown import shown_run
 from nexus_core.runs.status import RunStatus
 from nexus_core.types.result import Result
 
@@ -157,27 +158,13 @@ class StoredRun:
     def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
         """Return the run as channels show it; see `Run.to_dict`."""
         state, record = self._state, self._state.record
-        members: dict[str, Any] = {
-            "run_id": self.id,
-            "workflow": self.workflow,
-            "channel": self.channel,
-            "status": str(state.status),
-            "started_at": record.accepted_at,
-        }
-        if state.finished_at is not None:
-            members["finished_at"] = state.finished_at
-            members["duration"] = round(state.finished_at - record.accepted_at, 6)
-        if self.session_id is not None:
-            members["session_id"] = self.session_id
-        if record.principal is not None:
-            members["user_id"] = record.principal.user_id
-        if self.position is not None and state.status is RunStatus.BLOCKED:
-            members["position"] = self.position
-        if with_result and state.result is not None:
-            members["result"] = jsontext.parse_trusted(state.result)
-        if state.problem is not None:
-            members["error"] = dict(state.problem)
-        return members
+        result = state.result if with_result else None
+        return shown_run(
+            self.id, self.workflow, self.channel, state.status, record.accepted_at, state.finished_at,
+            session_id=self.session_id, user_id=None if record.principal is None else record.principal.user_id,
+            position=self.position, result={} if result is None else {"result": jsontext.parse_trusted(result)},
+            error=state.problem,
+        )  # fmt: skip
 
 
 class _StoredEvent(ChannelEvent):

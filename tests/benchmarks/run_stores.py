@@ -20,7 +20,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from nexus_core.runs.record import RunChange, RunCursor, RunEvent, RunFilter, RunRecord, RunRetention
+from nexus_core.runs.record import RunChange, RunCursor, RunEvent, RunFilter, RunRecord
+from nexus_core.runs.retention import RunRetention
 from nexus_core.runs.status import RunStatus, new_run_id
 from nexus_core.runs.store import RunStore
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from nexus_core.runs.memory import MemoryRunStore
-from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunFilter, RunRecord, RunRetention, RunStep
+from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunFilter, RunRecord, RunStep
+from nexus_core.runs.retention import RunRetention
 from nexus_core.runs.status import ENDED, RunStatus
 
 if TYPE_CHECKING:

@@ -21,12 +21,8 @@ from nexus_core.runs.contract.base import (
     sample_events,
     sample_record,
 )
-from nexus_core.runs.record import (
-    Pruned,
-    RunChange,
-    RunRetention,
-    RunStep,
-)
+from nexus_core.runs.record import RunChange, RunStep
+from nexus_core.runs.retention import Pruned, RunRetention
 from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.runs.record import Pruned, RunEvent
+from nexus_core.runs.record import RunEvent
+from nexus_core.runs.retention import Pruned
 from nexus_core.runs.status import RunStatus
 from nexus_runs import listing
 from nexus_runs.postgres_client import Repeat
@@ -16,7 +17,8 @@ from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nexus_core.runs.record import RunChange, RunFilter, RunRetention, RunState, RunStep, Written
+    from nexus_core.runs.record import RunChange, RunFilter, RunState, RunStep, Written
+    from nexus_core.runs.retention import RunRetention
 
 SHARDS = 8
 """Rows for each workflow in which processes count runs and bytes, so that they do not wait for each other."""

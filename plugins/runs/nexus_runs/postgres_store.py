@@ -18,7 +18,8 @@ from nexus_runs.watchers import Watchers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nexus_core.runs.record import Pruned, RunChange, RunEvent, RunFilter, RunRetention, RunState, RunStep, Written
+    from nexus_core.runs.record import RunChange, RunEvent, RunFilter, RunState, RunStep, Written
+    from nexus_core.runs.retention import Pruned, RunRetention
 
 log = logging.getLogger(__name__)
 

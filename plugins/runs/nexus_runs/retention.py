@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nexus_core.runs.record import Pruned
+from nexus_core.runs.retention import Pruned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nexus_core.runs.record import RunRetention
+    from nexus_core.runs.retention import RunRetention
 
 TOTALS = "SELECT coalesce(sum(runs), 0), coalesce(sum(bytes), 0) FROM usage"
 OLDEST = "SELECT n, workflow, size, finished_at FROM runs WHERE finished_at IS NOT NULL"

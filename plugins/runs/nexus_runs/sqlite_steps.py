@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nexus_core.runs.record import Pruned, RunChange, RunFilter, RunRetention, RunState, RunStep, Written
+    from nexus_core.runs.record import RunChange, RunFilter, RunState, RunStep, Written
+    from nexus_core.runs.retention import Pruned, RunRetention
 
 INLINE_BYTES = 8 * 1024
 """Parameters and results of up to so many bytes are in the row of their run; larger ones in a separate table."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from nexus_core.runs.record import Pruned, RunChange, RunEvent, RunFilter, RunRetention, RunState, RunStep, Written
+    from nexus_core.runs.record import RunChange, RunEvent, RunFilter, RunState, RunStep, Written
+    from nexus_core.runs.retention import Pruned, RunRetention
     from nexus_runs.sqlite_watch import Seen
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from nexus_runs.sqlite_store import SqliteRunStore
 
 from nexus_core import BackendUnavailable, MalformedRequest, Nexus, WorkflowError
 from nexus_core.runs.listing import filter_of
-from nexus_core.runs.record import RunChange, RunEvent, RunRecord, RunRetention, RunStep, Written
+from nexus_core.runs.record import RunChange, RunEvent, RunRecord, RunStep, Written
+from nexus_core.runs.retention import RunRetention
 from nexus_core.runs.status import RunStatus
 
 

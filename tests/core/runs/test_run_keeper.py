@@ -8,7 +8,8 @@ from nexus_core import BackendUnavailable
 from nexus_core.runs.contract.base import sample_record
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.memory import MemoryRunStore
-from nexus_core.runs.record import Pruned, RunRetention, RunState
+from nexus_core.runs.record import RunState
+from nexus_core.runs.retention import Pruned, RunRetention
 from nexus_core.testing import eventually
 
 

@@ -1,0 +1,77 @@
+"""Where sessions, runs and events are kept: the backends that options choose among those of plugins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nexus_core.errors import ConfigurationError
+from nexus_core.events.shared_log import SharedEventLog
+from nexus_core.options import first_party
+from nexus_core.runs.recorder import RunRecorder
+from nexus_core.runs.retention import RunRetention
+from nexus_core.state.memory_store import MEMORY
+from nexus_core.state.stored_sessions import StoredSessions
+from nexus_core.state.stores import choose_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nexus_core.app.contributions import Contributions
+    from nexus_core.app.state import PlatformState
+    from nexus_core.events.log import EventLog
+    from nexus_core.runs.store import RunStore
+    from nexus_core.state.sessions import SessionStore
+
+
+def session_store(state: PlatformState, contributions: Contributions) -> SessionStore:
+    """Return the store of sessions: a plugin's, or one on the store called ``store``."""
+    stores: Sequence[SessionStore] = contributions.of("nexus_register_session_stores")
+    if len(stores) > 1:
+        raise ConfigurationError(f"{len(stores)} plugins each provide a session store; disable all but one.")
+    if stores:
+        return stores[0]
+    if state.session_manager is not None:
+        plugin = first_party.provider("session manager")[0]
+        cure = first_party.hint("session manager")
+        raise ConfigurationError(f'register_session_manager needs the plugin "{plugin}": {cure}')
+    return StoredSessions(choose_store(state.stores, state.options.store, "store"), state.events.publish)
+
+
+def recorder(state: PlatformState, contributions: Contributions) -> RunRecorder | None:
+    """Return what stores runs, where ``run_store`` names a store."""
+    options = state.options
+    if options.run_store == MEMORY:
+        return None
+    stores: dict[str, RunStore] = {store.name: store for store in contributions.of("nexus_register_run_stores")}
+    store = stores.get(options.run_store)
+    if store is None:
+        known = ", ".join([MEMORY, *sorted(stores)])
+        need = f"run store {options.run_store}"
+        provider, cure = first_party.provider(need)[0], first_party.hint(need)
+        if (reason := state.plugins.inactive().get(provider)) is not None:
+            cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
+        raise ConfigurationError(
+            f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
+        )
+    days = options.run_store_days
+    age = None if days is None else days * 86_400
+    retention = RunRetention(age, options.run_store_max_runs, options.run_store_max_bytes)
+    return RunRecorder(
+        store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
+    )
+
+
+def event_log(state: PlatformState, contributions: Contributions, sessions: SessionStore) -> EventLog:
+    """Return the log of events: with what is called ``event_backend``, or as the store of sessions is, if there is."""
+    transports = {transport.name: transport for transport in contributions.of("nexus_register_event_transports")}
+    asked = state.options.event_backend
+    name = asked or getattr(sessions, "store_name", MEMORY)
+    if name in transports:
+        return SharedEventLog(state.events, transports[name])
+    if asked not in (None, MEMORY):
+        known = ", ".join([MEMORY, *sorted(transports)])
+        cure = first_party.hint(f"store {asked}")
+        raise ConfigurationError(
+            f"event_backend: events can't be stored in {asked!r}, only in {known}{cure and f': {cure}'}."
+        )
+    return state.own_event_log

@@ -1,0 +1,42 @@
+"""A run as channels show it, whether this process or a run store has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.runs.status import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def shown_run(
+    run_id: str, workflow: str, channel: str, status: RunStatus, started_at: float, finished_at: float | None, *,
+    session_id: str | None, user_id: str | None, position: int | None, result: Mapping[str, Any],
+    error: Mapping[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the members of a run, without those that it has not.
+
+    The arguments are those of `Run`; ``position`` is its place in the queue of its key, ``result`` has the member
+    ``result`` and its flags, if any, and ``error`` is the problem that it ended with.
+    """
+    members: dict[str, Any] = {
+        "run_id": run_id,
+        "workflow": workflow,
+        "channel": channel,
+        "status": str(status),
+        "started_at": started_at,
+    }
+    if finished_at is not None:
+        members["finished_at"] = finished_at
+        members["duration"] = round(finished_at - started_at, 6)
+    if session_id is not None:
+        members["session_id"] = session_id
+    if user_id is not None:
+        members["user_id"] = user_id
+    if position is not None and status is RunStatus.BLOCKED:
+        members["position"] = position
+    members |= result
+    if error is not None:
+        members["error"] = dict(error)
+    return members
