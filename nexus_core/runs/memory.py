@@ -56,7 +56,7 @@ class MemoryRunStore(RunStore):
         self._history_bytes = history_bytes
         self._history_ttl = history_ttl
         self._clock = clock
-        self._runs: dict[str, _StoredRun] = {}
+        self._runs: dict[str, _KeptRun] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._kept = Shares()
         self._watchers: dict[str, set[Callable[[], None]]] = {}
@@ -93,7 +93,7 @@ class MemoryRunStore(RunStore):
         if run is None:
             if change.record is None:
                 return Written(False, 0)
-            run = self._runs[change.run_id] = _StoredRun(change.record)
+            run = self._runs[change.run_id] = _KeptRun(change.record)
         elif change.record is not None and (not _is_same_run(run, change) or not change.ends):
             return Written(_is_same_run(run, change), run.last_event)
         if run.state.has_ended:
@@ -107,7 +107,7 @@ class MemoryRunStore(RunStore):
             listener()
         return Written(True, run.last_event)
 
-    def _end(self, run: _StoredRun) -> None:
+    def _end(self, run: _KeptRun) -> None:
         run_id = run.state.record.id
         self._ended[run_id] = None
         run.share = self._kept.add(run.state.record.owner or "", run_id, run.size + RUN_BYTES)
@@ -197,7 +197,7 @@ class MemoryRunStore(RunStore):
                 self._drop(run.state.record.id)
         return Pruned(len(doomed), sum(run.size for run in doomed), len(beyond) <= limit)
 
-    def _beyond(self, keep: RunRetention, every: list[_StoredRun]) -> set[str]:
+    def _beyond(self, keep: RunRetention, every: list[_KeptRun]) -> set[str]:
         """Return the ids of the runs that the limits for these remove: of those that have ended, oldest first."""
         ended = sorted((run for run in every if run.state.has_ended), key=lambda run: run.state.finished_at or 0.0)
         count, size = len(every), sum(run.size for run in every)
@@ -213,7 +213,7 @@ class MemoryRunStore(RunStore):
         return beyond
 
 
-class _StoredRun:
+class _KeptRun:
     """A run, its events and its steps."""
 
     __slots__ = ("_events", "last_event", "share", "size", "state", "steps")
@@ -272,7 +272,7 @@ class _StoredRun:
         return self._events[begin : begin + limit]
 
 
-def _is_same_run(run: _StoredRun, change: RunChange) -> bool:
+def _is_same_run(run: _KeptRun, change: RunChange) -> bool:
     stored, record = run.state.record, change.record
     assert record is not None
     return (stored.executor, stored.accepted_at) == (record.executor, record.accepted_at)

@@ -15,7 +15,7 @@ def shown_run(
     session_id: str | None, user_id: str | None, position: int | None, result: Mapping[str, Any],
     error: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the members of a run, without those that it has not.
+    """Return the members of a run; absent values are left out.
 
     The arguments are those of `Run`; ``position`` is its place in the queue of its key, ``result`` has the member
     ``result`` and its flags, if any, and ``error`` is the problem that it ended with.
