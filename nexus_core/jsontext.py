@@ -243,8 +243,8 @@ def to_jsonable(value: Any) -> Any:
                 return to_jsonable_python(value)  # addresses, URLs, fractions and the like
     except Exception as exc:  # its text is the workflow's own and not for callers
         log.error("Conversion of a %s to JSON failed", type(value).__name__, exc_info=exc)
-        raise TypeError(f"a {type(value).__name__} cannot be converted to JSON") from exc
-    raise TypeError(f"a {type(value).__name__} cannot be converted to JSON")
+        raise TypeError(f"the type {type(value).__name__} is not supported") from exc
+    raise TypeError(f"the type {type(value).__name__} is not supported")
 
 
 _encode = msgspec.json.Encoder(enc_hook=to_jsonable).encode

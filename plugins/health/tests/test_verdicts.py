@@ -62,7 +62,7 @@ CYCLE["itself"] = CYCLE
         ({"status": None}, "a status that is not text; expected"),
         (
             {"status": "healthy", "what": object()},
-            "a value that is not JSON (a object cannot be converted to JSON); expected",
+            "a value that is not JSON (the type object is not supported); expected",
         ),
         ({"status": "healthy", "number": float("nan")}, "not JSON (the number at /number is not finite)"),
         ({"status": "healthy", "endless": iter(int, 1)}, "it returned a value that is not JSON"),

@@ -262,7 +262,7 @@ def test_the_table_of_the_one_conversion_holds(value: Any, written: Any) -> None
 
 @pytest.mark.parametrize("value", [Opaque(), 1j, iter([1]), range(3), float("nan"), {True: 1}, {None: 1}, {(1,): 1}])
 def test_what_the_table_lacks_is_refused(value: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=r"has no JSON form|is not finite"):
+    with pytest.raises((TypeError, ValueError), match=r"is not supported|is not finite"):
         jsontext.plain(value)
 
 
