@@ -91,7 +91,7 @@ WRONG = [
     (["add", "--a", "1", "--timeout", "inf"], 2, "--timeout needs a number of seconds"),
     (["add", "--a", "1", "--wait", "nan"], 2, "--wait"),
     (["add", "--a", "1", "--wait", "-1"], 2, "--wait"),
-    (["not_json"], 1, "not JSON"),
+    (["not_json"], 1, "cannot be converted to JSON"),
     (["huge", "--n", "17000000"], 1, "max_result_bytes"),
     (["hang", "--timeout", "0.3"], 124, "within 0.3 seconds"),
     (["add", "--a", "1", "--session", "nobodys"], 66, "There is no session"),

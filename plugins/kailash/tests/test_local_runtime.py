@@ -110,4 +110,4 @@ async def test_an_output_that_is_not_there_is_no_input(nexus: Nexus, caplog: pyt
     nodes = [("a", PYTHON, {"code": "result = 3"}), ("b", PYTHON, {"function": use})]
     nexus.register("lost", built(nodes, "a.reslt>b.found"))
     assert (await nexus.invoke("lost")).value == {"b": {"result": ["nothing"]}}
-    assert 'The node "a" gave no "reslt" for "b"' in caplog.text
+    assert 'The node "a" returned no "reslt" for "b"' in caplog.text

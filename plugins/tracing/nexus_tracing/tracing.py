@@ -188,6 +188,8 @@ class StageMarker:
             return invocation.session_id is not None
         if self._marked == Stage.IDEMPOTENCY:
             return invocation.idempotency_key is not None
+        if self._marked == Stage.SERIAL:
+            return invocation.workflow is not None and invocation.workflow.serial is not None
         return self._is_used
 
 
