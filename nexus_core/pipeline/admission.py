@@ -76,7 +76,8 @@ class Admission:
         finally:
             self._calls -= 1
             self._linger(invocation.run)
-            self._note_idle()
+            if self._closed:
+                self._note_idle()
 
     @asynccontextmanager
     async def aside(self, run: Run) -> AsyncIterator[None]:
@@ -119,7 +120,7 @@ class Admission:
                 self._calls += 1
 
     def _note_idle(self) -> None:
-        if self._closed and not (self._calls or self._aside):
+        if not (self._calls or self._aside):
             self._idle.set()
 
     def _linger(self, run: Run) -> None:

@@ -86,7 +86,9 @@ class Execution:
         assert workflow is not None  # the resolve stage has seen to it
         begin = time.monotonic()
         limit = self.limit(invocation, workflow)
-        left = None if limit is None else max(limit - invocation.queued, 0.0)
+        left = limit
+        if limit is not None and invocation.queued:
+            left = max(limit - invocation.queued, 0.0)
         deadline = None if left is None else begin + left
         context = Context(
             run,
