@@ -109,6 +109,9 @@ class Invocation(Caller):
         request_id: str | None = None,
         rate_limit: RateLimit | None = None,
         validity: Validity | None = None,
+        validated_params: dict[str, Any] | None = None,
+        workflow: Workflow | None = None,
+        run: Run | None = None,
     ) -> None:
         self.channel = channel
         self.credentials = credentials
@@ -128,9 +131,9 @@ class Invocation(Caller):
         self.source = source
         self.request_id = request_id
         self.queued = 0.0
-        self.validated_params: dict[str, Any] = {}
-        self.workflow: Workflow | None = None
-        self.run: Run = None  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor gets this
+        self.validated_params: dict[str, Any] = {} if validated_params is None else validated_params
+        self.workflow = workflow
+        self.run: Run = run  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor gets this
 
     def __repr__(self) -> str:
         return f"Invocation({self.name!r}, channel={self.channel!r}, principal={self.principal!r})"

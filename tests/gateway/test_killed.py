@@ -174,7 +174,7 @@ async def test_of_many_repeats_one_takes_the_place_of_the_dead(pair: Any) -> Non
     async with one, other:
         first = one.submit(Invocation("work", {}, idempotency_key="k"))
         await first.started_or_rejected()
-        await stage_of(one, Stage.IDEMPOTENCY).close()  # it is as good as dead
+        await stage_of(one, Stage.IDEMPOTENCY).heartbeat.close()  # it is as good as dead
         other.gate.set()
         repeats = [other.invoke(Invocation("work", {}, idempotency_key="k")) for _ in range(20)]
         answers = await asyncio.gather(*repeats, return_exceptions=True)

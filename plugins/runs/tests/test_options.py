@@ -13,7 +13,7 @@ from nexus_core import ConfigurationError, Nexus
 def stores(**options):
     nexus = Nexus(discover=False, plugins=[RunsPlugin], **options)
     (plugin,) = nexus.plugins.instances(RunsPlugin)
-    return {store.name: store for store in plugin.run_stores()}
+    return {store.name: store for store in plugin.nexus_register_run_stores()}
 
 
 def test_sqlite_is_always_there_and_postgres_with_an_address(monkeypatch):
