@@ -83,7 +83,7 @@ async def test_a_slow_manager_delays_no_other_request(serve):
             time.sleep(2)
             return super().create_session(channel, user_id)
 
-    nexus, url = await serve(manager=Sleeps())
+    nexus, url = await serve(manager=Sleeps(), rate_limit_per_minute=1_000_000)
     nexus.register("one", lambda: 1)
     async with httpx2.AsyncClient(base_url=url, headers=bearer("ann"), timeout=20) as client:
         await client.post("/api/workflows/one/execute", json={})
