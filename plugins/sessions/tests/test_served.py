@@ -35,7 +35,7 @@ async def serve_fixture(put):
 
     async def serve(manager=None, **options):
         auth = {"enable_auth": True, "jwt_secret": SECRET, "enable_rate_limiting": True, "rate_limit_per_minute": 1000}
-        nexus = Nexus(disabled_plugins=others, api_port=0, **auth, **options)
+        nexus = Nexus(disabled_plugins=others, api_port=0, **(auth | options))
         nexus.register("put", put)
         if manager is not None:
             nexus.register_session_manager(manager)
