@@ -206,6 +206,13 @@ class RunNotFound(NotFound):
     title = "Unknown run"
 
 
+class QuestionNotFound(NotFound):
+    """No question is kept under this number, or it may not be known to this caller; or its link is not valid."""
+
+    code = "question_not_found"
+    title = "Question not found"
+
+
 class SessionNotFound(NotFound):
     """No session with this id."""
 
@@ -229,6 +236,13 @@ class Conflict(NexusError):
     status = 409
     exit_code = 65
     jsonrpc_code = -32012
+
+
+class QuestionClosed(Conflict):
+    """The question was answered before, has expired, or its run has ended; ``status`` says which."""
+
+    code = "question_closed"
+    title = "Question closed"
 
 
 class RateLimited(NexusError):
@@ -315,6 +329,26 @@ class StepTimeout(WorkflowError):
     status = 504
     exit_code = 124
     jsonrpc_code = -32017
+
+
+class QuestionExpired(WorkflowError):
+    """Nobody answered a question of the workflow in time, it has no default, and the workflow did not handle it."""
+
+    code = "question_expired"
+    title = "Question expired"
+    status = 504
+    exit_code = 124
+    jsonrpc_code = -32017
+
+
+class ApprovalDenied(WorkflowError):
+    """The call needed an approval and did not get it."""
+
+    code = "approval_denied"
+    title = "Approval denied"
+    status = 403
+    exit_code = 77
+    jsonrpc_code = -32011
 
 
 class RunCancelled(NexusError):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from nexus_core.app.questions import LinkedQuestion
 from nexus_core.app.view import CallerView
 from nexus_core.concurrency.own_loop import hand_over, wait_for
 from nexus_core.concurrency.threads import ENDS_PROCESS
@@ -94,6 +95,9 @@ class Dispatcher:
 
         task.add_done_callback(wake)
         timer = self._timers.schedule(seconds, wake)
+        running = self._state.running
+        if running is not None:
+            running.desk.on_waiting(run, wake)  # it may take days
         try:
             await woken
             if not task.done():
@@ -107,6 +111,8 @@ class Dispatcher:
             raise
         finally:
             self._timers.cancel(timer)
+            if running is not None:
+                running.desk.off_waiting(run)
         if task.done():
             return task.result()
         run.keeps_result, run.payer = True, invocation.payer
@@ -200,6 +206,10 @@ class Dispatcher:
         running = self._state.running
         if running is not None:
             await running.verify(caller)
+
+    async def linked_question(self, token: str) -> LinkedQuestion:
+        """See `Nexus.linked_question`."""
+        return await LinkedQuestion.of((await self._controller.start()).desk.store, token)
 
     async def view(self, caller: Caller) -> CallerView:
         """See `Nexus.view`."""

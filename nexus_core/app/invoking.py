@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from nexus_core.app.dispatch import Dispatcher
+    from nexus_core.app.questions import LinkedQuestion
     from nexus_core.app.view import CallerView
     from nexus_core.pipeline.invocation import Caller
     from nexus_core.runs.run import Run
@@ -97,6 +98,18 @@ class Invoking:
             AuthenticationError: The credentials are missing or wrong.
         """
         await self._dispatcher.authenticate(caller)
+
+    async def linked_question(self, token: str) -> LinkedQuestion:
+        """Return the question that a link leads to: who has the link may answer it, once.
+
+        Args:
+            token: What the link ends with; see `Asked.token`.
+
+        Raises:
+            QuestionNotFound: The link is not valid.
+            BackendUnavailable: The run store does not answer.
+        """
+        return await self._dispatcher.linked_question(token)
 
     async def view(self, caller: Caller) -> CallerView:
         """Return what a caller may see: workflows, runs, sessions, events. It counts as a call where calls are limited.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nexus_core.app import backends
@@ -25,6 +26,7 @@ from nexus_core.pipeline.session_lookup import SessionLookup
 from nexus_core.pipeline.stage import Interceptor, Stage, compose, compose_for_callers
 from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedInterceptor
 from nexus_core.plugins.shadows import hidden_libraries
+from nexus_core.runs.asking import QuestionDesk
 from nexus_core.runs.stored_run import RunLookup
 from nexus_core.server import listeners
 from nexus_core.server.asgi import PathRouter
@@ -100,9 +102,13 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         for plugin, item in contributions.third_party("nexus_register_authorizers")
     ]
     recorder = backends.recorder(state, contributions)
+    desk = QuestionDesk(
+        state.runs.questions, recorder, admission.aside, options.max_waiting_runs,
+        partial(_answer_link, options.public_url, contributions.channels),
+    )  # fmt: skip
     execution = Execution(
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
-        state.workflow_threads, recorder,
+        state.workflow_threads, desk, recorder,
     )  # fmt: skip
     idempotency = Idempotency(
         choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,
@@ -141,6 +147,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         sessions,
         event_log,
         serial,
+        desk,
         RunLookup(state.runs, None if recorder is None else recorder.store),
         recorder,
         interceptors=chain,
@@ -175,6 +182,20 @@ class _Front:
         options = self._options
         guarded = Guard(app, self._timers, options.max_body_bytes, options.body_timeout)
         return PublicAddress(guarded, options, self._proxies) if PublicAddress.is_needed(options) else guarded
+
+
+def _answer_link(public_url: str | None, channels: Sequence[Channel], token: str) -> str:
+    """Return the link to a question.
+
+    Raises:
+        ConfigurationError: The address for callers is not known, or no channel has one for answers.
+    """
+    path = next((channel.answers for channel in channels if channel.answers), None)
+    if path is None:
+        raise ConfigurationError("A question has no link: no active channel has an address for answers.")
+    if not public_url:
+        raise ConfigurationError("public_url must be set for links to questions: the platform's address for callers.")
+    return f"{public_url.rstrip('/')}{path}/{token}"
 
 
 def _authenticates(chain: Sequence[Interceptor]) -> bool:
@@ -212,6 +233,7 @@ async def stop(state: PlatformState, running: Running) -> None:
     await running.contributions.stop_channels()
     await running.event_log.close()
     await running.serial.close()
+    await running.desk.close()
     if running.recorder is not None:
         await running.recorder.close()
     state.event_log = state.own_event_log

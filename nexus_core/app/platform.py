@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence, Set
 
+    from nexus_core.app.questions import LinkedQuestion
     from nexus_core.app.view import CallerView
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Timers
@@ -109,6 +110,9 @@ class Platform(Protocol):
 
     def view(self, caller: Caller) -> Coroutine[Any, Any, CallerView]:
         """Authenticate a caller and return what it may see. See `Nexus.view`."""
+
+    async def linked_question(self, token: str) -> LinkedQuestion:
+        """Return the question that a link leads to, for channels that take answers by link. See `Channel.answers`."""
 
     async def missing_permissions(self, principal: Principal | None, *permissions: str) -> frozenset[str]:
         """Return those of the permissions that a principal does not have."""

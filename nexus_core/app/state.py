@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.stage import Call, CallerCall, Interceptor
     from nexus_core.plugins.manager import PluginManager
     from nexus_core.plugins.option_reader import OptionReader
+    from nexus_core.runs.asking import QuestionDesk
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.stored_run import RunLookup
     from nexus_core.server.channel import ASGIApp, Channel, Route, Server
@@ -54,6 +55,7 @@ class Running:
         authenticate, verify, identify: The stages for callers without a call: up to authentication, of that alone, and
             up to the limits.
         authenticates: Whether a stage authenticates callers.
+        desk: Asks what runs ask, and knows where the questions are kept.
         runs: Finds runs, of this process and of the run store.
         recorder: Stores runs; None where they are kept in this process alone.
         front: Returns one application for those under several paths, with all that stands in front of them.
@@ -71,6 +73,7 @@ class Running:
     sessions: SessionStore
     event_log: EventLog
     serial: Serial
+    desk: QuestionDesk
     runs: RunLookup
     recorder: RunRecorder | None
     interceptors: Sequence[Interceptor]

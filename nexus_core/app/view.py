@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.app.questions import CallerQuestions
 from nexus_core.errors import Conflict, PermissionDenied, RunNotFound
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
@@ -39,6 +40,7 @@ class CallerView:
     Attributes:
         principal: The caller, or None where authentication is off.
         rate_limit: What is left of its budget, where calls are limited.
+        questions: The questions that it may answer.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class CallerView:
         self._owner = caller.owner
         self._payer = caller.payer
         self._caller = caller
+        self.questions = CallerQuestions(start, caller.principal, authorizers, self.require, self.run, OPERATE)
 
     def lease(self) -> Lease:
         """Return a lease of the caller's credential, to hold while something goes on that it has opened.

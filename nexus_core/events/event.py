@@ -31,6 +31,8 @@ WORKFLOW_STARTED = "workflow.started"
 WORKFLOW_PROGRESS = "workflow.progress"
 WORKFLOW_OUTPUT = "workflow.output"
 WORKFLOW_EVENT = "workflow.event"
+WORKFLOW_QUESTION = "workflow.question"
+WORKFLOW_ANSWERED = "workflow.answered"
 WORKFLOW_COMPLETED = "workflow.completed"
 WORKFLOW_FAILED = "workflow.failed"
 WORKFLOW_CANCELLED = "workflow.cancelled"
@@ -50,6 +52,8 @@ EVENT_TYPES = {
     WORKFLOW_PROGRESS: "A run reports its progress. `data`: `done`, `total` and `message`.",
     WORKFLOW_OUTPUT: "A run yields an item of its stream. `data`: `value`.",
     WORKFLOW_EVENT: "A run emits an event of the workflow's. `data`: `name` and `value`.",
+    WORKFLOW_QUESTION: "A run waits for an answer. `data`: `number`, `question`, `schema`, `to`, `expires_at`.",
+    WORKFLOW_ANSWERED: "A question was answered or has expired. `data`: its `number`, `status` and `answered_by`.",
     WORKFLOW_COMPLETED: "A run has succeeded. Adds `duration`; handlers and followers of the run get `result`.",
     WORKFLOW_FAILED: "A run has failed, or its call was rejected. Adds `error` and `duration`.",
     WORKFLOW_CANCELLED: "A run was cancelled. Adds `error`.",

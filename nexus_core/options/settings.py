@@ -145,6 +145,11 @@ class CoreSettings(PluginSettings):
     max_queued_calls: int = Field(
         500, ge=0, description="Maximum number of calls of a process that wait because of `serial`."
     )
+    max_waiting_runs: int = Field(
+        1000,
+        ge=0,
+        description="Maximum number of runs that wait for answers and take no place in `max_concurrent_workflows`.",
+    )
     workflow_threads: int = Field(40, ge=1, description="Threads for sync code of workflows; other calls wait for one.")
     workflow_processes: int | None = Field(
         None, ge=1, description="Processes for workflows with `process=True`. Default: one per CPU."

@@ -21,6 +21,7 @@ from nexus_core.errors import (
 )
 from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORKFLOW_FAILED
 from nexus_core.options.settings import MAX_SECONDS, is_time_limit
+from nexus_core.pipeline.approval import require_approval
 from nexus_core.runs.context import Context, current_run
 from nexus_core.runs.steps import StepRunner
 from nexus_core.schema.report import summary
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.asking import QuestionDesk
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
@@ -57,6 +59,7 @@ class Execution:
         sessions: Where what a workflow has changed in its caller's session is kept, when it succeeds.
         service: Returns what plugins have for workflows.
         threads: Where sync steps of workflows run.
+        desk: Asks what workflows ask.
         recorder: Stores runs; None where they are kept in this process alone.
     """
 
@@ -69,8 +72,10 @@ class Execution:
         sessions: SessionStore,
         service: Callable[[str], Any],
         threads: DaemonThreads,
+        desk: QuestionDesk,
         recorder: RunRecorder | None = None,
     ) -> None:
+        self._desk = desk
         self._recorder = recorder
         self._steps = StepRunner(threads, None if recorder is None else recorder.step)
         self._runs = runs
@@ -99,6 +104,7 @@ class Execution:
             self._max_result_bytes,
             self._service,
             self._steps,
+            self._desk,
         )
         if self._recorder is not None:
             await self._recorder.begin(
@@ -112,7 +118,8 @@ class Execution:
             )
         invocation.begin_run(self._runs)
         try:
-            value = await self._finished(_WorkflowTask(workflow, invocation.params, context), run, limit, left)
+            work = _WorkflowTask(workflow, invocation, context)
+            value = await self._finished(work, run, limit, context)
             text = self._text(workflow, value, run)
             if invocation.session is not None:
                 await self._sessions.used(invocation.session, invocation.channel)
@@ -125,7 +132,7 @@ class Execution:
         run.publish(WORKFLOW_COMPLETED, result=result, duration=result.duration)
         return result
 
-    async def _finished(self, work: _WorkflowTask, run: Run, limit: float | None, left: float | None) -> Any:
+    async def _finished(self, work: _WorkflowTask, run: Run, limit: float | None, context: Context) -> Any:
         """Return what the work returns, or raise what the caller may know of its failure.
 
         It need not agree to stop at its time limit or when it is cancelled: it may go on, and its run notes it.
@@ -133,9 +140,16 @@ class Execution:
         task = work.task
         if not task.done():
             run.attach(task, work.wake)
-            timer = None if left is None else self._timers.schedule(left, work.wake)
+            context.limit_moved = work.wake
+            timer = self._time_limit(run, context, work)
             try:
                 await work.awakened
+                while not (task.done() or run.cancel_requested) and self._has_time(run, context):
+                    if timer is not None:
+                        self._timers.cancel(timer)
+                    work.awakened = work.awakened.get_loop().create_future()
+                    timer = self._time_limit(run, context, work)
+                    await work.awakened
             except asyncio.CancelledError:
                 run.cancel()
                 run.publish(WORKFLOW_CANCELLED, error=RunCancelled("The caller disconnected.", run_id=run.id))
@@ -149,6 +163,16 @@ class Execution:
                     if not run.cancel_requested:  # a second cancellation would end its cleaning up
                         task.cancel()
         return _value(task, run, limit)
+
+    def _time_limit(self, run: Run, context: Context, work: _WorkflowTask) -> int | None:
+        """Let the caller look when the time limit has come; it stands still while the run waits for an answer."""
+        if context.deadline is None or self._desk.is_waiting(run):
+            return None
+        return self._timers.schedule(context.deadline - time.monotonic(), work.wake)
+
+    def _has_time(self, run: Run, context: Context) -> bool:
+        """Whether the time limit has not come, after all: an answer has moved it."""
+        return self._desk.is_waiting(run) or context.deadline is None or time.monotonic() < context.deadline
 
     def limit(self, invocation: Invocation, workflow: Workflow) -> float | None:
         """Return the seconds that a run may take.
@@ -195,10 +219,10 @@ class _WorkflowTask:
 
     __slots__ = ("awakened", "task")
 
-    def __init__(self, workflow: Workflow, params: dict[str, Any], context: Context) -> None:
+    def __init__(self, workflow: Workflow, invocation: Invocation, context: Context) -> None:
         loop = asyncio.get_running_loop()
         self.awakened: asyncio.Future[None] = loop.create_future()
-        self.task = start_task(self._run(workflow, params, context), loop)
+        self.task = start_task(self._run(workflow, invocation, context), loop)
         if not self.task.done():
             self.task.add_done_callback(self.wake)
 
@@ -207,10 +231,12 @@ class _WorkflowTask:
         if not self.awakened.done():
             self.awakened.set_result(None)
 
-    async def _run(self, workflow: Workflow, params: dict[str, Any], context: Context) -> Any:
+    async def _run(self, workflow: Workflow, invocation: Invocation, context: Context) -> Any:
         current_run.set(context.run)  # in the task's own copy of the context variables: there is nothing to reset
         try:
-            return await workflow.run(params, context)
+            if workflow.approval is not None:
+                await require_approval(workflow, workflow.approval, invocation, context)
+            return await workflow.run(invocation.params, context)
         except ENDS_PROCESS as exc:
             raise RuntimeError(f"the workflow raised {exc!r}") from exc
         finally:

@@ -16,6 +16,7 @@ from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on, is_async, is_current_loop
 from nexus_core.errors import WorkflowError
 from nexus_core.events.event import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.runs.asking import NO_DEFAULT, Plan
 from nexus_core.runs.steps import (
     BACKOFF_SECONDS,
     NAME_CHARACTERS,
@@ -30,9 +31,10 @@ from nexus_core.text import printable
 from nexus_core.types.trace import span, trace_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
     from contextlib import AbstractContextManager
 
+    from nexus_core.runs.asking import Asked, QuestionDesk
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal
@@ -65,11 +67,15 @@ class Context:
         run: The run.
         principal: The caller, or None where authentication is off.
         session: The session the caller named, or None.
-        deadline: The value of `time.monotonic` at which the run times out, or None.
+        deadline: The value of `time.monotonic` at which the run times out, or None. While the run waits for an answer,
+            time does not count: afterwards it is so much later.
         service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
     """
 
-    __slots__ = ("_loop", "_step_runner", "deadline", "max_result_bytes", "principal", "run", "service", "session")
+    __slots__ = (
+        "_desk", "_loop", "_step_runner", "deadline", "limit_moved", "max_result_bytes", "principal", "run", "service",
+        "session",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,6 +87,7 @@ class Context:
         max_result_bytes: int,
         service: Callable[[str], Any],
         step_runner: StepRunner,
+        desk: QuestionDesk,
     ) -> None:
         self.run = run
         self.principal = principal
@@ -90,6 +97,8 @@ class Context:
         self.max_result_bytes = max_result_bytes
         self.service = service
         self._step_runner = step_runner
+        self._desk = desk
+        self.limit_moved: Callable[[], None] | None = None
 
     @property
     def run_id(self) -> str:
@@ -235,6 +244,69 @@ class Context:
         Set ``size`` on what it gives to the bytes of the result as JSON text, if they are known.
         """
         return self._steps().recording(printable(name, NAME_CHARACTERS), attempt)
+
+    async def ask(
+        self, question: str, schema: Any = str, *, to: str = "caller", timeout: float | None = None,
+        default: Any = NO_DEFAULT, details: Mapping[str, Any] | None = None,
+        notify: Callable[[Asked], Any] | None = None,
+    ) -> Any:  # fmt: skip
+        """Ask somebody a question, wait for the answer and return it. It can be answered on every channel.
+
+        Meanwhile the run's status is ``waiting``. It takes no place among the running ones, and the time does not count
+        for its time limit.
+
+        Args:
+            question: The question, of at most 2000 characters.
+            schema: What answers look like: a type hint or a JSON Schema. What does not fit it is refused.
+            to: Who may answer: ``caller``, the caller of the run; ``user:ID``, a user; ``permission:NAME``, everybody
+                with a permission. Only who is of the caller's tenant; where authentication is off, everybody.
+            timeout: Seconds after which it expires. None for no limit.
+            default: What is returned then. Without a default, `QuestionExpired` is raised.
+            details: What the question is about, shown to who may answer: an object with a JSON form.
+            notify: Called, or awaited, with what was asked, once it is stored: it may mail the link of the question to
+                who shall answer (`Asked.link`).
+
+        Example:
+            ```python
+            if not await context.ask(f"Refund {amount} EUR?", bool, to="permission:refunds.approve", timeout=86_400):
+                raise WorkflowError("The refund was refused.")
+            ```
+
+        Raises:
+            QuestionExpired: Nobody answered in time.
+            TypeError, ValueError, ConfigurationError: An argument is invalid; the message names it.
+            ValidationError: The answer fits the schema, but the type does not take it.
+        """
+        plan = Plan(question, schema, to, timeout, default, details, notify)
+        if not is_current_loop(self._loop):  # one of the workflow's own, in a thread
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.ask_planned(plan), self._loop))
+        return await self.ask_planned(plan)
+
+    def ask_sync(
+        self, question: str, schema: Any = str, *, to: str = "caller", timeout: float | None = None,
+        default: Any = NO_DEFAULT, details: Mapping[str, Any] | None = None,
+        notify: Callable[[Asked], Any] | None = None,
+    ) -> Any:  # fmt: skip
+        """Do what `ask` does in a sync workflow. Meanwhile it keeps its thread, one of ``workflow_threads``.
+
+        Raises:
+            RunCancelled: The run was cancelled.
+            RuntimeError: It was called on the event loop.
+            QuestionExpired, TypeError, ValueError, ConfigurationError, ValidationError: See `ask`.
+        """
+        refuse_loop(self._loop, "ask")
+        return self._steps().wait(self.ask_planned(Plan(question, schema, to, timeout, default, details, notify)))
+
+    async def ask_planned(self, plan: Plan) -> Any:
+        """Ask what a plan says, on the event loop; see `ask`."""
+        return await self._desk.ask(self, plan)
+
+    def prolong(self, seconds: float) -> None:
+        """Note that the run has waited for an answer: its time limit is so much later."""
+        if self.deadline is not None:
+            self.deadline += seconds
+            if self.limit_moved is not None:
+                self.limit_moved()
 
     def _steps(self) -> Steps:
         return Steps(self._step_runner, self.run, self._loop, self.deadline)

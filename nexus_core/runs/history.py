@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core.errors import RunNotFound
 from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED
+from nexus_core.runs.local_questions import LocalQuestions
 from nexus_core.runs.status import RunStatus
 from nexus_core.state.shares import Shares
 
@@ -35,6 +36,9 @@ class RunHistory:
         history: How many ended runs are kept.
         history_bytes: How many bytes of results and events are kept with them, not counting awaited ones.
         history_ttl: For how many seconds.
+
+    Attributes:
+        questions: What these runs ask, where no run store has it.
     """
 
     def __init__(self, history: int, history_bytes: int, history_ttl: float) -> None:
@@ -46,6 +50,7 @@ class RunHistory:
         self._taken: OrderedDict[str, None] = OrderedDict()
         self._kept = Shares()
         self._shares: dict[str, Share] = {}
+        self.questions = LocalQuestions()
 
     def begin(self, run: Run, principal: Principal | None, session_id: str | None, payer: str) -> None:
         """Keep a run that begins, and tell it. One that has begun before, to wait for another's result, goes on.
@@ -91,6 +96,8 @@ class RunHistory:
         """Move a run to the history, if it had begun. What is over the bounds is dropped, oldest first."""
         if self._running.pop(run.id, None) is None:
             return
+        if run.asked:
+            self.questions.withdraw(run.id, time.time())
         if not run.keeps_result and not run.followers:
             run.forget_output()
         self._ended[run.id] = run
@@ -135,7 +142,8 @@ class RunHistory:
         self._ended[run_id].forget()
 
     def _drop(self, run_id: str) -> None:
-        del self._ended[run_id]
+        if self._ended.pop(run_id).asked:
+            self.questions.forget(run_id)
         share = self._shares.pop(run_id, None)
         if share is None:
             del self._taken[run_id]

@@ -63,6 +63,13 @@ def filter_of(asked: Mapping[str, Any], largest: int = LARGEST_PAGE, default: in
     )
 
 
+QUESTION_FILTERS = {
+    "caller": "* for the questions to everybody. Needs the permission nexus.operate.",
+    "after": "Only questions after these: the `next` of the previous page.",
+    "limit": f"Maximum number of questions, from 1 to {LARGEST_PAGE}.",
+}
+"""What callers may ask for where they list open questions."""
+
 STEP_RANGE = {
     "after": "Only steps with higher numbers: the `next` of the previous page.",
     "limit": f"Maximum number of steps, from 1 to {LARGEST_PAGE}.",
@@ -85,6 +92,15 @@ def step_range(asked: Mapping[str, Any], largest: int = LARGEST_PAGE) -> tuple[i
         0 if after is None else _whole(after, "after", 0, 10**9),
         min(DEFAULT_PAGE, largest) if limit is None else _limit(limit, largest),
     )
+
+
+def limit_of(asked: Any) -> int:
+    """Return how many items of a page are asked for; None is the default.
+
+    Raises:
+        MalformedRequest: The value is invalid.
+    """
+    return DEFAULT_PAGE if asked is None else _limit(asked, LARGEST_PAGE)
 
 
 def _text(given: Mapping[str, Any], name: str) -> str | None:

@@ -10,6 +10,7 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.runs.local_questions import LocalQuestions
 from nexus_core.runs.record import NEXT, RunEvent, RunState, Written
 from nexus_core.runs.retention import Pruned
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
@@ -18,6 +19,7 @@ from nexus_core.state.shares import Shares
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nexus_core.runs.question import QuestionClosing, QuestionFilter, RunQuestion
     from nexus_core.runs.record import RunChange, RunFilter, RunStep
     from nexus_core.runs.retention import RunRetention
     from nexus_core.state.shares import Share
@@ -59,6 +61,7 @@ class MemoryRunStore(RunStore):
         self._runs: dict[str, _KeptRun] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._kept = Shares()
+        self._questions = LocalQuestions()
         self._watchers: dict[str, set[Callable[[], None]]] = {}
         self._cancels: set[Callable[[str], None]] = set()
 
@@ -101,10 +104,13 @@ class MemoryRunStore(RunStore):
         if change.attempt != run.state.record.attempt:
             return Written(False, run.last_event)
         run.apply(change)
+        for question in change.questions:
+            run.size += 0 if self._questions.holds(question) else len(question.encode())
+            self._questions.add(question)
         if change.ends:
+            self._questions.withdraw(change.run_id, change.finished_at or self._clock())
             self._end(run)
-        for listener in [*self._watchers.get(change.run_id, ())]:
-            listener()
+        self._notify(change.run_id)
         return Written(True, run.last_event)
 
     def _end(self, run: _KeptRun) -> None:
@@ -122,6 +128,7 @@ class MemoryRunStore(RunStore):
     def _drop(self, run_id: str) -> None:
         run = self._runs.pop(run_id)
         del self._ended[run_id]
+        self._questions.forget(run_id)
         assert run.share is not None
         self._kept.remove(run.share, run_id)
 
@@ -154,6 +161,24 @@ class MemoryRunStore(RunStore):
         run = self._runs.get(run_id)
         return [] if run is None else [run.steps[number] for number in sorted(run.steps) if number > after][:limit]
 
+    async def question(self, run_id: str, number: int) -> RunQuestion | None:
+        """See `RunStore.question`."""
+        return await self._questions.question(run_id, number)
+
+    async def questions(self, wanted: QuestionFilter) -> list[RunQuestion]:
+        """See `RunStore.questions`."""
+        return await self._questions.questions(wanted)
+
+    async def close_question(self, run_id: str, number: int, closing: QuestionClosing) -> bool:
+        """See `RunStore.close_question`."""
+        is_closed = await self._questions.close_question(run_id, number, closing)
+        self._notify(run_id)
+        return is_closed
+
+    async def asked_permissions(self) -> list[str]:
+        """See `RunStore.asked_permissions`."""
+        return await self._questions.asked_permissions()
+
     async def request_cancel(self, run_id: str) -> bool:
         """See `RunStore.request_cancel`."""
         run = self._runs.get(run_id)
@@ -164,9 +189,12 @@ class MemoryRunStore(RunStore):
         if run.state.record.executor == self.executor:
             for listener in [*self._cancels]:
                 listener(run_id)
-        for watcher in [*self._watchers.get(run_id, ())]:
-            watcher()
+        self._notify(run_id)
         return True
+
+    def _notify(self, run_id: str) -> None:
+        for listener in [*self._watchers.get(run_id, ())]:
+            listener()
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """See `RunStore.on_cancel`."""

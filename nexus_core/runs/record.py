@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nexus_core.events.event import ChannelEvent
+    from nexus_core.runs.question import RunQuestion
 
 TEXT_CHARACTERS = 8
 """Fewest characters that `RunFilter.text` takes: the ids of all runs of a minute begin with the same ones."""
@@ -198,6 +199,7 @@ class RunChange:
         problem: The error as `NexusError.problem` returns it, or None.
         events: What is appended to its events, in order.
         steps: Steps that are added or replaced.
+        questions: Questions that are asked. One with a number that the run has is not changed.
     """
 
     run_id: str
@@ -210,6 +212,7 @@ class RunChange:
     problem: Mapping[str, Any] | None = None
     events: tuple[RunEvent, ...] = ()
     steps: tuple[RunStep, ...] = ()
+    questions: tuple[RunQuestion, ...] = ()
 
     @classmethod
     def begin(cls, record: RunRecord, status: RunStatus = RunStatus.PENDING, started_at: float | None = None) -> Self:
@@ -244,6 +247,7 @@ class RunChange:
             last.finished_at, last.result, last.problem,
             tuple(event for each in changes for event in each.events),
             tuple(step for each in changes for step in each.steps),
+            tuple(question for each in changes for question in each.questions),
         )  # fmt: skip
 
 

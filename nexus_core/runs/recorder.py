@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from nexus_core.events.event import ChannelEvent, EventBus
     from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunStep
     from nexus_core.runs.retention import Pruned, RunRetention
     from nexus_core.runs.run import Run
@@ -164,6 +165,29 @@ class RunRecorder:
         if dry_run:
             return await self.store.prune(self._retention, limit=COUNTED, dry_run=True)
         return await self._keeper.prune()
+
+    async def ask(self, run: Run, question: RunQuestion) -> bool:
+        """Store a question of a run, which waits from now on. Returns False where the run has ended.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        changes = []
+        if (begin := self._left_out.get(run.id)) is not None:
+            changes.append(begin())  # who may answer finds it in the store
+        attempt = self._open.get(run.id)
+        if attempt is None:
+            return False
+        changes.append(RunChange(run.id, attempt, status=RunStatus.WAITING, questions=(question,)))
+        written = await self.store.write(changes)
+        self._left_out.pop(run.id, None)
+        return written[-1].is_applied
+
+    def resumed(self, run: Run) -> None:
+        """Store that a run waits no longer."""
+        attempt = self._open.get(run.id)
+        if attempt is not None:
+            self.store.write_later(RunChange(run.id, attempt, status=RunStatus.RUNNING))
 
     def _heard(self, event: ChannelEvent) -> None:
         """Store an event. Listeners are called inside `EventBus.publish`, in the order of the events."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
@@ -52,11 +53,12 @@ class Run:
         payer: Whose share of the history a kept result counts for.
         place: Its place in the queue in which it waits for others of its key.
         steps: The steps of the workflow, or None without one.
+        asked: How many questions it has asked.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
-        "_replies", "_steps", "_task", "_waiters", "_work", "cancel_requested", "channel", "error",
+        "_replies", "_steps", "_task", "_waiters", "_work", "asked", "cancel_requested", "channel", "error",
         "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "payer", "place",
         "result", "session_id", "started_at", "status", "steps", "user_id", "workflow",
     )  # fmt: skip
@@ -80,7 +82,7 @@ class Run:
         self.error: NexusError | None = None
         self.place: Place | None = None
         self.steps: StepLog | None = None
-        self.output_bytes = self.followers = self._count = 0
+        self.output_bytes = self.followers = self.asked = self._count = 0
         self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
         self._task: asyncio.Future[Any] | None = None
@@ -176,6 +178,11 @@ class Run:
         if self.cancel_requested:
             self._stop()
 
+    @property
+    def work(self) -> tuple[asyncio.Future[Any], Callable[[], None] | None] | None:
+        """What `attach` was called with last, while the run goes on."""
+        return None if self._task is None else (self._task, self._give_up)
+
     def cancel(self) -> bool:
         """Ask the run to stop, from any thread. Returns False when it has ended already."""
         if self.ended:
@@ -231,6 +238,13 @@ class Run:
         except TimeoutError:
             return self.done
         return True
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until the run has ended or waits for an answer, for at most ``timeout`` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self.done and self.status is not RunStatus.WAITING:
+                    await self.changed()
 
     async def started_or_rejected(self) -> None:
         """Wait until the run has begun or has been refused, or was answered without either: it is `done` then."""

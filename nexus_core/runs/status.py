@@ -7,15 +7,20 @@ import time
 from enum import StrEnum
 
 from nexus_core.events.event import (
+    WORKFLOW_ANSWERED,
     WORKFLOW_CANCELLED,
     WORKFLOW_COMPLETED,
     WORKFLOW_EVENT,
     WORKFLOW_FAILED,
     WORKFLOW_OUTPUT,
     WORKFLOW_PROGRESS,
+    WORKFLOW_QUESTION,
 )
 
-EVENTS_KEPT = {WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_OUTPUT: 10_000}
+EVENTS_KEPT = {
+    WORKFLOW_PROGRESS: 256, WORKFLOW_EVENT: 256, WORKFLOW_QUESTION: 256, WORKFLOW_ANSWERED: 256,
+    WORKFLOW_OUTPUT: 10_000,
+}  # fmt: skip
 """How many events of a type are kept for each run; older ones make room. Every other type comes once or twice.
 
 Who follows a run as it goes sees them all; who comes late, or is this far behind, finds the output in the result.

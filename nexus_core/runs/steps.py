@@ -145,7 +145,7 @@ class Steps:
         """Call a function as a step, in the calling thread where that is possible; see `Context.step_sync`."""
         if plan.timeout is not None or is_async(function):
             self._refuse_cancelled()
-            return self._wait(self.call(plan, function, args))
+            return self.wait(self.call(plan, function, args))
         attempt = 1
         while True:
             self._refuse_cancelled()
@@ -153,7 +153,7 @@ class Steps:
                 with self.recording(plan.name, attempt) as step:
                     value, step.size = _measured(function, args)
                     if inspect.isawaitable(value):
-                        value = self._wait(_awaited(value))
+                        value = self.wait(_awaited(value))
                         step.size = jsontext.size_of(value)
                     return value
             except Exception as exc:
@@ -170,7 +170,7 @@ class Steps:
             self._refuse_cancelled()
             time.sleep(min(left, CANCEL_SECONDS))
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Return what a coroutine returns on the platform's event loop. It is cancelled with the run."""
         try:
             future = asyncio.run_coroutine_threadsafe(work, self._loop)

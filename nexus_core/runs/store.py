@@ -16,6 +16,7 @@ from nexus_core.runs.status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from nexus_core.runs.question import QuestionClosing, QuestionFilter, RunQuestion
     from nexus_core.runs.record import RunFilter, RunRecord, RunStep, Written
     from nexus_core.runs.retention import Pruned, RunRetention
 
@@ -30,7 +31,7 @@ PRUNED = 1000
 
 
 class RunStore(ABC):
-    """Runs, their events and their steps. A subclass implements the abstract methods; the others build on them.
+    """Runs, their events, steps and questions. A subclass implements the abstract methods; the others build on them.
 
     A writer calls `write` where the run must be stored before the caller gets an answer, and `write_later` where the
     store may follow a moment later. Both take a `RunChange`, which holds everything that happens to one run at once.
@@ -123,6 +124,28 @@ class RunStore(ABC):
         """Return a run's steps with numbers above ``after``, in order; none for a run that is not there."""
 
     @abstractmethod
+    async def question(self, run_id: str, number: int) -> RunQuestion | None:
+        """Return a question of a run, or None."""
+
+    @abstractmethod
+    async def questions(self, wanted: QuestionFilter) -> list[RunQuestion]:
+        """Return the questions that a filter shows, oldest first by `RunQuestion.cursor`."""
+
+    @abstractmethod
+    async def close_question(self, run_id: str, number: int, closing: QuestionClosing) -> bool:
+        """Close a question, on the disk, if it is open and its time has not passed (`RunQuestion.takes`).
+
+        Repeating a closing has no further effect, and counts as applied. A run that ends closes what it still asks.
+
+        Returns:
+            Whether it is closed so. False where another closing was first, it came late, or there is none.
+        """
+
+    @abstractmethod
+    async def asked_permissions(self) -> list[str]:
+        """Return the audiences of open questions to who has a permission (`permission_audience`), each once, sorted."""
+
+    @abstractmethod
     async def request_cancel(self, run_id: str) -> bool:
         """Ask the process that runs it to cancel a run. Returns False where no such run goes on."""
 
@@ -136,6 +159,8 @@ class RunStore(ABC):
     @abstractmethod
     def watch(self, run_id: str, listener: Callable[[], None]) -> Callable[[], None]:
         """Call a function, on the event loop, soon after a run has changed, whichever process has changed it.
+
+        The closing of a question of the run is a change, too.
 
         It may be called without a change, and once for several; after an outage, it is called in any case. Returns the
         function that ends it.

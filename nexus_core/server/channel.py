@@ -37,6 +37,7 @@ class Channel:
         parameter_source: Where its callers' parameters come from. Parameter resolvers get headers and query as well
             with ``BODY``, the arguments of the command with ``OPTION``, the tool's name and call with ``TOOL``.
         takes_routes: Whether routes that name no channel appear on its port.
+        answers: The path below which it takes answers to questions by link, such as ``/api/answers``; "" without one.
     """
 
     name: str = ""
@@ -49,6 +50,7 @@ class Channel:
     unguarded: str = ""
     parameter_source: ParameterSource = ParameterSource.CODE
     takes_routes: bool = False
+    answers: str = ""
 
     def asgi_app(self) -> ASGIApp | None:
         """Return the ASGI application, called once at start-up, or None if the channel does not listen."""

@@ -33,6 +33,7 @@ KEYS = {
     "expected_parameters": MetadataKey("Schema of the parameters, in place of type hints."),
     "process": MetadataKey("Whether a function runs in a separate process."),
     "serial": MetadataKey("Which calls run one at a time: `session`, `caller`, or the name of a parameter."),
+    "approval": MetadataKey("Who has to agree to each call: `permission:NAME`, `user:ID`, `caller`, or an object."),
     "required_permissions": MetadataKey("List of permissions that a caller needs.", _AUTHENTICATION),
 }
 """The keys that the core reads. Those of plugins are in `PluginSettings.workflow_metadata`."""
@@ -192,7 +193,7 @@ class MetadataRules:
         Raises:
             ConfigurationError: They require permissions that nothing checks, and the option ``insecure`` is off.
         """
-        complaint = None if has_authorizers else unenforced_permissions(workflows)
+        complaint = None if has_authorizers else unenforced_permissions(workflows) or unenforced_approvals(workflows)
         if complaint is not None and not self._insecure:
             raise ConfigurationError(f"{complaint}. {ENFORCE}.")
         if complaint is not None:
@@ -245,6 +246,12 @@ def unenforced_permissions(workflows: Iterable[Workflow]) -> str | None:
     return (
         f"required_permissions, set by {_listed(names)}, are not enforced: {_AUTHENTICATION} is off" if names else None
     )
+
+
+def unenforced_approvals(workflows: Iterable[Workflow]) -> str | None:
+    """Return what to say where nothing tells callers apart who may approve calls; None if none needs an approval."""
+    names = sorted(each.name for each in workflows if each.approval is not None and each.approval.to != "caller")
+    return f"approval, set by {_listed(names)}, is given by every caller: {_AUTHENTICATION} is off" if names else None
 
 
 def _listed(names: list[str]) -> str:

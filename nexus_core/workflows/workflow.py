@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.tool_names import tool_name
+from nexus_core.workflows.approval import Approval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,13 @@ def _permissions(metadata: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(metadata.get("required_permissions") or ())
 
 
+def _approval(name: str, metadata: Mapping[str, Any]) -> Approval | None:
+    try:
+        return Approval.of(metadata.get("approval"))
+    except ValueError as exc:
+        raise ConfigurationError(f"{name}: metadata['approval'] {exc}.") from None
+
+
 class Workflow(ABC):
     """Something that takes JSON parameters and gives back a value. Adapters subclass it.
 
@@ -38,6 +46,7 @@ class Workflow(ABC):
         streams: Whether it yields its result item by item.
         reads_decimals: Whether numbers in its parameters may be more exact than a float.
         serial: Which calls of it run one at a time (``metadata["serial"]``), or None.
+        approval: Who has to agree to each call of it (``metadata["approval"]``), or None.
         uses_context: Whether what it gives may depend on its `Context`: on the caller, or on the session.
     """
 
@@ -45,6 +54,7 @@ class Workflow(ABC):
     reads_decimals: bool = False
     uses_context: bool = True
     serial: str | None = None
+    approval: Approval | None = None
 
     def __init__(
         self,
@@ -62,6 +72,7 @@ class Workflow(ABC):
         self.metadata = dict(metadata or {})
         self.required_permissions = _permissions(self.metadata)
         self.serial = self.metadata.get("serial")
+        self.approval = _approval(self.name, self.metadata)
 
     @cached_property
     def input_validator(self) -> Validator:
@@ -105,6 +116,7 @@ class Workflow(ABC):
         self.description = metadata.get("description") or self.description
         self.required_permissions = _permissions(self.metadata)
         self.serial = self.metadata.get("serial")
+        self.approval = _approval(self.name, self.metadata)
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters and turn them into what `run` takes.

@@ -46,6 +46,16 @@ MIGRATIONS = (
         PRIMARY KEY (workflow, shard)
     );
     """,
+    """
+    ALTER TABLE runs ADD COLUMN asked integer NOT NULL DEFAULT 0;
+    CREATE TABLE questions (
+        run bigint NOT NULL, number integer NOT NULL, run_id text COLLATE "C" NOT NULL,
+        asked_at double precision NOT NULL, audience text COLLATE "C" NOT NULL, status text COLLATE "C" NOT NULL,
+        closed_at double precision, answered_by text, answer bytea, body bytea NOT NULL, PRIMARY KEY (run, number)
+    );
+    CREATE INDEX questions_open ON questions (audience, asked_at, run_id, number) WHERE status = 'open';
+    CREATE INDEX questions_open_by_time ON questions (asked_at, run_id, number) WHERE status = 'open';
+    """,
 )
 """The scripts that make each version of the tables of the one before."""
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.runs.record import RunEvent
 from nexus_core.runs.retention import Pruned
 from nexus_core.runs.status import RunStatus
-from nexus_runs import listing
+from nexus_runs import listing, postgres_questions
+from nexus_runs.notifications import NOTIFY, payloads
 from nexus_runs.postgres_client import Repeat
 from nexus_runs.postgres_schema import PRUNE_LOCK
 from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 SHARDS = 8
 """Rows for each workflow in which processes count runs and bytes, so that they do not wait for each other."""
-
-NOTIFIED_BYTES = 7000
-"""Bytes of run ids in one notification; PostgreSQL takes 8000."""
 
 FORGET_EXECUTORS = 24 * 3600.0
 """Seconds after the end of its lease that a process is remembered."""
@@ -62,7 +60,6 @@ COUNT = """
 INSERT INTO usage SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[])
 ON CONFLICT (workflow, shard) DO UPDATE SET runs = usage.runs + excluded.runs, bytes = usage.bytes + excluded.bytes
 """
-NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 RENEW = f"""
 INSERT INTO executors SELECT $1, now, $2, now + $2 FROM (SELECT {NOW} AS now) AS clock
 ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, ends = excluded.ends,
@@ -121,10 +118,11 @@ async def write(
              len(row.result or b""), row.problem, row.result) for row in old
         )))  # fmt: skip
     await _add_parts(connection, changed)
+    await postgres_questions.save(connection, changed)
     if changed:
         await _count(connection, changed, hash(executor) % SHARDS)
     if old:
-        await connection.execute(NOTIFY, channel, _payloads(f"changed {executor}", [row.id for row in old]))
+        await connection.execute(NOTIFY, channel, payloads(f"changed {executor}", [row.id for row in old]))
     await connection.execute("COMMIT")
     return written
 
@@ -176,39 +174,24 @@ def _columns(count: int, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
     return [*zip(*rows, strict=True)] or [()] * count
 
 
-def _payloads(head: str, run_ids: list[str]) -> list[str]:
-    """Return notifications that name runs; a star stands for any."""
-    payloads, size = [head], 0
-    for run_id in run_ids:
-        own = len(run_id.encode()) + 1
-        if own > NOTIFIED_BYTES:
-            return [f"{head}\n*"]
-        if size + own > NOTIFIED_BYTES:
-            payloads.append(head)
-            size = 0
-        payloads[-1] += f"\n{run_id}"
-        size += own
-    return payloads
-
-
 async def request_cancel(connection: Any, run_id: str, now: float, channel: str) -> bool:
     """Note that a run is to be cancelled, and tell the process that runs it."""
     async with connection.transaction():
         row = await connection.fetchrow(CANCEL, run_id, now)
         if row is not None:
-            payloads = _payloads("changed ", [run_id]) + _payloads(f"cancel {row['executor'] or ''}", [run_id])
-            await connection.execute(NOTIFY, channel, payloads)
+            told = payloads("changed ", [run_id]) + payloads(f"cancel {row['executor'] or ''}", [run_id])
+            await connection.execute(NOTIFY, channel, told)
     return row is not None
 
 
-async def get(connection: Any, run_id: str, payloads: bool) -> RunState | None:
+async def get(connection: Any, run_id: str, with_payloads: bool) -> RunState | None:
     """Return a run, or None. PostgreSQL keeps large values out of the row, and reads them where they are selected."""
-    more = ", params, result" if payloads else ""
+    more = ", params, result" if with_payloads else ""
     row = await connection.fetchrow(f"SELECT {COLUMNS}{more} FROM runs WHERE id = $1", run_id)
     if row is None:
         return None
     values = tuple(row)
-    return state_of(values[:-2], *values[-2:]) if payloads else state_of(values)
+    return state_of(values[:-2], *values[-2:]) if with_payloads else state_of(values)
 
 
 async def find(connection: Any, wanted: RunFilter) -> list[RunState]:
@@ -280,7 +263,7 @@ async def prune(connection: Any, keep: RunRetention, now: float, limit: int, dry
 
 async def _remove(connection: Any, victims: Victims) -> None:
     numbers = [*victims.sizes]
-    for table, column in (("events", "run"), ("steps", "run"), ("runs", "n")):
+    for table, column in (("events", "run"), ("steps", "run"), ("questions", "run"), ("runs", "n")):
         await connection.execute(f"DELETE FROM {table} WHERE {column} = ANY($1)", numbers)
     totals: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for workflow, size in victims.sizes.values():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import BackendUnavailable
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
-from nexus_runs import postgres_schema, postgres_steps
+from nexus_runs import postgres_questions, postgres_schema, postgres_steps
 from nexus_runs.change_queue import ChangeQueue
 from nexus_runs.postgres_client import PostgresClient
 from nexus_runs.postgres_listener import PostgresListener
@@ -18,6 +18,7 @@ from nexus_runs.watchers import Watchers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nexus_core.runs.question import QuestionClosing, QuestionFilter, RunQuestion
     from nexus_core.runs.record import RunChange, RunEvent, RunFilter, RunState, RunStep, Written
     from nexus_core.runs.retention import Pruned, RunRetention
 
@@ -124,6 +125,26 @@ class PostgresRunStore(RunStore):
         """See `RunStore.steps`."""
         steps: list[RunStep] = await self._client.run(postgres_steps.steps, run_id, after, limit)
         return steps
+
+    async def question(self, run_id: str, number: int) -> RunQuestion | None:
+        """See `RunStore.question`."""
+        question: RunQuestion | None = await self._client.run(postgres_questions.get, run_id, number)
+        return question
+
+    async def questions(self, wanted: QuestionFilter) -> list[RunQuestion]:
+        """See `RunStore.questions`."""
+        found: list[RunQuestion] = await self._client.run(postgres_questions.find, wanted)
+        return found
+
+    async def close_question(self, run_id: str, number: int, closing: QuestionClosing) -> bool:
+        """See `RunStore.close_question`."""
+        arguments = (run_id, number, closing, self._listener.channel)
+        return bool(await self._client.run(postgres_questions.close, *arguments))
+
+    async def asked_permissions(self) -> list[str]:
+        """See `RunStore.asked_permissions`."""
+        audiences: list[str] = await self._client.run(postgres_questions.asked_permissions)
+        return audiences
 
     async def request_cancel(self, run_id: str) -> bool:
         """See `RunStore.request_cancel`."""

@@ -12,6 +12,7 @@ from nexus_core.runs.status import ENDED, RunStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunChange
 
 EVENTS = 10_000
@@ -26,7 +27,7 @@ COLUMNS = (
 )
 """The columns of `state_of`."""
 
-CHANGING = "id, n, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last_event, size"
+CHANGING = "id, n, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last_event, size, asked"
 """The columns of `RunRow.of`."""
 
 _DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent")
@@ -85,7 +86,8 @@ class RunRow:
         record: The run, if it begins.
         size: Bytes of parameters, result and events.
         added: Bytes that the changes have added to it.
-        events, steps: What the changes have added.
+        asked: Number of the latest question.
+        events, steps, questions: What the changes have added.
         is_changed: Whether they have changed anything.
         first_event: Number of the latest event before the changes.
     """
@@ -108,15 +110,20 @@ class RunRow:
     first_event: int = 0
     events: list[RunEvent] = field(default_factory=list)
     steps: dict[int, RunStep] = field(default_factory=dict)
+    asked: int = 0
+    questions: list[RunQuestion] = field(default_factory=list)
     is_changed: bool = False
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> RunRow:
         """Return the run of a row with the columns `CHANGING`."""
-        run_id, number, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last, size = row
+        (
+            run_id, number, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last, size,
+            asked,
+        ) = row  # fmt: skip
         return cls(
             run_id, number, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last, size,
-            first_event=last,
+            first_event=last, asked=asked,
         )  # fmt: skip
 
     @classmethod
@@ -136,6 +143,11 @@ class RunRow:
             return 0
         return max(0, self.last_event - EVENTS)
 
+    @property
+    def withdraws(self) -> bool:
+        """Whether the run has ended and may still ask something."""
+        return self.asked > 0 and self.status in ENDED
+
     def is_begun_by(self, record: RunRecord) -> bool:
         """Whether a record is the one that this run has begun with."""
         return (self.executor, self.accepted_at) == (record.executor, record.accepted_at)
@@ -152,6 +164,8 @@ class RunRow:
         for event in change.events:
             self._append(event)
         self.steps |= {step.number: step for step in change.steps}
+        for question in change.questions:
+            self._ask(question)
         self.status = change.status or self.status
         self.started_at = self.started_at if change.started_at is None else change.started_at
         self.finished_at = change.finished_at
@@ -167,6 +181,12 @@ class RunRow:
             self.events.append(RunEvent(number, event.body))
             self.last_event = number
             self.size += len(event.body)
+
+    def _ask(self, question: RunQuestion) -> None:
+        if question.number > self.asked:
+            self.questions.append(question)
+            self.asked = question.number
+            self.size += len(question.encode())
 
 
 def apply_changes(rows: dict[str, RunRow], changes: Sequence[RunChange]) -> list[Written]:

@@ -58,6 +58,17 @@ MIGRATIONS = (
         UPDATE usage SET runs = runs - 1, bytes = bytes - old.size WHERE workflow = old.workflow;
     END;
     """,
+    """
+    ALTER TABLE runs ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN closings INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE questions (
+        run INTEGER NOT NULL, number INTEGER NOT NULL, run_id TEXT NOT NULL, asked_at REAL NOT NULL,
+        audience TEXT NOT NULL, status TEXT NOT NULL, closed_at REAL, answered_by TEXT, answer BLOB, body BLOB NOT NULL,
+        PRIMARY KEY (run, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX questions_open ON questions (audience, asked_at, run_id, number) WHERE status = 'open';
+    CREATE INDEX questions_open_by_time ON questions (asked_at, run_id, number) WHERE status = 'open';
+    """,
 )
 """The scripts that make each version of the tables of the one before."""
 

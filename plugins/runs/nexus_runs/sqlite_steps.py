@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.runs.record import RunEvent
 from nexus_core.runs.status import RunStatus
-from nexus_runs import listing
+from nexus_runs import listing, sqlite_questions
 from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
 from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
 
@@ -98,6 +98,7 @@ def _save(connection: sqlite3.Connection, row: RunRow) -> None:
     if row.steps:
         steps = [(row.number, step.number, step_body(step)) for step in row.steps.values()]
         connection.executemany("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", steps)
+    sqlite_questions.save(connection, row)
 
 
 def _inline(value: bytes | None) -> bytes | None:
@@ -202,8 +203,9 @@ def prune(connection: sqlite3.Connection, keep: RunRetention, now: float, limit:
         victims.choose(limits, now, workflow, total, connection.execute(query, arguments))
     if not dry_run:
         numbers = [(number,) for number in victims.sizes]
-        for table, column in (("events", "run"), ("steps", "run"), ("payloads", "run"), ("runs", "n")):
-            connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", numbers)
+        for table in ("events", "steps", "questions", "payloads"):
+            connection.executemany(f"DELETE FROM {table} WHERE run = ?", numbers)
+        connection.executemany("DELETE FROM runs WHERE n = ?", numbers)
         connection.execute("DELETE FROM executors WHERE ends < ?", (now - FORGET_EXECUTORS,))
         connection.execute("DELETE FROM usage WHERE runs = 0")
     connection.execute("COMMIT")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from nexus_core.runs.question import QuestionClosing, QuestionFilter, RunQuestion
     from nexus_core.runs.record import RunChange, RunEvent, RunFilter, RunState, RunStep, Written
     from nexus_core.runs.retention import Pruned, RunRetention
     from nexus_runs.sqlite_watch import Seen
@@ -178,6 +179,33 @@ class SqliteRunStore(RunStore):
         from nexus_runs import sqlite_steps
 
         return await self._run(self._reader, partial(sqlite_steps.steps, run_id=run_id, after=after, limit=limit))
+
+    async def question(self, run_id: str, number: int) -> RunQuestion | None:
+        """See `RunStore.question`."""
+        from nexus_runs import sqlite_questions
+
+        return await self._run(self._reader, partial(sqlite_questions.get, run_id=run_id, number=number))
+
+    async def questions(self, wanted: QuestionFilter) -> list[RunQuestion]:
+        """See `RunStore.questions`."""
+        from nexus_runs import sqlite_questions
+
+        return await self._run(self._reader, partial(sqlite_questions.find, wanted=wanted))
+
+    async def close_question(self, run_id: str, number: int, closing: QuestionClosing) -> bool:
+        """See `RunStore.close_question`."""
+        from nexus_runs import sqlite_questions
+
+        step = partial(sqlite_questions.close, run_id=run_id, number=number, closing=closing)
+        is_closed = await self._run(self._writer, step)
+        self._watchers.notify([run_id])
+        return is_closed
+
+    async def asked_permissions(self) -> list[str]:
+        """See `RunStore.asked_permissions`."""
+        from nexus_runs import sqlite_questions
+
+        return await self._run(self._reader, sqlite_questions.asked_permissions)
 
     async def request_cancel(self, run_id: str) -> bool:
         """See `RunStore.request_cancel`."""

@@ -75,7 +75,7 @@ class FileLook:
         for begin in range(0, len(runs), QUERIED):
             some = runs[begin : begin + QUERIED]
             marks = ", ".join("?" * len(some))
-            query = f"SELECT id, last_event, status, cancel_at FROM runs WHERE id IN ({marks})"
+            query = f"SELECT id, last_event, status, cancel_at, closings FROM runs WHERE id IN ({marks})"
             states |= {run_id: tuple(state) for run_id, *state in connection.execute(query, some)}
         changed = [
             run_id for run_id in runs if run_id not in self._states or states.get(run_id) != self._states[run_id]

@@ -1,0 +1,56 @@
+"""Approval of a call: somebody has to agree to exactly this call before its workflow runs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from nexus_core import jsontext
+from nexus_core.errors import ApprovalDenied, QuestionExpired
+from nexus_core.runs.asking import NO_DEFAULT, Plan
+
+if TYPE_CHECKING:
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.context import Context
+    from nexus_core.workflows.approval import Approval
+    from nexus_core.workflows.workflow import Workflow
+
+HIDDEN = "[hidden]"
+"""In the place of a sensitive parameter."""
+
+
+async def require_approval(workflow: Workflow, approval: Approval, invocation: Invocation, context: Context) -> None:
+    """Ask whether a call may run, and wait for the answer. It holds for this run alone.
+
+    The run's own caller may not approve it, unless it is the one who is asked.
+
+    Raises:
+        ApprovalDenied: It was refused, or nobody answered in time.
+    """
+    details = {"parameters": _shown(workflow, invocation), "digest": digest_of(workflow, invocation)}
+    if context.principal is not None:
+        details["caller"] = context.principal.user_id
+    plan = Plan(
+        approval.question or f'May the workflow "{workflow.name}" run with these parameters?', bool, approval.to,
+        approval.timeout, NO_DEFAULT, details, None, excludes_owner=approval.to != "caller",
+    )  # fmt: skip
+    try:
+        is_approved = await context.ask_planned(plan)
+    except QuestionExpired:
+        raise ApprovalDenied(f"Nobody approved the call within {approval.timeout:g} seconds.") from None
+    if not is_approved:
+        raise ApprovalDenied("The call was not approved.")
+
+
+def digest_of(workflow: Workflow, invocation: Invocation) -> str:
+    """Return what tells a call from every other one: caller, workflow, version, form and values of the parameters."""
+    call = [
+        invocation.owner, workflow.name, workflow.metadata.get("version"), workflow.input_schema,
+        invocation.validated_params,
+    ]  # fmt: skip
+    return hashlib.sha256(jsontext.canonical(call)).hexdigest()
+
+
+def _shown(workflow: Workflow, invocation: Invocation) -> dict[str, Any]:
+    sensitive = workflow.metadata.get("sensitive_parameters") or ()
+    return {name: HIDDEN if name in sensitive else value for name, value in invocation.validated_params.items()}
