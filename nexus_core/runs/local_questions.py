@@ -47,17 +47,15 @@ class LocalQuestions:
         self._open: dict[str, set[int]] = {}
         self._watchers: dict[str, set[Callable[[], None]]] = {}
 
-    def holds(self, question: RunQuestion) -> bool:
-        """Whether a question with this number is kept."""
-        return question.number in self._runs.get(question.run_id, ())
-
-    def add(self, question: RunQuestion) -> None:
-        """Keep a question. One with a number that its run has is not changed."""
+    def add(self, question: RunQuestion) -> bool:
+        """Keep a question, if its number is above those of its run. Returns whether it is."""
         of_run = self._runs.setdefault(question.run_id, {})
-        if question.number not in of_run:
-            of_run[question.number] = question
-            if question.is_open:
-                self._open.setdefault(question.run_id, set()).add(question.number)
+        if question.number <= max(of_run, default=0):
+            return False
+        of_run[question.number] = question
+        if question.is_open:
+            self._open.setdefault(question.run_id, set()).add(question.number)
+        return True
 
     def withdraw(self, run_id: str, at: float) -> None:
         """Close what a run still asks when it ends."""

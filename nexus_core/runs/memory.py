@@ -105,8 +105,8 @@ class MemoryRunStore(RunStore):
             return Written(False, run.last_event)
         run.apply(change)
         for question in change.questions:
-            run.size += 0 if self._questions.holds(question) else len(question.encode())
-            self._questions.add(question)
+            if self._questions.add(question):
+                run.size += len(question.encode())
         if change.ends:
             self._questions.withdraw(change.run_id, change.finished_at or self._clock())
             self._end(run)

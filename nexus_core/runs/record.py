@@ -199,7 +199,7 @@ class RunChange:
         problem: The error as `NexusError.problem` returns it, or None.
         events: What is appended to its events, in order.
         steps: Steps that are added or replaced.
-        questions: Questions that are asked. One with a number that the run has is not changed.
+        questions: Questions that are asked. Those with numbers not above the run's latest are left out.
     """
 
     run_id: str

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import pytest
 
+from nexus_core.runs.contract.asking import AskingTests
 from nexus_core.runs.contract.reading import ReadingTests
 from nexus_core.runs.contract.sharing import SharingTests
 from nexus_core.runs.contract.writing import WritingTests
 
 
-class RunStoreContract(WritingTests, ReadingTests, SharingTests):
+class RunStoreContract(WritingTests, ReadingTests, AskingTests, SharingTests):
     """What every `RunStore` keeps to. Subclass it, and say how a store and the place of its data are made.
 
     Example::

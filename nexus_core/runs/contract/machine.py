@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from nexus_core.runs.memory import MemoryRunStore
+from nexus_core.runs.question import QuestionClosing, QuestionFilter, QuestionStatus, RunQuestion
 from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunFilter, RunRecord, RunStep
 from nexus_core.runs.retention import RunRetention
 from nexus_core.runs.status import ENDED, RunStatus
@@ -121,6 +122,25 @@ class StoreMachine(RuleBasedStateMachine):
             return await self._store.write([nothing])  # it comes after what is written later
 
         assert self._await(write()) == [(False, 0)]
+
+    @rule(run_id=IDS, numbers=st.sets(st.integers(1, 4), min_size=1), audience=st.sampled_from(["user:a", "user:b"]))
+    def ask(self, run_id: str, numbers: set[int], audience: str) -> None:
+        questions = [
+            RunQuestion(run_id, number, "add", "Sure?", {}, "caller", audience, 1000.0 + number, 2000.0)
+            for number in sorted(numbers)
+        ]
+        self._both(RunChange(run_id, status=RunStatus.WAITING, questions=tuple(questions)))
+
+    @rule(run_id=IDS, number=st.integers(1, 4), at=st.sampled_from([1500.0, 2000.0]), by=st.sampled_from(["a", "b"]))
+    def answer(self, run_id: str, number: int, at: float, by: str) -> None:
+        closing = QuestionClosing(QuestionStatus.ANSWERED, at, b"1", by)
+        expected = self._await(self._model.close_question(run_id, number, closing))
+        assert self._await(self._store.close_question(run_id, number, closing)) == expected
+
+    @rule(audience=st.none() | st.just(["user:a"]), is_open=st.booleans(), run_id=st.none() | IDS)
+    def list_questions(self, audience: list[str] | None, is_open: bool, run_id: str | None) -> None:
+        wanted = QuestionFilter(audience, run_id, is_open)
+        assert self._await(self._store.questions(wanted)) == self._await(self._model.questions(wanted))
 
     @rule(run_id=IDS)
     def cancel(self, run_id: str) -> None:
