@@ -72,19 +72,11 @@ class NexusError(Exception):
     def problem(self) -> dict[str, Any]:
         """Return the error as RFC 9457 problem details: the same object on every channel."""
         problem: dict[str, Any] = {
-            "type": f"urn:nexus:error:{self.code}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.message,
-            "code": self.code,
-        }
-        if self.run_id is not None:
-            problem["run_id"] = self.run_id
-        if self.errors:
-            problem["errors"] = self.errors
-        if self.retry_after is not None:
-            problem["retry_after"] = self.retry_after
-        return problem | self.details
+            "type": f"urn:nexus:error:{self.code}", "title": self.title, "status": self.status,
+            "detail": self.message, "code": self.code,
+        }  # fmt: skip
+        optional = {"run_id": self.run_id, "errors": self.errors or None, "retry_after": self.retry_after}
+        return problem | {name: value for name, value in optional.items() if value is not None} | self.details
 
 
 class ValidationError(NexusError):
@@ -332,7 +324,7 @@ class StepTimeout(WorkflowError):
 
 
 class QuestionExpired(WorkflowError):
-    """Nobody answered a question of the workflow in time, it has no default, and the workflow did not handle it."""
+    """A question of the workflow was not answered in time, has no default, and the workflow did not handle that."""
 
     code = "question_expired"
     title = "Question expired"
@@ -392,15 +384,11 @@ def error_from_problem(problem: Mapping[str, Any]) -> NexusError:
     kind = next((each for each in classes if each.code == code), None)
     known = {"type", "title", "status", "detail", "code", "run_id", "errors", "retry_after"}
     error = (kind or next((each for each in classes if each.status == status), NexusError))(
-        str(problem.get("detail", "")),
-        errors=problem.get("errors") or (),
-        retry_after=problem.get("retry_after"),
-        run_id=problem.get("run_id"),
-        details={name: value for name, value in problem.items() if name not in known},
-    )
+        str(problem.get("detail", "")), errors=problem.get("errors") or (), retry_after=problem.get("retry_after"),
+        run_id=problem.get("run_id"), details={name: each for name, each in problem.items() if name not in known},
+    )  # fmt: skip
     if kind is None:  # a plugin's own
-        own = {"code": code, "title": problem.get("title"), "status": status}
-        vars(error).update({name: value for name, value in own.items() if value})
+        vars(error).update({name: problem[name] for name in ("code", "title", "status") if problem.get(name)})
     return error
 
 

@@ -1,4 +1,4 @@
-"""Answering: the questions that a caller may answer and those of its runs, and the one that a link leads to."""
+"""Answers: the questions that a caller may answer and those of its runs, and the one that a link leads to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nexus_core.runs.question import (
     QuestionStatus,
     permission_of,
 )
-from nexus_core.schema.report import summary
+from nexus_core.schema.report import pointer, summary
 from nexus_core.schema.validation import MAX_ERRORS, Validator
 from nexus_core.text import printable
 
@@ -130,7 +130,7 @@ class CallerQuestions:
         """Return a question that the caller may answer, or of a run that it may see.
 
         Raises:
-            QuestionNotFound: There is none, or the caller may not know of it.
+            QuestionNotFound: It does not exist, or is hidden from the caller.
             BackendUnavailable: The run store does not answer.
         """
         question = await (await self._store()).question(run_id, number)
@@ -147,15 +147,15 @@ class CallerQuestions:
             value: The answer, as a JSON value.
 
         Raises:
-            QuestionNotFound: There is none, or the caller may not know of it.
-            PermissionDenied: The caller knows of it, but may not answer it.
+            QuestionNotFound: It does not exist, or is hidden from the caller.
+            PermissionDenied: The caller may see it, but not answer it.
             ValidationError: The answer does not fit the schema. Its ``errors`` point below ``/answer``.
             QuestionClosed: It was answered before, has expired, or its run has ended.
             BackendUnavailable: The run store does not answer.
         """
         question = await self.get(run_id, number)
         if not await self._may_answer(question):
-            whom = "somebody else than the run's caller" if self._is_excluded(question) else question.to
+            whom = "another user than the run's caller" if self._is_excluded(question) else question.to
             raise PermissionDenied(f"This question is for {whom} to answer.")
         by = None if self._principal is None else printable(self._principal.user_id)
         return await answered(await self._store(), question, value, by)
@@ -234,10 +234,10 @@ class LinkedQuestion:
 
 
 async def answered(store: QuestionStore, question: RunQuestion, value: Any, by: str | None) -> RunQuestion:
-    """Answer a question for somebody who may, and return it."""
+    """Answer a question for a caller who may, and return it."""
     _refuse_closed(question)
     wrong = Validator(dict(question.schema)).errors(value)
-    if errors := [each | {"pointer": "/answer" + each["pointer"]} for each in wrong]:
+    if errors := [each | {"pointer": pointer(["answer"]) + each["pointer"]} for each in wrong]:
         raise ValidationError(summary(errors), errors=errors[:MAX_ERRORS])
     text = jsontext.encode(value)
     if len(text) > QUESTION_BYTES:

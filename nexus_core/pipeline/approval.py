@@ -1,4 +1,4 @@
-"""Approval of a call: somebody has to agree to exactly this call before its workflow runs."""
+"""Approval of a call: a user has to agree to exactly this call before its workflow runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HIDDEN = "[hidden]"
 
 
 async def require_approval(workflow: Workflow, approval: Approval, invocation: Invocation, context: Context) -> None:
-    """Ask whether a call may run, and wait for the answer. It holds for this run alone.
+    """Wait for the approval of a call. It holds for this run alone.
 
     The run's own caller may not approve it, unless it is the one who is asked.
 
     Raises:
-        ApprovalDenied: It was refused, or nobody answered in time.
+        ApprovalDenied: It was refused, or not given in time.
     """
     details = {"parameters": _shown(workflow, invocation), "digest": digest_of(workflow, invocation)}
     if context.principal is not None:
@@ -37,7 +37,7 @@ async def require_approval(workflow: Workflow, approval: Approval, invocation: I
     try:
         is_approved = await context.ask_planned(plan)
     except QuestionExpired:
-        raise ApprovalDenied(f"Nobody approved the call within {approval.timeout:g} seconds.") from None
+        raise ApprovalDenied(f"The call was not approved within {approval.timeout:g} seconds.") from None
     if not is_approved:
         raise ApprovalDenied("The call was not approved.")
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from nexus_core.runs.context import Context
     from nexus_core.runs.local_questions import LocalQuestions, QuestionStore
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
+    from nexus_core.types.principal import Principal
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +108,11 @@ class Plan:
         self.text, self.to, self.timeout, self.default = text, to, timeout, default
         self.details, self.notify, self.excludes_owner = details, notify, excludes_owner
 
-    def question(self, context: Context, number: int, secret: str) -> RunQuestion:
+    def question(self, run: Run, principal: Principal | None, number: int, secret: str) -> RunQuestion:
         """Return the question of a run."""
-        now, run = time.time(), context.run
+        now = time.time()
         return RunQuestion(
-            run.id, number, run.workflow, self.text, self.schema, self.to, audience_of(self.to, context.principal), now,
+            run.id, number, run.workflow, self.text, self.schema, self.to, audience_of(self.to, principal), now,
             None if self.timeout is None else now + self.timeout, run.owner, self.details, self.excludes_owner,
             secret_hash(secret),
         )  # fmt: skip
@@ -173,17 +173,24 @@ class QuestionDesk:
         """Call it no longer."""
         self._listeners.pop(run, None)
 
-    async def ask(self, context: Context, plan: Plan) -> Any:
-        """Ask a question of a run, and return the answer; see `Context.ask`."""
-        run, secret = context.run, secrets.token_urlsafe(16)
+    async def ask(self, plan: Plan, run: Run, principal: Principal | None, prolong: Callable[[float], None]) -> Any:
+        """Ask a question, and return the answer; see `Context.ask`.
+
+        Args:
+            plan: What is asked.
+            run: The run that asks it.
+            principal: Its caller, or None where authentication is off.
+            prolong: Receives the seconds that the run has waited.
+        """
+        secret = secrets.token_urlsafe(16)
         if run.asked >= QUESTIONS_OF_RUN:
             raise ValueError(f"a run asks at most {QUESTIONS_OF_RUN} questions")
         run.asked += 1
-        question, changed = plan.question(context, run.asked, secret), asyncio.Event()
+        question, changed = plan.question(run, principal, run.asked, secret), asyncio.Event()
         await self._store(run, question)
         stop = self.store.watch(run.id, changed.set)
         try:
-            closed = await self._answered(context, plan, question, secret, changed)
+            closed = await self._answered(plan, run, prolong, question, secret, changed)
         finally:
             stop()
         told = {"number": question.number, "status": str(closed.status), "answered_by": closed.answered_by}
@@ -199,11 +206,11 @@ class QuestionDesk:
             raise _ended(run)
 
     async def _answered(
-        self, context: Context, plan: Plan, question: RunQuestion, secret: str, changed: asyncio.Event
-    ) -> RunQuestion:
+        self, plan: Plan, run: Run, prolong: Callable[[float], None], question: RunQuestion, secret: str,
+        changed: asyncio.Event,
+    ) -> RunQuestion:  # fmt: skip
         """Return the question once it is closed. Meanwhile, the run waits."""
-        run = context.run
-        await self._pause(context)
+        await self._pause(run)
         try:
             run.publish(WORKFLOW_QUESTION, _told(question))
             if plan.notify is not None:
@@ -215,11 +222,11 @@ class QuestionDesk:
                 listener()
             closed = await self._closed(question, changed)
         except BaseException as exc:
-            await self._resume(context, exc)
+            await self._resume(run, prolong, exc)
             if not (run.cancel_requested or run.ended):  # the workflow goes on, without the answer
                 self._later(self._withdraw(question))
             raise
-        await self._resume(context)
+        await self._resume(run, prolong)
         return closed
 
     async def _closed(self, question: RunQuestion, changed: asyncio.Event) -> RunQuestion:
@@ -251,16 +258,15 @@ class QuestionDesk:
         if plan.default is not NO_DEFAULT:
             return plan.default
         raise QuestionExpired(
-            f'Nobody answered the question "{printable(closed.text, 200)}" within {plan.timeout:g} seconds.',
+            f'The question "{printable(closed.text, 200)}" was not answered within {plan.timeout:g} seconds.',
             run_id=closed.run_id,
         )
 
-    async def _pause(self, context: Context) -> None:
+    async def _pause(self, run: Run) -> None:
         """Note that a run waits for one more answer. With the first one, its place is free and its time stands still.
 
         There is no await before it is noted: what looks sees a run that waits.
         """
-        run = context.run
         pause = self._runs.get(run)
         if pause is not None:
             pause.questions += 1
@@ -272,15 +278,16 @@ class QuestionDesk:
         if aside is not None:
             await aside.__aenter__()
 
-    async def _resume(self, context: Context, exc: BaseException | None = None) -> None:
+    async def _resume(
+        self, run: Run, prolong: Callable[[float], None], exc: BaseException | None = None
+    ) -> None:  # fmt: skip
         """Note that a run waits for one answer less. After the last one, it goes on when there is a place for it."""
-        run = context.run
         pause = self._runs[run]
         pause.questions -= 1
         if pause.questions:
             return
         del self._runs[run]
-        context.prolong(time.monotonic() - pause.since)
+        prolong(time.monotonic() - pause.since)
         if pause.aside is not None:
             work = run.work
             try:

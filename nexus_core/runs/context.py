@@ -250,7 +250,7 @@ class Context:
         default: Any = NO_DEFAULT, details: Mapping[str, Any] | None = None,
         notify: Callable[[Asked], Any] | None = None,
     ) -> Any:  # fmt: skip
-        """Ask somebody a question, wait for the answer and return it. It can be answered on every channel.
+        """Ask a user a question, wait for the answer and return it. It can be answered on every channel.
 
         Meanwhile the run's status is ``waiting``. It takes no place among the running ones, and the time does not count
         for its time limit.
@@ -273,7 +273,7 @@ class Context:
             ```
 
         Raises:
-            QuestionExpired: Nobody answered in time.
+            QuestionExpired: It was not answered in time.
             TypeError, ValueError, ConfigurationError: An argument is invalid; the message names it.
             ValidationError: The answer fits the schema, but the type does not take it.
         """
@@ -299,7 +299,7 @@ class Context:
 
     async def ask_planned(self, plan: Plan) -> Any:
         """Ask what a plan says, on the event loop; see `ask`."""
-        return await self._desk.ask(self, plan)
+        return await self._desk.ask(plan, self.run, self.principal, self.prolong)
 
     def prolong(self, seconds: float) -> None:
         """Note that the run has waited for an answer: its time limit is so much later."""

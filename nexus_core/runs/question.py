@@ -22,7 +22,7 @@ QUESTION_BYTES = 64 * 1024
 """The longest JSON text of a question's schema and details together, and of an answer."""
 
 USER, PERMISSION = "user:", "permission:"
-"""How `RunQuestion.audience` begins: what follows is a `Principal.identity`, or a tenant, a colon and a permission."""
+"""How `RunQuestion.audience` begins, before a `Principal.identity` or before a tenant, a colon and a permission."""
 
 
 class QuestionStatus(StrEnum):
@@ -193,7 +193,7 @@ class QuestionFilter:
     Attributes:
         audiences: Only questions to one of these audiences.
         run_id: Only questions of this run.
-        is_open: Whether only those that wait for an answer are shown, of runs that go on.
+        is_open: Whether only open questions are shown.
         after: Only questions after this place in the listing.
         limit: How many at most.
     """
@@ -217,7 +217,7 @@ class QuestionFilter:
 def audience_of(to: str, principal: Principal | None) -> str:
     """Return who may answer a question as one text that is compared.
 
-    Nobody of another tenant than the run's caller may, whatever its user id and its permissions.
+    Users of another tenant than the run's caller may not, whatever their ids and their permissions.
 
     Args:
         to: ``caller``, ``user:ID`` or ``permission:NAME``.

@@ -138,12 +138,12 @@ class RunStore(ABC):
         Repeating a closing has no further effect, and counts as applied. A run that ends closes what it still asks.
 
         Returns:
-            Whether it is closed so. False where another closing was first, it came late, or there is none.
+            Whether it is closed so. False where another closing was first, it came late, or the question does not exist.
         """
 
     @abstractmethod
     async def asked_permissions(self) -> list[str]:
-        """Return the audiences of open questions to who has a permission (`permission_audience`), each once, sorted."""
+        """Return the audiences of open questions that begin with `PERMISSION`, each once, sorted."""
 
     @abstractmethod
     async def request_cancel(self, run_id: str) -> bool:

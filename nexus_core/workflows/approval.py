@@ -29,7 +29,7 @@ class Approval(NamedTuple):
         """Return what metadata say; None without a value.
 
         Raises:
-            ValueError: They say it wrongly. The message tells how.
+            ValueError: They are invalid. The message says why, and begins after the name of the key.
         """
         if value is None:
             return None

@@ -131,7 +131,7 @@ async def test_a_damaged_file_is_reported_and_a_good_one_taken(store, path, capl
         (lambda path: sqlite(path, "CREATE TABLE shop (a)"), "another program"),
         (
             lambda path: sqlite(path, f"PRAGMA application_id={sqlite_schema.APPLICATION}", "PRAGMA user_version=99"),
-            "it has version 99, but this program supports version 1",
+            "it has version 99, but this program supports version 2",
         ),
     ],
     ids=["damaged", "directory", "other", "newer"],
