@@ -138,7 +138,7 @@ class RunStore(ABC):
         Repeating a closing has no further effect, and counts as applied. A run that ends closes what it still asks.
 
         Returns:
-            Whether it is closed so. False where another closing was first, it came late, or the question does not exist.
+            Whether it is closed so. False where another closing was first, it came late, or it does not exist.
         """
 
     @abstractmethod
