@@ -252,6 +252,9 @@ async def finish_work(state: PlatformState, running: Running) -> None:
         return
     admission = running.admission
     admission.close()
+    for run in state.runs.running():
+        if running.desk.is_waiting(run):  # an answer may take days
+            run.cancel()
     if not await _within(state.options.shutdown_grace, admission.idle()):
         left = state.runs.running()
         if left:  # a run that was cancelled before has ended, though its work may go on
