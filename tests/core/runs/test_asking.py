@@ -359,7 +359,7 @@ async def test_a_workflow_may_stop_waiting_and_go_on(place: Any) -> None:
         questions = await questions_of(nexus)
         await eventually(lambda: run.asked == 2 and run.status is RunStatus.WAITING)
         async with asyncio.timeout(SECONDS):
-            while (await questions.get(run.id, 1)).is_open:  # noqa: ASYNC110  (it is withdrawn in the background)
+            while (await questions.get(run.id, 1)).is_open:
                 await asyncio.sleep(0)
         await questions.answer(run.id, 2, "here")
         with run.hold():
@@ -378,7 +378,7 @@ async def test_several_questions_at_once(place: Any) -> None:
         run = nexus.submit(Invocation("work", {}))
         questions = await questions_of(nexus)
         async with asyncio.timeout(SECONDS):
-            while len((await questions.page({}))["questions"]) < 3:  # noqa: ASYNC110
+            while len((await questions.page({}))["questions"]) < 3:
                 await asyncio.sleep(0)
         for number in (2, 3, 1):
             assert run.status is RunStatus.WAITING
@@ -484,7 +484,7 @@ async def test_notify_that_fails_withdraws_the_question(place: Any) -> None:
         assert result.value == "no mail"
         questions = await questions_of(nexus)
         async with asyncio.timeout(SECONDS):
-            while (await questions.get(result.run_id, 1)).is_open:  # noqa: ASYNC110
+            while (await questions.get(result.run_id, 1)).is_open:
                 await asyncio.sleep(0)
 
 
@@ -616,7 +616,10 @@ async def test_a_link_answers_once(place: Any) -> None:
 
 @pytest.mark.parametrize(
     ("plugins", "options", "message"),
-    [((), {"public_url": "https://example.com"}, "no active channel"), ((GivesChannel(),), {}, "public_url must be set")],
+    [
+        ((), {"public_url": "https://example.com"}, "no active channel"),
+        ((GivesChannel(),), {}, "public_url must be set"),
+    ],
 )
 async def test_a_link_that_cannot_be_made_says_why(make: Any, plugins: Any, options: Any, message: str) -> None:
     nexus, reasons = make(*plugins, **options), []
@@ -692,7 +695,7 @@ async def test_a_plain_call_that_asks_is_stored_whatever_the_scope(make: Any) ->
         call = asyncio.create_task(nexus.invoke("work"))
         questions = await questions_of(nexus)
         async with asyncio.timeout(SECONDS):
-            while not (page := await questions.page({}))["questions"]:  # noqa: ASYNC110
+            while not (page := await questions.page({}))["questions"]:
                 await asyncio.sleep(0)
         run_id = page["questions"][0]["run_id"]
         state = await gives.store.get(run_id)
