@@ -596,7 +596,8 @@ async def test_a_link_answers_once(place: Any) -> None:
         secret = token.rpartition(".")[2]
         for forged in (
             "", ".", "..", token[:-1], token + "x", f"{run.id}.2.{secret}", f"{run.id}.x.{secret}", f"{run.id}.1.",
-            f"{run.id}.٣.{secret}", f"x.1.{secret}", f"\0.1.{secret}", f"{run.id}.1.\ud800", f"{run.id}.{'9' * 50}.{secret}",
+            f"{run.id}.٣.{secret}", f"x.1.{secret}", f"\0.1.{secret}", f"{run.id}.1.\ud800",
+            f"{run.id}.{'9' * 50}.{secret}",
         ):  # fmt: skip
             with pytest.raises(QuestionNotFound):
                 await nexus.linked_question(forged)
