@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import ConfigurationError
@@ -12,15 +13,19 @@ from nexus_core.runs.retention import RunRetention
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
+from nexus_core.workflows.metadata import RETENTION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nexus_core.app.contributions import Contributions
     from nexus_core.app.state import PlatformState
     from nexus_core.events.log import EventLog
     from nexus_core.runs.store import RunStore
     from nexus_core.state.sessions import SessionStore
+    from nexus_core.workflows.registry import Registry
+
+DAY_SECONDS = 86_400
 
 
 def session_store(state: PlatformState, contributions: Contributions) -> SessionStore:
@@ -53,12 +58,39 @@ def recorder(state: PlatformState, contributions: Contributions) -> RunRecorder 
         raise ConfigurationError(
             f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
         )
-    days = options.run_store_days
-    age = None if days is None else days * 86_400
-    retention = RunRetention(age, options.run_store_max_runs, options.run_store_max_bytes)
+    limits = (options.run_store_days, options.run_store_max_runs, options.run_store_max_bytes)
+    retention = _retention(*limits, _OfWorkflows(state.workflows))
     return RunRecorder(
         store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
     )
+
+
+def _retention(
+    days: float | None, max_runs: int | None, max_bytes: int | None, workflows: Mapping[str, RunRetention]
+) -> RunRetention:
+    return RunRetention(None if days is None else days * DAY_SECONDS, max_runs, max_bytes, workflows)
+
+
+class _OfWorkflows(Mapping[str, RunRetention]):
+    """What the metadata of the workflows say that are registered now."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __init__(self, workflows: Registry) -> None:
+        self._workflows = workflows
+
+    def __getitem__(self, name: str) -> RunRetention:
+        workflow = self._workflows.find(name)
+        metadata = {} if workflow is None else workflow.metadata
+        days, max_runs, max_bytes = (metadata.get(key) for key in RETENTION)
+        return _retention(days, max_runs, max_bytes, {})
+
+    def __iter__(self) -> Iterator[str]:
+        return (each.name for each in self._workflows.every() if not each.metadata.keys().isdisjoint(RETENTION))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def event_log(state: PlatformState, contributions: Contributions, sessions: SessionStore) -> EventLog:

@@ -33,10 +33,16 @@ KEYS = {
     "expected_parameters": MetadataKey("Schema of the parameters, in place of type hints."),
     "process": MetadataKey("Whether a function runs in a separate process."),
     "serial": MetadataKey("Which calls run one at a time: `session`, `caller`, or the name of a parameter."),
+    "run_store_days": MetadataKey("Days that its ended runs stay in the run store, within those of all workflows."),
+    "run_store_max_runs": MetadataKey("Maximum number of its runs in the run store."),
+    "run_store_max_bytes": MetadataKey("Maximum size of its runs in the run store, in bytes."),
     "approval": MetadataKey("Who has to agree to each call: `permission:NAME`, `user:ID`, `caller`, or an object."),
     "required_permissions": MetadataKey("List of permissions that a caller needs.", _AUTHENTICATION),
 }
 """The keys that the core reads. Those of plugins are in `PluginSettings.workflow_metadata`."""
+
+RETENTION = ("run_store_days", "run_store_max_runs", "run_store_max_bytes")
+"""The keys that bound what a run store keeps of a workflow."""
 
 SERIAL_WORDS = ("session", "caller")
 """What `serial` may be that is no parameter. A parameter of such a name can't be chosen."""
@@ -88,6 +94,7 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
         if not isinstance(metadata.get(key), str | None):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
     _refuse_wrong_serial(name, metadata.get("serial"))
+    _refuse_wrong_limits(name, metadata)
     _refuse_unshowable(name, metadata)
     return metadata
 
@@ -97,6 +104,13 @@ def _refuse_wrong_serial(name: str, serial: Any) -> None:
         raise ConfigurationError(
             f"{name}: metadata['serial'] must be 'session', 'caller' or the name of a parameter, as a string."
         )
+
+
+def _refuse_wrong_limits(name: str, metadata: Mapping[str, Any]) -> None:
+    for key in RETENTION:
+        limit = metadata.get(key)
+        if limit is not None and not (isinstance(limit, (int, float)) and limit.__class__ is not bool and limit > 0):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be a number above 0.")
 
 
 def _refuse_unshowable(name: str, metadata: Mapping[str, Any]) -> None:
