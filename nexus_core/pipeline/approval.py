@@ -11,15 +11,15 @@ from nexus_core.runs.asking import NO_DEFAULT, Plan
 
 if TYPE_CHECKING:
     from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.asking import QuestionDesk
     from nexus_core.runs.context import Context
     from nexus_core.workflows.approval import Approval
     from nexus_core.workflows.workflow import Workflow
 
-HIDDEN = "[hidden]"
-"""In the place of a sensitive parameter."""
 
-
-async def require_approval(workflow: Workflow, approval: Approval, invocation: Invocation, context: Context) -> None:
+async def require_approval(
+    desk: QuestionDesk, approval: Approval, workflow: Workflow, invocation: Invocation, context: Context
+) -> None:
     """Wait for the approval of a call. It holds for this run alone.
 
     The run's own caller may not approve it, unless it is the one who is asked.
@@ -27,7 +27,8 @@ async def require_approval(workflow: Workflow, approval: Approval, invocation: I
     Raises:
         ApprovalDenied: It was refused, or not given in time.
     """
-    details = {"parameters": _shown(workflow, invocation), "digest": digest_of(workflow, invocation)}
+    parameters = desk.redacted(workflow, invocation.validated_params)
+    details: dict[str, Any] = {"parameters": parameters, "digest": digest_of(workflow, invocation)}
     if context.principal is not None:
         details["caller"] = context.principal.user_id
     plan = Plan(
@@ -49,8 +50,3 @@ def digest_of(workflow: Workflow, invocation: Invocation) -> str:
         invocation.validated_params,
     ]  # fmt: skip
     return hashlib.sha256(jsontext.canonical(call)).hexdigest()
-
-
-def _shown(workflow: Workflow, invocation: Invocation) -> dict[str, Any]:
-    sensitive = workflow.metadata.get("sensitive_parameters") or ()
-    return {name: HIDDEN if name in sensitive else value for name, value in invocation.validated_params.items()}

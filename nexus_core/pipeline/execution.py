@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -29,7 +30,7 @@ from nexus_core.text import printable
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Timers
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.workflow import Workflow
+
+    Approve = Callable[[Workflow, Invocation, Context], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +121,8 @@ class Execution:
             )
         invocation.begin_run(self._runs)
         try:
-            work = _WorkflowTask(workflow, invocation, context)
+            approve = None if workflow.approval is None else partial(require_approval, self._desk, workflow.approval)
+            work = _WorkflowTask(workflow, invocation, context, approve)
             value = await self._finished(work, run, limit, context)
             text = self._text(workflow, value, run)
             if invocation.session is not None:
@@ -219,10 +223,12 @@ class _WorkflowTask:
 
     __slots__ = ("awakened", "task")
 
-    def __init__(self, workflow: Workflow, invocation: Invocation, context: Context) -> None:
+    def __init__(
+        self, workflow: Workflow, invocation: Invocation, context: Context, approve: Approve | None
+    ) -> None:  # fmt: skip
         loop = asyncio.get_running_loop()
         self.awakened: asyncio.Future[None] = loop.create_future()
-        self.task = start_task(self._run(workflow, invocation, context), loop)
+        self.task = start_task(self._run(workflow, invocation, context, approve), loop)
         if not self.task.done():
             self.task.add_done_callback(self.wake)
 
@@ -231,11 +237,13 @@ class _WorkflowTask:
         if not self.awakened.done():
             self.awakened.set_result(None)
 
-    async def _run(self, workflow: Workflow, invocation: Invocation, context: Context) -> Any:
+    async def _run(
+        self, workflow: Workflow, invocation: Invocation, context: Context, approve: Approve | None
+    ) -> Any:  # fmt: skip
         current_run.set(context.run)  # in the task's own copy of the context variables: there is nothing to reset
         try:
-            if workflow.approval is not None:
-                await require_approval(workflow, workflow.approval, invocation, context)
+            if approve is not None:
+                await approve(workflow, invocation, context)
             return await workflow.run(invocation.params, context)
         except ENDS_PROCESS as exc:
             raise RuntimeError(f"the workflow raised {exc!r}") from exc

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 NO_DEFAULT: Any = object()
 """In the place of a default: an unanswered question raises `QuestionExpired`."""
 
+HIDDEN = "***"
+"""In the place of a sensitive parameter."""
+
 QUESTIONS_OF_RUN = 1000
 """How many questions a run may ask."""
 
@@ -155,6 +158,16 @@ class QuestionDesk:
         self._runs: dict[Run, _Pause] = {}
         self._listeners: dict[Run, Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def redacted(self, workflow: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as those who may answer get to see them: without secrets, as the run store would keep them.
+
+        Without a run store, the parameters in the workflow's ``sensitive_parameters`` are hidden.
+        """
+        if self._recorder is not None:
+            return dict(self._recorder.store.redacted(workflow, params))
+        sensitive = workflow.metadata.get("sensitive_parameters") or ()
+        return {name: HIDDEN if name in sensitive else value for name, value in params.items()}
 
     @property
     def waiting(self) -> int:

@@ -71,7 +71,7 @@ async def test_a_call_runs_once_it_is_approved(refunds: Any) -> None:
         assert (run.status, done) == (RunStatus.WAITING, [])
         (asked,) = (await (await nexus.view(Caller(principal=BOSS))).questions.page({}))["questions"]
         assert asked["question"] == 'May the workflow "refund" run with these parameters?'
-        assert asked["details"]["parameters"] == {"order": 7, "token": "[hidden]"}
+        assert asked["details"]["parameters"] == {"order": 7, "token": "***"}
         assert asked["details"]["caller"] == "ann"
         with pytest.raises(PermissionDenied, match="another user than the run's caller"):
             await answer(nexus, run, True, ANN)
