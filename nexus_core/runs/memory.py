@@ -10,6 +10,7 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.runs.implied_events import with_implied
 from nexus_core.runs.local_questions import LocalQuestions
 from nexus_core.runs.record import NEXT, RunEvent, RunState, Written
 from nexus_core.runs.retention import Pruned
@@ -154,7 +155,7 @@ class MemoryRunStore(RunStore):
     async def events(self, run_id: str, after: int = 0, limit: int = 1000) -> list[RunEvent]:
         """See `RunStore.events`."""
         run = self._runs.get(run_id)
-        return [] if run is None else run.events_after(after, limit)
+        return [] if run is None else with_implied(run.state, run.events_after(after, limit), after, limit)
 
     async def steps(self, run_id: str, after: int = 0, limit: int = 1000) -> list[RunStep]:
         """See `RunStore.steps`."""
@@ -258,6 +259,7 @@ class _KeptRun:
         """Apply a change that fits."""
         for event in change.events:
             self._append(event)
+        self.last_event = max(self.last_event, change.last_event)
         self.steps |= {step.number: step for step in change.steps}
         self.size += len(change.result or b"")
         before = self.state
@@ -270,6 +272,7 @@ class _KeptRun:
             problem=change.problem,
             result_size=len(change.result or b""),
             last_event=self.last_event,
+            duration=change.duration,
         )
 
     def _append(self, event: RunEvent) -> None:

@@ -70,9 +70,9 @@ class PrincipalRecord:
         return Principal(self.user_id, frozenset(self.permissions), frozenset(self.scopes), self.tenant_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take four times as long to make: each call makes one
 class RunRecord:
-    """What a run is from its beginning. It holds no credentials, no headers and no query.
+    """What a run is from its beginning. It holds no credentials, no headers and no query. It is not changed.
 
     Attributes:
         id: The run's id. Random (`new_run_id`), or derived from owner, workflow and idempotency key.
@@ -179,9 +179,9 @@ class RunStep:
         return STEP_BYTES + len(self.name) + len(self.error or "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take four times as long to make: each call makes one
 class RunChange:
-    """Something to write: everything in it happens to one run, at once or not at all.
+    """Something to write: everything in it happens to one run, at once or not at all. Once written, it is not changed.
 
     A change applies where the run exists, has not ended and is in this attempt; a ``record`` where no run has its id.
     Repeating a change has no further effect, and counts as applied: a beginning by the same executor at the same time,
@@ -200,6 +200,9 @@ class RunChange:
         events: What is appended to its events, in order.
         steps: Steps that are added or replaced.
         questions: Questions that are asked. Those with numbers not above the run's latest are left out.
+        last_event: Number of the run's latest event where it is not among ``events``: that a run has started, and how
+            it has ended, is in the other members, and readers get those events made of them (`with_implied`).
+        duration: Seconds that the work took, as such a last event has it, or None.
     """
 
     run_id: str
@@ -213,6 +216,8 @@ class RunChange:
     events: tuple[RunEvent, ...] = ()
     steps: tuple[RunStep, ...] = ()
     questions: tuple[RunQuestion, ...] = ()
+    last_event: int = 0
+    duration: float | None = None
 
     @classmethod
     def begin(cls, record: RunRecord, status: RunStatus = RunStatus.PENDING, started_at: float | None = None) -> Self:
@@ -222,7 +227,12 @@ class RunChange:
     @property
     def ends(self) -> bool:
         """Whether it ends the run."""
-        return self.status in ENDED
+        return self.finished_at is not None and self.status in ENDED
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of a run, which begins and ends, and has no events but these two and no steps."""
+        return self.record is not None and self.ends and not (self.events or self.steps or self.questions)
 
     @property
     def size(self) -> int:
@@ -248,6 +258,7 @@ class RunChange:
             tuple(event for each in changes for event in each.events),
             tuple(step for each in changes for step in each.steps),
             tuple(question for each in changes for question in each.questions),
+            max(each.last_event for each in changes), last.duration,
         )  # fmt: skip
 
 
@@ -278,6 +289,7 @@ class RunState:
         params_size, result_size: Bytes of the parameters and of the result, whether they were read or not.
         last_event: Number of its latest event; 0 without one.
         cancel_requested_at: When a cancellation was requested, or None.
+        duration: See `RunChange`.
     """
 
     record: RunRecord
@@ -290,6 +302,7 @@ class RunState:
     result_size: int = 0
     last_event: int = 0
     cancel_requested_at: float | None = None
+    duration: float | None = None
 
     @property
     def has_ended(self) -> bool:

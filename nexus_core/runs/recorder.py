@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable
+from nexus_core.events.event import WORKFLOW_STARTED
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.record import PrincipalRecord, RunChange, RunEvent, RunRecord
 from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
@@ -25,15 +27,21 @@ if TYPE_CHECKING:
     from nexus_core.types.principal import Principal
 
 
+RUNNING = RunStatus.RUNNING
+
 COUNTED = 1_000_000
 """How many runs a pruning that only counts looks at."""
+
+HELD_SECONDS = 0.01
+"""Beginnings that may be stored late are looked through so often. One that was there the time before is stored."""
 
 
 class RunRecorder:
     """Stores what happens to the runs of this process, and cancels each that another process asks to cancel.
 
     Runs in the background and runs with an idempotency key are stored before they begin: a caller that gets the id of
-    one finds it at every process. Other runs are stored a moment later.
+    one finds it at every process. Other runs are stored a moment later: most of them have ended by then, and are stored
+    as a whole.
 
     Args:
         store: The store.
@@ -60,6 +68,9 @@ class RunRecorder:
         self._keeper = RunKeeper(store, retention)
         self._open: dict[str, int] = {}
         self._left_out: dict[str, Callable[[], RunChange]] = {}
+        self._held: dict[str, RunChange] = {}
+        self._held_before: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._stops: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -78,6 +89,10 @@ class RunRecorder:
         for stop in self._stops:
             stop()
         self._stops = []
+        if self._timer is not None:
+            self._timer.cancel()
+        for run_id in [*self._held]:
+            self._store_beginning(run_id)
         await self.store.close()
 
     async def begin(
@@ -109,22 +124,30 @@ class RunRecorder:
         if run.id in self._open:
             self.store.write_later(RunChange(run.id, self._open[run.id], status=status, started_at=time.time()))
             return
-        begin = partial(self._begin, run, workflow, params, principal, session_id, deadline, trace, status)
-        if not (run.keeps_result or run.has_key):
-            if self._only_acknowledged:
-                self._left_out[run.id] = begin
-            else:
-                self.store.write_later(begin())
+        is_late = not (run.keeps_result or run.has_key)
+        if is_late and self._only_acknowledged:
+            given = (run, workflow, params, principal, session_id, deadline, trace, status)
+            self._left_out[run.id] = partial(self._beginning, *given)
+            return
+        change = self._beginning(run, workflow, params, principal, session_id, deadline, trace, status)
+        if is_late and status is RUNNING:
+            self._held[run.id] = change
+            if self._timer is None:
+                self._look_again_later()
+            return
+        self._open[run.id] = change.attempt
+        if is_late:
+            self.store.write_later(change)
             return
         try:
-            await self.store.write([begin()])
+            await self.store.write([change])
         except BaseException:
             # It may have been stored all the same: then this ends it, for whoever looks.
             self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
             del self._open[run.id]
             raise
 
-    def _begin(
+    def _beginning(
         self,
         run: Run,
         workflow: Any,
@@ -135,26 +158,51 @@ class RunRecorder:
         trace: Mapping[str, str] | None,
         status: RunStatus,
     ) -> RunChange:
-        """Return the change that stores a run, whose events are stored from now on."""
+        """Return the change that stores a run."""
+        store = self.store
         record = RunRecord(
-            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(self.store.redacted(workflow, params)),
+            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(store.redacted(workflow, params)),
             None if principal is None else principal.identity,
-            None if principal is None else PrincipalRecord.of(principal), session_id, deadline, trace=trace or {},
-            has_key=run.has_key, executor=self.store.executor,
+            None if principal is None else PrincipalRecord.of(principal), session_id, deadline, None, "",
+            trace or {}, run.has_key, executor=store.executor,
         )  # fmt: skip
-        self._open[run.id] = record.attempt
-        return RunChange.begin(record, status, run.started_at if status is RunStatus.RUNNING else None)
+        return RunChange(run.id, 1, record, status, run.started_at if status is RUNNING else None)
+
+    def _look_again_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(HELD_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Store the beginnings that were there the time before: their runs take longer."""
+        for run_id in self._held_before:
+            if run_id in self._held:
+                self._store_beginning(run_id)
+        self._timer, self._held_before = None, [*self._held]
+        if self._held:
+            self._look_again_later()
+
+    def _store_beginning(self, run_id: str) -> None:
+        change = self._held.pop(run_id)
+        self._open[run_id] = change.attempt
+        self.store.write_later(change)
 
     async def has_stored(self, run: Run) -> bool:
         """Make sure that a run is stored whose caller will not wait for it any longer. Returns whether it is."""
-        begin = self._left_out.pop(run.id, None)
-        if begin is not None:
-            self.store.write_later(begin())
+        if run.id in self._held:
+            self._store_beginning(run.id)
+        elif (beginning := self._left_out.pop(run.id, None)) is not None:
+            self.store.write_later(self._begun_before(run, beginning()))
         try:  # a later write than that of its beginning
             await self.store.write([RunChange(run.id, self._open.get(run.id, 1))])
         except BackendUnavailable:
             return False
         return True
+
+    def _begun_before(self, run: Run, change: RunChange) -> RunChange:
+        """Return the change that stores a run some time after it has begun."""
+        for event in run.events[:1]:
+            _note_start(change, event)
+        self._open[run.id] = change.attempt
+        return change
 
     async def prune(self, *, dry_run: bool) -> Pruned:
         """Remove what is beyond the limits, in passes that leave others time; ``dry_run`` only counts it.
@@ -173,8 +221,10 @@ class RunRecorder:
             BackendUnavailable: The store does not answer.
         """
         changes = []
-        if (begin := self._left_out.get(run.id)) is not None:
-            changes.append(begin())  # who may answer finds it in the store
+        if run.id in self._held:
+            self._store_beginning(run.id)
+        elif (beginning := self._left_out.get(run.id)) is not None:
+            changes.append(self._begun_before(run, beginning()))  # who may answer finds it in the store
         attempt = self._open.get(run.id)
         if attempt is None:
             return False
@@ -191,29 +241,39 @@ class RunRecorder:
 
     def _heard(self, event: ChannelEvent) -> None:
         """Store an event. Listeners are called inside `EventBus.publish`, in the order of the events."""
-        attempt = self._open.get(event.run_id)
+        run_id, is_start = event.run_id, event.type == WORKFLOW_STARTED and event.number == 1
+        change = self._held.get(run_id)
+        if change is not None:
+            if is_start:
+                _note_start(change, event)
+                return
+            if event.number == 2 and event.type in STATUS_AFTER:
+                del self._held[run_id]
+                _note_end(change, event)
+                self.store.write_later(change)
+                return
+            self._store_beginning(run_id)
+        attempt = self._open.get(run_id)
         if attempt is None or not event.number:
             if self._left_out and event.is_terminal:
-                self._left_out.pop(event.run_id, None)
+                self._left_out.pop(run_id, None)
             return
-        told = (RunEvent.of(event.without_result()),)
-        status = STATUS_AFTER.get(event.type)
-        if status is None:
-            self.store.write_later(RunChange(event.run_id, attempt, events=told))
-            return
-        del self._open[event.run_id]
-        result = None if event.result is None else event.result.json
-        problem = None if event.error is None else event.error.problem()
-        run = self._history.of_this_process(event.run_id)
-        cut_off = () if run is None or run.steps is None else run.steps.cut_off
-        change = RunChange(
-            event.run_id, attempt, status=status, finished_at=event.time, result=result, problem=problem, events=told,
-            steps=cut_off,
-        )  # fmt: skip
+        change = RunChange(run_id, attempt)
+        if is_start:
+            _note_start(change, event)
+        elif event.type in STATUS_AFTER:
+            del self._open[run_id]
+            _note_end(change, event)
+            run = self._history.of_this_process(run_id)
+            change.steps = () if run is None or run.steps is None else run.steps.cut_off
+        else:
+            change.events = (RunEvent.of(event),)
         self.store.write_later(change)
 
     def step(self, run_id: str, step: RunStep) -> None:
         """Store a step that has begun or has ended."""
+        if run_id in self._held:
+            self._store_beginning(run_id)
         attempt = self._open.get(run_id)
         if attempt is not None:
             self.store.write_later(RunChange(run_id, attempt, steps=(step,)))
@@ -222,3 +282,19 @@ class RunRecorder:
         run = self._history.of_this_process(run_id)
         if run is not None:
             run.cancel()
+
+
+def _note_start(change: RunChange, event: ChannelEvent) -> None:
+    """Add to a change that its run has started, if that is its first event."""
+    if event.type == WORKFLOW_STARTED:
+        change.started_at, change.last_event = event.time, event.number
+
+
+def _note_end(change: RunChange, event: ChannelEvent) -> None:
+    """Add to a change how its run has ended."""
+    change.status, change.finished_at = STATUS_AFTER[event.type], event.time
+    change.last_event, change.duration = event.number, event.duration
+    if event.result is not None:
+        change.result = event.result.json
+    if event.error is not None:
+        change.problem = event.error.problem()

@@ -94,11 +94,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(records=st.lists(RECORDS, min_size=1, max_size=3), status=ACTIVE, events=EVENTS)
     def begin(self, records: list[RunRecord], status: RunStatus, events: tuple[RunEvent, ...]) -> None:
-        self._both(*(replace(RunChange.begin(record, status), events=events) for record in records))
+        started: dict[str, Any] = {"started_at": 1.0, "last_event": 1} if len(records) > 1 else {}
+        self._both(*(replace(RunChange.begin(record, status), events=events, **started) for record in records))
 
-    @rule(record=RECORDS, status=ENDS, time=TIMES, result=TEXTS)
-    def begin_and_end(self, record: RunRecord, status: RunStatus, time: float, result: bytes) -> None:
-        self._both(replace(RunChange.begin(record), status=status, finished_at=time, result=result))
+    @rule(records=st.lists(RECORDS, min_size=1, max_size=3), status=ENDS, time=TIMES, result=TEXTS, events=EVENTS)
+    def begin_and_end(
+        self, records: list[RunRecord], status: RunStatus, time: float, result: bytes, events: tuple[RunEvent, ...]
+    ) -> None:
+        end: dict[str, Any] = {"status": status, "finished_at": time, "result": result, "duration": 1.5}
+        first, *others = [RunChange.begin(record, started_at=1.0) for record in records]
+        self._both(replace(first, **end, events=events), *(replace(each, **end) for each in others))
 
     @rule(run_id=IDS, attempt=st.integers(1, 2), status=st.none() | ACTIVE, events=EVENTS, steps=STEPS)
     def change(
@@ -111,6 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
         self, run_id: str, attempt: int, status: RunStatus, time: float, events: tuple[RunEvent, ...], twice: bool
     ) -> None:
         end = RunChange(run_id, attempt, status=status, finished_at=time, problem={"code": "x"}, events=events)
+        end = replace(end, last_event=max(event.number for event in events) + 1 if events else 0)
         self._both(*([end, end] if twice else [end]))
 
     @rule(run_id=IDS, status=ACTIVE, events=EVENTS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nexus_core.runs.contract.base import LARGE, RunStoreTests, ended, reached, sample_end, sample_events, sample_record
 from nexus_core.runs.record import (
@@ -115,6 +115,41 @@ class WritingTests(RunStoreTests):
             state = await store.get(record.id)
             assert state is not None
             assert (state.status, state.result) == (RunStatus.COMPLETED, b"3")
+
+        self.run(test)
+
+    def test_a_start_and_an_end_are_events_that_need_not_be_written(self) -> None:
+        async def test(store: RunStore) -> None:
+            at_once, little_by_little = sample_record(session_id="s1"), sample_record(session_id="s1")
+            start: dict[str, Any] = {"status": RunStatus.RUNNING, "started_at": 5.0, "last_event": 1}
+            end: dict[str, Any] = {
+                "status": RunStatus.FAILED, "finished_at": 7.0, "result": None, "problem": {"code": "x"},
+                "duration": 1.5,
+            }  # fmt: skip
+            whole = replace(RunChange.begin(at_once, RunStatus.RUNNING, 5.0), **end, last_event=2)
+            assert await store.write([whole]) == await store.write([whole]) == [(True, 2)]
+            await store.begin(little_by_little)
+            assert await store.write([RunChange(little_by_little.id, **start)]) == [(True, 1)]
+            (begun,) = await store.events(little_by_little.id)
+            assert begun.to_dict()["type"] == "workflow.started"
+            await store.append(little_by_little.id, 1, sample_events(2, 3))
+            assert await store.end(sample_end(little_by_little, **end, last_event=4))
+            for record, last in ((at_once, 2), (little_by_little, 4)):
+                first, *between, failed = await store.events(record.id)
+                common = {"run_id": record.id, "channel": "api", "session_id": "s1", "workflow": "add"}
+                assert first.to_dict() == {"number": 1, "type": "workflow.started", "time": 5.0} | common
+                assert failed.to_dict() == {
+                    "number": last, "type": "workflow.failed", "time": 7.0, **common, "error": {"code": "x"},
+                    "duration": 1.5,
+                }  # fmt: skip
+                assert between == [*sample_events(2, 3)][: last - 2]
+                every = [first, *between, failed]
+                for after in range(last + 1):
+                    for limit in (1, 2, 10):
+                        assert await store.events(record.id, after, limit) == every[after : after + limit]
+                state = await store.get(record.id)
+                assert state is not None
+                assert (state.last_event, state.duration, state.started_at) == (last, 1.5, 5.0)
 
         self.run(test)
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nexus_toolkit.outage_log import OutageLog
@@ -45,11 +46,6 @@ class _Entry:
     changes: list[RunChange]
     size: int
     future: asyncio.Future[list[Written]] | None = None
-
-    def merge(self) -> None:
-        """Make one change of all. Done once, since each time copies the events: a stream may have very many."""
-        if self.future is None and len(self.changes) > 1:
-            self.changes = [RunChange.merged(self.changes)]
 
 
 class ChangeQueue:
@@ -102,14 +98,13 @@ class ChangeQueue:
         """See `RunStore.write`."""
         if time.monotonic() < self._away_until or not self.is_open:
             raise unavailable()
-        entry = _Entry([*changes], 0, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[list[Written]] = asyncio.get_running_loop().create_future()
         for change in changes:
             self._late.pop(change.run_id, None)  # what comes later may not be merged with what came before this
-        assert entry.future is not None
-        self._put(entry)
+        self._put(_Entry([*changes], 0, future))
         self._urgent += 1
         self._is_due.set()
-        return await entry.future
+        return await future
 
     def write_later(self, change: RunChange) -> None:
         """See `RunStore.write_later`."""
@@ -123,18 +118,18 @@ class ChangeQueue:
                 self.drop(1, "too many of them wait")
                 return
             change, size = shortened, 0
-        entry = self._late.get(change.run_id)
-        if entry is not None and change.record is None and entry.changes[0].attempt == change.attempt:
+        self._bytes += size
+        entry = self._late.get(change.run_id) if self._late and change.record is None else None
+        if entry is not None and entry.changes[0].attempt == change.attempt:
             entry.changes.append(change)
             entry.size += size
-            self._bytes += size
             if change.ends:
                 del self._late[change.run_id]
-        else:
-            entry = _Entry([change], size)
-            if not change.ends:
-                self._late[change.run_id] = entry
-            self._put(entry)
+            return
+        entry = _Entry([change], size)
+        if not change.ends:
+            self._late[change.run_id] = entry
+        self._put(entry)
         if len(self._entries) >= BATCH:
             self._is_due.set()
 
@@ -152,7 +147,6 @@ class ChangeQueue:
     def _put(self, entry: _Entry) -> None:
         self._entries.append(entry)
         self._waiting += len(entry.changes)
-        self._bytes += entry.size
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._drain(), name="nexus-runs-writer")
 
@@ -180,17 +174,23 @@ class ChangeQueue:
         count = size = 0
         while self._entries and count < BATCH and size < BATCH_BYTES:
             entry = self._entries.popleft()
+            batch.append(entry)
             if entry.future is None:
-                run_id = entry.changes[0].run_id
-                if self._late.get(run_id) is entry:
-                    del self._late[run_id]
-                entry.merge()
+                self._merge(entry)
+                size += entry.size
             else:
                 self._urgent -= 1
-            batch.append(entry)
+                size += sum(change.size for change in entry.changes)
             count += len(entry.changes)
-            size += sum(change.size for change in entry.changes)
         return batch
+
+    def _merge(self, entry: _Entry) -> None:
+        """Make one change of all. Done once, since each time copies the events: a stream may have very many."""
+        run_id = entry.changes[0].run_id
+        if self._late and self._late.get(run_id) is entry:
+            del self._late[run_id]
+        if len(entry.changes) > 1:
+            entry.changes = [RunChange.merged(entry.changes)]
 
     def _done(self, entry: _Entry) -> None:
         self._waiting -= len(entry.changes)
@@ -198,16 +198,18 @@ class ChangeQueue:
 
     async def _write(self, batch: list[_Entry]) -> None:
         changes = [change for entry in batch for change in entry.changes]
-        written = await self._apply(changes, any(entry.future is not None for entry in batch))
+        awaited = [entry for entry in batch if entry.future is not None]
+        written = await self._apply(changes, bool(awaited))
         self._away_until = 0.0
         self._outage.succeeded()
-        position = 0
         for entry in batch:
-            results = written[position : position + len(entry.changes)]
-            position += len(entry.changes)
             self._done(entry)
-            if entry.future is not None and not entry.future.done():
-                entry.future.set_result(results)
+        if awaited:
+            results = iter(written)
+            for entry in batch:
+                own = [*islice(results, len(entry.changes))]
+                if entry.future is not None and not entry.future.done():
+                    entry.future.set_result(own)
         try:
             self._applied(changes, written)
         except Exception:

@@ -3,13 +3,14 @@
 Runs are listed newest first. An index per combination of owner and workflow has status, channel and time behind them.
 Where no status or no channel is asked for, one query goes through each pair of them that occurs, for the newest of
 each, and the newest of all these are the page: some twenty short walks in place of 2^4 indexes.
+
+Runs are found by the end of their ids in an index of the last characters of each, which are random: whole ids would
+make it four times as large, and it is the index that costs the most to write.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +21,9 @@ FEW = 5000
 """Up to so many runs whose ids begin or end with a text are looked through."""
 
 _LAST = chr(0x10FFFF)
+
+INDEXED = 8
+"""So many characters at the end of ids are indexed: the fewest that a listing by text is given."""
 
 
 class Query(NamedTuple):
@@ -40,6 +44,10 @@ class QueryBuilder:
         self._mark = mark
         self.arguments: list[Any] = []
 
+    def end_of_id(self, length: int = INDEXED) -> str:
+        """Return the expression for the last characters of a run's id; with the default, the indexed one."""
+        return f"substr(id, -{length})" if self._mark == "?" else f"right(id, {length})"
+
     def add(self, value: Any) -> str:
         """Add an argument and return what stands for it."""
         self.arguments.append(value)
@@ -47,26 +55,38 @@ class QueryBuilder:
 
 
 def needs_pairs(wanted: RunFilter) -> bool:
-    """Whether the pairs of status and channel have to be known, see `next_pair`."""
-    is_all = wanted.owner is None and wanted.workflow is None and wanted.status is None and wanted.channel is None
-    return not is_all and (wanted.status is None or wanted.channel is None)
+    """Whether the pairs of status and channel that occur have to be known."""
+    return wanted.status is None or wanted.channel is None
 
 
-def pairs_of(wanted: RunFilter, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]] | None:
-    """Return the pairs of status and channel that a filter takes; None where it takes any run."""
-    if not needs_pairs(wanted):
-        return [(wanted.status, wanted.channel)] if wanted.status is not None and wanted.channel is not None else None
-    fitting = [pair for pair in pairs if wanted.status in (None, pair[0]) and wanted.channel in (None, pair[1])]
-    return [(RunStatus(status), channel) for status, channel in fitting]
+def pairs_of(wanted: RunFilter, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the pairs of status and channel that a filter takes, of those that occur."""
+    if wanted.status is not None and wanted.channel is not None:
+        return [(wanted.status, wanted.channel)]
+    return [pair for pair in pairs if wanted.status in (None, pair[0]) and wanted.channel in (None, pair[1])]
 
 
-def id_ranges(text: str) -> list[tuple[str, str, str]]:
-    """Return where runs are found by a text: a column, and the range of its values."""
-    reverse = text[::-1]
-    return [("id", text, text + _LAST), ("id_reversed", reverse, reverse + _LAST)]
+def ids_by(text: str, builder: QueryBuilder) -> list[str]:
+    """Return the conditions under which an id begins, and ends, with a text. Each is looked up in an index."""
+    end = f"{builder.end_of_id()} = {builder.add(text[-INDEXED:])}"
+    if len(text) > INDEXED:
+        end += f" AND {builder.end_of_id(len(text))} = {builder.add(text)}"
+    return [f"id >= {builder.add(text)} AND id < {builder.add(text + _LAST)}", end]
 
 
-def page(wanted: RunFilter, pairs: Sequence[tuple[str, str]] | None, columns: str, builder: QueryBuilder) -> Query:
+def count_by_text(text: str, builder: QueryBuilder) -> Query:
+    """Return the query for how many ids begin, and how many end, with a text; no more than `FEW` and one are counted.
+
+    Args:
+        text: The text.
+        builder: Numbers the arguments.
+    """
+    some = [f"SELECT 1 FROM runs WHERE {condition} LIMIT {FEW + 1}" for condition in ids_by(text, builder)]
+    counts = [f"(SELECT count(*) FROM ({query}) AS found)" for query in some]
+    return Query(f"SELECT {', '.join(counts)}", builder.arguments)
+
+
+def page(wanted: RunFilter, pairs: Sequence[tuple[str, str]], columns: str, builder: QueryBuilder) -> Query:
     """Return the query for a page.
 
     Args:
@@ -77,46 +97,33 @@ def page(wanted: RunFilter, pairs: Sequence[tuple[str, str]] | None, columns: st
     """
     common = [*_equalities(wanted, builder), *_bounds(wanted, builder)]
     if wanted.text is not None:
-        common.append(_has_text(wanted.text, builder))
+        common.append(f"({' OR '.join(f'({condition})' for condition in ids_by(wanted.text, builder))})")
     limit = builder.add(wanted.limit)
-    if pairs is None:
-        return _newest(_ordered(common, limit), columns, builder)
     walks = []
     for number, (status, channel) in enumerate(pairs):
-        pair = [f"status = {builder.add(str(status))}", f"channel = {builder.add(channel)}"]
-        walks.append(f"SELECT * FROM ({_ordered([*pair, *common], limit)}) AS walk{number}")
-    merged = f"SELECT * FROM ({' UNION ALL '.join(walks)}) AS walks ORDER BY accepted_at DESC, id DESC LIMIT {limit}"
-    return _newest(merged, columns, builder)
+        conditions = [f"status = {builder.add(str(status))}", f"channel = {builder.add(channel)}", *common]
+        walk = f"SELECT n, accepted_at, id FROM runs WHERE {' AND '.join(conditions)}"
+        walks.append(f"SELECT * FROM ({walk} ORDER BY accepted_at DESC, id DESC LIMIT {limit}) AS walk{number}")
+    newest = f"SELECT * FROM ({' UNION ALL '.join(walks)}) AS walks ORDER BY accepted_at DESC, id DESC LIMIT {limit}"
+    names = ", ".join(f"runs.{name}" for name in columns.split(", "))
+    return Query(
+        f"SELECT {names} FROM ({newest}) AS keys CROSS JOIN runs WHERE runs.n = keys.n"
+        f" ORDER BY keys.accepted_at DESC, keys.id DESC",
+        builder.arguments,
+    )
 
 
 def page_of_text(wanted: RunFilter, columns: str, builder: QueryBuilder) -> Query:
     """Return the query for a page of runs whose ids begin or end with a text, where those are few."""
     assert wanted.text is not None
     conditions = [*_equalities(wanted, builder), *_status(wanted, builder), *_bounds(wanted, builder)]
-    hits = " UNION ".join(
-        f"SELECT n FROM runs WHERE {column} >= {builder.add(low)} AND {column} < {builder.add(high)}"
-        for column, low, high in id_ranges(wanted.text)
-    )
+    hits = " UNION ".join(f"SELECT n FROM runs WHERE {condition}" for condition in ids_by(wanted.text, builder))
     names = ", ".join(f"runs.{name}" for name in columns.split(", "))
     return Query(
         f"SELECT {names} FROM ({hits}) AS hits CROSS JOIN runs WHERE {' AND '.join(['runs.n = hits.n', *conditions])}"
         f" ORDER BY accepted_at DESC, id DESC LIMIT {builder.add(wanted.limit)}",
         builder.arguments,
     )
-
-
-def _newest(keys: str, columns: str, builder: QueryBuilder) -> Query:
-    names = ", ".join(f"runs.{name}" for name in columns.split(", "))
-    return Query(
-        f"SELECT {names} FROM ({keys}) AS keys CROSS JOIN runs WHERE runs.n = keys.n"
-        f" ORDER BY keys.accepted_at DESC, keys.id DESC",
-        builder.arguments,
-    )
-
-
-def _ordered(conditions: list[str], limit: str) -> str:
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT n, accepted_at, id FROM runs{where} ORDER BY accepted_at DESC, id DESC LIMIT {limit}"
 
 
 def _equalities(wanted: RunFilter, builder: QueryBuilder) -> list[str]:
@@ -139,10 +146,3 @@ def _bounds(wanted: RunFilter, builder: QueryBuilder) -> list[str]:
     elif wanted.until is not None:
         bounds.append(f"accepted_at < {builder.add(wanted.until)}")
     return bounds
-
-
-def _has_text(text: str, builder: QueryBuilder) -> str:
-    ranges = [
-        f"({column} >= {builder.add(low)} AND {column} < {builder.add(high)})" for column, low, high in id_ranges(text)
-    ]
-    return f"({' OR '.join(ranges)})"

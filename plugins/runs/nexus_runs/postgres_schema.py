@@ -16,19 +16,18 @@ MIGRATIONS = (
     """
     CREATE TABLE runs (
         n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id text COLLATE "C" NOT NULL UNIQUE,
-        id_reversed text COLLATE "C" GENERATED ALWAYS AS (reverse(id)) STORED, accepted_at double precision NOT NULL,
-        workflow text COLLATE "C" NOT NULL, channel text COLLATE "C" NOT NULL, owner text COLLATE "C",
+        accepted_at double precision NOT NULL, workflow text COLLATE "C" NOT NULL,
+        channel text COLLATE "C" NOT NULL, owner text COLLATE "C",
         status text COLLATE "C" NOT NULL, executor text COLLATE "C", attempt integer NOT NULL,
         started_at double precision, finished_at double precision, cancel_at double precision,
-        last_event integer NOT NULL, size bigint NOT NULL, params_size bigint NOT NULL, result_size bigint NOT NULL,
-        problem bytea, details bytea NOT NULL, params bytea, result bytea
+        duration double precision, last_event integer NOT NULL, size bigint NOT NULL, params_size bigint NOT NULL,
+        result_size bigint NOT NULL, problem bytea, details bytea NOT NULL, params bytea, result bytea
     );
-    CREATE INDEX runs_by_time ON runs (accepted_at, id);
     CREATE INDEX runs_by_status ON runs (status, channel, accepted_at, id);
-    CREATE INDEX runs_by_owner ON runs (owner, status, channel, accepted_at, id);
+    CREATE INDEX runs_by_owner ON runs (owner, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
     CREATE INDEX runs_by_workflow ON runs (workflow, status, channel, accepted_at, id);
-    CREATE INDEX runs_by_both ON runs (owner, workflow, status, channel, accepted_at, id);
-    CREATE INDEX runs_by_end_of_id ON runs (id_reversed);
+    CREATE INDEX runs_by_both ON runs (owner, workflow, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
+    CREATE INDEX runs_by_end_of_id ON runs (right(id, 8));
     CREATE INDEX runs_going_on ON runs (executor) WHERE finished_at IS NULL;
     CREATE INDEX runs_to_cancel ON runs (executor) WHERE cancel_at IS NOT NULL AND finished_at IS NULL;
     CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from nexus_core.runs.implied_events import with_implied
 from nexus_core.runs.record import RunEvent
 from nexus_core.runs.retention import Pruned
 from nexus_core.runs.status import RunStatus
@@ -13,7 +13,20 @@ from nexus_runs.notifications import NOTIFY, payloads
 from nexus_runs.postgres_client import Repeat
 from nexus_runs.postgres_schema import PRUNE_LOCK
 from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
-from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
+from nexus_runs.rows import (
+    CHANGING,
+    COLUMNS,
+    INSERTED,
+    RunRow,
+    apply_changes,
+    joined,
+    split_whole,
+    state_of,
+    step_body,
+    step_of,
+    usage_of,
+    whole_row,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,20 +44,20 @@ NOW = "extract(epoch FROM clock_timestamp())::double precision"
 """The time as PostgreSQL knows it: leases do not depend on the clocks of the processes."""
 
 ROWS = f"SELECT {CHANGING} FROM runs WHERE id = ANY($1) ORDER BY id FOR UPDATE"
-INSERT = """
-INSERT INTO runs (id, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, finished_at,
-    last_event, size, params_size, result_size, problem, details, params, result)
+INSERT = f"""
+INSERT INTO runs ({INSERTED})
 SELECT * FROM unnest($1::text[], $2::float8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[],
-    $9::float8[], $10::float8[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[],
-    $17::bytea[], $18::bytea[])
+    $9::float8[], $10::float8[], $11::float8[], $12::int[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bytea[],
+    $17::bytea[], $18::bytea[], $19::bytea[])
 ON CONFLICT (id) DO NOTHING RETURNING id, n
 """
 UPDATE = """
 UPDATE runs SET status = new.status, started_at = new.started_at, finished_at = new.finished_at,
-    last_event = new.last_event, size = new.size, result_size = new.result_size, problem = new.problem,
-    result = new.result
-FROM unnest($1::bigint[], $2::text[], $3::float8[], $4::float8[], $5::int[], $6::bigint[], $7::bigint[], $8::bytea[],
-    $9::bytea[]) AS new (n, status, started_at, finished_at, last_event, size, result_size, problem, result)
+    duration = new.duration, last_event = new.last_event, size = new.size, result_size = new.result_size,
+    problem = new.problem, result = new.result
+FROM unnest($1::bigint[], $2::text[], $3::float8[], $4::float8[], $5::float8[], $6::int[], $7::bigint[], $8::bigint[],
+    $9::bytea[], $10::bytea[])
+    AS new (n, status, started_at, finished_at, duration, last_event, size, result_size, problem, result)
 WHERE runs.n = new.n
 """
 ADD_EVENTS = "INSERT INTO events SELECT * FROM unnest($1::bigint[], $2::int[], $3::bytea[])"
@@ -105,39 +118,38 @@ async def write(
         Repeat: Another process has begun one of the runs between the look at them and the write.
     """
     await connection.execute("BEGIN" if is_awaited else "BEGIN; SET LOCAL synchronous_commit = off")
-    found = await connection.fetch(ROWS, sorted({change.run_id for change in changes}))
-    rows = {row["id"]: RunRow.of(row) for row in found}
-    written = apply_changes(rows, changes)
+    whole, others = split_whole(changes)
+    if whole:
+        new = await connection.fetch(INSERT, *_columns(map(whole_row, whole)))
+        if len(new) < len(whole):  # the rest are stored already
+            inserted = {run_id for run_id, _ in new}
+            whole = [change for change in whole if change.run_id in inserted]
+            others = [change for change in changes if change.run_id not in inserted]
+    rows: dict[str, RunRow] = {}
+    if others:
+        found = await connection.fetch(ROWS, sorted({change.run_id for change in others}))
+        rows = {row["id"]: RunRow.of(row) for row in found}
+    written = apply_changes(rows, others)
     changed = sorted((row for row in rows.values() if row.is_changed), key=lambda row: row.id)
     new, old = [row for row in changed if row.record is not None], [row for row in changed if row.record is None]
     if new:
         await _insert(connection, new)
     if old:
-        await connection.execute(UPDATE, *_columns(9, (
-            (row.number, str(row.status), row.started_at, row.finished_at, row.last_event, row.size,
+        await connection.execute(UPDATE, *_columns(
+            (row.number, str(row.status), row.started_at, row.finished_at, row.duration, row.last_event, row.size,
              len(row.result or b""), row.problem, row.result) for row in old
-        )))  # fmt: skip
+        ))  # fmt: skip
     await _add_parts(connection, changed)
     await postgres_questions.save(connection, changed)
-    if changed:
-        await _count(connection, changed, hash(executor) % SHARDS)
+    await _count(connection, usage_of(changed, whole), hash(executor) % SHARDS)
     if old:
         await connection.execute(NOTIFY, channel, payloads(f"changed {executor}", [row.id for row in old]))
     await connection.execute("COMMIT")
-    return written
+    return joined(changes, whole, written)
 
 
 async def _insert(connection: Any, rows: list[RunRow]) -> None:
-    values = []
-    for row in rows:
-        record = row.record
-        assert record is not None
-        values.append((
-            row.id, row.accepted_at, row.workflow, record.channel, record.owner, str(row.status), row.executor,
-            row.attempt, row.started_at, row.finished_at, row.last_event, row.size, len(record.params or b""),
-            len(row.result or b""), row.problem, details_of(record), record.params, row.result,
-        ))  # fmt: skip
-    numbers = dict(await connection.fetch(INSERT, *_columns(18, values)))
+    numbers = dict(await connection.fetch(INSERT, *_columns(row.inserted for row in rows)))
     if len(numbers) < len(rows):
         raise Repeat
     for row in rows:
@@ -147,31 +159,23 @@ async def _insert(connection: Any, rows: list[RunRow]) -> None:
 async def _add_parts(connection: Any, rows: list[RunRow]) -> None:
     events = [(row.number, event.number, event.body) for row in rows for event in row.events]
     if events:
-        await connection.execute(ADD_EVENTS, *_columns(3, events))
+        await connection.execute(ADD_EVENTS, *_columns(events))
     if forgotten := [(row.number, row.forgotten_events) for row in rows if row.forgotten_events]:
-        await connection.execute(FORGET_EVENTS, *_columns(2, forgotten))
+        await connection.execute(FORGET_EVENTS, *_columns(forgotten))
     steps = [(row.number, step.number, step_body(step)) for row in rows for step in row.steps.values()]
     if steps:
-        await connection.execute(ADD_STEPS, *_columns(3, steps))
+        await connection.execute(ADD_STEPS, *_columns(steps))
 
 
-async def _count(connection: Any, rows: list[RunRow], shard: int) -> None:
-    totals: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for row in rows:
-        runs, size = totals[row.workflow]
-        totals[row.workflow] = (runs + (row.record is not None), size + row.added)
-    await _add_usage(connection, totals, shard)
+async def _count(connection: Any, usage: dict[str, tuple[int, int]], shard: int) -> None:
+    rows = [(workflow, shard, *more) for workflow, more in sorted(usage.items()) if more != (0, 0)]
+    if rows:
+        await connection.execute(COUNT, *_columns(rows))
 
 
-async def _add_usage(connection: Any, totals: dict[str, tuple[int, int]], shard: int) -> None:
-    usage = [(workflow, shard, *counts) for workflow, counts in sorted(totals.items()) if counts != (0, 0)]
-    if usage:
-        await connection.execute(COUNT, *_columns(4, usage))
-
-
-def _columns(count: int, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Return rows as lists of the values of each column."""
-    return [*zip(*rows, strict=True)] or [()] * count
+def _columns(rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Return rows, of which there are some, as lists of the values of each column."""
+    return [*zip(*rows, strict=True)]
 
 
 async def request_cancel(connection: Any, run_id: str, now: float, channel: str) -> bool:
@@ -209,21 +213,20 @@ async def page_query(connection: Any, wanted: RunFilter) -> listing.Query | None
         return listing.page_of_text(wanted, COLUMNS, builder)
     found = await connection.fetch(PAIRS, [*map(str, RunStatus)]) if listing.needs_pairs(wanted) else ()
     pairs = listing.pairs_of(wanted, map(tuple, found))
-    return None if pairs == [] else listing.page(wanted, pairs, COLUMNS, builder)
+    return listing.page(wanted, pairs, COLUMNS, builder) if pairs else None
 
 
 async def _is_rare(connection: Any, text: str) -> bool:
-    for column, low, high in listing.id_ranges(text):
-        some = f"SELECT 1 FROM runs WHERE {column} >= $1 AND {column} < $2 LIMIT {listing.FEW + 1}"
-        if await connection.fetchval(f"SELECT count(*) FROM ({some}) AS found", low, high) > listing.FEW:
-            return False
-    return True
+    query = listing.count_by_text(text, listing.QueryBuilder("$"))
+    return bool(max(await connection.fetchrow(query.text, *query.arguments)) <= listing.FEW)
 
 
 async def events(connection: Any, run_id: str, after: int, limit: int) -> list[RunEvent]:
     """Return events of a run."""
+    state = await get(connection, run_id, with_payloads=False)
     rows = await connection.fetch(OF_RUN.format("number, body", "events"), run_id, after, limit)
-    return [RunEvent(number, body) for number, body in rows]
+    stored = [RunEvent(number, body) for number, body in rows]
+    return [] if state is None else with_implied(state, stored, after, limit)
 
 
 async def steps(connection: Any, run_id: str, after: int, limit: int) -> list[RunStep]:
@@ -265,9 +268,5 @@ async def _remove(connection: Any, victims: Victims) -> None:
     numbers = [*victims.sizes]
     for table, column in (("events", "run"), ("steps", "run"), ("questions", "run"), ("runs", "n")):
         await connection.execute(f"DELETE FROM {table} WHERE {column} = ANY($1)", numbers)
-    totals: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for workflow, size in victims.sizes.values():
-        runs, before = totals[workflow]
-        totals[workflow] = (runs - 1, before - size)
-    await _add_usage(connection, totals, 0)
+    await _count(connection, victims.usage, 0)
     await connection.execute(f"DELETE FROM executors WHERE ends < {NOW} - $1", FORGET_EXECUTORS)

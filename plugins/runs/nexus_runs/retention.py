@@ -47,6 +47,15 @@ class Victims:
         """What the pass removes."""
         return Pruned(len(self.sizes), sum(size for _, size in self.sizes.values()), not self._is_full)
 
+    @property
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """How many runs, and bytes, the pass adds to each workflow: negative numbers."""
+        usage: dict[str, tuple[int, int]] = {}
+        for workflow, size in self.sizes.values():
+            runs, before = usage.get(workflow, (0, 0))
+            usage[workflow] = (runs - 1, before - size)
+        return usage
+
     def choose(
         self, keep: RunRetention, now: float, workflow: str | None, total: tuple[int, int],
         oldest: Iterable[tuple[int, str, int, float]],

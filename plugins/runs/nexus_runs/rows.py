@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -10,7 +11,7 @@ from nexus_core.runs.record import NEXT, PrincipalRecord, RunEvent, RunRecord, R
 from nexus_core.runs.status import ENDED, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunChange
@@ -23,21 +24,31 @@ EVENTS_TRIMMED = 1000
 
 COLUMNS = (
     "id, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, finished_at, cancel_at, "
-    "last_event, params_size, result_size, problem, details"
+    "last_event, params_size, result_size, problem, details, duration"
 )
 """The columns of `state_of`."""
+
+INLINE_BYTES = 8 * 1024
+"""Parameters and results of up to so many bytes may be in the row of their run."""
 
 CHANGING = "id, n, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last_event, size, asked"
 """The columns of `RunRow.of`."""
 
+INSERTED = (
+    "id, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, finished_at, duration, "
+    "last_event, size, params_size, result_size, problem, details, params, result"
+)
+"""The columns of `row_of`."""
+
 _DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent")
+_details = attrgetter(*_DETAILS)
 
 
 def details_of(record: RunRecord) -> bytes:
     """Return the members of a record that no query asks for, as JSON text."""
-    members = {name: value for name in _DETAILS if (value := getattr(record, name))}
-    if record.principal is not None:
-        members["principal"] = asdict(record.principal)
+    members = {name: value for name, value in zip(_DETAILS, _details(record), strict=True) if value}
+    if (principal := record.principal) is not None:
+        members["principal"] = {name: getattr(principal, name) for name in principal.__slots__}
     return jsontext.encode(members)
 
 
@@ -51,7 +62,7 @@ def state_of(row: Sequence[Any], params: bytes | None = None, result: bytes | No
     """
     (
         run_id, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, finished_at, cancel_at,
-        last_event, params_size, result_size, problem, details,
+        last_event, params_size, result_size, problem, details, duration,
     ) = row  # fmt: skip
     members = jsontext.parse_trusted(details)
     if (principal := members.pop("principal", None)) is not None:
@@ -63,7 +74,30 @@ def state_of(row: Sequence[Any], params: bytes | None = None, result: bytes | No
     error = None if problem is None else jsontext.parse_trusted(problem)
     return RunState(
         record, RunStatus(status), started_at, finished_at, result, error, params_size, result_size, last_event,
-        cancel_at,
+        cancel_at, duration,
+    )  # fmt: skip
+
+
+def row_of(
+    record: RunRecord, status: str, started_at: float | None, finished_at: float | None, duration: float | None,
+    last_event: int, size: int, problem: bytes | None, result: bytes | None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Return the row of a run that begins: the columns `INSERTED`."""
+    return (
+        record.id, record.accepted_at, record.workflow, record.channel, record.owner, str(status), record.executor,
+        record.attempt, started_at, finished_at, duration, last_event, size, len(record.params or b""),
+        len(result or b""), problem, details_of(record), record.params, result,
+    )  # fmt: skip
+
+
+def whole_row(change: RunChange) -> tuple[Any, ...]:
+    """Return the row of a run that is written as a whole, see `RunChange.is_whole`: the columns `INSERTED`."""
+    assert change.record is not None
+    assert change.status is not None
+    problem = None if change.problem is None else stored_text(change.problem)
+    return row_of(
+        change.record, change.status, change.started_at, change.finished_at, change.duration, change.last_event,
+        change.size, problem, change.result,
     )  # fmt: skip
 
 
@@ -101,6 +135,7 @@ class RunRow:
     status: str
     started_at: float | None = None
     finished_at: float | None = None
+    duration: float | None = None
     last_event: int = 0
     size: int = 0
     record: RunRecord | None = None
@@ -122,7 +157,7 @@ class RunRow:
             asked,
         ) = row  # fmt: skip
         return cls(
-            run_id, number, accepted_at, workflow, executor, attempt, status, started_at, finished_at, last, size,
+            run_id, number, accepted_at, workflow, executor, attempt, status, started_at, finished_at, None, last, size,
             first_event=last, asked=asked,
         )  # fmt: skip
 
@@ -163,17 +198,27 @@ class RunRow:
         before = self.size
         for event in change.events:
             self._append(event)
+        self.last_event = max(self.last_event, change.last_event)
         self.steps |= {step.number: step for step in change.steps}
         for question in change.questions:
             self._ask(question)
         self.status = change.status or self.status
         self.started_at = self.started_at if change.started_at is None else change.started_at
-        self.finished_at = change.finished_at
+        self.finished_at, self.duration = change.finished_at, change.duration
         self.result = change.result
         self.problem = None if change.problem is None else stored_text(change.problem)
         self.size += len(change.result or b"")
         self.added += self.size - before
         return Written(True, self.last_event)
+
+    @property
+    def inserted(self) -> tuple[Any, ...]:
+        """The row of a run that begins: the columns `INSERTED`."""
+        assert self.record is not None
+        return row_of(
+            self.record, self.status, self.started_at, self.finished_at, self.duration, self.last_event, self.size,
+            self.problem, self.result,
+        )  # fmt: skip
 
     def _append(self, event: RunEvent) -> None:
         number = self.last_event + 1 if event.number == NEXT else event.number
@@ -208,3 +253,46 @@ def _apply(rows: dict[str, RunRow], change: RunChange) -> Written:
     elif record is not None and not (change.ends and row.is_begun_by(record)):
         return Written(row.is_begun_by(record), row.last_event)
     return row.apply(change)
+
+
+def split_whole(changes: Sequence[RunChange]) -> tuple[list[RunChange], Sequence[RunChange]]:
+    """Return the changes that may be inserted without a look at what is stored, and the others.
+
+    The former are small runs that are written as a whole, where no other change is of the same run.
+    """
+    whole: list[RunChange] = []
+    others: list[RunChange] = []
+    for change in changes:
+        (whole if change.is_whole and change.size <= INLINE_BYTES else others).append(change)
+    runs = {change.run_id for change in whole}
+    if len(runs) < len(whole) or not runs.isdisjoint(change.run_id for change in others):
+        return [], changes
+    return whole, others
+
+
+def joined(changes: Sequence[RunChange], whole: Iterable[RunChange], written: Iterable[Written]) -> list[Written]:
+    """Return what became of changes.
+
+    Args:
+        changes: The changes.
+        whole: Those of them that were inserted as a whole.
+        written: What became of the others, in order.
+    """
+    inserted, rest = {change.run_id for change in whole}, iter(written)
+    return [Written(True, each.last_event) if each.run_id in inserted else next(rest) for each in changes]
+
+
+def usage_of(rows: Iterable[RunRow], whole: Iterable[RunChange]) -> dict[str, tuple[int, int]]:
+    """Return how many runs, and bytes of them, were added to each workflow.
+
+    Args:
+        rows: The rows that changes were applied to.
+        whole: The runs that were inserted as a whole.
+    """
+    added = [(row.workflow, int(row.record is not None), row.added) for row in rows if row.is_changed]
+    added += [(change.record.workflow, 1, change.size) for change in whole if change.record is not None]
+    usage: dict[str, tuple[int, int]] = {}
+    for workflow, runs, size in added:
+        before = usage.get(workflow, (0, 0))
+        usage[workflow] = (before[0] + runs, before[1] + size)
+    return usage

@@ -54,6 +54,7 @@ def close(connection: sqlite3.Connection, run_id: str, number: int, closing: Que
         connection.execute(CLOSE, (*questions.closing_values(closing), run_id, number))
         connection.execute("UPDATE runs SET closings = closings + 1 WHERE id = ?", (run_id,))
     connection.execute("COMMIT")
+    connection.execute("PRAGMA synchronous = NORMAL")
     return is_closed or (question is not None and question.is_closed_by(closing))
 
 

@@ -18,18 +18,17 @@ CACHE_KIB = 16 * 1024
 MIGRATIONS = (
     """
     CREATE TABLE runs (
-        n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, id_reversed TEXT NOT NULL, accepted_at REAL NOT NULL,
+        n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, accepted_at REAL NOT NULL,
         workflow TEXT NOT NULL, channel TEXT NOT NULL, owner TEXT, status TEXT NOT NULL, executor TEXT,
-        attempt INTEGER NOT NULL, started_at REAL, finished_at REAL, cancel_at REAL, last_event INTEGER NOT NULL,
-        size INTEGER NOT NULL, params_size INTEGER NOT NULL, result_size INTEGER NOT NULL, problem BLOB,
-        details BLOB NOT NULL, params BLOB, result BLOB
+        attempt INTEGER NOT NULL, started_at REAL, finished_at REAL, cancel_at REAL, duration REAL,
+        last_event INTEGER NOT NULL, size INTEGER NOT NULL, params_size INTEGER NOT NULL, result_size INTEGER NOT NULL,
+        problem BLOB, details BLOB NOT NULL, params BLOB, result BLOB
     );
-    CREATE INDEX runs_by_time ON runs (accepted_at, id);
     CREATE INDEX runs_by_status ON runs (status, channel, accepted_at, id);
-    CREATE INDEX runs_by_owner ON runs (owner, status, channel, accepted_at, id);
+    CREATE INDEX runs_by_owner ON runs (owner, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
     CREATE INDEX runs_by_workflow ON runs (workflow, status, channel, accepted_at, id);
-    CREATE INDEX runs_by_both ON runs (owner, workflow, status, channel, accepted_at, id);
-    CREATE INDEX runs_by_end_of_id ON runs (id_reversed);
+    CREATE INDEX runs_by_both ON runs (owner, workflow, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
+    CREATE INDEX runs_by_end_of_id ON runs (substr(id, -8));
     CREATE INDEX runs_going_on ON runs (executor) WHERE finished_at IS NULL;
     CREATE INDEX runs_to_cancel ON runs (executor) WHERE cancel_at IS NOT NULL AND finished_at IS NULL;
     CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;

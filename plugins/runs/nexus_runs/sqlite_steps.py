@@ -5,34 +5,45 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.runs.record import RunEvent
+from nexus_core.runs.implied_events import with_implied
+from nexus_core.runs.record import RunEvent, Written
 from nexus_core.runs.status import RunStatus
 from nexus_runs import listing, sqlite_questions
 from nexus_runs.retention import OLDEST, TOTALS, Victims, limits_of
-from nexus_runs.rows import CHANGING, COLUMNS, RunRow, apply_changes, details_of, state_of, step_body, step_of
+from nexus_runs.rows import (
+    CHANGING,
+    COLUMNS,
+    INLINE_BYTES,
+    INSERTED,
+    RunRow,
+    apply_changes,
+    joined,
+    split_whole,
+    state_of,
+    step_body,
+    step_of,
+    whole_row,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nexus_core.runs.record import RunChange, RunFilter, RunState, RunStep, Written
+    from nexus_core.runs.record import RunChange, RunFilter, RunState, RunStep
     from nexus_core.runs.retention import Pruned, RunRetention
-
-INLINE_BYTES = 8 * 1024
-"""Parameters and results of up to so many bytes are in the row of their run; larger ones in a separate table."""
 
 FORGET_EXECUTORS = 24 * 3600.0
 """Seconds after the end of its lease that a process is remembered."""
 
-INSERT = (
-    "INSERT INTO runs (id, id_reversed, accepted_at, workflow, channel, owner, status, executor, attempt, started_at, "
-    "finished_at, last_event, size, params_size, result_size, problem, details, params, result) "
-    f"VALUES ({', '.join('?' * 19)})"
-)
+ROW = f"({', '.join('?' * len(INSERTED.split(', ')))})"
+INSERT = f"INSERT INTO runs ({INSERTED}) VALUES {ROW}"
+AT_ONCE = 100
+"""So many rows at most are inserted by one statement."""
+
 UPDATE = (
-    "UPDATE runs SET status = ?, started_at = ?, finished_at = ?, last_event = ?, size = ?, result_size = ?, "
-    "problem = ?, result = ? WHERE n = ?"
+    "UPDATE runs SET status = ?, started_at = ?, finished_at = ?, duration = ?, last_event = ?, size = ?, "
+    "result_size = ?, problem = ?, result = ? WHERE n = ?"
 )
 RENEW = """
 INSERT INTO executors VALUES (?1, ?2, ?3, ?2 + ?3) ON CONFLICT (id) DO UPDATE SET
@@ -54,20 +65,42 @@ OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = ?) AND nu
 
 
 def write(connection: sqlite3.Connection, changes: Sequence[RunChange], is_awaited: bool) -> list[Written]:
-    """Apply changes in one transaction. What a caller waits for survives a power failure too."""
+    """Apply changes in one transaction. What a caller waits for survives a power failure too.
+
+    Most are runs that are written as a whole. Those alone take one statement: between two of them, this thread waits
+    until the event loop's thread lets it go on, and delays that.
+    """
+    whole, others = split_whole(changes)
+    if not (others or is_awaited) and _insert(connection, whole):
+        return [Written(True, change.last_event) for change in whole]
     connection.execute(f"PRAGMA synchronous = {'FULL' if is_awaited else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
+    if not _insert(connection, whole):  # one of them is stored already
+        whole, others = [], changes
     rows = {}
-    for run_id in {change.run_id for change in changes}:
+    for run_id in {change.run_id for change in others}:
         found = connection.execute(f"SELECT {CHANGING} FROM runs WHERE id = ?", (run_id,)).fetchone()
         if found is not None:
             rows[run_id] = RunRow.of(found)
-    written = apply_changes(rows, changes)
+    written = apply_changes(rows, others)
     for row in rows.values():
         if row.is_changed:
             _save(connection, row)
     connection.execute("COMMIT")
-    return written
+    if is_awaited:
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return joined(changes, whole, written)
+
+
+def _insert(connection: sqlite3.Connection, whole: Sequence[RunChange]) -> bool:
+    """Insert runs as a whole. Returns False where one was there already; the others are inserted all the same."""
+    inserted = 0
+    for begin in range(0, len(whole), AT_ONCE):
+        some = whole[begin : begin + AT_ONCE]
+        statement = f"INSERT INTO runs ({INSERTED}) VALUES {', '.join([ROW] * len(some))} ON CONFLICT (id) DO NOTHING"
+        values = [value for change in some for value in whole_row(change)]
+        inserted += connection.execute(statement, values).rowcount
+    return inserted == len(whole)
 
 
 def _save(connection: sqlite3.Connection, row: RunRow) -> None:
@@ -75,18 +108,14 @@ def _save(connection: sqlite3.Connection, row: RunRow) -> None:
     if row.record is not None:
         record = row.record
         params = _inline(record.params)
-        cursor = connection.execute(INSERT, (
-            row.id, row.id[::-1], row.accepted_at, row.workflow, record.channel, record.owner, str(row.status),
-            row.executor, row.attempt, row.started_at, row.finished_at, row.last_event, row.size,
-            len(record.params or b""), result_size, row.problem, details_of(record), params, result,
-        ))  # fmt: skip
+        cursor = connection.execute(INSERT, (*row.inserted[:-2], params, result))
         row.number = cursor.lastrowid
         if params is None and record.params is not None:
             _add_payload(connection, row, "params", record.params)
     else:
         connection.execute(UPDATE, (
-            str(row.status), row.started_at, row.finished_at, row.last_event, row.size, result_size, row.problem,
-            result, row.number,
+            str(row.status), row.started_at, row.finished_at, row.duration, row.last_event, row.size,
+            result_size, row.problem, result, row.number,
         ))  # fmt: skip
     if result is None and row.result is not None:
         _add_payload(connection, row, "result", row.result)
@@ -133,17 +162,12 @@ def page_query(connection: sqlite3.Connection, wanted: RunFilter) -> listing.Que
     if wanted.text is not None and _is_rare(connection, wanted.text):
         return listing.page_of_text(wanted, COLUMNS, builder)
     pairs = listing.pairs_of(wanted, _pairs(connection) if listing.needs_pairs(wanted) else ())
-    return None if pairs == [] else listing.page(wanted, pairs, COLUMNS, builder)
+    return listing.page(wanted, pairs, COLUMNS, builder) if pairs else None
 
 
 def _is_rare(connection: sqlite3.Connection, text: str) -> bool:
-    for column, low, high in listing.id_ranges(text):
-        query = (
-            f"SELECT count(*) FROM (SELECT 1 FROM runs WHERE {column} >= ? AND {column} < ? LIMIT {listing.FEW + 1})"
-        )
-        if connection.execute(query, (low, high)).fetchone()[0] > listing.FEW:
-            return False
-    return True
+    query = listing.count_by_text(text, listing.QueryBuilder("?"))
+    return bool(max(connection.execute(query.text, query.arguments).fetchone()) <= listing.FEW)
 
 
 def _pairs(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -159,8 +183,10 @@ def _pairs(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 def events(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[RunEvent]:
     """Return events of a run."""
+    state = get(connection, run_id, payloads=False)
     rows = connection.execute(OF_RUN.format("number, body", "events"), (run_id, after, limit))
-    return [RunEvent(number, body) for number, body in rows]
+    stored = [RunEvent(number, body) for number, body in rows]
+    return [] if state is None else with_implied(state, stored, after, limit)
 
 
 def steps(connection: sqlite3.Connection, run_id: str, after: int, limit: int) -> list[RunStep]:

@@ -63,6 +63,8 @@ class Watchers:
     def applied(self, executor: str, changes: Sequence[RunChange], written: Sequence[Written]) -> None:
         """Note what this process has written, and notify the listeners."""
         for change, each in zip(changes, written, strict=True):
+            if change.is_whole:
+                continue  # it has ended before it was known
             if change.record is not None and each.is_applied and change.record.executor == executor:
                 self.active.add(change.run_id)
             if change.status in ENDED or not each.is_applied:

@@ -158,12 +158,12 @@ class Redactor:
 
     def is_plain(self, value: Any, marked: Collection[str] = ()) -> bool:
         """Whether a JSON value is a small object of numbers, none of them secret: most parameters are."""
-        return (
-            type(value) is dict
-            and len(value) <= SMALL
-            and all(type(each) in NUMBERS for each in value.values())
-            and not any(name in marked or len(str(name)) > LONGEST or self.is_secret(str(name)) for name in value)
-        )
+        if type(value) is not dict or len(value) > SMALL:
+            return False
+        for name, each in value.items():
+            if type(each) not in NUMBERS or name in marked or len(str(name)) > LONGEST or self.is_secret(str(name)):
+                return False
+        return True
 
     def value(self, value: Any, secrets: Collection[str] = (), marked: Collection[str] = ()) -> Any:
         """Return a JSON value without secrets: those under a secret's name, and those in its texts.

@@ -34,20 +34,24 @@ MISSES = {"cache_max_entries": 100}
 
 
 if __name__ == "__main__":
-    given = arguments(mcp=0, cli=0, workflows=1, kailash=0, gateway=0, hits=0, redis=0, metrics=0, logs=0, tracing=0)
+    given = arguments(
+        mcp=0, cli=0, workflows=1, kailash=0, gateway=0, hits=0, redis=0, metrics=0, logs=0, tracing=0, runs=0
+    )
     ports = {"api": given.port, "cli": given.cli, "mcp": given.mcp}
     options = {f"{name}_port": port for name, port in ports.items() if find_spec(f"nexus_{name}")}
     if given.gateway:
         options |= GATEWAY if given.hits else GATEWAY | MISSES
     if given.redis:
         options |= {"redis_url": f"redis://127.0.0.1:{given.redis}", "store": "redis"}
-    folder = Path(tempfile.mkdtemp()) if given.logs else Path()
+    folder = Path(tempfile.mkdtemp(prefix="nexus-benchmark-"))
     if given.metrics:
         options |= {"enable_monitoring": True, "metrics_port": 0}
     if given.logs:
         options |= {"log_format": "json", "audit_log": str(folder / "audit.jsonl"), "audit_parameters": True}
     if given.tracing:
         options |= {"enable_tracing": True, "tracing_sample_ratio": 0.01, "tracing_endpoint": "http://127.0.0.1:9"}
+    if given.runs:
+        options |= {"run_store": "sqlite", "runs_sqlite_path": folder / "runs.db"}
     nexus = Nexus(log_level="INFO" if given.logs else "WARNING", **options)
     nexus.register("add", add, {"required_permissions": ["data.read"]} if given.gateway else {})
     for number in range(given.workflows - 1):
@@ -55,5 +59,4 @@ if __name__ == "__main__":
     if given.kailash:
         register_kailash(nexus)
     nexus.start()
-    if given.logs:
-        shutil.rmtree(folder)
+    shutil.rmtree(folder)

@@ -76,5 +76,5 @@ async def test_only_what_is_left_is_stored_where_so_asked(started: Any) -> None:
     nexus.gate.set()
     result = await nexus.invoke("work")
     assert (await store.get(result.run_id) is None) is (nexus.options.run_store_scope == "background")
-    assert not nexus._state.running.recorder._left_out
+    assert not nexus._state.running.recorder._held
     assert (await (await nexus.view(Caller())).run(result.run_id)).status == "completed"
