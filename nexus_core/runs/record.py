@@ -194,7 +194,7 @@ class RunChange:
         record: The run, where it begins.
         status: Its status from now on, or None. `COMPLETED`, `FAILED` and `CANCELLED` end it.
         started_at: When the work began, in seconds since the epoch, or None.
-        finished_at: When the run ended; required with a status that ends it.
+        finished_at: When the run ended; given with a status that ends it, and with no other.
         result: The result as JSON text, or None.
         problem: The error as `NexusError.problem` returns it, or None.
         events: What is appended to its events, in order.
@@ -227,7 +227,7 @@ class RunChange:
     @property
     def ends(self) -> bool:
         """Whether it ends the run."""
-        return self.finished_at is not None and self.status in ENDED
+        return self.finished_at is not None
 
     @property
     def is_whole(self) -> bool:
@@ -237,9 +237,16 @@ class RunChange:
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
-        params = self.record.params or b"" if self.record is not None else b""
-        steps = sum(step.weight for step in self.steps) if self.steps else 0
-        return len(params) + len(self.result or b"") + sum(len(each.body) for each in self.events) + steps
+        size = 0
+        if self.record is not None and self.record.params is not None:
+            size = len(self.record.params)
+        if self.result is not None:
+            size += len(self.result)
+        if self.events:
+            size += sum(len(event.body) for event in self.events)
+        if self.steps:
+            size += sum(step.weight for step in self.steps)
+        return size
 
     def then(self, later: RunChange) -> RunChange:
         """Return one change that does what this one and a later one of the same attempt do."""

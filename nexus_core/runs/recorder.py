@@ -32,7 +32,7 @@ RUNNING = RunStatus.RUNNING
 COUNTED = 1_000_000
 """How many runs a pruning that only counts looks at."""
 
-HELD_SECONDS = 0.01
+HELD_SECONDS = 0.008
 """Beginnings that may be stored late are looked through so often. One that was there the time before is stored."""
 
 

@@ -14,6 +14,7 @@ import following
 import mcp_requests
 import run_steps
 import scraping
+import stored_runs
 from environments import fastmcp_python, peer_python
 from figures import Row, paired
 from in_process import Invocations, Listing, signed
@@ -338,6 +339,20 @@ async def steps(effort: Effort) -> list[Row]:
     return await run_steps.compare(effort.rounds)
 
 
+async def run_stores(effort: Effort) -> list[Row]:
+    """Compare calls with the run store sqlite with those without, by REST and in process, and count background calls.
+
+    A process may be a tenth slower than its twin all its life: several pairs of them are compared.
+    """
+    row = Row(stored_runs.TITLE, "REST: add(a, b), sqlite", "memory", target=0.85)
+    pairs = min(effort.starts, 6)
+    some = replace(effort, rounds=max(4, effort.rounds // pairs))
+    for _ in range(pairs):
+        async with serving(NexusServer(runs=1), NexusServer()) as (stored, memory):
+            await _throughput(row, (stored, rest_load(stored.port)), (memory, rest_load(memory.port)), some)
+    return [row, *await stored_runs.in_process(effort.rounds), *await stored_runs.on_postgres(effort.rounds)]
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -363,5 +378,6 @@ SECTIONS: dict[str, Available] = {
     "n": Available(pools, ("hypercorn", "pools")),
     "o": Available(tests_of_ones_own, ("api", "cli", "mcp")),
     "p": Available(steps, ()),
+    "q": Available(run_stores, ("api", "hypercorn", "runs")),
 }
 """By letter; g, resident memory, is read while the others run."""

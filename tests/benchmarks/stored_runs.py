@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,6 +87,7 @@ async def sqlite() -> AsyncIterator[Nexus]:
 
 async def on_postgres(rounds: int) -> list[Row]:
     """Measure background calls on PostgreSQL, a server of which is started."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "services"))
     from postgres_service import PostgresServer
 
     with TemporaryDirectory(prefix="nexus-benchmark-") as folder:

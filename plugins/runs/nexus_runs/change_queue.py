@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DELAY_SECONDS = 0.02
+DELAY_SECONDS = 0.03
 """How long a change that may be late waits for others to be written with it."""
 
 BATCH = 500
@@ -153,9 +153,11 @@ class ChangeQueue:
     async def _drain(self) -> None:
         while self._entries:
             if not self._urgent and not self._is_closing and len(self._entries) < BATCH:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(DELAY_SECONDS):
-                        await self._is_due.wait()
+                timer = asyncio.get_running_loop().call_later(DELAY_SECONDS, self._is_due.set)
+                try:
+                    await self._is_due.wait()
+                finally:
+                    timer.cancel()
             self._is_due.clear()
             batch = self._take()
             try:

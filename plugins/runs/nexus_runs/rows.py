@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
@@ -41,12 +40,11 @@ INSERTED = (
 """The columns of `row_of`."""
 
 _DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent")
-_details = attrgetter(*_DETAILS)
 
 
 def details_of(record: RunRecord) -> bytes:
     """Return the members of a record that no query asks for, as JSON text."""
-    members = {name: value for name, value in zip(_DETAILS, _details(record), strict=True) if value}
+    members = {name: value for name in _DETAILS if (value := getattr(record, name))}
     if (principal := record.principal) is not None:
         members["principal"] = {name: getattr(principal, name) for name in principal.__slots__}
     return jsontext.encode(members)
@@ -83,10 +81,11 @@ def row_of(
     last_event: int, size: int, problem: bytes | None, result: bytes | None,
 ) -> tuple[Any, ...]:  # fmt: skip
     """Return the row of a run that begins: the columns `INSERTED`."""
+    params = record.params
     return (
         record.id, record.accepted_at, record.workflow, record.channel, record.owner, str(status), record.executor,
-        record.attempt, started_at, finished_at, duration, last_event, size, len(record.params or b""),
-        len(result or b""), problem, details_of(record), record.params, result,
+        record.attempt, started_at, finished_at, duration, last_event, size, 0 if params is None else len(params),
+        0 if result is None else len(result), problem, details_of(record), params, result,
     )  # fmt: skip
 
 
@@ -94,10 +93,9 @@ def whole_row(change: RunChange) -> tuple[Any, ...]:
     """Return the row of a run that is written as a whole, see `RunChange.is_whole`: the columns `INSERTED`."""
     assert change.record is not None
     assert change.status is not None
-    problem = None if change.problem is None else stored_text(change.problem)
     return row_of(
         change.record, change.status, change.started_at, change.finished_at, change.duration, change.last_event,
-        change.size, problem, change.result,
+        change.size, None if change.problem is None else stored_text(change.problem), change.result,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from nexus_runs.rows import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from nexus_core.runs.record import RunChange, RunFilter, RunState, RunStep
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 FORGET_EXECUTORS = 24 * 3600.0
 """Seconds after the end of its lease that a process is remembered."""
 
-ROW = f"({', '.join('?' * len(INSERTED.split(', ')))})"
+ROW_LENGTH = len(INSERTED.split(", "))
+ROW = f"({', '.join('?' * ROW_LENGTH)})"
 INSERT = f"INSERT INTO runs ({INSERTED}) VALUES {ROW}"
-AT_ONCE = 100
-"""So many rows at most are inserted by one statement."""
+EXACT, ROUGH, MOST = 16, 64, 512
+"""Up to `EXACT` rows are inserted by a statement for just as many, more by one for the next multiple of `EXACT`, more
+than `ROUGH` by one for the next multiple of that, up to `MOST`: few enough statements to be kept."""
 
 UPDATE = (
     "UPDATE runs SET status = ?, started_at = ?, finished_at = ?, duration = ?, last_event = ?, size = ?, "
@@ -64,18 +66,35 @@ NEXT_CHANNEL = "SELECT min(channel) FROM runs WHERE status = ? AND channel > ?"
 OF_RUN = "SELECT {} FROM {} WHERE run = (SELECT n FROM runs WHERE id = ?) AND number > ? ORDER BY number LIMIT ?"
 
 
-def write(connection: sqlite3.Connection, changes: Sequence[RunChange], is_awaited: bool) -> list[Written]:
-    """Apply changes in one transaction. What a caller waits for survives a power failure too.
+def insertion(whole: Sequence[RunChange]) -> Callable[[sqlite3.Connection], bool]:
+    """Return the step that inserts runs as a whole. It returns False where one was there already.
 
-    Most are runs that are written as a whole. Those alone take one statement: between two of them, this thread waits
-    until the event loop's thread lets it go on, and delays that.
+    Most runs are written so, and all that takes Python is done here, on the event loop's thread: each time that another
+    thread needs that again, it waits for a moment in which the event loop rests, and delays it.
     """
+    parts = [_insertion(whole[begin : begin + MOST]) for begin in range(0, len(whole), MOST)]
+
+    def insert(connection: sqlite3.Connection) -> bool:
+        return sum(connection.execute(*part).rowcount for part in parts) == len(whole)
+
+    return insert
+
+
+def _insertion(whole: Sequence[RunChange]) -> tuple[str, list[Any]]:
+    """Return the statement that inserts at most `MOST` runs, and its values."""
+    count, values = len(whole), [value for change in whole for value in whole_row(change)]
+    step = 1 if count <= EXACT else EXACT if count <= ROUGH else ROUGH
+    rows = -(-count // step) * step
+    values += values[-ROW_LENGTH:] * (rows - count)  # what is there already is not inserted again
+    return f"INSERT INTO runs ({INSERTED}) VALUES {', '.join([ROW] * rows)} ON CONFLICT (id) DO NOTHING", values
+
+
+def write(connection: sqlite3.Connection, changes: Sequence[RunChange], is_awaited: bool) -> list[Written]:
+    """Apply changes in one transaction. What a caller waits for survives a power failure too."""
     whole, others = split_whole(changes)
-    if not (others or is_awaited) and _insert(connection, whole):
-        return [Written(True, change.last_event) for change in whole]
     connection.execute(f"PRAGMA synchronous = {'FULL' if is_awaited else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
-    if not _insert(connection, whole):  # one of them is stored already
+    if not insertion(whole)(connection):  # one of them is stored already
         whole, others = [], changes
     rows = {}
     for run_id in {change.run_id for change in others}:
@@ -90,17 +109,6 @@ def write(connection: sqlite3.Connection, changes: Sequence[RunChange], is_await
     if is_awaited:
         connection.execute("PRAGMA synchronous = NORMAL")
     return joined(changes, whole, written)
-
-
-def _insert(connection: sqlite3.Connection, whole: Sequence[RunChange]) -> bool:
-    """Insert runs as a whole. Returns False where one was there already; the others are inserted all the same."""
-    inserted = 0
-    for begin in range(0, len(whole), AT_ONCE):
-        some = whole[begin : begin + AT_ONCE]
-        statement = f"INSERT INTO runs ({INSERTED}) VALUES {', '.join([ROW] * len(some))} ON CONFLICT (id) DO NOTHING"
-        values = [value for change in some for value in whole_row(change)]
-        inserted += connection.execute(statement, values).rowcount
-    return inserted == len(whole)
 
 
 def _save(connection: sqlite3.Connection, row: RunRow) -> None:

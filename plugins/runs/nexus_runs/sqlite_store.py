@@ -15,6 +15,7 @@ from nexus_core.concurrency.rate_limited_log import RateLimitedLog
 from nexus_core.errors import BackendUnavailable, ConfigurationError
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
 from nexus_runs.change_queue import ChangeQueue, unavailable
+from nexus_runs.rows import joined, split_whole
 from nexus_runs.sqlite_watch import FileLook, FilePoller
 from nexus_runs.watchers import Watchers
 
@@ -148,6 +149,9 @@ class SqliteRunStore(RunStore):
     async def _apply(self, changes: Sequence[RunChange], is_awaited: bool) -> list[Written]:
         from nexus_runs import sqlite_steps
 
+        whole, others = split_whole(changes)
+        if not (is_awaited or others) and await self._run(self._writer, sqlite_steps.insertion(whole)):
+            return joined(changes, whole, [])
         step = partial(sqlite_steps.write, changes=changes, is_awaited=is_awaited)
         return await self._run(self._writer, step)
 
