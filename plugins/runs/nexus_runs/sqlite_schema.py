@@ -28,7 +28,7 @@ MIGRATIONS = (
     CREATE INDEX runs_by_owner ON runs (owner, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
     CREATE INDEX runs_by_workflow ON runs (workflow, status, channel, accepted_at, id);
     CREATE INDEX runs_by_both ON runs (owner, workflow, status, channel, accepted_at, id) WHERE owner IS NOT NULL;
-    CREATE INDEX runs_by_end_of_id ON runs (substr(id, -8));
+    CREATE INDEX runs_by_end_of_id ON runs (n >> 12, substr(id, -8));
     CREATE INDEX runs_going_on ON runs (executor) WHERE finished_at IS NULL;
     CREATE INDEX runs_to_cancel ON runs (executor) WHERE cancel_at IS NOT NULL AND finished_at IS NULL;
     CREATE INDEX runs_by_end ON runs (finished_at) WHERE finished_at IS NOT NULL;
