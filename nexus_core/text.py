@@ -13,7 +13,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff
 """C0 and C1 controls, line and paragraph separators, bidirectional embeddings, overrides and isolates (CVE-2021-42574),
 and lone surrogates, which no encoding has. Spaces of every width, joiners and soft hyphens are text."""
 
-_SESSION_IN_PATH = re.compile(r"(/sessions/)[^/]+")
+_CREDENTIAL_IN_PATH = re.compile(r"(/(?:sessions|answers)/)[^/]+")
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -49,5 +49,5 @@ def one_line(exc: BaseException) -> str:
 
 
 def shown_path(path: str) -> str:
-    """Return what logs show of a request's path: not the id of a session in it."""
-    return _SESSION_IN_PATH.sub(r"\1...", path)
+    """Return what logs show of a request's path: not the id of a session or the token of a link in it."""
+    return _CREDENTIAL_IN_PATH.sub(r"\1...", path)

@@ -209,7 +209,8 @@ class Dispatcher:
 
     async def linked_question(self, token: str) -> LinkedQuestion:
         """See `Nexus.linked_question`."""
-        return await LinkedQuestion.of((await self._controller.start()).desk.store, token)
+        running = await self._controller.start()
+        return await LinkedQuestion.of(running.desk.store, running.runs, token)
 
     async def view(self, caller: Caller) -> CallerView:
         """See `Nexus.view`."""

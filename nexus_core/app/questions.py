@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.runs.local_questions import QuestionStore
     from nexus_core.runs.question import RunQuestion
+    from nexus_core.runs.stored_run import RunLookup
     from nexus_core.types.principal import Principal
 
 BY_LINK = "link"
@@ -158,7 +159,8 @@ class CallerQuestions:
             whom = "another user than the run's caller" if self._is_excluded(question) else question.to
             raise PermissionDenied(f"This question is for {whom} to answer.")
         by = None if self._principal is None else printable(self._principal.user_id)
-        return await answered(await self._store(), question, value, by)
+        running = await self._start()
+        return await answered(running.desk.store, running.runs, question, value, by)
 
     async def _may_answer(self, question: RunQuestion) -> bool:
         principal = self._principal
@@ -203,16 +205,18 @@ class CallerQuestions:
 class LinkedQuestion:
     """The question that a link leads to: who has the link may see and answer it, once."""
 
-    def __init__(self, store: QuestionStore, question: RunQuestion) -> None:
+    def __init__(self, store: QuestionStore, runs: RunLookup, question: RunQuestion) -> None:
         self._store = store
+        self._runs = runs
         self.question = question
 
     @classmethod
-    async def of(cls, store: QuestionStore, token: str) -> LinkedQuestion:
+    async def of(cls, store: QuestionStore, runs: RunLookup, token: str) -> LinkedQuestion:
         """Return the question of a link.
 
         Args:
             store: Where questions are kept.
+            runs: Knows the runs that ask.
             token: What the link ends with; see `Asked.token`.
 
         Raises:
@@ -225,15 +229,25 @@ class LinkedQuestion:
         question = await store.question(run_id, int(number)) if is_whole and run_id.isprintable() else None
         if question is None or not question.fits(secret):
             raise QuestionNotFound("The link is not valid, or the question is no longer stored.")
-        return cls(store, question)
+        return cls(store, runs, question)
+
+    def require_open(self) -> None:
+        """Make sure that it can still be answered.
+
+        Raises:
+            QuestionClosed: It was answered before, has expired, or its run has ended.
+        """
+        _refuse_closed(self.question)
 
     async def answer(self, value: Any) -> RunQuestion:
         """Answer it; see `CallerQuestions.answer`."""
-        self.question = await answered(self._store, self.question, value, BY_LINK)
+        self.question = await answered(self._store, self._runs, self.question, value, BY_LINK)
         return self.question
 
 
-async def answered(store: QuestionStore, question: RunQuestion, value: Any, by: str | None) -> RunQuestion:
+async def answered(
+    store: QuestionStore, runs: RunLookup, question: RunQuestion, value: Any, by: str | None
+) -> RunQuestion:
     """Answer a question for a caller who may, and return it."""
     _refuse_closed(question)
     wrong = Validator(dict(question.schema)).errors(value)
@@ -244,6 +258,7 @@ async def answered(store: QuestionStore, question: RunQuestion, value: Any, by: 
         raise RequestTooLarge(f"answer has {len(text)} bytes as JSON text, and at most {QUESTION_BYTES} are taken.")
     closing = QuestionClosing(QuestionStatus.ANSWERED, time.time(), text, by)
     if await store.close_question(question.run_id, question.number, closing):
+        runs.forget_question(question.run_id, question.number)
         return question.closed(closing)
     found = await store.question(question.run_id, question.number)
     if found is not None:

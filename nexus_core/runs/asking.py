@@ -202,10 +202,12 @@ class QuestionDesk:
         question, changed = plan.question(run, principal, run.asked, secret), asyncio.Event()
         await self._store(run, question)
         stop = self.store.watch(run.id, changed.set)
+        run.questions = (*run.questions, question)
         try:
             closed = await self._answered(plan, run, prolong, question, secret, changed)
         finally:
             stop()
+            run.forget_question(question.number)
         told = {"number": question.number, "status": str(closed.status), "answered_by": closed.answered_by}
         run.publish(WORKFLOW_ANSWERED, {name: value for name, value in told.items() if value is not None})
         return self._outcome(plan, closed)

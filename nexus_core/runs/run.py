@@ -27,6 +27,7 @@ from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunSt
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.step_log import StepLog
     from nexus_core.state.queues import Place
     from nexus_core.types.result import Result
@@ -54,13 +55,14 @@ class Run:
         place: Its place in the queue in which it waits for others of its key.
         steps: The steps of the workflow, or None without one.
         asked: How many questions it has asked.
+        questions: Those that it waits for.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
         "_replies", "_steps", "_task", "_waiters", "_work", "asked", "cancel_requested", "channel", "error",
         "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "payer", "place",
-        "result", "session_id", "started_at", "status", "steps", "user_id", "workflow",
+        "questions", "result", "session_id", "started_at", "status", "steps", "user_id", "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +84,7 @@ class Run:
         self.error: NexusError | None = None
         self.place: Place | None = None
         self.steps: StepLog | None = None
+        self.questions: tuple[RunQuestion, ...] = ()
         self.output_bytes = self.followers = self.asked = self._count = 0
         self.cancel_requested = self._is_closed = self._is_forgotten = False
         self._bus = bus
@@ -243,8 +246,12 @@ class Run:
         """Wait until the run has ended or waits for an answer, for at most ``timeout`` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self.done and self.status is not RunStatus.WAITING:
+                while not (self.done or (self.questions and self.status is RunStatus.WAITING)):
                     await self.changed()
+
+    def forget_question(self, number: int) -> None:
+        """Note that a question was closed: the run does not wait for it."""
+        self.questions = tuple(question for question in self.questions if question.number != number)
 
     async def started_or_rejected(self) -> None:
         """Wait until the run has begun or has been refused, or was answered without either: it is `done` then."""
@@ -361,7 +368,10 @@ class Run:
         self._steps = [event.without_result() for event in self._steps]  # copies: a handler may be about to read one
 
     def to_dict(self, *, with_result: bool = True) -> dict[str, Any]:
-        """Return the run as channels show it: with the error, and with the result unless ``with_result`` is false."""
+        """Return the run as channels show it: with the error, and unless ``with_result`` is false with the result.
+
+        While it waits for answers, it is shown with its open questions in the place of the result.
+        """
         result = self.result if with_result else None
         return shown_run(
             self.id, self.workflow, self.channel, self.status, self.started_at, self.finished_at,
@@ -369,6 +379,7 @@ class Run:
             position=None if self.place is None else self.place.position,
             result={} if result is None else {"result": result.value} | result.flags(),
             error=None if self.error is None else self.error.problem(),
+            questions=self.questions if with_result else (),
         )  # fmt: skip
 
 

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.runs.status import RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from nexus_core.runs.question import RunQuestion
+
+QUESTIONS_SHOWN = 100
+"""How many open questions a run is shown with; the first ones."""
 
 
 def shown_run(
     run_id: str, workflow: str, channel: str, status: RunStatus, started_at: float, finished_at: float | None, *,
     session_id: str | None, user_id: str | None, position: int | None, result: Mapping[str, Any],
-    error: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None, questions: Sequence[RunQuestion] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Return the members of a run; absent values are left out.
 
     The arguments are those of `Run`; ``position`` is its place in the queue of its key, ``result`` has the member
-    ``result`` and its flags, if any, and ``error`` is the problem that it ended with.
+    ``result`` and its flags, if any, ``error`` is the problem that it ended with, and ``questions`` are its open ones.
     """
     members: dict[str, Any] = {
         "run_id": run_id,
@@ -36,6 +41,8 @@ def shown_run(
         members["user_id"] = user_id
     if position is not None and status is RunStatus.BLOCKED:
         members["position"] = position
+    if questions and status is RunStatus.WAITING:
+        members["questions"] = [question.to_dict() for question in questions[:QUESTIONS_SHOWN]]
     members |= result
     if error is not None:
         members["error"] = dict(error)

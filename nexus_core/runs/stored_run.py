@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound, error_from_problem
 from nexus_core.events.event import ChannelEvent
+from nexus_core.runs.question import QuestionFilter
 from nexus_core.runs.run import Run
-from nexus_core.runs.shown import shown_run
+from nexus_core.runs.shown import QUESTIONS_SHOWN, shown_run
 from nexus_core.runs.status import RunStatus
 from nexus_core.types.result import Result
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunCursor, RunEvent, RunFilter, RunState, RunStep
     from nexus_core.runs.store import RunStore
 
@@ -30,6 +32,7 @@ class StoredRun:
         id, workflow, channel, session_id, owner: See `Run`.
         status: The status when it was last read.
         position: How many runs were before it in its queue, while it waits in one.
+        questions: The open questions that it waited for.
     """
 
     def __init__(self, state: RunState, store: RunStore) -> None:
@@ -39,6 +42,7 @@ class StoredRun:
         self.id, self.workflow, self.channel = record.id, record.workflow, record.channel
         self.session_id, self.owner = record.session_id, record.owner
         self.position: int | None = None
+        self.questions: list[RunQuestion] = []
 
     @property
     def status(self) -> str:
@@ -102,6 +106,15 @@ class StoredRun:
             for event in await self._store.events(self.id, max(self._state.last_event - 1, 0), 1):
                 self.position = (event.to_dict().get("data") or {}).get("position")
 
+    async def read_questions(self) -> None:
+        """Read which answers the run waits for, if it does.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        wanted = QuestionFilter(run_id=self.id, limit=QUESTIONS_SHOWN)
+        self.questions = await self._store.questions(wanted) if self.status == RunStatus.WAITING else []
+
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
         end = None if timeout is None else time.monotonic() + timeout
@@ -112,6 +125,18 @@ class StoredRun:
             await self._store.changed(self.id, self._state.last_event, left)
             await self.refresh()
         return True
+
+    async def settled(self, timeout: float) -> None:
+        """Wait until the run has ended or waits for an answer, for at most ``timeout`` seconds."""
+        end = time.monotonic() + timeout
+        await self.read_questions()
+        while not (self.done or self.questions):
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            await self._store.changed(self.id, self._state.last_event, left)
+            await self.refresh()
+            await self.read_questions()
 
     async def outcome(self) -> Result:
         """Wait for the end and return the result.
@@ -163,7 +188,7 @@ class StoredRun:
             self.id, self.workflow, self.channel, state.status, record.accepted_at, state.finished_at,
             session_id=self.session_id, user_id=None if record.principal is None else record.principal.user_id,
             position=self.position, result={} if result is None else {"result": jsontext.parse_trusted(result)},
-            error=state.problem,
+            error=state.problem, questions=self.questions if with_result else (),
         )  # fmt: skip
 
 
@@ -218,10 +243,16 @@ class RunLookup:
             if own is None or state.has_ended:  # else the store does not know yet that it has
                 stored = StoredRun(state, self._store)
                 await stored.read_position()
+                await stored.read_questions()
                 return stored
         if own is None:
             raise RunNotFound("There is no run with this id, or it is no longer stored.")
         return own
+
+    def forget_question(self, run_id: str, number: int) -> None:
+        """Note that a question of a run was closed just now: the run may get to know of it a moment later."""
+        if (own := self._history.of_this_process(run_id)) is not None:
+            own.forget_question(number)
 
     async def steps(
         self, run_id: str, owner: str | None, after: int, limit: int, *, of_everyone: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import ConfigurationError
@@ -52,6 +53,21 @@ def implementation_of(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isclass(target):
         return target.__init__
     return target if inspect.isroutine(target) else inspect.unwrap(type(target).__call__)
+
+
+def has_attribute(function: Callable[..., Any], names: frozenset[str]) -> bool:
+    """Whether the code of a function, or of one defined in it, uses an attribute with one of the names.
+
+    Other functions that it calls are not searched.
+    """
+    codes = [getattr(implementation_of(function), "__code__", None)]
+    while codes:
+        code = codes.pop()
+        if code is not None:
+            if not names.isdisjoint(code.co_names):
+                return True
+            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return False
 
 
 def takes_first_by_position(function: Any) -> bool:

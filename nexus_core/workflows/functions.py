@@ -10,6 +10,7 @@ import msgspec
 
 from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.concurrency.worker_processes import check as check_for_process
+from nexus_core.workflows.callables import has_attribute
 from nexus_core.workflows.function_form import FunctionForm
 from nexus_core.workflows.workflow import Workflow
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 BREATH = 100
 """Items of a stream after which the event loop gets its turn: a stream that waits for nothing would hold it up, and
 one in a thread could be ahead of its followers by its whole length."""
+
+ASKING = frozenset({"ask", "ask_sync"})
+"""The methods of a `Context` that wait for an answer."""
 
 
 class FunctionWorkflow(Workflow):
@@ -44,6 +48,7 @@ class FunctionWorkflow(Workflow):
         self.reads_decimals = form.reads_decimals
         self.streams = form.streams
         self.uses_context = form.takes_context
+        self.asks = form.takes_context and has_attribute(function, ASKING)
         if processes is not None:
             check_for_process(name, function, streams=self.streams, takes_context=self.uses_context)
         super().__init__(

@@ -47,6 +47,7 @@ class Workflow(ABC):
         reads_decimals: Whether numbers in its parameters may be more exact than a float.
         serial: Which calls of it run one at a time (``metadata["serial"]``), or None.
         approval: Who has to agree to each call of it (``metadata["approval"]``), or None.
+        asks: Whether its own code asks questions (`Context.ask`), as far as that shows.
         uses_context: Whether what it gives may depend on its `Context`: on the caller, or on the session.
     """
 
@@ -55,6 +56,7 @@ class Workflow(ABC):
     uses_context: bool = True
     serial: str | None = None
     approval: Approval | None = None
+    asks: bool = False
 
     def __init__(
         self,
@@ -87,6 +89,11 @@ class Workflow(ABC):
         from nexus_core.schema.validation import Validator
 
         return None if self.output_schema is None else Validator(self.output_schema)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a call of it may wait for an answer, for days perhaps; channels do not hold a connection so long."""
+        return self.asks or self.approval is not None
 
     @property
     def timeout(self) -> float | None:

@@ -79,12 +79,13 @@ def every_route(platform: Platform, settings: ApiSettings, execute: Execute) -> 
 
 def described_routes(platform: Platform, settings: ApiSettings) -> list[DescribedRoute]:
     """Return the routes that are the same for all workflows, each with its OpenAPI operation."""
-    from nexus_api import events, runs, sessions, workflows
+    from nexus_api import events, questions, runs, sessions, workflows
 
     heartbeat = settings.event_heartbeat
     return [
         *workflows.routes(platform),
         *runs.routes(platform, heartbeat),
+        *questions.routes(platform),
         *events.routes(platform, heartbeat),
         *sessions.routes(platform),
     ]

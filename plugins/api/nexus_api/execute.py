@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from nexus_api.event_stream import send_events
 from nexus_api.translate import CallerLeaves, encode, invocation_of, read_object, seconds_to_wait, send_json
-from nexus_core import NexusError
+from nexus_core import NexusError, Run
+from nexus_core.options.settings import MAX_SECONDS
 from nexus_core.server.asgi import rate_limit_headers, send_error
 from nexus_core.server.caller import headers_of, idempotency_key_of
 from nexus_core.server.public_address import root_path
@@ -23,6 +24,10 @@ class Execute:
     The response is the result; with ``Prefer: wait=N`` it is the run (202) if that takes longer than N seconds; with
     ``Accept: text/event-stream`` it is a stream of the run's events. When the client disconnects, the run is cancelled,
     unless the request has ``wait``.
+
+    With ``wait`` it is the run (202) as soon as that waits for an answer, too. Without, that is so for workflows that
+    are known to ask; see `Workflow.may_wait`. To leave any other call behind, each would need a task of its own, which
+    costs more than some calls do.
 
     Args:
         platform: The platform.
@@ -49,6 +54,8 @@ class Execute:
                 await self._detached(invocation, wait, scope, send)
             elif b"text/event-stream" in headers.get(b"accept", b""):
                 await self._streamed(invocation, scope, receive, send)
+            elif (workflow := self._platform.workflows.find(name)) is not None and workflow.may_wait:
+                await self._until_it_asks(invocation, scope, receive, send)
             else:
                 with CallerLeaves(self._platform.timers, receive):
                     result = await self._platform.invoke(invocation)
@@ -56,19 +63,25 @@ class Execute:
         except NexusError as exc:
             await send_error(scope, send, exc)
 
+    async def _until_it_asks(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
+        with CallerLeaves(self._platform.timers, receive):
+            outcome = await self._platform.invoke_within(invocation, MAX_SECONDS)
+            if isinstance(outcome, Run):
+                await _send_run(outcome, invocation, scope, send)
+            else:
+                await send_json(send, outcome.reply(), 200, rate_limit_headers(invocation.rate_limit))
+
     async def _detached(self, invocation: Invocation, wait: float, scope: Scope, send: Send) -> None:
         with self._platform.submit(invocation).hold() as run:
             await run.started_or_rejected()  # a refusal by a policy is sent at once
             with self._platform.credentials.lease(invocation):
-                has_ended = await run.wait(wait)
-            if has_ended:
+                await run.settled(wait)
+            if run.done:
                 result = await run.outcome()
                 applied = (b"preference-applied", f"wait={wait:g}".encode())
                 await send_json(send, result.reply(), 200, [applied, *rate_limit_headers(invocation.rate_limit)])
                 return
-        location = (b"location", f"{quote(root_path(scope))}/api/runs/{run.id}".encode())
-        left = rate_limit_headers(invocation.rate_limit)
-        await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])
+        await _send_run(run, invocation, scope, send)
 
     async def _streamed(self, invocation: Invocation, scope: Scope, receive: Receive, send: Send) -> None:
         lease, caller = self._platform.credentials.lease(invocation), CallerLeaves(self._platform.timers, receive)
@@ -83,3 +96,10 @@ class Execute:
             if run.error is not None:
                 await run.outcome()
             await send_events(run, 0, self._heartbeat, caller, lease, send)
+
+
+async def _send_run(run: Run, invocation: Invocation, scope: Scope, send: Send) -> None:
+    """Send a run that goes on, with its address."""
+    location = (b"location", f"{quote(root_path(scope))}/api/runs/{run.id}".encode())
+    left = rate_limit_headers(invocation.rate_limit)
+    await send_json(send, encode(run.to_dict()), 202, [location, (b"retry-after", b"1"), *left])

@@ -48,6 +48,7 @@ CHUNK = 20
 _TAGS = [
     {"name": "Catalog", "description": "The workflows."},
     {"name": "Runs", "description": "Running and finished runs."},
+    {"name": "Questions", "description": "Questions of runs that wait for an answer."},
     {"name": "Sessions", "description": "State shared by calls."},
     {"name": "Events", "description": "Streams of events."},
 ]
@@ -159,7 +160,8 @@ def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
         "properties": {"result": result, "run_id": STRING, **FLAGS},
         "required": ["result", "run_id"],
     }
-    answers = {"200": json_answer("The result.", reply), "202": json_answer("Still running (wait=N).", ref("Run"))}
+    waits = json_answer("Still running (wait=N), or waiting for an answer.", ref("Run"))
+    answers = {"200": json_answer("The result.", reply), "202": waits}
     answers["200"]["content"] |= EVENT_STREAM
     return {
         "operationId": f"execute_{workflow.name}",
@@ -169,7 +171,7 @@ def _operation(workflow: Workflow, schemas: dict[str, Any]) -> dict[str, Any]:
         "parameters": [
             header("X-Nexus-Session", "The session of the call."),
             header("Idempotency-Key", "Makes retries safe."),
-            header("Prefer", "`wait=N`: respond with 202 and the run after N seconds."),
+            header("Prefer", "`wait=N`: respond with 202 and the run after N seconds, or when it waits for an answer."),
             WAIT,
         ],
         "requestBody": {

@@ -21,6 +21,7 @@ from nexus_core.errors import (
     UnsupportedEncoding,
     ValidationError,
 )
+from nexus_core.runs.question import QuestionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,11 +71,43 @@ _RUN = {
         "finished_at": {"type": "number"},
         "duration": {"type": "number", "description": "Seconds."},
         "position": {"type": "integer", "description": "Number of calls before it, while it is `blocked`."},
+        "questions": {
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Question"},
+            "description": "Its open questions, while it is `waiting`.",
+        },
         "result": {},
         **FLAGS,
         "error": {"$ref": "#/components/schemas/Problem"},
     },
     "required": ["run_id", "workflow", "channel", "status", "started_at"],
+}
+_QUESTION = {
+    "type": "object",
+    "properties": {
+        "run_id": STRING,
+        "number": {"type": "integer", "description": "Place among the questions of the run, from 1."},
+        "workflow": STRING,
+        "question": STRING,
+        "schema": {**OBJECT, "description": "JSON Schema of the answer."},
+        "to": {"type": "string", "description": "Who may answer: `caller`, `user:ID` or `permission:NAME`."},
+        "status": {"enum": [str(status) for status in QuestionStatus]},
+        "asked_at": {"type": "number", "description": "Seconds since the epoch."},
+        "expires_at": {"type": "number", "description": "Until when it can be answered. Absent without a limit."},
+        "details": {**OBJECT, "description": "What it is about."},
+        "closed_at": {"type": "number"},
+        "answered_by": {"type": "string", "description": "A user id, or `link`."},
+        "answer": {"description": "Absent in lists of open questions."},
+    },
+    "required": ["run_id", "number", "workflow", "question", "schema", "to", "status", "asked_at"],
+}
+_QUESTIONS = {
+    "type": "object",
+    "properties": {
+        "questions": {"type": "array", "items": {"$ref": "#/components/schemas/Question"}},
+        "next": {"type": "string", "description": "For `after`, where further questions may follow."},
+    },
+    "required": ["questions"],
 }
 _STEPS = {
     "type": "object",
@@ -114,7 +147,10 @@ _SESSION = {
     },
     "required": ["session_id", "state", "active_channels", "version", "created_at", "expires_at"],
 }
-SCHEMAS = {"Problem": _PROBLEM, "Run": _RUN, "Steps": _STEPS, "Session": _SESSION}
+SCHEMAS = {
+    "Problem": _PROBLEM, "Run": _RUN, "Question": _QUESTION, "Questions": _QUESTIONS, "Steps": _STEPS,
+    "Session": _SESSION,
+}  # fmt: skip
 """Schemas that every document has."""
 
 ON_EVERY_ROUTE: tuple[type[NexusError], ...] = (
@@ -209,4 +245,6 @@ def after(description: str, schema: Mapping[str, Any]) -> tuple[dict[str, Any], 
     return header("Last-Event-ID", description, schema), query("after", schema, precedence)
 
 
-WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": 3600}, "Seconds to wait for the result.")
+WAIT = query(
+    "wait", {"type": "number", "minimum": 0, "maximum": 3600}, "Seconds to wait for the result, or for a question."
+)

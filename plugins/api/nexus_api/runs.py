@@ -72,7 +72,7 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
             wait = seconds_to_wait(request.scope, headers_of(request.scope))
             if wait:
                 with view.lease(), CallerLeaves(platform.timers, request.receive):
-                    await run.wait(wait)
+                    await run.settled(wait)
             return json_answer(run.to_dict(), view)
 
     async def cancel(request: Request) -> Response:

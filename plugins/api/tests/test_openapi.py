@@ -262,9 +262,9 @@ async def test_the_document_needs_no_dialect_and_names_the_platforms_operations_
     assert "jsonSchemaDialect" not in document
     operations = {path: operation for path, each in document["paths"].items() for operation in each.values()}
     assert {tag for path, each in operations.items() if "/execute" not in path for tag in each["tags"]} == {
-        "Catalog", "Runs", "Sessions", "Events"
+        "Catalog", "Runs", "Questions", "Sessions", "Events"
     }  # fmt: skip
-    assert [tag["name"] for tag in document["tags"]][-4:] == ["Catalog", "Runs", "Sessions", "Events"]
+    assert [tag["name"] for tag in document["tags"]][-5:] == ["Catalog", "Runs", "Questions", "Sessions", "Events"]
 
 
 async def test_refusals_are_in_the_document_where_they_happen(document):
