@@ -117,14 +117,20 @@ class CallerQuestions:
         return page if last is None else page | {"next": str(last)}
 
     async def of_run(self, run_id: str) -> list[RunQuestion]:
-        """Return what a run has asked, in order.
+        """Return what a run has asked, in order; of another's run, the questions that the caller may answer.
 
         Raises:
-            RunNotFound: No such id, or it is no longer kept, or another's.
+            RunNotFound: No such id, or it is no longer kept, or another's and none of its questions is for the caller.
             BackendUnavailable: The run store does not answer.
         """
-        await self._run(run_id)
         wanted = QuestionFilter(run_id=run_id, is_open=False, limit=QUESTIONS_OF_RUN)
+        try:
+            await self._run(run_id)
+        except RunNotFound:
+            asked = await (await self._store()).questions(wanted) if run_id.isprintable() else []
+            if not (own := [question for question in asked if await self.may_answer(question)]):
+                raise
+            return own
         return await (await self._store()).questions(wanted)
 
     async def get(self, run_id: str, number: int) -> RunQuestion:
@@ -134,8 +140,8 @@ class CallerQuestions:
             QuestionNotFound: It does not exist, or is hidden from the caller.
             BackendUnavailable: The run store does not answer.
         """
-        question = await (await self._store()).question(run_id, number)
-        if question is None or not (await self._may_answer(question) or await self._sees_run(run_id)):
+        question = await (await self._store()).question(run_id, number) if run_id.isprintable() else None
+        if question is None or not (await self.may_answer(question) or await self._sees_run(run_id)):
             raise QuestionNotFound(f"There is no question {number} of run {printable(run_id, 64)}.")
         return question
 
@@ -155,14 +161,15 @@ class CallerQuestions:
             BackendUnavailable: The run store does not answer.
         """
         question = await self.get(run_id, number)
-        if not await self._may_answer(question):
+        if not await self.may_answer(question):
             whom = "another user than the run's caller" if self._is_excluded(question) else question.to
             raise PermissionDenied(f"This question is for {whom} to answer.")
         by = None if self._principal is None else printable(self._principal.user_id)
         running = await self._start()
         return await answered(running.desk.store, running.runs, question, value, by)
 
-    async def _may_answer(self, question: RunQuestion) -> bool:
+    async def may_answer(self, question: RunQuestion) -> bool:
+        """Whether the question is for the caller to answer, as long as it is open."""
         principal = self._principal
         if principal is None:
             return True

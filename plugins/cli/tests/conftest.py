@@ -279,6 +279,20 @@ def guarded(server_env, tmp_path_factory):
         yield url
 
 
+@pytest.fixture(scope="session")
+def asking(server_env, tmp_path_factory):
+    """One whose workflows ask questions."""
+    with served(APP.with_name("asking_app.py"), server_env, tmp_path_factory) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def guarded_asking(server_env, tmp_path_factory):
+    """The same, which asks callers who they are."""
+    with served(APP.with_name("asking_app.py"), server_env | {"ASKING_AUTH": "1"}, tmp_path_factory) as url:
+        yield url
+
+
 @pytest.fixture
 def serve_app(server_env, tmp_path_factory):
     """Serve an application meanwhile; yields its command-line port's URL."""

@@ -35,13 +35,18 @@ class Fields:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
-        properties = schema.get("properties")
+        properties = self.resolve(schema).get("properties")
         self.properties: dict[str, Any] = properties if isinstance(properties, dict) else {}
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The schema itself, with its ``$ref`` resolved."""
+        return self.resolve(dict(self._schema))
 
     def schema_of(self, name: str) -> Any:
         """Return the schema of a field; of an unknown one, ``additionalProperties``."""
         found = self.properties.get(name)
-        return self._schema.get("additionalProperties") if found is None else found
+        return self.whole.get("additionalProperties") if found is None else found
 
     def resolve(self, schema: Any) -> dict[str, Any]:
         """Return a subschema with its ``$ref`` resolved."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nexus_cli.terminal.question_view import span
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,7 @@ _decode = msgspec.json.Decoder().decode
 
 def workflows(cli: CliContext) -> None:
     """Show the workflows."""
-    _table(
+    show_table(
         cli, cli.call("list"), "workflows", "No workflow is registered.",
         {"WORKFLOW": itemgetter("name"), "DESCRIPTION": _in_a_line},
     )  # fmt: skip
@@ -45,7 +47,7 @@ def workflow(cli: CliContext, name: str) -> None:
 def runs(cli: CliContext, **filters: Any) -> None:
     """Show runs, newest first."""
     reply = cli.call("runs.list", **filters)
-    _table(
+    show_table(
         cli, reply, "runs", "No runs.",
         {"RUN": itemgetter("run_id"), "WORKFLOW": itemgetter("workflow"), "STATUS": itemgetter("status"),
          "STARTED": lambda each: _age(each["started_at"]), "TOOK": _took},
@@ -57,7 +59,7 @@ def runs(cli: CliContext, **filters: Any) -> None:
 def steps(cli: CliContext, run_id: str, after: int, limit: int) -> None:
     """Show the steps of a run."""
     reply = cli.call("runs.steps", run_id=run_id, after=after, limit=limit)
-    _table(
+    show_table(
         cli, reply, "steps", "No steps.",
         {"STEP": lambda each: str(each["number"]), "NAME": itemgetter("name"),
          "ATTEMPT": lambda each: str(each["attempt"]), "OUTCOME": lambda each: each.get("outcome", "running"),
@@ -68,7 +70,7 @@ def steps(cli: CliContext, run_id: str, after: int, limit: int) -> None:
         cli.output.line(f"Further steps: --after {following}")
 
 
-def _table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:
+def show_table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:
     """Show the objects in a member of a reply, one column for each heading; ``none`` if there are none."""
     if not cli.output.pretty:
         cli.output.json(reply)
@@ -81,11 +83,7 @@ def _table(cli: CliContext, reply: bytes, member: str, none: str, columns: Colum
 
 
 def _age(started_at: float) -> str:
-    seconds = max(0.0, time.time() - started_at)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+    return f"{span(time.time() - started_at)} ago"
 
 
 def _took(run: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core.errors import MalformedRequest
 from nexus_core.jsontext import type_name
-from nexus_core.runs.listing import FILTERS, STEP_RANGE
+from nexus_core.runs.listing import FILTERS, QUESTION_FILTERS, STEP_RANGE
 from nexus_core.server.caller import check_length
 from nexus_core.text import nearest, printable
 
@@ -26,6 +26,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "runs.cancel": ("run_id",),
     "runs.follow": ("run_id", "after"),
     "runs.prune": ("dry_run",),
+    "questions.list": tuple(QUESTION_FILTERS),
+    "questions.of_run": ("run_id",),
+    "questions.show": ("run_id", "number"),
+    "questions.answer": ("run_id", "number", "answer"),
     "sessions.create": (),
     "sessions.show": ("session_id",),
     "sessions.set": ("session_id", "state", "version"),
@@ -37,6 +41,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 
 PARAMS = ("params",)
 """The path of the parameters in a request."""
+
+LARGEST_NUMBER = 10**9 - 1
+"""Largest number of a question."""
 
 LONGEST_WAIT = 3600.0
 """Maximum of ``wait``, in seconds."""
@@ -118,6 +125,12 @@ class Request:
         if not isinstance(value, bool):
             raise MalformedRequest(f"{name} must be a boolean, not {_kind(self._members, name)}.")
         return value
+
+    def required(self, name: str) -> Any:
+        """Return a required value of any type."""
+        if name not in self._members:
+            raise MalformedRequest(f"{name} is missing.")
+        return self._members[name]
 
     def any(self, name: str) -> Any:
         """Return a value of any type, or None."""

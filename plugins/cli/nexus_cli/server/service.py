@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from nexus_cli.server import streams
+from nexus_cli.server import questions, streams
 from nexus_cli.server.requests import LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
+from nexus_core.events.event import WORKFLOW_ANSWERED, WORKFLOW_QUESTION
 from nexus_core.pipeline.invocation import Caller, Invocation
 from nexus_core.runs.listing import FILTERS, STEP_RANGE, filter_of
+from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from nexus_core import Platform
     from nexus_core.app.view import CallerView
+
+QUESTION_EVENTS = (WORKFLOW_QUESTION, WORKFLOW_ANSWERED)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -79,7 +83,7 @@ class Service:
         wait = request.seconds("wait", lambda value: 0 <= value <= LONGEST_WAIT, f"from 0 to {LONGEST_WAIT:g}")
         if wait is not None and self._platform.options.enable_async_execution:
             return _reply(self._detached(invocation, wait))
-        return self._followed(invocation) if request.flag("events") else _reply(self._called(invocation))
+        return self._followed(invocation) if request.flag("events") else self._called(invocation)
 
     def _params_of_data(self, name: str, data: Any) -> Any:
         """Return the parameters of ``--data``: its value, or that value as the parameter ``data``.
@@ -91,15 +95,27 @@ class Service:
             return data
         return data if any(map(workflow.takes, data)) else {"data": data}
 
-    async def _called(self, invocation: Invocation) -> bytes:
-        return (await self._platform.invoke(invocation)).reply()
+    async def _called(self, invocation: Invocation) -> AsyncGenerator[bytes]:
+        """Yield the reply to a call; before it, if the run waits for answers, its events about questions."""
+        found = await self._platform.invoke_within(invocation, LONGEST_WAIT)
+        if isinstance(found, Result):
+            yield reply_line(found.reply())
+            return
+        with found.hold() as run:
+            try:
+                async with aclosing(streams.of_run(run, only=QUESTION_EVENTS)) as lines:
+                    async for line in lines:
+                        yield line
+                yield reply_line((await run.outcome()).reply())
+            finally:
+                run.abandon()
 
     async def _detached(self, invocation: Invocation, wait: float) -> bytes:
         with self._platform.submit(invocation).hold() as run:
             await run.started_or_rejected()  # a refusal is an error, not a run
             with self._platform.credentials.lease(invocation):
-                has_ended = await run.wait(wait)
-            if has_ended:
+                await run.settled(wait)
+            if run.done:
                 return (await run.outcome()).reply()
             return _encode(run.to_dict())
 
@@ -145,6 +161,8 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
     """Answer a request that returns at once."""
     if request.command.startswith("sessions."):
         return await _session(view, request)
+    if request.command.startswith("questions."):
+        return await questions.answer(view, request)
     match request.command:
         case "list":
             return {"workflows": [each.summary() for each in await view.workflows()]}
@@ -162,7 +180,7 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
             is_asked = await view.cancel(run)
             return run.to_dict() | {"cancelled": is_asked}
         case _:
-            return (await view.run(request.text("run_id"))).to_dict()
+            return await questions.run_with_questions(view, await view.run(request.text("run_id")))
 
 
 async def _session(view: CallerView, request: Request) -> dict[str, Any]:

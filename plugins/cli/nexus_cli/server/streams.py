@@ -15,7 +15,7 @@ from nexus_core.errors import SessionNotFound
 from nexus_core.events.event import EVENTS_MISSED, SESSION_EXPIRED, SESSION_REMOVED, SESSION_UPDATED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
 
     from nexus_core.app.view import CallerView
     from nexus_core.events.event import ChannelEvent
@@ -48,13 +48,19 @@ def reply_line(text: bytes) -> bytes:
     return b'{"reply":%b}' % text
 
 
-async def of_run(run: AnyRun, after: int = 0) -> AsyncGenerator[bytes]:
-    """Yield a run's events above a number, without the final one, whose content is the reply."""
+async def of_run(run: AnyRun, after: int = 0, only: Collection[str] = ()) -> AsyncGenerator[bytes]:
+    """Yield a run's events above a number, without the final one, whose content is the reply.
+
+    Args:
+        run: The run.
+        after: The number.
+        only: The types of events to yield; none for all.
+    """
     async with aclosing(run.follow(after, heartbeat=HEARTBEAT_SECONDS)) as events:
         async for event in events:
             if event is None:
                 yield _HEARTBEAT
-            elif not event.is_terminal:
+            elif not event.is_terminal and (not only or event.type in only):
                 yield event_line(event.to_dict())
 
 
