@@ -91,6 +91,7 @@ class RunRecorder:
         self._stops = []
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for run_id in [*self._held]:
             self._store_beginning(run_id)
         await self.store.close()

@@ -67,7 +67,10 @@ class StoredRun:
         state = self._state
         if state.result is None:
             return None
-        return Result(state.result, self.id, (state.finished_at or 0.0) - state.record.accepted_at)
+        duration = state.duration
+        if duration is None:
+            duration = (state.finished_at or 0.0) - state.record.accepted_at
+        return Result(state.result, self.id, duration)
 
     @property
     def cursor(self) -> RunCursor:

@@ -150,8 +150,10 @@ class SqliteRunStore(RunStore):
         from nexus_runs import sqlite_steps
 
         whole, others = split_whole(changes)
-        if not (is_awaited or others) and await self._run(self._writer, sqlite_steps.insertion(whole)):
-            return joined(changes, whole, [])
+        if not (is_awaited or others):
+            insertion = self._writer.run(sqlite_steps.insertion(whole), STEP_SECONDS, lends_lock=True)
+            if await self._guarded(insertion):
+                return joined(changes, whole, [])
         step = partial(sqlite_steps.write, changes=changes, is_awaited=is_awaited)
         return await self._run(self._writer, step)
 

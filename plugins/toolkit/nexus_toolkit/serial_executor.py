@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Value = TypeVar("Value")
+
+LENT_SECONDS = 20e-6
+"""For how long the event loop's thread lets go of Python's lock at a time. Most systems add some 50 microseconds."""
+
+LEND_AGAIN_SECONDS = 1e-3
+"""After what time it first does so again."""
 
 
 class SerialExecutor:
@@ -35,8 +42,17 @@ class SerialExecutor:
         self._lock = threading.Lock()
         self._is_running = False
 
-    async def run(self, step: Callable[[sqlite3.Connection], Value], seconds: float) -> Value:
+    async def run(
+        self, step: Callable[[sqlite3.Connection], Value], seconds: float, *, lends_lock: bool = False
+    ) -> Value:
         """Run a step and return its result. A step that has not begun when its caller is cancelled never does.
+
+        Args:
+            step: The step.
+            seconds: Time limit, including the steps before it.
+            lends_lock: Whether the event loop's thread lets go of Python's lock for some moments meanwhile. A busy
+                event loop does so by itself for a microsecond at a time: too short for another thread, which it wakes
+                each time in vain. For steps that are done often while the event loop is busy.
 
         Raises:
             TimeoutError: The step took longer than this many seconds; it may or may not have an effect.
@@ -48,6 +64,8 @@ class SerialExecutor:
             begins, self._is_running = not self._is_running, True
         if begins:
             self._threads.start(self._work)
+        if lends_lock:
+            _lend_lock(work, LEND_AGAIN_SECONDS)
         async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(work)
 
@@ -84,3 +102,10 @@ class SerialExecutor:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _lend_lock(work: Future[Any], pause: float) -> None:
+    """Let go of Python's lock for a moment, now and after pauses of twice the length until the work is done."""
+    if not work.done():
+        time.sleep(LENT_SECONDS)
+        asyncio.get_running_loop().call_later(pause, _lend_lock, work, 2 * pause)
