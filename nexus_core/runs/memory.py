@@ -14,6 +14,7 @@ from nexus_core.runs.implied_events import with_implied
 from nexus_core.runs.local_questions import LocalQuestions
 from nexus_core.runs.record import NEXT, RunEvent, RunState, Written
 from nexus_core.runs.retention import Pruned
+from nexus_core.runs.status import RunStatus
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
 from nexus_core.state.shares import Shares
 
@@ -161,6 +162,20 @@ class MemoryRunStore(RunStore):
         """See `RunStore.steps`."""
         run = self._runs.get(run_id)
         return [] if run is None else [run.steps[number] for number in sorted(run.steps) if number > after][:limit]
+
+    async def take(self, run_id: str) -> RunState | None:
+        """See `RunStore.take`."""
+        run = self._runs.get(run_id)
+        if run is None or run.state.has_ended:
+            return None
+        record = run.state.record
+        attempt = record.attempt if record.executor is None else record.attempt + 1
+        run.state = replace(
+            run.state, record=replace(record, attempt=attempt, executor=self.executor), status=RunStatus.RUNNING,
+            started_at=run.state.started_at or self._clock(),
+        )  # fmt: skip
+        self._notify(run_id)
+        return run.state
 
     async def question(self, run_id: str, number: int) -> RunQuestion | None:
         """See `RunStore.question`."""

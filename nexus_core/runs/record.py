@@ -92,6 +92,7 @@ class RunRecord:
         parent: The run that started it, or None.
         executor: Id of the process that does the work (`RunStore.open`). None while no process has taken it: no lease
             guards it then.
+        durable: Whether a `RunEngine` does the work: again where its process has died.
     """
 
     id: str
@@ -110,6 +111,7 @@ class RunRecord:
     attempt: int = 1
     parent: str | None = None
     executor: str | None = None
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,17 @@ class RunStore(ABC):
         """Return a run's steps with numbers above ``after``, in order; none for a run that is not there."""
 
     @abstractmethod
+    async def take(self, run_id: str) -> RunState | None:
+        """Take a durable run, for this process to work on it.
+
+        It is `RunStatus.RUNNING` then. The first taking is its first attempt, each further one the next attempt: what
+        the process writes that had it before is refused from then on. No lease guards it, see `RunEngine`.
+
+        Returns:
+            The run, with its parameters; None where it has ended or does not exist.
+        """
+
+    @abstractmethod
     async def question(self, run_id: str, number: int) -> RunQuestion | None:
         """Return a question of a run, or None."""
 

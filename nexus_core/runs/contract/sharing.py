@@ -20,6 +20,7 @@ from nexus_core.runs.contract.base import (
     sample_end,
     sample_events,
     sample_record,
+    until,
 )
 from nexus_core.runs.record import RunChange, RunStep
 from nexus_core.runs.retention import Pruned, RunRetention
@@ -50,6 +51,38 @@ class SharingTests(RunStoreTests):
             assert [event.to_dict()["number"] for event in await follower] == [1, 2]
             assert not await one.end(sample_end(going))  # it comes back too late
             assert await two.reap() == []
+
+        self.run_shared(test)
+
+    def test_a_durable_run_is_taken_again_and_again(self) -> None:
+        async def test(one: RunStore, two: RunStore) -> None:
+            record = sample_record(executor=None, durable=True, params=LARGE)
+            await one.begin(record)
+            await one.append(record.id, 1, sample_events(1))
+            first = await one.take(record.id)
+            assert first is not None
+            assert first.record.durable
+            assert (first.record.attempt, first.record.executor, first.record.params) == (1, "one", LARGE)
+            assert (first.status, first.last_event) == (RunStatus.RUNNING, 1)
+            assert await one.append(record.id, 1, sample_events(2)) == 2
+            await one.renew(LEASE)
+            await self._hold_lease(two)
+            assert await two.reap() == []  # no lease guards it
+            second = await two.take(record.id)
+            assert second is not None
+            assert (second.record.attempt, second.record.executor) == (2, "two")
+            assert second.started_at == first.started_at
+            (late,) = await one.write([RunChange(record.id, 1, events=sample_events(3))])
+            assert not late.is_applied
+            assert await two.append(record.id, 2, sample_events(3)) == 3
+            heard: list[str] = []
+            stop = two.on_cancel(heard.append)
+            assert await one.request_cancel(record.id)
+            await until(lambda: record.id in heard)
+            stop()
+            assert await two.end(sample_end(record, attempt=2))
+            assert await one.take(record.id) is None
+            assert await one.take("no such run") is None
 
         self.run_shared(test)
 

@@ -47,6 +47,7 @@ MIGRATIONS = (
     """,
     """
     ALTER TABLE runs ADD COLUMN asked integer NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN is_taken boolean NOT NULL DEFAULT false;
     CREATE TABLE questions (
         run bigint NOT NULL, number integer NOT NULL, run_id text COLLATE "C" NOT NULL,
         asked_at double precision NOT NULL, audience text COLLATE "C" NOT NULL, status text COLLATE "C" NOT NULL,

@@ -80,11 +80,15 @@ ON CONFLICT (id) DO UPDATE SET lease = excluded.lease, ends = excluded.ends,
 """
 EXPIRED = f"""
 SELECT {COLUMNS} FROM runs, (SELECT {NOW} AS now) AS clock
-WHERE finished_at IS NULL AND executor = ANY(ARRAY(
+WHERE finished_at IS NULL AND NOT is_taken AND executor = ANY(ARRAY(
     SELECT DISTINCT executor FROM runs WHERE finished_at IS NULL AND executor IS NOT NULL
     EXCEPT SELECT id FROM executors WHERE ends > {NOW}))
 AND EXISTS (SELECT 1 FROM executors WHERE id = $1 AND ends > now AND since + lease <= now)
 ORDER BY accepted_at LIMIT $2
+"""
+TAKE = """
+UPDATE runs SET attempt = attempt + (executor IS NOT NULL)::int, executor = $2, is_taken = true, status = 'running',
+    started_at = coalesce(started_at, $3) WHERE id = $1 AND finished_at IS NULL RETURNING n
 """
 CANCEL = """
 UPDATE runs SET cancel_at = coalesce(cancel_at, $2) WHERE id = $1 AND finished_at IS NULL RETURNING executor
@@ -196,6 +200,15 @@ async def get(connection: Any, run_id: str, with_payloads: bool) -> RunState | N
         return None
     values = tuple(row)
     return state_of(values[:-2], *values[-2:]) if with_payloads else state_of(values)
+
+
+async def take(connection: Any, run_id: str, executor: str, now: float, channel: str) -> RunState | None:
+    """Take a run to work on it."""
+    async with connection.transaction():
+        if await connection.fetchval(TAKE, run_id, executor, now) is None:
+            return None
+        await connection.execute(NOTIFY, channel, payloads(f"changed {executor}", [run_id]))
+        return await get(connection, run_id, with_payloads=True)
 
 
 async def find(connection: Any, wanted: RunFilter) -> list[RunState]:

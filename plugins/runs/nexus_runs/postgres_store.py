@@ -126,6 +126,13 @@ class PostgresRunStore(RunStore):
         steps: list[RunStep] = await self._client.run(postgres_steps.steps, run_id, after, limit)
         return steps
 
+    async def take(self, run_id: str) -> RunState | None:
+        """See `RunStore.take`."""
+        arguments = (run_id, self.executor, time.time(), self._listener.channel)
+        state: RunState | None = await self._client.run(postgres_steps.take, *arguments)
+        self._watchers.taken(run_id, is_taken=state is not None)
+        return state
+
     async def question(self, run_id: str, number: int) -> RunQuestion | None:
         """See `RunStore.question`."""
         question: RunQuestion | None = await self._client.run(postgres_questions.get, run_id, number)

@@ -39,7 +39,7 @@ INSERTED = (
 )
 """The columns of `row_of`."""
 
-_DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent")
+_DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent", "durable")
 
 
 def details_of(record: RunRecord) -> bytes:

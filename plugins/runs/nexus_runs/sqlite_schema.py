@@ -60,6 +60,7 @@ MIGRATIONS = (
     """
     ALTER TABLE runs ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE runs ADD COLUMN closings INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE runs ADD COLUMN is_taken INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE questions (
         run INTEGER NOT NULL, number INTEGER NOT NULL, run_id TEXT NOT NULL, asked_at REAL NOT NULL,
         audience TEXT NOT NULL, status TEXT NOT NULL, closed_at REAL, answered_by TEXT, answer BLOB, body BLOB NOT NULL,

@@ -52,11 +52,15 @@ INSERT INTO executors VALUES (?1, ?2, ?3, ?2 + ?3) ON CONFLICT (id) DO UPDATE SE
     since = CASE WHEN ends < ?2 THEN ?2 ELSE since END, lease = ?3, ends = ?2 + ?3
 """
 EXPIRED = f"""
-SELECT {COLUMNS} FROM runs WHERE finished_at IS NULL AND executor IN (
+SELECT {COLUMNS} FROM runs WHERE finished_at IS NULL AND NOT is_taken AND executor IN (
     SELECT executor FROM (SELECT DISTINCT executor FROM runs WHERE finished_at IS NULL AND executor IS NOT NULL)
     WHERE executor NOT IN (SELECT id FROM executors WHERE ends > ?1)
 ) AND EXISTS (SELECT 1 FROM executors WHERE id = ?2 AND ends > ?1 AND since + lease <= ?1)
 ORDER BY accepted_at LIMIT ?3
+"""
+TAKE = """
+UPDATE runs SET attempt = attempt + (executor IS NOT NULL), executor = ?2, is_taken = 1, status = 'running',
+    started_at = coalesce(started_at, ?3) WHERE id = ?1 AND finished_at IS NULL
 """
 GET = f"""
 SELECT params, result, (SELECT value FROM payloads WHERE run = n AND kind = 'params'),
@@ -156,6 +160,14 @@ def get(connection: sqlite3.Connection, run_id: str, payloads: bool) -> RunState
         return None
     params, result, large_params, large_result, *light = row
     return state_of(light, large_params if params is None else params, large_result if result is None else result)
+
+
+def take(connection: sqlite3.Connection, run_id: str, executor: str, now: float) -> RunState | None:
+    """Take a run to work on it."""
+    connection.execute("PRAGMA synchronous = FULL")
+    if not connection.execute(TAKE, (run_id, executor, now)).rowcount:
+        return None
+    return get(connection, run_id, payloads=True)
 
 
 def find(connection: sqlite3.Connection, wanted: RunFilter) -> list[RunState]:

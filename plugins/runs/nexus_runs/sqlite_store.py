@@ -186,6 +186,15 @@ class SqliteRunStore(RunStore):
 
         return await self._run(self._reader, partial(sqlite_steps.steps, run_id=run_id, after=after, limit=limit))
 
+    async def take(self, run_id: str) -> RunState | None:
+        """See `RunStore.take`."""
+        from nexus_runs import sqlite_steps
+
+        step = partial(sqlite_steps.take, run_id=run_id, executor=self.executor, now=time.time())
+        state = await self._run(self._writer, step)
+        self._watchers.taken(run_id, is_taken=state is not None)
+        return state
+
     async def question(self, run_id: str, number: int) -> RunQuestion | None:
         """See `RunStore.question`."""
         from nexus_runs import sqlite_questions

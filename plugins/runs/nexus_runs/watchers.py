@@ -74,6 +74,13 @@ class Watchers:
         if self.active:
             self._changed()
 
+    def taken(self, run_id: str, *, is_taken: bool) -> None:
+        """Note that this process works on a run from now on, if it could be taken."""
+        if is_taken:
+            self.active.add(run_id)
+            self.notify([run_id])
+            self._changed()
+
     def notify(self, run_ids: Iterable[str]) -> None:
         """Notify the listeners of runs of a change."""
         for run_id in run_ids:
