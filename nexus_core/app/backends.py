@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nexus_core.errors import ConfigurationError
 from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
+from nexus_core.pipeline.durable import DurableRuns
 from nexus_core.runs.recorder import RunRecorder
 from nexus_core.runs.retention import RunRetention
 from nexus_core.state.memory_store import MEMORY
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from nexus_core.app.contributions import Contributions
     from nexus_core.app.state import PlatformState
     from nexus_core.events.log import EventLog
+    from nexus_core.pipeline.execution import Execution
+    from nexus_core.runs.engine import RunEngine
     from nexus_core.runs.store import RunStore
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.registry import Registry
+    from nexus_core.workflows.workflow import Workflow
 
 DAY_SECONDS = 86_400
 
@@ -51,18 +55,57 @@ def recorder(state: PlatformState, contributions: Contributions) -> RunRecorder 
     store = stores.get(options.run_store)
     if store is None:
         known = ", ".join([MEMORY, *sorted(stores)])
-        need = f"run store {options.run_store}"
-        provider, cure = first_party.provider(need)[0], first_party.hint(need)
-        if (reason := state.plugins.inactive().get(provider)) is not None:
-            cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
-        raise ConfigurationError(
-            f"run_store: there is no run store {options.run_store!r}, only {known}{cure and f': {cure}'}."
-        )
+        cure = _cure(state, f"run store {options.run_store}")
+        raise ConfigurationError(f"run_store: there is no run store {options.run_store!r}, only {known}{cure}.")
     limits = (options.run_store_days, options.run_store_max_runs, options.run_store_max_bytes)
     retention = _retention(*limits, _OfWorkflows(state.workflows))
     return RunRecorder(
         store, state.runs, state.events, retention, only_acknowledged=options.run_store_scope == "background"
     )
+
+
+def durable_runs(
+    state: PlatformState, contributions: Contributions, execution: Execution, recorder: RunRecorder | None,
+    sessions: SessionStore,
+) -> DurableRuns | None:  # fmt: skip
+    """Return what takes durable calls, where ``run_engine`` names an engine.
+
+    Raises:
+        ConfigurationError: The engine or what it needs is not there, or a workflow is durable without one.
+    """
+    options = state.options
+    mode, name = options.durable_workflows, options.run_engine
+    if name is None:
+        marked = sorted(each.name for each in state.workflows.every() if each.metadata.get("durable"))
+        if (marked and mode != "none") or mode == "all":
+            what = f'the workflow "{marked[0]}"' if marked else "durable_workflows=all"
+            raise ConfigurationError(f"run_engine must be set: {what} needs an engine of durable runs.")
+        return None
+    engines: dict[str, RunEngine] = {each.name: each for each in contributions.of("nexus_register_run_engines")}
+    engine = engines.get(name)
+    if engine is None:
+        known = ", ".join(sorted(engines)) or "none"
+        cure = _cure(state, f"run engine {name}")
+        raise ConfigurationError(f"run_engine: there is no engine {name!r} of durable runs, only {known}{cure}.")
+    if recorder is None or not recorder.store.is_shared:
+        raise ConfigurationError(
+            f"run_engine={name} needs a run store that processes share: set run_store, to sqlite for example."
+        )
+
+    def is_durable(workflow: Workflow) -> bool:
+        return mode != "none" and bool(workflow.metadata.get("durable", mode == "all"))
+
+    return DurableRuns(
+        engine, execution, recorder, state.runs, state.workflows.find, sessions, is_durable, works=options.run_work
+    )
+
+
+def _cure(state: PlatformState, need: str) -> str:
+    """Return what to do where something is needed that no active plugin provides."""
+    provider, cure = first_party.provider(need)[0], first_party.hint(need)
+    if (reason := state.plugins.inactive().get(provider)) is not None:
+        cure = f'the plugin "{provider}" is not active: {reason}'.rstrip(".")
+    return cure and f": {cure}"
 
 
 def _retention(

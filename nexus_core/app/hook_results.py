@@ -11,6 +11,7 @@ from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.events.shared_log import EventTransport
 from nexus_core.pipeline.authorization import Authorizer
 from nexus_core.pipeline.stage import Interceptor
+from nexus_core.runs.engine import RunEngine
 from nexus_core.runs.store import RunStore
 from nexus_core.server.channel import Channel, Route, Server
 from nexus_core.state.sessions import SessionStore
@@ -36,6 +37,7 @@ AT_START: dict[str, Any] = {
     "nexus_register_interceptors": Interceptor,
     "nexus_register_session_stores": SessionStore,
     "nexus_register_run_stores": RunStore,
+    "nexus_register_run_engines": RunEngine,
     "nexus_register_event_transports": EventTransport,
     "nexus_register_parameter_resolvers": _Resolver,
     "nexus_register_event_handlers": Callable,
@@ -56,6 +58,7 @@ CONTRACTS = AT_START | {
 NAMED = {
     "nexus_register_stores": "store",
     "nexus_register_run_stores": "run store",
+    "nexus_register_run_engines": "run engine",
     "nexus_register_event_transports": "event transport",
     "nexus_register_servers": "server",
     "nexus_register_channels": "channel",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.authorization import Authorizer
     from nexus_core.pipeline.resolvers import ParameterResolver
     from nexus_core.pipeline.stage import Interceptor
+    from nexus_core.runs.engine import RunEngine
     from nexus_core.runs.store import RunStore
     from nexus_core.server.channel import Channel, Command, Middleware, Route, Server
     from nexus_core.state.sessions import SessionStore
@@ -161,6 +162,17 @@ def nexus_register_run_stores(nexus: Platform) -> Iterable[RunStore]:
         @hookimpl
         def nexus_register_run_stores(nexus):
             return [EtcdRunStore(nexus.settings(EtcdSettings))]
+
+    .. versionadded:: 0.1
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def nexus_register_run_engines(nexus: Platform) -> Iterable[RunEngine]:
+    """Return engines that do the work of durable runs. Called at start-up; ``run_engine`` chooses one.
+
+    The platform opens and closes the chosen one.
 
     .. versionadded:: 0.1
     """

@@ -69,6 +69,8 @@ async def start(state: PlatformState) -> Running:
         running = _compose(state, contributions)
         if running.recorder is not None:
             await running.recorder.open()
+        if running.durable is not None:
+            await running.durable.open()
     except BaseException:
         await contributions.stop()
         raise
@@ -110,6 +112,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         state.runs, state.timers, options.workflow_timeout, options.max_result_bytes, sessions, state.services.get,
         state.workflow_threads, desk, recorder,
     )  # fmt: skip
+    durable = execution.durable = backends.durable_runs(state, contributions, execution, recorder, sessions)
     idempotency = Idempotency(
         choose_store(state.stores, options.store, "store"), options.idempotency_ttl, options.workflow_timeout,
         None if recorder is None else recorder.store,
@@ -148,6 +151,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         event_log,
         serial,
         desk,
+        durable,
         RunLookup(state.runs, None if recorder is None else recorder.store),
         recorder,
         interceptors=chain,
@@ -252,6 +256,8 @@ async def finish_work(state: PlatformState, running: Running) -> None:
         return
     admission = running.admission
     admission.close()
+    if running.durable is not None:
+        await running.durable.close()
     for run in state.runs.running():
         if running.desk.is_waiting(run):  # an answer may take days
             run.cancel()

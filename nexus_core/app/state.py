@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nexus_core.events.event import Handler
     from nexus_core.pipeline.admission import Admission
     from nexus_core.pipeline.authorization import Authorizer
+    from nexus_core.pipeline.durable import DurableRuns
     from nexus_core.pipeline.resolvers import ParameterResolver
     from nexus_core.pipeline.serial import Serial
     from nexus_core.pipeline.stage import Call, CallerCall, Interceptor
@@ -56,6 +57,7 @@ class Running:
             up to the limits.
         authenticates: Whether a stage authenticates callers.
         desk: Asks what runs ask, and knows where the questions are kept.
+        durable: Takes durable calls; None without an engine.
         runs: Finds runs, of this process and of the run store.
         recorder: Stores runs; None where they are kept in this process alone.
         front: Returns one application for those under several paths, with all that stands in front of them.
@@ -74,6 +76,7 @@ class Running:
     event_log: EventLog
     serial: Serial
     desk: QuestionDesk
+    durable: DurableRuns | None
     runs: RunLookup
     recorder: RunRecorder | None
     interceptors: Sequence[Interceptor]

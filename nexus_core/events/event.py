@@ -47,7 +47,7 @@ EVENTS_MISSED = "events.missed"
 CREDENTIAL_ENDED = "credential.ended"
 
 EVENT_TYPES = {
-    WORKFLOW_QUEUED: "A run waits for others of its key (`serial`). `data`: its `position`. At most once a second.",
+    WORKFLOW_QUEUED: "A run waits for others of its key (`serial`; `data`: its `position`), or for a process.",
     WORKFLOW_STARTED: "A run has started.",
     WORKFLOW_PROGRESS: "A run reports its progress. `data`: `done`, `total` and `message`.",
     WORKFLOW_OUTPUT: "A run yields an item of its stream. `data`: `value`.",

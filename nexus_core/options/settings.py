@@ -184,6 +184,13 @@ class CoreSettings(PluginSettings):
         "all",
         description="Runs that a run store keeps: all, or only runs in the background and with an idempotency key.",
     )
+    run_engine: str | None = Field(
+        None, description="Engine that does the work of durable runs: the name of a plugin's. Needs a shared run store."
+    )
+    durable_workflows: Literal["none", "marked", "all"] = Field(
+        "marked", description="Workflows whose runs are durable: none, those with `durable` in their metadata, or all."
+    )
+    run_work: bool = Field(True, description="Whether this process works on durable runs; else it takes calls only.")
     run_store_days: float | None = Field(
         30.0, gt=0, allow_inf_nan=False, description="Days that an ended run stays in the run store; none: no limit."
     )

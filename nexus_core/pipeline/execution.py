@@ -6,8 +6,9 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core import jsontext
 from nexus_core.concurrency.guarded import late_failure_log
@@ -24,18 +25,20 @@ from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_COMPLETED, WORK
 from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 from nexus_core.pipeline.approval import require_approval
 from nexus_core.runs.context import Context, current_run
+from nexus_core.runs.durable_context import DurableContext
 from nexus_core.runs.steps import StepRunner
 from nexus_core.schema.report import summary
 from nexus_core.text import printable
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from nexus_core.concurrency.threads import DaemonThreads
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.asking import QuestionDesk
+    from nexus_core.runs.engine import Journal
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
@@ -47,6 +50,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _log_late_failure = late_failure_log(log.warning, "A workflow that had timed out raised an exception")
+
+
+class TakesDurable(Protocol):
+    """What takes the calls whose runs are durable."""
+
+    takes: Callable[[Workflow], bool]
+
+    def __call__(self, invocation: Invocation, workflow: Workflow) -> Awaitable[Result]:
+        """Return the result of a call, wherever the work is done."""
 
 
 class Execution:
@@ -64,6 +76,9 @@ class Execution:
         threads: Where sync steps of workflows run.
         desk: Asks what workflows ask.
         recorder: Stores runs; None where they are kept in this process alone.
+
+    Attributes:
+        durable: Takes the calls whose runs are durable; None where none is.
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class Execution:
         desk: QuestionDesk,
         recorder: RunRecorder | None = None,
     ) -> None:
+        self.durable: TakesDurable | None = None
         self._desk = desk
         self._recorder = recorder
         self._steps = StepRunner(threads, None if recorder is None else recorder.step)
@@ -92,6 +108,8 @@ class Execution:
         """Run the invocation's workflow and return its result."""
         run, workflow = invocation.run, invocation.workflow
         assert workflow is not None  # the resolve stage has seen to it
+        if self.durable is not None and self.durable.takes(workflow):
+            return await self.durable(invocation, workflow)
         begin = time.monotonic()
         limit = self.limit(invocation, workflow)
         left = limit
@@ -120,6 +138,34 @@ class Execution:
                 invocation.trace,
             )
         invocation.begin_run(self._runs)
+        return await self._work(invocation, workflow, context, limit, begin)
+
+    async def work(
+        self, invocation: Invocation, workflow: Workflow, journal: Journal, published: Mapping[str, int],
+        left: float | None,
+    ) -> None:  # fmt: skip
+        """Do the work of a durable run, from where its journal ends. Its run has how it ended.
+
+        Args:
+            invocation: The call, as it was accepted.
+            workflow: The workflow.
+            journal: What the run has done so far.
+            published: See `DurableContext`.
+            left: Seconds until its deadline, or None without one.
+        """
+        begin = time.monotonic()
+        context = DurableContext(
+            journal, published, run=invocation.run, principal=invocation.principal, session=invocation.session,
+            loop=asyncio.get_running_loop(), deadline=None if left is None else begin + left,
+            max_result_bytes=self._max_result_bytes, service=self._service, step_runner=self._steps, desk=self._desk,
+        )  # fmt: skip
+        with suppress(NexusError):
+            await self._work(invocation, workflow, context, left, begin)
+
+    async def _work(
+        self, invocation: Invocation, workflow: Workflow, context: Context, limit: float | None, begin: float
+    ) -> Result:
+        run = invocation.run
         try:
             approve = None if workflow.approval is None else partial(require_approval, self._desk, workflow.approval)
             work = _WorkflowTask(workflow, invocation, context, approve)

@@ -186,7 +186,10 @@ class QuestionDesk:
         """Call it no longer."""
         self._listeners.pop(run, None)
 
-    async def ask(self, plan: Plan, run: Run, principal: Principal | None, prolong: Callable[[float], None]) -> Any:
+    async def ask(
+        self, plan: Plan, run: Run, principal: Principal | None, prolong: Callable[[float], None], *,
+        may_be_asked: bool = False,
+    ) -> Any:  # fmt: skip
         """Ask a question, and return the answer; see `Context.ask`.
 
         Args:
@@ -194,17 +197,22 @@ class QuestionDesk:
             run: The run that asks it.
             principal: Its caller, or None where authentication is off.
             prolong: Receives the seconds that the run has waited.
+            may_be_asked: Whether an earlier attempt at the run may have asked it: then its answer counts.
         """
         secret = secrets.token_urlsafe(16)
         if run.asked >= QUESTIONS_OF_RUN:
             raise ValueError(f"a run asks at most {QUESTIONS_OF_RUN} questions")
         run.asked += 1
         question, changed = plan.question(run, principal, run.asked, secret), asyncio.Event()
-        await self._store(run, question)
+        asked = await _insisting(self.store.question, run.id, run.asked) if may_be_asked else None
+        if asked is None:
+            await self._store(run, question)
+        elif not asked.is_open:
+            return self._outcome(plan, asked)
         stop = self.store.watch(run.id, changed.set)
         run.questions = (*run.questions, question)
         try:
-            closed = await self._answered(plan, run, prolong, question, secret, changed)
+            closed = await self._answered(plan, run, prolong, question, None if asked else secret, changed)
         finally:
             stop()
             run.forget_question(question.number)
@@ -221,14 +229,18 @@ class QuestionDesk:
             raise _ended(run)
 
     async def _answered(
-        self, plan: Plan, run: Run, prolong: Callable[[float], None], question: RunQuestion, secret: str,
+        self, plan: Plan, run: Run, prolong: Callable[[float], None], question: RunQuestion, secret: str | None,
         changed: asyncio.Event,
     ) -> RunQuestion:  # fmt: skip
-        """Return the question once it is closed. Meanwhile, the run waits."""
+        """Return the question once it is closed. Meanwhile, the run waits.
+
+        Without a secret, an earlier attempt has asked it, and has told everybody.
+        """
         await self._pause(run)
         try:
-            run.publish(WORKFLOW_QUESTION, _told(question))
-            if plan.notify is not None:
+            if secret is not None:
+                run.publish(WORKFLOW_QUESTION, _told(question))
+            if secret is not None and plan.notify is not None:
                 asked = Asked(question, f"{run.id}.{question.number}.{secret}", self._make_link)
                 told = plan.notify(asked)
                 if inspect.isawaitable(told):
@@ -238,7 +250,7 @@ class QuestionDesk:
             closed = await self._closed(question, changed)
         except BaseException as exc:
             await self._resume(run, prolong, exc)
-            if not (run.cancel_requested or run.ended):  # the workflow goes on, without the answer
+            if not (run.cancel_requested or run.ended or run.is_left):  # the workflow goes on, without the answer
                 self._later(self._withdraw(question))
             raise
         await self._resume(run, prolong)

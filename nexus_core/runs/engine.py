@@ -8,14 +8,11 @@ from typing import Any, Protocol
 
 
 class Journal(Protocol):
-    """What one durable run has done so far, for the process that works on it.
-
-    Attributes:
-        attempt: Which attempt at the run this is, from 1.
-    """
+    """What one durable run has done so far, for the process that works on it."""
 
     @property
-    def attempt(self) -> int: ...
+    def attempt(self) -> int:
+        """Which attempt at the run this is, from 1."""
 
     async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return what is recorded at this place of the run; where nothing is, what ``call`` returns, once recorded.
@@ -47,16 +44,28 @@ class JournalMismatch(Exception):
         self.place, self.recorded, self.asked = place, recorded, asked
 
 
+class StepFailed(Exception):
+    """A step of a durable run has failed with an exception that can't be made again from its record.
+
+    Attributes:
+        name: The name of its class.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}" if message else name)
+        self.name = name
+
+
 Perform = Callable[[str, bytes, Journal], Awaitable[None]]
 """Does the work of a run: ``perform(run_id, task, journal)``, called on the platform's event loop.
 
-When it returns, the run has ended, and its outcome is in the run store. When it raises or is cancelled, the run is to be
-worked on again: by another process, or by this one after its next start.
+When it returns, the run has ended, and its outcome is in the run store. When it raises or is cancelled, the run is to
+be worked on again: by another process, or by this one after its next start.
 """
 
 
 class RunEngine(ABC):
-    """Starts the work of durable runs, and does it where it was told how. A run is started once, whoever asks for it.
+    """Starts the work of durable runs, and does it where it may. A run is started once, even if that is asked twice.
 
     All methods are called on the platform's event loop. They raise `BackendUnavailable` where the engine's database
     does not answer.

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from nexus_core.errors import RunNotFound
 from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED
 from nexus_core.runs.local_questions import LocalQuestions
+from nexus_core.runs.run import Run
 from nexus_core.runs.status import RunStatus
 from nexus_core.state.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nexus_core.runs.record import RunFilter
-    from nexus_core.runs.run import Run
+    from nexus_core.events.event import EventBus
+    from nexus_core.runs.record import RunFilter, RunState
     from nexus_core.state.shares import Share
     from nexus_core.types.principal import Principal
     from nexus_core.types.result import Result
@@ -84,6 +85,22 @@ class RunHistory:
             self._admit(run, principal, session_id, payer)
             run.status = RunStatus.BLOCKED
         run.publish(WORKFLOW_QUEUED, {"position": position})
+
+    def accept(self, run: Run, principal: Principal | None, session_id: str | None, payer: str) -> None:
+        """Keep a run that others begin; see `begin` for the arguments."""
+        if run.status is RunStatus.PENDING:
+            self._admit(run, principal, session_id, payer)
+
+    def restore(self, state: RunState, bus: EventBus) -> Run:
+        """Return a stored run that goes on here from now on, and keep it."""
+        record = state.record
+        run = Run(record.workflow, record.channel, bus, has_key=record.has_key, keeps_result=False)
+        run.id, run.status, run.started_at = record.id, state.status, record.accepted_at
+        run.last_number, run.owner, run.session_id = state.last_event, record.owner, record.session_id
+        run.user_id = None if record.principal is None else record.principal.user_id
+        run.payer = record.owner or ""
+        self._running[run.id] = run
+        return run
 
     def _admit(self, run: Run, principal: Principal | None, session_id: str | None, payer: str) -> None:
         if principal:

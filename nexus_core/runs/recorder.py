@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable
-from nexus_core.events.event import WORKFLOW_STARTED
+from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.record import PrincipalRecord, RunChange, RunEvent, RunRecord
 from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
@@ -62,7 +63,7 @@ class RunRecorder:
     ) -> None:
         self.store = store
         self._history = history
-        self._events = events
+        self.events = events
         self._only_acknowledged = only_acknowledged
         self._retention = retention
         self._keeper = RunKeeper(store, retention)
@@ -80,7 +81,7 @@ class RunRecorder:
             ConfigurationError: The store can't be used as it is.
         """
         await self.store.open(new_run_id())
-        self._stops = [self._events.listen(self._heard), self.store.on_cancel(self._cancel)]
+        self._stops = [self.events.listen(self._heard), self.store.on_cancel(self._cancel)]
         self._keeper.begin()
 
     async def close(self) -> None:
@@ -186,6 +187,41 @@ class RunRecorder:
         self._open[run_id] = change.attempt
         self.store.write_later(change)
 
+    async def accept(
+        self, run: Run, workflow: Any, params: Mapping[str, Any], principal: Principal | None, session_id: str | None,
+        deadline: float | None, trace: Mapping[str, str] | None,
+    ) -> None:  # fmt: skip
+        """Store a durable run, which no process works on yet; see `begin` for the arguments.
+
+        Raises:
+            BackendUnavailable: The store can't take it.
+        """
+        change = self._beginning(run, workflow, params, principal, session_id, deadline, trace, RunStatus.PENDING)
+        record = change.record
+        assert record is not None
+        change.record = replace(record, executor=None, durable=True, version=workflow.metadata.get("version"))
+        run.publish(WORKFLOW_QUEUED)
+        change.events = (RunEvent.of(run.events[-1]),)
+        await self.store.write([change])
+
+    def taken(self, run: Run, attempt: int) -> None:
+        """Note that this process works on a durable run: what happens to it is stored from now on."""
+        self._open[run.id] = attempt
+
+    def released(self, run: Run) -> None:
+        """Note that this process works on a durable run no longer, though it has not ended."""
+        attempt = self._open.pop(run.id, None)
+        if attempt is not None:
+            self.store.write_later(RunChange(run.id, attempt, status=RunStatus.PENDING))
+
+    async def flush(self, run: Run) -> None:
+        """Wait until everything that has happened to a run is stored.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        await self.store.write([RunChange(run.id, self._open.get(run.id, 1))])
+
     async def has_stored(self, run: Run) -> bool:
         """Make sure that a run is stored whose caller will not wait for it any longer. Returns whether it is."""
         if run.id in self._held:
@@ -193,7 +229,7 @@ class RunRecorder:
         elif (beginning := self._left_out.pop(run.id, None)) is not None:
             self.store.write_later(self._begun_before(run, beginning()))
         try:  # a later write than that of its beginning
-            await self.store.write([RunChange(run.id, self._open.get(run.id, 1))])
+            await self.flush(run)
         except BackendUnavailable:
             return False
         return True

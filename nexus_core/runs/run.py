@@ -7,7 +7,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on
@@ -20,9 +20,10 @@ from nexus_core.events.event import (
     ChannelEvent,
     EventBus,
 )
+from nexus_core.runs.hold import Hold
 from nexus_core.runs.record import RunCursor
 from nexus_core.runs.shown import shown_run
-from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, RunStatus, new_run_id
+from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, STATUS_DURING, RunStatus, new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -54,15 +55,18 @@ class Run:
         payer: Whose share of the history a kept result counts for.
         place: Its place in the queue in which it waits for others of its key.
         steps: The steps of the workflow, or None without one.
+        last_number: The number of its latest event.
         asked: How many questions it has asked.
         questions: Those that it waits for.
+        is_left: Whether its process has left it to others: what it still says here is not the run's.
     """
 
     __slots__ = (
-        "__weakref__", "_bus", "_count", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
+        "__weakref__", "_bus", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
         "_replies", "_steps", "_task", "_waiters", "_work", "asked", "cancel_requested", "channel", "error",
-        "finished_at", "followers", "has_key", "id", "keeps_result", "output_bytes", "owner", "payer", "place",
-        "questions", "result", "session_id", "started_at", "status", "steps", "user_id", "workflow",
+        "finished_at", "followers", "has_key", "id", "is_left", "keeps_result", "last_number", "output_bytes",
+        "owner", "payer", "place", "questions", "result", "session_id", "started_at", "status", "steps", "user_id",
+        "workflow",
     )  # fmt: skip
 
     def __init__(
@@ -85,8 +89,8 @@ class Run:
         self.place: Place | None = None
         self.steps: StepLog | None = None
         self.questions: tuple[RunQuestion, ...] = ()
-        self.output_bytes = self.followers = self.asked = self._count = 0
-        self.cancel_requested = self._is_closed = self._is_forgotten = False
+        self.output_bytes = self.followers = self.asked = self.last_number = 0
+        self.cancel_requested = self.is_left = self._is_closed = self._is_forgotten = False
         self._bus = bus
         self._task: asyncio.Future[Any] | None = None
         self._give_up: Callable[[], None] | None = None
@@ -95,6 +99,11 @@ class Run:
         self._output_events: dict[str, deque[ChannelEvent]] = {}
         self._work: list[asyncio.Future[Any]] = []
         self._replies: list[asyncio.Future[Any]] = []
+
+    def leave(self) -> None:
+        """Leave the run to other processes: it has not ended."""
+        self.is_left = True
+        self._wake()
 
     @property
     def ended(self) -> bool:
@@ -126,24 +135,41 @@ class Run:
         duration: float | None = None,
     ) -> None:
         """Add an event to the run and pass it to the bus. After the terminal event, nothing more is added."""
-        if self.ended:
+        if self.ended or self.is_left:
             return
         error = None if error is None else error.copy()
         event = ChannelEvent(
             type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration,
-            owner=self.owner, number=self._count + 1,
+            owner=self.owner, number=self.last_number + 1,
         )  # fmt: skip
-        self._count += 1
-        if type in TERMINAL:
-            self.status, self.finished_at = STATUS_AFTER[type], event.time
-            self.result, self.error = result if self.keeps_result or self.followers else None, error
-            if self.steps is not None:
-                self.steps.close(event.time)
-            self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
+        self._take_over(event)
         self._bus.publish(event)
         if event.replies:
             self._replies, event.replies = event.replies, None
-        kept = event if self.result is result else event.without_result()
+        self._keep(event)
+
+    def relay(self, event: ChannelEvent) -> None:
+        """Add an event that another process has published, unless it is there. It is not passed to the bus."""
+        if event.number <= self.last_number or self.ended:
+            return
+        if (status := STATUS_DURING.get(event.type)) is not None:
+            self.status = status
+        self._take_over(event)
+        self._keep(event)
+
+    def _take_over(self, event: ChannelEvent) -> None:
+        """Become what an event says."""
+        self.last_number = event.number
+        if event.type in TERMINAL:
+            self.status, self.finished_at = STATUS_AFTER[event.type], event.time
+            self.result, self.error = event.result if self.keeps_result or self.followers else None, event.error
+            if self.steps is not None:
+                self.steps.close(event.time)
+            self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
+
+    def _keep(self, event: ChannelEvent) -> None:
+        type = event.type
+        kept = event if self.result is event.result else event.without_result()
         if type not in EVENTS_KEPT:
             self._steps.append(kept)
         elif type in self._output_events:
@@ -219,7 +245,7 @@ class Run:
         """Return the noted work that goes on."""
         return [work for work in self._work if not work.done()] if self._work else self._work
 
-    def hold(self) -> Hold:
+    def hold(self) -> Hold[Self]:
         """Return what keeps the run's result and events for a caller that waits for them, until it is released.
 
         Use it as ``with nexus.submit(invocation).hold() as run``: from before the run can end until everything is sent.
@@ -381,26 +407,3 @@ class Run:
             error=None if self.error is None else self.error.problem(),
             questions=self.questions if with_result else (),
         )  # fmt: skip
-
-
-class Hold:
-    """A caller that waits for a run; see `Run.hold`. It ends with its ``with`` block, or when nothing refers to it."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Run) -> None:
-        self._run: Run | None = run
-        run.followers += 1
-
-    def __enter__(self) -> Run:
-        """Return the run."""
-        assert self._run is not None
-        return self._run
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of it."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.release()
-
-    __del__ = __exit__

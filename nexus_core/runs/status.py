@@ -15,6 +15,7 @@ from nexus_core.events.event import (
     WORKFLOW_OUTPUT,
     WORKFLOW_PROGRESS,
     WORKFLOW_QUESTION,
+    WORKFLOW_STARTED,
 )
 
 EVENTS_KEPT = {
@@ -47,6 +48,13 @@ class RunStatus(StrEnum):
 
 ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 """The statuses of a run that has ended."""
+
+STATUS_DURING = {
+    WORKFLOW_STARTED: RunStatus.RUNNING,
+    WORKFLOW_QUESTION: RunStatus.WAITING,
+    WORKFLOW_ANSWERED: RunStatus.RUNNING,
+}
+"""What a run that goes on is after an event of these types."""
 
 STATUS_AFTER = {
     WORKFLOW_COMPLETED: RunStatus.COMPLETED,

@@ -17,17 +17,20 @@ STEP_BYTES = 500
 class StepLog:
     """The latest steps of one run. Every method may be called from any thread.
 
+    Args:
+        before: How many steps the run had in other processes.
+
     Attributes:
         cut_off: The steps that had not ended when the run did.
     """
 
     __slots__ = ("_count", "_is_closed", "_kept", "_lock", "_told", "_unfinished", "cut_off")
 
-    def __init__(self) -> None:
+    def __init__(self, before: int = 0) -> None:
         self._lock = threading.Lock()
         self._kept: dict[int, RunStep] = {}
         self._unfinished: dict[int, RunStep] = {}
-        self._count = 0
+        self._count = before
         self._is_closed = self._told = False
         self.cut_off: tuple[RunStep, ...] = ()
 

@@ -176,6 +176,17 @@ class StoredRun:
                 yield None if event is None else await self._event(event)
         await self.refresh()
 
+    async def past(self, after: int) -> list[ChannelEvent]:
+        """Return the run's events with a number above ``after``, as far as there are any.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+        found: list[ChannelEvent] = []
+        while page := await self._store.events(self.id, found[-1].number if found else after):
+            found += [await self._event(event) for event in page]
+        return found
+
     async def _event(self, stored: RunEvent) -> ChannelEvent:
         event = _StoredEvent(stored)
         if event.is_terminal:

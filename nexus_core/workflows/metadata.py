@@ -32,6 +32,7 @@ KEYS = {
     "timeout": MetadataKey("Time limit of a run in seconds, in place of `workflow_timeout`."),
     "expected_parameters": MetadataKey("Schema of the parameters, in place of type hints."),
     "process": MetadataKey("Whether a function runs in a separate process."),
+    "durable": MetadataKey("Whether runs go on at another process where theirs has died. Needs `run_engine`."),
     "serial": MetadataKey("Which calls run one at a time: `session`, `caller`, or the name of a parameter."),
     "run_store_days": MetadataKey("Days that its ended runs stay in the run store, within those of all workflows."),
     "run_store_max_runs": MetadataKey("Maximum number of its runs in the run store."),
@@ -88,13 +89,12 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
         is_collection = isinstance(value, Collection) and not isinstance(value, (str, Mapping))
         if not is_collection or not all(isinstance(each, str) for each in value):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a list of strings.")
-    if not isinstance(metadata.get("process", False), bool):
-        raise ConfigurationError(f"{name}: metadata['process'] must be True or False.")
     for key in ("description", "category"):
         if not isinstance(metadata.get(key), str | None):
             raise ConfigurationError(f"{name}: metadata[{key!r}] must be a string.")
     _refuse_wrong_serial(name, metadata.get("serial"))
     _refuse_wrong_limits(name, metadata)
+    _refuse_wrong_switches(name, metadata)
     _refuse_unshowable(name, metadata)
     return metadata
 
@@ -104,6 +104,14 @@ def _refuse_wrong_serial(name: str, serial: Any) -> None:
         raise ConfigurationError(
             f"{name}: metadata['serial'] must be 'session', 'caller' or the name of a parameter, as a string."
         )
+
+
+def _refuse_wrong_switches(name: str, metadata: Mapping[str, Any]) -> None:
+    for key in ("process", "durable"):
+        if not isinstance(metadata.get(key, False), bool):
+            raise ConfigurationError(f"{name}: metadata[{key!r}] must be True or False.")
+    if metadata.get("durable") and metadata.get("serial") is not None:
+        raise ConfigurationError(f"{name}: metadata['durable'] and metadata['serial'] can't be used together.")
 
 
 def _refuse_wrong_limits(name: str, metadata: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from nexus_core import Caller, Platform
-    from nexus_core.runs.run import Hold
+    from nexus_core.runs.hold import Hold
     from nexus_core.runs.stored_run import StoredRun
     from nexus_core.server.channel import Receive, Scope, Send
 
