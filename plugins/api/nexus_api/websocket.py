@@ -198,7 +198,7 @@ class _WebSocketConnection:
         else:
             await self._report(call_id, run.hold(), after)
 
-    async def _report(self, call_id: str | int, hold: Hold | StoredRun, after: int) -> None:
+    async def _report(self, call_id: str | int, hold: Hold[Run] | StoredRun, after: int) -> None:
         with hold as run:
             async for event in run.follow(after):
                 if not event.is_terminal:
