@@ -104,41 +104,13 @@ class Execution:
         self._max_result_bytes = max_result_bytes
         self._service = service
 
-    async def __call__(self, invocation: Invocation) -> Result:
+    def __call__(self, invocation: Invocation) -> Awaitable[Result]:
         """Run the invocation's workflow and return its result."""
-        run, workflow = invocation.run, invocation.workflow
+        workflow = invocation.workflow
         assert workflow is not None  # the resolve stage has seen to it
         if self.durable is not None and self.durable.takes(workflow):
-            return await self.durable(invocation, workflow)
-        begin = time.monotonic()
-        limit = self.limit(invocation, workflow)
-        left = limit
-        if limit is not None and invocation.queued:
-            left = max(limit - invocation.queued, 0.0)
-        deadline = None if left is None else begin + left
-        context = Context(
-            run,
-            invocation.principal,
-            invocation.session,
-            asyncio.get_running_loop(),
-            deadline,
-            self._max_result_bytes,
-            self._service,
-            self._steps,
-            self._desk,
-        )
-        if self._recorder is not None:
-            await self._recorder.begin(
-                run,
-                workflow,
-                invocation.validated_params,
-                invocation.principal,
-                invocation.session.id if invocation.session else None,
-                None if left is None else time.time() + left,
-                invocation.trace,
-            )
-        invocation.begin_run(self._runs)
-        return await self._work(invocation, workflow, context, limit, begin)
+            return self.durable(invocation, workflow)
+        return self._run(invocation, workflow, self.limit(invocation, workflow), None)
 
     async def work(
         self, invocation: Invocation, workflow: Workflow, journal: Journal, published: Mapping[str, int],
@@ -153,19 +125,35 @@ class Execution:
             published: See `DurableContext`.
             left: Seconds until its deadline, or None without one.
         """
-        begin = time.monotonic()
+        deadline = None if left is None else time.monotonic() + left
         context = DurableContext(
             journal, published, run=invocation.run, principal=invocation.principal, session=invocation.session,
-            loop=asyncio.get_running_loop(), deadline=None if left is None else begin + left,
+            loop=asyncio.get_running_loop(), deadline=deadline,
             max_result_bytes=self._max_result_bytes, service=self._service, step_runner=self._steps, desk=self._desk,
         )  # fmt: skip
         with suppress(NexusError):
-            await self._work(invocation, workflow, context, left, begin)
+            await self._run(invocation, workflow, left, context)
 
-    async def _work(
-        self, invocation: Invocation, workflow: Workflow, context: Context, limit: float | None, begin: float
+    async def _run(
+        self, invocation: Invocation, workflow: Workflow, limit: float | None, context: Context | None
     ) -> Result:
-        run = invocation.run
+        """Run a workflow, and return its result. Without a context, the run begins."""
+        run, begin = invocation.run, time.monotonic()
+        if context is None:
+            left = limit
+            if limit is not None and invocation.queued:
+                left = max(limit - invocation.queued, 0.0)
+            context = Context(
+                run, invocation.principal, invocation.session, asyncio.get_running_loop(),
+                None if left is None else begin + left, self._max_result_bytes, self._service, self._steps, self._desk,
+            )  # fmt: skip
+            if self._recorder is not None:
+                await self._recorder.begin(
+                    run, workflow, invocation.validated_params, invocation.principal,
+                    invocation.session.id if invocation.session else None,
+                    None if left is None else time.time() + left, invocation.trace,
+                )  # fmt: skip
+            invocation.begin_run(self._runs)
         try:
             approve = None if workflow.approval is None else partial(require_approval, self._desk, workflow.approval)
             work = _WorkflowTask(workflow, invocation, context, approve)
@@ -191,7 +179,8 @@ class Execution:
         if not task.done():
             run.attach(task, work.wake)
             context.limit_moved = work.wake
-            timer = self._time_limit(run, context, work)
+            deadline = context.deadline
+            timer = None if deadline is None else self._timers.schedule(deadline - time.monotonic(), work.wake)
             try:
                 await work.awakened
                 while not (task.done() or run.cancel_requested) and self._has_time(run, context):

@@ -135,18 +135,14 @@ class Run:
         duration: float | None = None,
     ) -> None:
         """Add an event to the run and pass it to the bus. After the terminal event, nothing more is added."""
-        if self.ended or self.is_left:
+        if self.finished_at is not None or self.is_left:
             return
         error = None if error is None else error.copy()
         event = ChannelEvent(
             type, self.workflow, self.channel, self.id, self.session_id, self.user_id, data, result, error, duration,
             owner=self.owner, number=self.last_number + 1,
         )  # fmt: skip
-        self._take_over(event)
-        self._bus.publish(event)
-        if event.replies:
-            self._replies, event.replies = event.replies, None
-        self._keep(event)
+        self._add(event, self._bus)
 
     def relay(self, event: ChannelEvent) -> None:
         """Add an event that another process has published, unless it is there. It is not passed to the bus."""
@@ -154,21 +150,21 @@ class Run:
             return
         if (status := STATUS_DURING.get(event.type)) is not None:
             self.status = status
-        self._take_over(event)
-        self._keep(event)
+        self._add(event, None)
 
-    def _take_over(self, event: ChannelEvent) -> None:
-        """Become what an event says."""
+    def _add(self, event: ChannelEvent, bus: EventBus | None) -> None:
+        type = event.type
         self.last_number = event.number
-        if event.type in TERMINAL:
-            self.status, self.finished_at = STATUS_AFTER[event.type], event.time
+        if type in TERMINAL:
+            self.status, self.finished_at = STATUS_AFTER[type], event.time
             self.result, self.error = event.result if self.keeps_result or self.followers else None, event.error
             if self.steps is not None:
                 self.steps.close(event.time)
             self._task = self._give_up = None  # they hold the workflow's locals, and what it returned
-
-    def _keep(self, event: ChannelEvent) -> None:
-        type = event.type
+        if bus is not None:
+            bus.publish(event)
+            if event.replies:
+                self._replies, event.replies = event.replies, None
         kept = event if self.result is event.result else event.without_result()
         if type not in EVENTS_KEPT:
             self._steps.append(kept)
