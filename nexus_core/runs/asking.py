@@ -160,7 +160,7 @@ class QuestionDesk:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def redacted(self, workflow: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters as those who may answer get to see them: without secrets, as the run store would keep them.
+        """Return parameters as users who may answer get to see them: without secrets, as the run store would keep them.
 
         Without a run store, the parameters in the workflow's ``sensitive_parameters`` are hidden.
         """

@@ -103,7 +103,7 @@ class RunEngine(ABC):
 
     @abstractmethod
     async def cancel(self, run_id: str) -> None:
-        """End a run that was cancelled: it is not worked on any more. Where it is at work, that was told already."""
+        """End a run that was cancelled: its work does not begin again. Work in progress is cancelled already."""
 
     @abstractmethod
     async def check(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def needs_pairs(wanted: RunFilter) -> bool:
 
 
 def pairs_of(wanted: RunFilter, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the pairs of status and channel that a filter takes, of those that occur."""
+    """Return the pairs of status and channel that a filter takes, out of the pairs that occur."""
     if wanted.status is not None and wanted.channel is not None:
         return [(wanted.status, wanted.channel)]
     return [pair for pair in pairs if wanted.status in (None, pair[0]) and wanted.channel in (None, pair[1])]
