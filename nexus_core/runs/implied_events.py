@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.events.event import WORKFLOW_STARTED
-from nexus_core.runs.record import RunEvent, stored_text
+from nexus_core.runs.record import RunEvent
 from nexus_core.runs.status import STATUS_AFTER
+from nexus_core.runs.stored_text import stored_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from nexus_core import jsontext
 from nexus_core.errors import MalformedRequest
 from nexus_core.runs.status import ENDED, RunStatus
-from nexus_core.text import printable
+from nexus_core.runs.stored_text import stored_text
 from nexus_core.types.principal import Principal
 
 if TYPE_CHECKING:
@@ -20,34 +20,11 @@ if TYPE_CHECKING:
 TEXT_CHARACTERS = 8
 """Fewest characters that `RunFilter.text` takes: the ids of all runs of a minute begin with the same ones."""
 
-STORED_CHARACTERS = 10_000
-"""Characters that are stored of a text that has to be escaped."""
-
 STEP_BYTES = 150
 """Bytes of a stored step without its name and its error, about."""
 
 NEXT = 0
 """The number of an event that the store numbers itself: one more than the run's latest."""
-
-
-def stored_text(members: Mapping[str, Any]) -> bytes:
-    """Return members as JSON text, whatever is in them: a run must end in the store too when its error is odd."""
-    try:
-        return jsontext.encode(members)
-    except (TypeError, ValueError):
-        return jsontext.encode(_storable(members))
-
-
-def _storable(value: Any) -> Any:
-    """Return a value with text in place of what has no JSON form, and escapes in place of lone surrogates."""
-    try:
-        return jsontext.plain(value)
-    except (TypeError, ValueError):
-        if isinstance(value, dict):
-            return {printable(str(name)): _storable(each) for name, each in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [_storable(each) for each in value]
-        return printable(str(value), STORED_CHARACTERS) if isinstance(value, str) else f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.runs.record import NEXT, PrincipalRecord, RunEvent, RunRecord, RunState, RunStep, Written, stored_text
+from nexus_core.runs.record import NEXT, PrincipalRecord, RunEvent, RunRecord, RunState, RunStep, Written
 from nexus_core.runs.status import ENDED, RunStatus
+from nexus_core.runs.stored_text import stored_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

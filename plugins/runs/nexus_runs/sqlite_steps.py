@@ -165,7 +165,9 @@ def get(connection: sqlite3.Connection, run_id: str, payloads: bool) -> RunState
 def take(connection: sqlite3.Connection, run_id: str, executor: str, now: float) -> RunState | None:
     """Take a run to work on it."""
     connection.execute("PRAGMA synchronous = FULL")
-    if not connection.execute(TAKE, (run_id, executor, now)).rowcount:
+    is_taken = connection.execute(TAKE, (run_id, executor, now)).rowcount
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if not is_taken:
         return None
     return get(connection, run_id, payloads=True)
 
