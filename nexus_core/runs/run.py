@@ -55,9 +55,8 @@ class Run:
         payer: Whose share of the history a kept result counts for.
         place: Its place in the queue in which it waits for others of its key.
         steps: The steps of the workflow, or None without one.
-        last_number: The number of its latest event.
-        asked: How many questions it has asked.
-        questions: Those that it waits for.
+        last_number, asked: The number of its latest event, and of its latest question.
+        questions: Its open questions.
         is_left: Whether its process has left it to others: what it still says here is not the run's.
     """
 
@@ -148,8 +147,7 @@ class Run:
         """Add an event that another process has published, unless it is there. It is not passed to the bus."""
         if event.number <= self.last_number or self.ended:
             return
-        if (status := STATUS_DURING.get(event.type)) is not None:
-            self.status = status
+        self.status = STATUS_DURING.get(event.type, self.status)
         self._add(event, None)
 
     def _add(self, event: ChannelEvent, bus: EventBus | None) -> None:
@@ -226,11 +224,10 @@ class Run:
             call_on(self._task.get_loop(), self._cancel_task, self._task)
 
     def _cancel_task(self, task: asyncio.Future[Any]) -> None:
-        if self.ended:
-            return
-        task.cancel()
-        if self._give_up is not None:
-            task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
+        if not self.ended:
+            task.cancel()
+            if self._give_up is not None:
+                task.get_loop().call_later(CANCEL_SECONDS, self._give_up)
 
     def track_background_work(self, work: asyncio.Future[Any]) -> None:
         """Note work that can't be stopped, such as a thread: the run's place is not free before it has ended."""
@@ -256,13 +253,11 @@ class Run:
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, for at most ``timeout`` seconds. Returns whether it has."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not self.done:
                     await self.changed()
-        except TimeoutError:
-            return self.done
-        return True
+        return self.done
 
     async def settled(self, timeout: float) -> None:
         """Wait until the run has ended or waits for an answer, for at most ``timeout`` seconds."""

@@ -264,7 +264,7 @@ class RunLookup:
         return own
 
     def forget_question(self, run_id: str, number: int) -> None:
-        """Note that a question of a run was closed just now: the run may get to know of it a moment later."""
+        """Note that a question of a run was closed just now: its run may notice that a moment later."""
         if (own := self._history.of_this_process(run_id)) is not None:
             own.forget_question(number)
 

@@ -92,7 +92,7 @@ class Workflow(ABC):
 
     @property
     def may_wait(self) -> bool:
-        """Whether a call of it may wait for an answer, for days perhaps; channels do not hold a connection so long."""
+        """Whether a call of it may wait for an answer, even for days; channels do not hold a connection so long."""
         return self.asks or self.approval is not None
 
     @property

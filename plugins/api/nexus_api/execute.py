@@ -26,7 +26,7 @@ class Execute:
     unless the request has ``wait``.
 
     With ``wait`` it is the run (202) as soon as that waits for an answer, too. Without, that is so for workflows that
-    are known to ask; see `Workflow.may_wait`. To leave any other call behind, each would need a task of its own, which
+    are known to ask; see `Workflow.may_wait`. To leave any other call behind, each would need a separate task, which
     costs more than some calls do.
 
     Args:
