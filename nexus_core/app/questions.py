@@ -140,7 +140,8 @@ class CallerQuestions:
             QuestionNotFound: It does not exist, or is hidden from the caller.
             BackendUnavailable: The run store does not answer.
         """
-        question = await (await self._store()).question(run_id, number) if run_id.isprintable() else None
+        is_place = 0 < number < 10**9 and run_id.isprintable()  # not every store can look up any other
+        question = await (await self._store()).question(run_id, number) if is_place else None
         if question is None or not (await self.may_answer(question) or await self._sees_run(run_id)):
             raise QuestionNotFound(f"There is no question {number} of run {printable(run_id, 64)}.")
         return question

@@ -105,11 +105,13 @@ class Plan:
             raise TypeError(f"details must be a dict, not {type(details).__name__}")
         if notify is not None and not callable(notify):
             raise TypeError(f"notify must be a function, not {type(notify).__name__}")
-        self.schema, self.read = _form(schema)
-        if len(jsontext.encode([self.schema, details])) > QUESTION_BYTES:
+        asked_schema, self.read = _form(schema)
+        shown = jsontext.encode([asked_schema, details])
+        if len(shown) > QUESTION_BYTES:
             raise ValueError(f"schema and details have more than {QUESTION_BYTES} bytes as JSON text")
         self.text, self.to, self.timeout, self.default = text, to, timeout, default
-        self.details, self.notify, self.excludes_owner = details, notify, excludes_owner
+        self.notify, self.excludes_owner = notify, excludes_owner
+        self.schema, self.details = jsontext.parse_trusted(shown)  # in JSON's types, wherever it is kept
 
     def question(self, run: Run, principal: Principal | None, number: int, secret: str) -> RunQuestion:
         """Return the question of a run."""

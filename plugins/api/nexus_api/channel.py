@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp, Receive, Scope, Send
 
 _BEFORE_NAME, _AFTER_NAME = "/api/workflows/", "/execute"
+_LINKS = "/api/answers"
 
 
 class ApiChannel(Channel):
@@ -33,6 +34,7 @@ class ApiChannel(Channel):
     paths = ("/",)
     parameter_source = ParameterSource.BODY
     takes_routes = True
+    answers = _LINKS
 
     def __init__(self, platform: Platform, settings: ApiSettings) -> None:
         self.port = settings.api_port
@@ -79,13 +81,14 @@ def every_route(platform: Platform, settings: ApiSettings, execute: Execute) -> 
 
 def described_routes(platform: Platform, settings: ApiSettings) -> list[DescribedRoute]:
     """Return the routes that are the same for all workflows, each with its OpenAPI operation."""
-    from nexus_api import events, questions, runs, sessions, workflows
+    from nexus_api import answers, events, questions, runs, sessions, workflows
 
     heartbeat = settings.event_heartbeat
     return [
         *workflows.routes(platform),
         *runs.routes(platform, heartbeat),
         *questions.routes(platform),
+        *answers.routes(platform, _LINKS),
         *events.routes(platform, heartbeat),
         *sessions.routes(platform),
     ]
@@ -99,8 +102,11 @@ class _Guarded:
         self._guard = guard
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        headers = headers_of(scope)
+        if b"origin" in headers and local_path(scope).startswith(f"{_LINKS}/"):
+            del headers[b"origin"]  # the link is the authority, whatever page it is used on: see nexus_api.answers
         try:
-            self._guard.check(scope, headers_of(scope))
+            self._guard.check(scope, headers)
         except NexusError as exc:
             return send_error(scope, send, exc)
         return self._app(scope, receive, send)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nexus_core.server.channel import ASGIApp, Message, Receive, Scope, Send
 
 ACCESS_LOGGER = "nexus.access"
-_SESSION = re.compile(r"(/sessions/)[^/]+")
+_CREDENTIAL = re.compile(r"(/(?:sessions|answers)/)[^/]+")
 LONGEST_PATH = 300
 """Logged characters of a path."""
 
@@ -65,7 +65,8 @@ class AccessLog:
     """Logs each answered request: method, path, status, bytes of the response, milliseconds.
 
     In front of compression it counts compressed bytes; behind CORS it does not log preflights. Queries are not logged,
-    since they may hold secrets, nor are ids of sessions, which are credentials where authentication is off.
+    since they may hold secrets, nor are tokens of links, and ids of sessions, which are credentials where
+    authentication is off.
 
     Args:
         app: The application.
@@ -95,7 +96,7 @@ class AccessLog:
 
     def _tell(self, scope: Scope, seen: dict[str, int], seconds: float) -> None:
         method = printable(scope.get("method", "WebSocket"), 20)
-        path = printable(_SESSION.sub(r"\1***", local_path(scope)), LONGEST_PATH)
+        path = printable(_CREDENTIAL.sub(r"\1***", local_path(scope)), LONGEST_PATH)
         fields: dict[str, Any] = {"method": method, "path": path, **seen, "duration": seconds}
         self._log.info(
             "%s %s %s, %d bytes in %.1f ms", method, path, seen["status"] or "-", seen["bytes"], seconds * 1000,

@@ -88,7 +88,7 @@ def answer_in(body: Mapping[str, Any]) -> Any:
         MalformedRequest: It has no answer, or more than that.
     """
     if unknown := sorted(body.keys() - {"answer"}):
-        raise MalformedRequest(f"/{unknown[0][:100]}: unknown name; the body has the member answer only.")
+        raise MalformedRequest(f"/{unknown[0][:100]}: unknown name.")
     if "answer" not in body:
         raise MalformedRequest("/answer: missing. It is the value that answers the question; null is one.")
     return body["answer"]

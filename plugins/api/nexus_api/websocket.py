@@ -2,10 +2,13 @@
 
 Each message is a JSON object. From the client: ``{"type": "execute", "id": ..., "workflow": ..., "params": {...}}``
 with optional ``timeout``, ``session`` and ``idempotency_key``,
-``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``, and ``{"type":
-"events", "id": ...}`` for the events of all of the caller's runs, until cancelled. The server sends
+``{"type": "cancel", "id": ...}``, ``{"type": "follow", "id": ..., "run_id": ..., "after": 0}``, ``{"type":
+"events", "id": ...}`` for the events of all of the caller's runs, until cancelled, ``{"type": "questions", "id": ...}``
+with the filters of ``/api/questions`` for open questions, and ``{"type": "answer", "id": ..., "run_id": ..., "number":
+..., "answer": ...}``. The server sends
 ``{"type": "event", "id": ..., "event": {...}}``, and last ``{"type": "result", "id": ..., "result": ...,
-"run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, with the client's ``id``.
+"run_id": ...}`` or ``{"type": "error", "id": ..., "error": {...}}``, with the client's ``id``; ``run_id`` with results
+of runs only.
 The connection ends with the caller's credential: an error without ``id``, and the close code 4401.
 """
 
@@ -20,23 +23,29 @@ from nexus_toolkit.endpoints import Endpoint
 
 from nexus_api.event_stream import LAST_SECONDS
 from nexus_api.handshake import Handshakes, handshake_headers, subprotocol_of
+from nexus_api.questions import answer_in
 from nexus_api.translate import caller_of_request, encode, invocation_of
 from nexus_core import MalformedRequest, NexusError, Overloaded, Run
 from nexus_core.errors import CredentialEnded, RunCancelled
 from nexus_core.jsontext import parse_object
+from nexus_core.runs.listing import QUESTION_FILTERS
 from nexus_core.server.asgi import send_error
 from nexus_core.server.caller import check_length
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Set
 
     from nexus_core import Caller, Platform
+    from nexus_core.app.view import CallerView
     from nexus_core.runs.hold import Hold
     from nexus_core.runs.stored_run import StoredRun
     from nexus_core.server.channel import Receive, Scope, Send
 
 CREDENTIAL_CLOSE = 4401
 """Close code when the credential of the connection has ended: 401, in the private range."""
+
+_TYPES = '"execute", "follow", "events", "questions", "answer", "cancel"'
+_OF_ANSWERS = frozenset({"type", "id", "run_id", "number"})
 
 UNREAD_ERRORS = 1000
 """Unread error messages after which a connection is closed."""
@@ -114,10 +123,14 @@ class _WebSocketConnection:
                     self._follow(call_id, message)
                 case "events":
                     self._follow_events(call_id, message)
+                case "questions":
+                    self._list_questions(call_id, message)
+                case "answer":
+                    self._answer(call_id, message)
                 case "cancel":
                     self._cancel(call_id)
                 case _:
-                    raise MalformedRequest('/type: expected one of "execute", "follow", "events", "cancel".')
+                    raise MalformedRequest(f"/type: expected one of {_TYPES}.")
         except NexusError as exc:
             self._start(self._error(call_id, exc))
         if len(self._tasks) > self._limit + UNREAD_ERRORS:
@@ -177,6 +190,39 @@ class _WebSocketConnection:
                 await self._send({"type": "event", "id": call_id, "event": shown})
         finally:
             follower.close()
+
+    def _list_questions(self, call_id: str | int, message: dict[str, Any]) -> None:
+        _refuse_others(message, QUESTION_FILTERS.keys())
+        asked = {name: message.get(name) for name in QUESTION_FILTERS}
+        self._request(call_id, lambda view: view.questions.page(asked))
+
+    def _answer(self, call_id: str | int, message: dict[str, Any]) -> None:
+        run_id, number = message.get("run_id"), message.get("number")
+        if not isinstance(run_id, str) or type(number) is not int:
+            raise MalformedRequest("/run_id: expected string; /number: expected integer.")
+        value = answer_in({name: each for name, each in message.items() if name not in _OF_ANSWERS})
+
+        async def answered(view: CallerView) -> dict[str, Any]:
+            return (await view.questions.answer(run_id, number, value)).to_dict(with_answer=True)
+
+        self._request(call_id, answered)
+
+    def _request(self, call_id: str | int, work: Callable[[CallerView], Awaitable[dict[str, Any]]]) -> None:
+        caller = caller_of_request(self._scope, self._headers)
+        self._admit(call_id)
+        self._calls[call_id] = _Call(self._start(self._reply(call_id, caller, work)), None)
+
+    async def _reply(
+        self, call_id: str | int, caller: Caller, work: Callable[[CallerView], Awaitable[dict[str, Any]]]
+    ) -> None:
+        try:
+            result = await work(await self._platform.view(caller))
+        except NexusError as exc:
+            del self._calls[call_id]
+            await self._error(call_id, exc)
+        else:
+            del self._calls[call_id]
+            await self._send({"type": "result", "id": call_id, "result": result})
 
     def _cancel(self, call_id: str | int) -> None:
         call = self._calls.get(call_id)
@@ -255,10 +301,13 @@ def _call(message: dict[str, Any]) -> tuple[str, Any]:
     name = message.get("workflow")
     if not isinstance(name, str):
         raise MalformedRequest("/workflow: expected string.")
-    unknown = sorted(message.keys() - {"type", "id", "workflow", "params", "timeout", "session", "idempotency_key"})
-    if unknown:
-        raise MalformedRequest(f"/{unknown[0][:100]}: unknown name.")
+    _refuse_others(message, {"workflow", "params", "timeout", "session", "idempotency_key"})
     return name, message.get("params")
+
+
+def _refuse_others(message: dict[str, Any], known: Set[str]) -> None:
+    if unknown := sorted(message.keys() - {"type", "id"} - known):
+        raise MalformedRequest(f"/{unknown[0][:100]}: unknown name.")
 
 
 def _timeout(message: dict[str, Any]) -> float | None:

@@ -145,8 +145,11 @@ class AuthPlugin(Plugin[AuthSettings]):
 
             public = urlsplit((self._public_url or "").lower())
             origin = f"{public.scheme}://{public.netloc}" if public.netloc else None
-            found.append(lambda app: CsrfProtection(app, sessions, origin))
+            found.append(lambda app: CsrfProtection(app, sessions, origin, self._links))
         return found
+
+    def _links(self) -> list[str]:
+        return [channel.answers for channel in self.platform.channels if channel.answers]
 
     def nexus_register_health_checks(self) -> list[HealthCheck]:
         """Return the check of the issuer's keys. It is not critical: cached keys are used while it fails."""

@@ -15,7 +15,7 @@ from nexus_auth.browser.login import HOME, _local
 from nexus_auth.browser.sessions import BrowserSessions, csrf_token
 from token_issuer import AUDIENCE
 
-from nexus_core import AuthenticationError, ConfigurationError
+from nexus_core import AuthenticationError, ConfigurationError, Context, Invocation, Principal
 from nexus_core.errors import StateLimitReached
 from nexus_core.state.memory_store import MemoryStore
 
@@ -293,6 +293,25 @@ async def test_a_cookie_among_several_headers_is_seen(site, browser):
         assert (await other.get("/api/workflows", headers=cookies)).status_code == 200
         answer = await other.post("/api/workflows/read/execute", json={}, headers=cookies)
     assert answer.json()["code"] == "origin_not_allowed"
+
+
+async def test_a_form_of_a_link_needs_no_csrf_token(site, browser):
+    asked = asyncio.get_running_loop().create_future()
+
+    @site.nexus.workflow
+    async def asks(context: Context) -> bool:
+        return await context.ask("Ship it?", bool, to="user:bob", notify=asked.set_result)
+
+    await log_in(browser)
+    run = site.nexus.submit(Invocation("asks", {}, principal=Principal("ann")))
+    path = f"/api/answers/{(await asyncio.wait_for(asked, 10)).token}"
+    # What a browser sends for the form of a page without a referrer, with the cookie of whoever is logged in.
+    headers = {"origin": "null", "sec-fetch-site": "same-origin", "accept": "text/html"}
+    assert (await browser.post("/api/sessions", headers=headers)).status_code == 403
+    assert (await browser.post("/api/answers", headers=headers)).status_code == 403
+    replied = await browser.post(path, data={"answer": "true"}, headers=headers)
+    assert (replied.status_code, "Thank you" in replied.text) == (200, True)
+    assert (await run.outcome()).value is True
 
 
 async def test_other_credentials_need_no_csrf_token(site, browser, issuer):
