@@ -178,7 +178,8 @@ class ChangeQueue:
             entry = self._entries.popleft()
             batch.append(entry)
             if entry.future is None:
-                self._merge(entry)
+                if self._late or len(entry.changes) > 1:
+                    self._merge(entry)
                 size += entry.size
             else:
                 self._urgent -= 1
@@ -189,7 +190,7 @@ class ChangeQueue:
     def _merge(self, entry: _Entry) -> None:
         """Make one change of all. Done once, since each time copies the events: a stream may have very many."""
         run_id = entry.changes[0].run_id
-        if self._late and self._late.get(run_id) is entry:
+        if self._late.get(run_id) is entry:
             del self._late[run_id]
         if len(entry.changes) > 1:
             entry.changes = [RunChange.merged(entry.changes)]

@@ -79,14 +79,16 @@ def state_of(row: Sequence[Any], params: bytes | None = None, result: bytes | No
 
 def row_of(
     record: RunRecord, status: str, started_at: float | None, finished_at: float | None, duration: float | None,
-    last_event: int, size: int, problem: bytes | None, result: bytes | None,
+    last_event: int, size: int | None, problem: bytes | None, result: bytes | None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Return the row of a run that begins: the columns `INSERTED`."""
+    """Return the row of a run that begins: the columns `INSERTED`. ``size`` is None where it has no events."""
     params = record.params
+    params_size, result_size = 0 if params is None else len(params), 0 if result is None else len(result)
     return (
         record.id, record.accepted_at, record.workflow, record.channel, record.owner, str(status), record.executor,
-        record.attempt, started_at, finished_at, duration, last_event, size, 0 if params is None else len(params),
-        0 if result is None else len(result), problem, details_of(record), params, result,
+        record.attempt, started_at, finished_at, duration, last_event,
+        params_size + result_size if size is None else size, params_size, result_size, problem, details_of(record),
+        params, result,
     )  # fmt: skip
 
 
@@ -94,9 +96,10 @@ def whole_row(change: RunChange) -> tuple[Any, ...]:
     """Return the row of a run that is written as a whole, see `RunChange.is_whole`: the columns `INSERTED`."""
     assert change.record is not None
     assert change.status is not None
+    problem = None if change.problem is None else stored_text(change.problem)
     return row_of(
-        change.record, change.status, change.started_at, change.finished_at, change.duration, change.last_event,
-        change.size, None if change.problem is None else stored_text(change.problem), change.result,
+        change.record, change.status, change.started_at, change.finished_at, change.duration, change.last_event, None,
+        problem, change.result,
     )  # fmt: skip
 
 

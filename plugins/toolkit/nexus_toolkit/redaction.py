@@ -160,8 +160,11 @@ class Redactor:
         """Whether a JSON value is a small object of numbers, none of them secret: most parameters are."""
         if type(value) is not dict or len(value) > SMALL:
             return False
+        known = self._known
         for name, each in value.items():
-            if type(each) not in NUMBERS or name in marked or len(str(name)) > LONGEST or self.is_secret(str(name)):
+            if type(each) not in NUMBERS or name in marked:
+                return False
+            if known.get(name) is not False and (len(str(name)) > LONGEST or self.is_secret(str(name))):
                 return False
         return True
 
