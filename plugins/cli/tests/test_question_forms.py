@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+APP = Path(__file__).with_name("asking_app.py")
 
 
 @pytest.fixture
@@ -128,7 +132,7 @@ def test_a_question_that_was_closed_meanwhile(nexus, asking, begin, answer):
 def test_lists_on_a_terminal(terminal, asking, begin):
     run_id = begin("ship", "--order", "A-7")
     listed = terminal("--connect", asking, "questions", app=False)
-    listed.expect(r"RUN +NUMBER +WORKFLOW +QUESTION +TO +ASKED +EXPIRES")
+    listed.expect(r"RUN +QUESTION +TO +EXPIRES")
     listed.expect(run_id)
     assert listed.end() == 0
     assert "\x1b]0" not in listed.raw
@@ -136,3 +140,80 @@ def test_lists_on_a_terminal(terminal, asking, begin):
     shown.expect("to be answered by: caller")
     shown.expect(f"nexus --connect {asking} questions answer {run_id} 1")
     assert shown.end() == 0
+
+
+# While a run is followed
+
+
+@pytest.mark.parametrize("way", ["in process", "connected"])
+def test_a_follower_is_asked_and_goes_on(terminal, asking, way):
+    words = [] if way == "in process" else ["--connect", asking]
+    run = terminal(*words, "execute", "twice", env={"NEXUS_APP": str(APP), "NO_COLOR": "1"}, app=False)
+    run.expect(r"First\?")
+    run.expect(r"Answer \(integer\):")
+    run.send("one\r")
+    run.expect("expected integer, got string")
+    run.send("1\r")
+    run.expect(r"Second\?")
+    run.expect(r"Answer \(integer\):")
+    run.send("2\r")
+    run.expect(r"\[\s+1,\s+2\s+\]")
+    assert run.end() == 0
+
+
+def test_who_follows_a_run_from_later_on_is_asked_what_is_open(terminal, nexus, asking, begin):
+    run_id = begin("twice")
+    assert nexus.forked("--connect", asking, "questions", "answer", run_id, "--answer", "1", app=False).code == 0
+    run = terminal("--connect", asking, "runs", "follow", run_id, app=False, env={"NO_COLOR": "1"})
+    run.expect(r"Second\?")
+    run.expect("Answer")
+    assert "First?" not in run.text
+    run.send("2\r")
+    run.expect(r"\[\s+1,\s+2\s+\]")
+    assert run.end() == 0
+
+
+def test_a_question_that_another_answers_does_not_end_following(terminal, nexus, asking, begin, result_of):
+    run_id = begin("name")
+    run = terminal("--connect", asking, "runs", "follow", run_id, app=False)
+    run.expect("Answer:")
+    assert nexus.forked("--connect", asking, "questions", "answer", run_id, "--answer", "Ada", app=False).code == 0
+    run.send("Bob\r")
+    run.expect("The question was answered before.")
+    run.expect("Ada")
+    assert run.end() == 0
+
+
+def test_a_follower_who_leaves_the_form(terminal, nexus, asking, begin):
+    run_id = begin("name")
+    run = terminal("--connect", asking, "runs", "follow", run_id, app=False)
+    run.expect("Answer:")
+    run.send("\x04")  # goes on following
+    run.expect(f"questions answer {run_id} 1")
+    assert nexus.forked("--connect", asking, "questions", "answer", run_id, "--answer", "Ada", app=False).code == 0
+    assert run.end() == 0
+    run_id = begin("name")
+    run = terminal("--connect", asking, "runs", "follow", run_id, app=False)
+    run.expect("Answer:")
+    run.send("\x03")
+    assert run.end() == 130
+    shown = nexus.forked("--connect", asking, "runs", "show", run_id, app=False).json
+    assert shown["status"] == "waiting"
+
+
+def test_a_follower_who_may_not_answer_sees_how_others_do(terminal, nexus, guarded_asking):
+    where = ["--connect", guarded_asking]
+    run = terminal(*where, "--token", "bob", "execute", "release", app=False)
+    run.expect("release waits for an answer by permission:data.read: Release it")
+    run_id = run.expect(rf"Answer with: nexus --connect {guarded_asking} questions answer (\w+) 1")[1]
+    words = ["questions", "answer", run_id, "--answer", "true"]
+    assert nexus.forked(*where, "--token", "alice", *words, app=False).code == 0
+    run.expect("released")
+    assert run.end() == 0
+
+
+def test_a_run_that_waits_is_said_to(terminal, asking):
+    run = terminal("--connect", asking, "execute", "name", "--wait", "20", app=False)
+    run.expect("waits for an answer")
+    run.expect("nexus questions show")
+    assert run.end() == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 
@@ -177,3 +179,50 @@ def test_questions_of_others_are_not_there(as_):
         assert hidden.err.replace(run_id, "nothing") == missing.err
         assert as_(None)("questions", *words).code == as_("mallory")("questions", *words).code == 77
     assert alice("questions", "answer", run_id, "--answer", "true").code == 0
+
+
+# Followers
+
+
+def test_what_a_followed_run_asks_is_on_stderr(nexus, asking, ask):
+    where = ["--connect", asking]
+    for words in (["execute", "confirm"], ["--json", "execute", "confirm"]):
+        following = nexus.begin(*where, *words, app=False)
+        run_id = waiting_of(following)
+        told = following.stderr.read_text()
+        if "--json" in words:
+            assert [json.loads(told)[each] for each in ("type", "run_id")] == ["workflow.question", run_id]
+        else:
+            assert told == (
+                "nexus: confirm waits for an answer by caller: Are you sure? "
+                f"Answer with: nexus --connect {asking} questions answer {run_id} 1\n"
+            )
+        assert ask("questions", "answer", run_id, "--answer", "true").code == 0
+        done = following.end()
+        assert (done.code, done.json) == (0, {"result": "yes", "run_id": run_id})
+
+
+def waiting_of(following):
+    """Return the run that a command follows, once it has shown what that asks."""
+    deadline = time.monotonic() + 20
+    while not (told := following.stderr.read_text()).endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return re.search(r"\b[0-9a-f]{32}\b", told)[0]
+
+
+def test_completion_knows_runs_and_questions(nexus, asking, ask):
+    def candidates(*words):
+        lines = nexus.forked("__complete", "--connect", asking, *words, app=False).out.splitlines()
+        return dict(line.split("\t") for line in lines)
+
+    run_id = begin(ask, "both")
+    assert candidates("quest").keys() == {"questions"}
+    assert candidates("questions", "a").keys() == {"answer"}
+    assert candidates("questions", "answer", run_id[:28])[run_id] in ("both: Left?", "both: Right?")
+    assert candidates("questions", "show", run_id, "") == {"1": "Left?", "2": "Right?"}
+    assert candidates("questions", "answer", run_id, "1", "") == candidates("questions", "list", "") == {}
+    assert "--field" in candidates("questions", "answer", run_id, "--")
+    for command in ("show", "steps", "cancel", "follow"):
+        assert candidates("runs", command, run_id) == {run_id: "both, waiting"}
+    assert candidates("runs", "show", run_id, "") == candidates("runs", "list", "") == {}

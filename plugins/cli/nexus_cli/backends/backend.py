@@ -29,6 +29,12 @@ class CliBackend(Protocol):
     rate_limit: RateLimit | None
     """The caller's rate limit after the last call; None where calls are not limited."""
 
+    shares_runs: bool
+    """Whether other processes can see the runs, and answer their questions."""
+
+    def another(self) -> CliBackend:
+        """Return a backend for requests while a call goes on: the same one, if it takes several at once."""
+
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """Return the reply to a request as JSON text.
 

@@ -35,6 +35,7 @@ class LocalBackend:
 
     where = "this process"
     rate_limit: RateLimit | None = None
+    shares_runs = True
 
     def __init__(self, platform: Platform, loop: asyncio.AbstractEventLoop, seconds: float | None = None) -> None:
         self._seconds = seconds
@@ -47,6 +48,10 @@ class LocalBackend:
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def another(self) -> LocalBackend:
+        """See `CliBackend.another`."""
+        return self
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """See `CliBackend.call`.
@@ -109,6 +114,7 @@ class ApplicationBackend(LocalBackend):
     def __init__(self, nexus: Nexus) -> None:
         super().__init__(nexus, process.new_event_loop())
         self._nexus = nexus
+        self.shares_runs = nexus.options.run_store != "memory"
         # Every call has ended when this is closed: whatever still runs was abandoned by its caller.
         nexus.options = nexus.options.model_copy(update={"shutdown_grace": 0.0})
         threading.Thread(target=self._loop.run_forever, name="nexus-cli-loop", daemon=True).start()

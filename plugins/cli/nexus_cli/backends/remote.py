@@ -39,6 +39,7 @@ class RemoteBackend:
     """
 
     rate_limit: RateLimit | None = None
+    shares_runs = True
 
     def __init__(self, url: str) -> None:
         self.where = url
@@ -54,6 +55,10 @@ class RemoteBackend:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(host, port, timeout=CONNECT_SECONDS)
         self._path = parts.path.rstrip("/").removesuffix(_PATH) + _PATH
+
+    def another(self) -> RemoteBackend:
+        """See `CliBackend.another`."""
+        return RemoteBackend(self.where)
 
     def call(self, request: dict[str, Any], options: Options, on_event: OnEvent | None = None) -> bytes:
         """See `CliBackend.call`."""

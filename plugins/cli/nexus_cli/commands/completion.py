@@ -12,6 +12,7 @@ import os
 import shlex
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_cli.commands.completion_scripts import SCRIPTS
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from nexus_cli.context import CliContext
 
 LIMIT_SECONDS = 3.0
+
+_LISTED = 50
+"""How many runs or questions are candidates."""
 
 Candidate = tuple[str, str]
 """A possible word, and its description."""
@@ -39,6 +43,8 @@ class CompletionSource:
         plugin_command: Returns a command of a plugin as click has it.
         workflows: Returns the workflows.
         schema: Returns the input schema of a workflow.
+        runs: Returns the latest runs.
+        questions: Returns the open questions to the caller: those of a run by number, or of all runs by run.
     """
 
     commands: Callable[[], Any]
@@ -46,6 +52,8 @@ class CompletionSource:
     plugin_command: Callable[[str], Any]
     workflows: Callable[[], list[Candidate]]
     schema: Callable[[str], dict[str, Any]]
+    runs: Callable[[], list[Candidate]]
+    questions: Callable[[str | None], list[Candidate]]
 
 
 def candidates(words: list[str], source: CompletionSource) -> list[Candidate]:
@@ -71,9 +79,22 @@ def _candidates(before: list[str], current: str, source: CompletionSource) -> It
         yield from _options(name, command)
     elif name == "describe" and not rest:
         yield from source.workflows()
+    elif name in ("runs", "questions") and len(before) > len(rest) + 1:
+        yield from _of_runs(name, command, rest, source)
     elif not rest:
         yield from _subcommands(name, command)
         yield from [] if name else source.plugin_commands()
+
+
+def _of_runs(name: str, command: Any, rest: list[str], source: CompletionSource) -> Iterable[Candidate]:
+    """Yield the values of the arguments RUN and NUMBER of a command, if it has them."""
+    arguments = [each.name for each in command.params if each.param_type_name == "argument"]
+    if len(rest) >= len(arguments) or (rest[-1:] and rest[-1].startswith("-")):
+        return
+    if name == "questions":
+        yield from source.questions(rest[0] if rest else None)
+    else:
+        yield from source.runs()
 
 
 def _subcommands(name: str, command: Any) -> Iterable[Candidate]:
@@ -209,4 +230,21 @@ def source_of(cli: CliContext, commands: Callable[[], Any]) -> CompletionSource:
         found: dict[str, Any] = ask("describe", workflow=name)["input_schema"]
         return found
 
-    return CompletionSource(commands, plugin_commands, plugin_command, workflows, schema)
+    return CompletionSource(
+        commands, plugin_commands, plugin_command, workflows, schema, partial(_runs, ask), partial(_questions, ask)
+    )
+
+
+def _runs(ask: Callable[..., Any]) -> list[Candidate]:
+    found = ask("runs.list", limit=_LISTED)["runs"]
+    return [(each["run_id"], f"{each['workflow']}, {each['status']}") for each in found]
+
+
+def _questions(ask: Callable[..., Any], run_id: str | None) -> list[Candidate]:
+    from nexus_core.text import printable
+
+    if run_id is None:
+        found = ask("questions.list", limit=_LISTED)["questions"]
+        return [(each["run_id"], f"{each['workflow']}: {printable(each['question'])}") for each in found]
+    found = [each for each in ask("questions.of_run", run_id=run_id)["questions"] if each["status"] == "open"]
+    return [(str(each["number"]), printable(each["question"])) for each in found]

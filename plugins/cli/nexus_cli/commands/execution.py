@@ -16,6 +16,7 @@ import msgspec
 from nexus_cli.backends.backend import request_of
 from nexus_cli.commands.fields import Fields
 from nexus_cli.commands.following import Following
+from nexus_cli.commands.run_questions import RunQuestions
 from nexus_cli.options import EXECUTE, UsageError, seconds
 from nexus_cli.server.requests import LONGEST_WAIT
 from nexus_cli.terminal.run_progress import RunProgress
@@ -25,6 +26,7 @@ from nexus_core.server.caller import TEXT_LIMIT
 from nexus_core.text import printable
 
 if TYPE_CHECKING:
+    from nexus_cli.backends.backend import OnEvent
     from nexus_cli.context import CliContext
     from nexus_cli.terminal.output import Output
 
@@ -98,8 +100,8 @@ def run(cli: CliContext, words: list[str]) -> None:
     options = replace(cli.options, idempotency_key=arguments.idempotency_key)
     begin = time.monotonic()
     try:
-        with RunProgress(cli.output) as live:
-            reply = backend.call(request, options, live.show)
+        with RunQuestions(cli, backend) as questions, RunProgress(cli.output) as live:
+            reply = backend.call(request, options, _shown_by(live, questions))
     except ValidationError as exc:
         if not options.json:
             from nexus_cli.commands.field_errors import name_flags
@@ -120,6 +122,10 @@ def show_reply(output: Output, reply: bytes, items: int, duration: float) -> Non
     members = _decode(reply)
     if members.get("status") == "completed":
         output.line(f"Run {members['run_id']} has completed. Its result was returned to its caller and is not stored.")
+        return
+    if members.get("status") == "waiting":
+        output.line(f"Run {members['run_id']} waits for an answer.")
+        output.note(f"nexus questions show {members['run_id']}")
         return
     if "status" in members:
         output.line(f"Run {members['run_id']} is still running.")
@@ -164,15 +170,15 @@ def describe(cli: CliContext, name: str) -> dict[str, Any]:
     return found
 
 
-def read_data(text: str) -> bytes:
-    """Return the JSON text of ``--data``: ``-`` reads stdin, ``@name`` reads a file."""
+def read_data(text: str, option: str = "--data") -> bytes:
+    """Return the JSON text of an option such as ``--data``: ``-`` reads stdin, ``@name`` reads a file."""
     if text == "-":
         return _without_bom(sys.stdin.buffer.read())
     if text.startswith("@"):
         try:
             return _without_bom(Path(text[1:]).read_bytes())
         except OSError as exc:
-            raise UsageError(f"--data: {printable(text[1:], 200)} can't be read: {exc.strerror}.") from None
+            raise UsageError(f"{option}: {printable(text[1:], 200)} can't be read: {exc.strerror}.") from None
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -193,12 +199,27 @@ def follow(cli: CliContext, run_id: str, retry: float) -> None:
     begin = time.monotonic()
     request = request_of("runs.follow", run_id=run_id)
     if output.pretty:
-        with RunProgress(output) as live:
-            reply = Following(cli, request, "number", live.show, retry).run(backend)
+        with RunQuestions(cli, backend) as questions, RunProgress(output) as live:
+            reply = Following(cli, request, "number", _shown_by(live, questions), retry).run(backend)
         show_reply(output, reply, live.items, time.monotonic() - begin)
         return
 
     def write(event: dict[str, Any]) -> None:
         output.json(msgspec.json.encode(event))
+        if questions.is_question(event):
+            questions.show(event)
 
-    output.json(Following(cli, request, "number", write, retry).run(backend))
+    with RunQuestions(cli, backend, writes_events=True) as questions:
+        output.json(Following(cli, request, "number", write, retry).run(backend))
+
+
+def _shown_by(live: RunProgress, questions: RunQuestions) -> OnEvent:
+    """Return what shows the events of a run: its questions are asked while the progress bar is hidden."""
+
+    def show(event: dict[str, Any]) -> None:
+        if questions.is_question(event):
+            live.between(lambda: questions.show(event))
+        else:
+            live.show(event)
+
+    return show

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from nexus_cli.backends.backend import request_of
 from nexus_cli.commands.execution import read_data
 from nexus_cli.commands.fields import Fields
 from nexus_cli.commands.listing import show_table
+from nexus_cli.commands.run_questions import answer_command, can_ask, send
 from nexus_cli.options import UsageError
-from nexus_cli.terminal.question_view import left, show_question, span
+from nexus_cli.terminal.question_view import left, show_question
 from nexus_core.errors import MalformedRequest, PermissionDenied, QuestionClosed, QuestionNotFound, ValidationError
 from nexus_core.jsontext import parse
 from nexus_core.text import printable
@@ -20,27 +19,24 @@ from nexus_core.text import printable
 if TYPE_CHECKING:
     from nexus_cli.backends.backend import CliBackend
     from nexus_cli.context import CliContext
-    from nexus_cli.options import Options
 
 _decode = msgspec.json.Decoder().decode
 
 
 def listed(cli: CliContext, **filters: Any) -> None:
     """Show open questions, the oldest first."""
-    import time
-
     reply = cli.call("questions.list", **filters)
-    now = time.time()
     show_table(
         cli, reply, "questions", "No open questions.",
-        {"RUN": lambda each: each["run_id"], "NUMBER": lambda each: str(each["number"]),
-         "WORKFLOW": lambda each: each["workflow"],
-         "QUESTION": lambda each: printable(" ".join(each["question"].split())),
-         "TO": lambda each: each["to"], "ASKED": lambda each: f"{span(now - each['asked_at'])} ago",
-         "EXPIRES": lambda each: left(each.get("expires_at"))},
+        {"RUN": lambda each: each["run_id"], "": lambda each: str(each["number"]), "QUESTION": _in_a_line,
+         "TO": lambda each: each["to"], "EXPIRES": lambda each: left(each.get("expires_at"))},
     )  # fmt: skip
     if cli.output.pretty and (following := _decode(reply).get("next")):
         cli.output.line(f"Further questions: --after {following}")
+
+
+def _in_a_line(question: dict[str, Any]) -> str:
+    return printable(f"{question['workflow']}: {' '.join(question['question'].split())}")
 
 
 def show(cli: CliContext, run_id: str, number: int | None) -> None:
@@ -77,7 +73,7 @@ def answer(cli: CliContext, run_id: str, number: int | None, text: str | None, f
     asks = text is None and not fields
     if asks and not can_ask(cli):
         raise UsageError("No answer is given: add --answer JSON, or --field NAME=VALUE for each member of an object.")
-    given = None if text is None else read_data(text)
+    given = None if text is None else read_data(text, "--answer")
     backend = cli.backend()
     question = _named(cli, run_id, number)
     if asks:
@@ -97,23 +93,6 @@ def answer(cli: CliContext, run_id: str, number: int | None, text: str | None, f
         cli.output.line(f"Question {question['number']} of run {question['run_id']} is answered.")
     else:
         cli.output.json(reply)
-
-
-def can_ask(cli: CliContext) -> bool:
-    """Whether there is a terminal to ask questions on: stdin and stderr, whatever stdout is."""
-    return sys.stdin.isatty() and cli.output.stderr.isatty()
-
-
-def send(backend: CliBackend, options: Options, question: dict[str, Any], value: Any) -> bytes:
-    """Send an answer, and return the reply: the question as it is then."""
-    request = request_of("questions.answer", run_id=question["run_id"], number=question["number"])
-    return backend.call(request | {"answer": value}, options)
-
-
-def answer_command(options: Options, question: dict[str, Any]) -> str:
-    """Return the command that answers a question, with the server that the command line names."""
-    where = f" --connect {options.connect}" if options.connect else f" --app {options.app}" if options.app else ""
-    return f"nexus{where} questions answer {question['run_id']} {question['number']}"
 
 
 def _named(cli: CliContext, run_id: str, number: int | None) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from nexus_core.events.event import WORKFLOW_EVENT, WORKFLOW_OUTPUT, WORKFLOW_PR
 from nexus_core.text import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress, TaskID
 
     from nexus_cli.terminal.output import Output
@@ -39,9 +41,9 @@ class RunProgress:
                 self._advance(data)
             case t if t == WORKFLOW_OUTPUT and self._output.pretty:
                 self.items += 1
-                self._between(lambda: self._output.value(data.get("value"), indent=None))
+                self.between(lambda: self._output.value(data.get("value"), indent=None))
             case t if t == WORKFLOW_EVENT:
-                self._between(lambda: self._output.note(f"{data.get('name')}: {data.get('value')}"))
+                self.between(lambda: self._output.note(f"{data.get('name')}: {data.get('value')}"))
 
     def _advance(self, data: dict[str, Any]) -> None:
         if self._progress is None:
@@ -52,8 +54,8 @@ class RunProgress:
             message, total, done = escaped(str(data.get("message") or "")), data.get("total"), data.get("done")
             self._progress.update(self._task, description=message, total=total, completed=done or 0, refresh=True)
 
-    def _between(self, write: Any) -> None:
-        """Write something while the bar is hidden."""
+    def between(self, write: Callable[[], None]) -> None:
+        """Write something, or ask, while the bar is hidden."""
         if self._progress is None:
             write()
             return
