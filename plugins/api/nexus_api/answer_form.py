@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,14 +60,15 @@ class Field:
     def label(self) -> str:
         """What a reader knows the field by."""
         title = self.schema.get("title")
-        return title if isinstance(title, str) and title else (self.member or "Answer")
+        name = title if isinstance(title, str) and title else (self.member or "Answer")
+        return f"{name} (JSON)" if self.kind == "json" else name
 
     def html(self, typed: str | None, error: str | None) -> str:
         """Return the field with its label.
 
         Args:
             typed: What was typed before; None for the schema's default.
-            error: What is wrong with it, or None.
+            error: Its error, or None.
         """
         shown = self._default() if typed is None else typed
         control = {"choice": self._choice, "number": self._number, "text": self._text, "json": self._json}[self.kind]
@@ -76,7 +78,10 @@ class Field:
         label = text(self.label)
         if self.kind == "choice" and len(self.choices) <= RADIO_BUTTONS:
             return f"<fieldset><legend>{label}</legend>{control(shown)}{below}{wrong}</fieldset>"
-        return f"<label>{label}{control(shown)}</label>{below}{wrong}"
+        if self.kind == "json":
+            schema = text(json.dumps(self.schema, ensure_ascii=False, indent=2))
+            below += f"<details><summary>JSON Schema</summary><pre>{schema}</pre></details>"
+        return f"<label>{label}{control(shown)}</label>{wrong}{below}"
 
     def _default(self) -> str:
         default = self.schema.get("default")
@@ -166,12 +171,13 @@ class AnswerForm:
             self.fields, self._is_object = members, True
         else:
             kind, choices = _kind(plain)
+            own = schema if kind == "json" else plain  # which is shown
             self.fields = [
-                Field(ANSWER, f"/{ANSWER}", kind, plain, takes_null=takes_null and kind != "json", choices=choices)
+                Field(ANSWER, f"/{ANSWER}", kind, own, takes_null=takes_null and kind != "json", choices=choices)
             ]
 
     def read(self, sent: Mapping[str, str]) -> tuple[Any, dict[str, str]]:
-        """Return the answer, and what is wrong by the pointers of fields.
+        """Return the answer, and the errors by the pointers of fields.
 
         Args:
             sent: The fields as `fields_of` returns them.
@@ -199,7 +205,7 @@ class AnswerForm:
 
         Args:
             sent: What was typed before, or None.
-            wrong: What is wrong with it, by the pointers of fields.
+            wrong: The errors, by the pointers of fields.
         """
         wrong = wrong or {}
         known = {each.pointer for each in self.fields}

@@ -61,7 +61,7 @@ def question_page(
         question: The question.
         form: The form for its answer.
         sent: What was typed before, or None.
-        wrong: What is wrong with it, by JSON pointers into the body of an answer.
+        wrong: The errors, by JSON pointers into the body of an answer.
     """
     until = "" if question.expires_at is None else f"<p>It can be answered until {_time(question.expires_at)}.</p>"
     details = "" if not question.details else f"<dl>{''.join(map(_detail, question.details.items()))}</dl>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from nexus_core import Caller, Context, Invocation
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 JSON = {"accept": "application/json"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
+CHROMIUM = "/usr/bin/chromium"
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
@@ -411,3 +413,40 @@ async def test_a_page_is_quick(platform):
     await platform.page(path)
     await platform.send(path, {"answer": "x"})
     assert time.perf_counter() - begin < 2
+
+
+@pytest.mark.timeout(90)
+async def test_a_browser_sends_the_forms(platform):
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    if not os.path.exists(CHROMIUM):
+        pytest.skip("chromium is not installed")
+    url = str(platform.client.base_url).rstrip("/")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page()
+        refused, sent = [], []
+        page.on("console", lambda each: refused.append(each.text) if "Security Policy" in each.text else None)
+        page.on("request", lambda each: sent.append((each.method, each.headers.get("origin"))))
+        run, path = await platform.ask(bool, EVIL)
+        await page.goto(url + path)
+        assert EVIL in await page.inner_text("h1")
+        await page.get_by_role("button", name="Yes").click()
+        assert (await run.outcome()).value is True
+        run, path = await platform.ask(Parcel)
+        await page.goto(url + path)
+        await page.get_by_label("large").check()
+        await page.get_by_label("Count").fill("2")
+        await page.get_by_role("button", name="Send").click()
+        assert (await run.outcome()).value == {"size": "large", "count": 2, "note": None, "insured": False}
+        run, path = await platform.ask(list[int])
+        await page.goto(url + path)
+        await page.get_by_label("Answer (JSON)").fill('[1, "x"]')
+        await page.get_by_role("button", name="Send").click()
+        await page.get_by_text("/answer/1: expected integer").wait_for()
+        await page.get_by_label("Answer (JSON)").fill("[1, 2]")
+        await page.get_by_role("button", name="Send").click()
+        assert (await run.outcome()).value == [1, 2]
+        await page.get_by_text("Thank you").first.wait_for()
+        await browser.close()
+    assert not refused  # the page keeps to its own policy
+    assert {origin for method, origin in sent if method == "POST"} == {"null"}
