@@ -73,7 +73,10 @@ def routes(platform: Platform, heartbeat: float) -> Sequence[DescribedRoute]:
             if wait:
                 with view.lease(), CallerLeaves(platform.timers, request.receive):
                     await run.settled(wait)
-            return json_answer(run.to_dict(), view)
+            response = json_answer(run.to_dict(), view)
+            if wait and run.questions:  # the next wait for it ends at once, too
+                response.headers["retry-after"] = "1"
+            return response
 
     async def cancel(request: Request) -> Response:
         view = await view_of(platform, request.scope)

@@ -8,6 +8,8 @@ import asking
 import httpx2
 import pytest
 
+from nexus_core import Context
+
 EXECUTE = "/api/workflows/{}/execute"
 
 
@@ -51,8 +53,9 @@ async def test_a_waited_for_call_is_answered_when_it_asks(client):
     run = await ask(client, "ship", {"count": 3})
     assert [question["question"] for question in run["questions"]] == ["Ship 3?"]
     assert run["questions"] == (await client.get("/api/questions")).json()["questions"]
-    shown = (await client.get(f"/api/runs/{run['run_id']}?wait=20")).json()
-    assert (shown["status"], shown["questions"]) == ("waiting", run["questions"])
+    shown = await client.get(f"/api/runs/{run['run_id']}?wait=20")
+    assert (shown.json()["status"], shown.json()["questions"]) == ("waiting", run["questions"])
+    assert shown.headers["retry-after"] == "1"
     answered = await client.post(place(run), json={"answer": True})
     assert (answered.status_code, answered.json()["status"], answered.json()["answer"]) == (200, "answered", True)
     ended = (await client.get(f"/api/runs/{run['run_id']}?wait=20")).json()
@@ -71,6 +74,32 @@ async def test_a_plain_call_that_is_known_to_ask_does_not_hang(client, name, par
     assert (await client.post(place(run), json={"answer": value})).status_code == 200
     ended = (await client.get(answer.headers["location"], params={"wait": 20})).json()
     assert (ended["status"], ended["result"]) == ("completed", result)
+
+
+async def test_who_leaves_before_the_question_cancels_the_run(client, eventually, raw, post):
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    @client.nexus.workflow
+    async def thinks(context: Context) -> bool:
+        begun.set()
+        await gate.wait()
+        return await context.ask("Fine?", bool)
+
+    connection = raw(client.base_url)
+    await connection.send(post("thinks"))
+    await asyncio.wait_for(begun.wait(), 10)
+    connection.close()
+    await eventually(lambda: [run.status for run in client.nexus.runs.find(workflow="thinks")] == ["cancelled"])
+
+
+async def test_who_leaves_after_the_question_leaves_the_run(client, eventually, raw, post):
+    connection = raw(client.base_url)
+    assert (await connection.ask(post("ship", {"count": 2}, "Connection: close"))).startswith(b"HTTP/1.1 202 ")
+    connection.close()
+    (question,) = (await client.get("/api/questions")).json()["questions"]
+    assert (await client.post(place(question), json={"answer": True})).status_code == 200
+    ended = (await client.get(f"/api/runs/{question['run_id']}?wait=20")).json()
+    assert (ended["status"], ended["result"]) == ("completed", "shipped 2")
 
 
 async def test_which_workflows_are_known_to_ask(client):
