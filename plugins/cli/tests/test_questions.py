@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
+from pathlib import Path
 
 import pytest
+
+APP = Path(__file__).with_name("asking_app.py")
 
 
 @pytest.fixture
@@ -202,13 +206,18 @@ def test_what_a_followed_run_asks_is_on_stderr(nexus, asking, ask):
         assert (done.code, done.json) == (0, {"result": "yes", "run_id": run_id})
 
 
-def waiting_of(following):
-    """Return the run that a command follows, once it has shown what that asks."""
+def waiting_line(following):
+    """Return what a command says about the question of the run that it follows, once it does."""
     deadline = time.monotonic() + 20
     while not (told := following.stderr.read_text()).endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return re.search(r"\b[0-9a-f]{32}\b", told)[0]
+    return told
+
+
+def waiting_of(following):
+    """Return the run that a command follows, once it has shown what that asks."""
+    return re.search(r"\b[0-9a-f]{32}\b", waiting_line(following))[0]
 
 
 def test_completion_knows_runs_and_questions(nexus, asking, ask):
@@ -226,3 +235,18 @@ def test_completion_knows_runs_and_questions(nexus, asking, ask):
     for command in ("show", "steps", "cancel", "follow"):
         assert candidates("runs", command, run_id) == {run_id: "both, waiting"}
     assert candidates("runs", "show", run_id, "") == candidates("runs", "list", "") == {}
+
+
+def test_a_run_of_this_process_alone_says_so(nexus):
+    child = nexus.begin("execute", "confirm", app=False, env={"NEXUS_APP": str(APP)})
+    told = waiting_line(child)
+    assert "It can be answered in this process alone, on a terminal: set run_store, or use --connect." in told
+    assert child.end(number=signal.SIGINT).code == 130
+
+
+def test_with_a_run_store_another_process_answers(nexus, tmp_path):
+    env = {"NEXUS_APP": str(APP), "NEXUS_RUN_STORE": "sqlite", "NEXUS_RUNS_SQLITE_PATH": str(tmp_path / "runs.db")}
+    child = nexus.begin("execute", "confirm", app=False, env=env)
+    command = waiting_line(child).rpartition("Answer with: nexus ")[2].split()
+    assert nexus.forked(*command, "--answer", "true", app=False, env=env).code == 0
+    assert child.end().json["result"] == "yes"

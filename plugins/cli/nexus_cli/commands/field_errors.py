@@ -49,11 +49,11 @@ def _with_answer(entry: dict[str, Any], by_fields: bool) -> dict[str, Any]:
 
 def path_in_answer(entry: dict[str, Any]) -> list[str] | None:
     """Return where in an answer an entry of a `ValidationError` points to; None if it is about something else."""
-    parts = _parts(entry)
+    parts = path_of(entry)
     return parts[1:] if parts[:1] == ["answer"] else None
 
 
-def _parts(entry: dict[str, Any]) -> list[str]:
+def path_of(entry: dict[str, Any]) -> list[str]:
     """Return the parts of an entry's JSON pointer."""
     _, *parts = str(entry.get("pointer", "")).split("/")
     return [part.replace("~1", "/").replace("~0", "~") for part in parts]
@@ -64,7 +64,7 @@ def _tail(path: list[str]) -> str:
 
 
 def _with_flag(entry: dict[str, Any], given: Collection[str] | None) -> dict[str, Any]:
-    name, *path = _parts(entry) or [""]
+    name, *path = path_of(entry) or [""]
     flag = option_of(name)
     if not name or flag in RESERVED or (given is not None and name not in given):
         return entry

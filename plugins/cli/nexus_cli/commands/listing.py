@@ -71,7 +71,7 @@ def steps(cli: CliContext, run_id: str, after: int, limit: int) -> None:
 
 
 def show_table(cli: CliContext, reply: bytes, member: str, none: str, columns: Columns) -> None:
-    """Show the objects in a member of a reply, one column for each heading; ``none`` if there are none."""
+    """Show the objects in a member of a reply, one column for each heading; without any, the text ``none``."""
     if not cli.output.pretty:
         cli.output.json(reply)
         return

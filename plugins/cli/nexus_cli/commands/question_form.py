@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nexus_cli.commands.field_errors import path_in_answer
+from nexus_cli.commands.field_errors import path_in_answer, path_of
 from nexus_cli.commands.fields import Fields
 from nexus_cli.terminal.question_view import show_question
 from nexus_core.errors import ConfigurationError, MalformedRequest, ValidationError
@@ -91,7 +91,7 @@ class QuestionForm:
                     members[name] = value
             wrong = self._errors(members)
             for entry in wrong:
-                self._complain(entry, _path(entry))
+                self._complain(entry, path_of(entry))
             if not wrong:
                 return members
 
@@ -125,11 +125,11 @@ class QuestionForm:
                 self._output.complain(str(exc))
                 continue
             wrong = self._errors(value if members is None else members | {path[0]: value})
-            wrong = [entry for entry in wrong if _path(entry)[: len(path)] == path]
+            wrong = [entry for entry in wrong if path_of(entry)[: len(path)] == path]
             if not wrong:
                 return value
             for entry in wrong:
-                self._complain(entry, _path(entry)[len(path) :])
+                self._complain(entry, path_of(entry)[len(path) :])
 
     def _errors(self, value: Any) -> list[dict[str, Any]]:
         return [] if self._validator is None else self._validator.errors(value)
@@ -150,11 +150,6 @@ class QuestionForm:
 
     def _write(self, text: str, style: str | None = None) -> None:
         self._output.console(self._output.stderr).print(text, style=style)
-
-
-def _path(entry: dict[str, Any]) -> list[str]:
-    """Return where in an answer an error of its schema is."""
-    return path_in_answer({"pointer": f"/answer{entry['pointer']}"}) or []
 
 
 def _is_boolean(types: list[str]) -> bool:
