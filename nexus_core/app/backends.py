@@ -9,6 +9,7 @@ from nexus_core.errors import ConfigurationError
 from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
 from nexus_core.pipeline.durable import DurableRuns
+from nexus_core.pipeline.durable_worker import DurableWorker
 from nexus_core.runs.recorder import RunRecorder
 from nexus_core.runs.retention import RunRetention
 from nexus_core.state.memory_store import MEMORY
@@ -95,9 +96,8 @@ def durable_runs(
     def is_durable(workflow: Workflow) -> bool:
         return mode != "none" and bool(workflow.metadata.get("durable", mode == "all"))
 
-    return DurableRuns(
-        engine, execution, recorder, state.runs, state.workflows.find, sessions, is_durable, works=options.run_work
-    )
+    worker = DurableWorker(execution, recorder, state.runs, state.workflows.find, sessions)
+    return DurableRuns(engine, worker if options.run_work else None, execution, recorder, state.runs, is_durable)
 
 
 def _cure(state: PlatformState, need: str) -> str:

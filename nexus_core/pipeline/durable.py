@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from nexus_core import jsontext
-from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, WorkflowNotFound
-from nexus_core.events.event import WORKFLOW_FAILED, WORKFLOW_STARTED
-from nexus_core.pipeline.invocation import Invocation
-from nexus_core.runs.asking import QUESTIONS_OF_RUN
-from nexus_core.runs.question import QuestionFilter
+from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunInterrupted, WorkflowTimeout
+from nexus_core.pipeline.durable_worker import insisting, task_of, waited_for_answers
+from nexus_core.runs.record import RunFilter
 from nexus_core.runs.status import RunStatus
-from nexus_core.runs.step_log import StepLog
+from nexus_core.runs.store import end_of
 from nexus_core.runs.stored_run import StoredRun
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
+    from nexus_core.pipeline.durable_worker import DurableWorker
     from nexus_core.pipeline.execution import Execution
-    from nexus_core.runs.engine import Journal, RunEngine
+    from nexus_core.pipeline.invocation import Invocation
+    from nexus_core.runs.engine import RunEngine
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.record import RunState
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
-    from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -38,52 +34,45 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 """Pause after the run store was unavailable."""
 
-LEAVE_SECONDS = 2.0
-"""How long work is waited for that this process leaves to others."""
+SWEEP_SECONDS = 10.0
+"""Seconds between two looks at the durable runs that have not ended."""
+
+ORPHAN_SECONDS = 30.0
+"""Seconds after which an accepted run that the engine does not know was left by a process that died meanwhile."""
+
+LATE_SECONDS = 5.0
+"""Seconds that a process which works on a run gets to end it at its deadline itself."""
 
 PAGE = 1000
-"""Events and steps that are read at once."""
-
-
-class _Task(msgspec.Struct):
-    """What the worker needs that is not in the run store: there, secrets are left out of the parameters."""
-
-    params: msgspec.Raw
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Task).decode
+PAGES = 20
+"""How many runs are looked at in one sweep: the newest ones."""
 
 
 class DurableRuns:
-    """Hands durable calls to the engine, waits for their runs, and works on runs where it was told to.
+    """Hands durable calls to the engine, waits for their runs, and ends what no process can end.
 
     Args:
         engine: Does the work again where a process has died.
-        execution: Runs workflows.
+        worker: Works on runs here; None where this process only takes calls.
+        execution: Knows time limits.
         recorder: Stores runs.
         history: The runs of this process.
-        find: Finds workflows.
-        sessions: Where the sessions of runs are.
         is_durable: Whether a workflow's runs are durable.
-        works: Whether this process works on runs.
     """
 
     def __init__(
-        self, engine: RunEngine, execution: Execution, recorder: RunRecorder, history: RunHistory,
-        find: Callable[[str], Workflow | None], sessions: SessionStore, is_durable: Callable[[Workflow], bool], *,
-        works: bool,
+        self, engine: RunEngine, worker: DurableWorker | None, execution: Execution, recorder: RunRecorder,
+        history: RunHistory, is_durable: Callable[[Workflow], bool],
     ) -> None:  # fmt: skip
         self.engine = engine
         self.takes = is_durable
+        self._worker = worker
         self._execution = execution
         self._recorder = recorder
         self._store = recorder.store
         self._history = history
-        self._find = find
-        self._sessions = sessions
-        self._works = works
         self._is_leaving = asyncio.Event()
+        self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Open the engine, once the run store is open.
@@ -91,14 +80,17 @@ class DurableRuns:
         Raises:
             ConfigurationError: The engine can't be used as it is.
         """
-        await self.engine.open(self._store.executor, self.perform if self._works else None)
+        await self.engine.open(self._store.executor, None if self._worker is None else self._worker.perform)
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep_always(), name="nexus-run-sweeper")
 
     async def close(self) -> None:
         """Leave the runs at work to other processes, and close the engine."""
         self._is_leaving.set()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
         await self.engine.close()
-
-    # ---- where calls come in
 
     async def __call__(self, invocation: Invocation, workflow: Workflow) -> Result:
         """Accept a call, and return its result once some process has done the work.
@@ -110,14 +102,7 @@ class DurableRuns:
         """
         run = invocation.run
         begin = time.monotonic()
-        limit = self._execution.limit(invocation, workflow)
-        session_id = invocation.session.id if invocation.session else None
-        self._history.accept(run, invocation.principal, session_id, invocation.payer)
-        deadline = None if limit is None else time.time() + limit
-        await self._recorder.accept(
-            run, workflow, invocation.validated_params, invocation.principal, session_id, deadline, invocation.trace
-        )
-        await self.engine.start(run.id, _encode(_Task(msgspec.Raw(jsontext.encode(invocation.validated_params)))))
+        await self._accept(invocation, workflow, run)
         with run.hold():
             await self._ended(run)
             if run.error is not None:
@@ -127,8 +112,26 @@ class DurableRuns:
             raise Overloaded("This process stops. The run goes on at another one.", run_id=run.id, retry_after=1.0)
         return Result(result.json, run.id, time.monotonic() - begin)
 
+    async def _accept(self, invocation: Invocation, workflow: Workflow, run: Run) -> None:
+        """Store a run and start its work. Only then does its caller hear that it was accepted."""
+        limit = self._execution.limit(invocation, workflow)
+        session_id = invocation.session.id if invocation.session else None
+        self._history.accept(run, invocation.principal, session_id, invocation.payer)
+        queued = await self._recorder.accept(
+            run, workflow, invocation.validated_params, invocation.principal, session_id,
+            None if limit is None else time.time() + limit, invocation.trace,
+        )  # fmt: skip
+        try:
+            await self.engine.start(run.id, task_of(invocation.validated_params))
+        except NexusError as exc:
+            self._recorder.refused(run, exc)
+            raise
+        if run.last_number == 0:  # else this process works on it already
+            run.relay(queued)
+            self._recorder.events.publish(queued)
+
     async def _ended(self, run: Run) -> None:
-        """Wait until a run has ended or this process stops, and tell whoever works on it when it is cancelled."""
+        """Wait until a run has ended or this process stops, and cancel the work when the call is cancelled."""
         loop = asyncio.get_running_loop()
         mirror = loop.create_task(self._mirror(run), name="nexus-run-mirror")
         leaving = loop.create_task(self._is_leaving.wait())
@@ -149,8 +152,8 @@ class DurableRuns:
 
     async def cancel(self, run_id: str) -> None:
         """Cancel a run, whichever process works on it."""
-        await _insisting(self._store.request_cancel, run_id)
-        await _insisting(self.engine.cancel, run_id)
+        await insisting(self._store.request_cancel, run_id)
+        await insisting(self.engine.cancel, run_id)
 
     async def _mirror(self, run: Run) -> None:
         """Show what happens to a run in other processes."""
@@ -165,94 +168,59 @@ class DurableRuns:
                 log.debug("Run %s can't be followed", run.id, exc_info=exc)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    # ---- where the work is done
+    # ---- what no process works on
 
-    async def perform(self, run_id: str, task: bytes, journal: Journal) -> None:
-        """Do the work of a run; see `nexus_core.runs.engine.Perform`."""
-        state: RunState | None = await _insisting(self._store.take, run_id)
-        if state is None:
-            return  # it was cancelled before its turn
-        there = self._history.of_this_process(run_id)
-        is_own = there is None or there.ended or there.is_left
-        if there is None or is_own:
-            run = self._history.restore(state, self._recorder.events)
-        else:
-            run = there
-            for event in await _insisting(StoredRun(state, self._store).past, run.last_number):
-                run.relay(event)
-        self._recorder.taken(run, state.record.attempt)
-        work = asyncio.get_running_loop().create_task(self._work(run, state, task, journal))
-        try:
-            await asyncio.shield(work)  # it hears of its end when the run is left: what it says then does not count
-            await _insisting(self._recorder.flush, run)
-        except BaseException:
-            run.leave()
-            self._recorder.released(run)
-            work.cancel()
-            await asyncio.wait({work}, timeout=LEAVE_SECONDS)
-            raise
-        finally:
-            if is_own:
-                self._history.end(run)
-                run.close()
+    async def _sweep_always(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep(time.time())
+            except BackendUnavailable:
+                continue  # the store and the engine log their outages
+            except Exception:
+                log.exception("Durable runs can't be looked after")
 
-    async def _work(self, run: Run, state: RunState, task: bytes, journal: Journal) -> None:
-        record = state.record
-        published = await self._published(run) if record.attempt > 1 else {}
-        if state.cancel_requested_at is not None:
-            run.cancel_requested = True
-        try:
-            workflow = self._find(record.workflow)
-            if workflow is None:
-                raise WorkflowNotFound(f'There is no workflow "{record.workflow}" where the run was to be done.')
-            params: dict[str, Any] = jsontext.parse_trusted(bytes(_decode(task).params))
-            session = await self._sessions.get(record.session_id, record.owner) if record.session_id else None
-            prepared = workflow.prepare(params)
-        except NexusError as exc:
-            run.publish(WORKFLOW_FAILED, error=exc)
-            return
-        invocation = Invocation(
-            record.workflow, prepared, record.channel, validated_params=params, session=session, workflow=workflow,
-            principal=None if record.principal is None else record.principal.principal(), trace=dict(record.trace),
-            run=run,
-        )  # fmt: skip
-        run.status = RunStatus.RUNNING
-        run.publish(WORKFLOW_STARTED, {"attempt": record.attempt} if record.attempt > 1 else None)
-        left = None
-        if record.deadline is not None:
-            waited = await self._waited(run) if record.attempt > 1 else 0.0
-            left = max(record.deadline + waited - time.time(), 0.0)
-        await self._execution.work(invocation, workflow, journal, published, left)
+    async def sweep(self, now: float) -> None:
+        """End the runs whose deadline has passed without a process that noticed, and those that were never started.
 
-    async def _waited(self, run: Run) -> float:
-        """Return the seconds in which the run has waited for answers: they do not count for its deadline."""
-        wanted = QuestionFilter(run_id=run.id, is_open=False, limit=QUESTIONS_OF_RUN)
-        waited = end = 0.0
-        for question in await _insisting(self._store.questions, wanted):  # the oldest first
-            closed_at = question.closed_at or time.time()
-            waited += max(0.0, closed_at - max(end, question.asked_at))
-            end = max(end, closed_at)
-        return waited
+        Args:
+            now: Seconds since the epoch.
+        """
+        for status in (RunStatus.PENDING, RunStatus.RUNNING):
+            async for page in self._pages(status):
+                await self._end_late(page, now)
+                if status is RunStatus.PENDING:
+                    await self._end_orphans(page, now)
 
-    async def _published(self, run: Run) -> Mapping[str, int]:
-        """Return how many events of each type are stored of a run, and let its steps go on behind those."""
-        counts: Counter[str] = Counter()
-        after = 0
-        while page := await _insisting(self._store.events, run.id, after, PAGE):
-            counts.update(event.to_dict()["type"] for event in page)
-            after = page[-1].number
-        last = 0
-        while steps := await _insisting(self._store.steps, run.id, last, PAGE):
-            last = steps[-1].number
-        if last and run.steps is None:
-            run.steps = StepLog(last)
-        return counts
+    async def _pages(self, status: RunStatus) -> AsyncIterator[list[RunState]]:
+        before = None
+        for _ in range(PAGES):
+            page = await self._store.find(RunFilter(status=status, before=before, limit=PAGE))
+            if durable := [state for state in page if state.record.durable]:
+                yield durable
+            if len(page) < PAGE:
+                return
+            before = page[-1].cursor
 
+    async def _end_late(self, page: list[RunState], now: float) -> None:
+        for state in page:
+            deadline = state.record.deadline
+            if deadline is None or deadline + LATE_SECONDS > now:
+                continue
+            waited = await waited_for_answers(self._store, state.record.id)
+            if deadline + waited + LATE_SECONDS <= now:
+                await self._end(state, WorkflowTimeout("The workflow did not finish before its deadline."), now)
 
-async def _insisting(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    """Return what a call returns, once what it needs answers."""
-    while True:
-        try:
-            return await call(*args)
-        except BackendUnavailable:
-            await asyncio.sleep(RETRY_SECONDS)
+    async def _end_orphans(self, page: list[RunState], now: float) -> None:
+        old = [state for state in page if state.record.accepted_at + ORPHAN_SECONDS < now]
+        known = await self.engine.known([state.record.id for state in old]) if old else set[str]()
+        for state in old:
+            if state.record.id not in known:
+                reason = "The process that took the call ended before the run was started."
+                await self._end(state, RunInterrupted(reason), now)
+
+    async def _end(self, state: RunState, error: NexusError, now: float) -> None:
+        error.run_id = state.record.id
+        if await self._store.end(end_of(state, error, now)):
+            log.warning("Run %s of %s is ended: %s", state.record.id, state.record.workflow, error.message)
+        await self.engine.cancel(state.record.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -104,6 +104,10 @@ class RunEngine(ABC):
     @abstractmethod
     async def cancel(self, run_id: str) -> None:
         """End a run that was cancelled: its work does not begin again. Work in progress is cancelled already."""
+
+    @abstractmethod
+    async def known(self, run_ids: Sequence[str]) -> set[str]:
+        """Return the ids among these of runs that were started."""
 
     @abstractmethod
     async def check(self) -> dict[str, Any]:

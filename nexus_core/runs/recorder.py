@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable
-from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED
+from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED, ChannelEvent
 from nexus_core.runs.keeper import RunKeeper
-from nexus_core.runs.record import PrincipalRecord, RunChange, RunEvent, RunRecord
+from nexus_core.runs.record import NEXT, PrincipalRecord, RunChange, RunEvent, RunRecord
 from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nexus_core.events.event import ChannelEvent, EventBus
+    from nexus_core.errors import NexusError
+    from nexus_core.events.event import EventBus
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunStep
@@ -190,8 +191,11 @@ class RunRecorder:
     async def accept(
         self, run: Run, workflow: Any, params: Mapping[str, Any], principal: Principal | None, session_id: str | None,
         deadline: float | None, trace: Mapping[str, str] | None,
-    ) -> None:  # fmt: skip
+    ) -> ChannelEvent:  # fmt: skip
         """Store a durable run, which no process works on yet; see `begin` for the arguments.
+
+        Returns:
+            Its first event, which is stored, and is not published yet.
 
         Raises:
             BackendUnavailable: The store can't take it.
@@ -200,9 +204,15 @@ class RunRecorder:
         record = change.record
         assert record is not None
         change.record = replace(record, executor=None, durable=True, version=workflow.metadata.get("version"))
-        run.publish(WORKFLOW_QUEUED)
-        change.events = (RunEvent.of(run.events[-1]),)
+        event = _queued(run)
+        change.events = (RunEvent.of(event),)
         await self.store.write([change])
+        return event
+
+    def refused(self, run: Run, error: NexusError) -> None:
+        """Store that a durable run was not accepted after all."""
+        change = RunChange(run.id, status=RunStatus.FAILED, finished_at=time.time(), problem=error.problem())
+        self.store.write_later(change)
 
     def taken(self, run: Run, attempt: int) -> None:
         """Note that this process works on a durable run: what happens to it is stored from now on."""
@@ -212,7 +222,8 @@ class RunRecorder:
         """Note that this process works on a durable run no longer, though it has not ended."""
         attempt = self._open.pop(run.id, None)
         if attempt is not None:
-            self.store.write_later(RunChange(run.id, attempt, status=RunStatus.PENDING))
+            event = replace(_queued(run), number=NEXT)
+            self.store.write_later(RunChange(run.id, attempt, status=RunStatus.PENDING, events=(RunEvent.of(event),)))
 
     async def flush(self, run: Run) -> None:
         """Wait until everything that has happened to a run is stored.
@@ -319,6 +330,13 @@ class RunRecorder:
         run = self._history.of_this_process(run_id)
         if run is not None:
             run.cancel()
+
+
+def _queued(run: Run) -> ChannelEvent:
+    """Return the event that a run waits for a process."""
+    return ChannelEvent(
+        WORKFLOW_QUEUED, run.workflow, run.channel, run.id, run.session_id, run.user_id, owner=run.owner, number=1
+    )
 
 
 def _note_start(change: RunChange, event: ChannelEvent) -> None:

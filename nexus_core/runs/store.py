@@ -16,6 +16,7 @@ from nexus_core.runs.status import RunStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from nexus_core.errors import NexusError
     from nexus_core.runs.question import QuestionClosing, QuestionFilter, RunQuestion
     from nexus_core.runs.record import RunFilter, RunRecord, RunStep, Written
     from nexus_core.runs.retention import Pruned, RunRetention
@@ -274,11 +275,16 @@ class RunStore(ABC):
 
 def interrupted(state: RunState, now: float) -> RunChange:
     """Return the change that ends a run whose process has died."""
-    record = state.record
     error = RunInterrupted(
         "The process that ran the workflow ended before the run did. A part of the work may have been done.",
-        run_id=record.id,
-    ).problem()
+        run_id=state.record.id,
+    )
+    return end_of(state, error, now)
+
+
+def end_of(state: RunState, raised: NexusError, now: float) -> RunChange:
+    """Return the change that ends a run with an error, for a process that does not work on it."""
+    record, error = state.record, raised.problem()
     members = {
         "type": WORKFLOW_FAILED, "time": now, "run_id": record.id, "channel": record.channel,
         "session_id": record.session_id, "workflow": record.workflow, "error": error,

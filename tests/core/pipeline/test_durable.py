@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from nexus_core import (
     WorkflowTimeout,
     hookimpl,
 )
+from nexus_core.errors import BackendUnavailable, RunInterrupted
 from nexus_core.runs.engine import JournalMismatch, Perform, RunEngine, StepFailed
 from nexus_core.runs.memory import MemoryRunStore
 from nexus_core.testing import eventually
@@ -79,6 +81,8 @@ class MemoryEngine(RunEngine):
         self.journals = journals
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._perform: Perform | None = None
+        self.pages: dict[str, Pages] = {}
+        self.is_away = False
 
     async def open(self, executor: str, perform: Perform | None) -> None:
         self._perform = perform
@@ -100,13 +104,26 @@ class MemoryEngine(RunEngine):
             self.journals.taken.discard(run_id)
         self.journals.wake()
 
+    def crash(self) -> None:
+        """Let others work on what runs here, which goes on all the same: a process that was suspended."""
+        self._perform = None
+        for run_id in self._tasks:
+            self.pages[run_id].is_lost = True
+            self.journals.taken.discard(run_id)
+        self.journals.wake()
+
     async def start(self, run_id: str, task: bytes) -> None:
+        if self.is_away:
+            raise BackendUnavailable("The engine is away.")
         if run_id not in self.journals.tasks:
             self.journals.tasks[run_id] = task
             self.journals.wake()
 
     async def cancel(self, run_id: str) -> None:
         self.journals.ended.add(run_id)
+
+    async def known(self, run_ids: Any) -> set[str]:
+        return {*run_ids} & self.journals.tasks.keys()
 
     async def check(self) -> dict[str, Any]:
         return {}
@@ -121,8 +138,10 @@ class MemoryEngine(RunEngine):
         journals = self.journals
         journals.attempts[run_id] = journals.attempts.get(run_id, 0) + 1
         assert self._perform is not None
-        await self._perform(run_id, journals.tasks[run_id], Pages(journals, run_id))
-        journals.ended.add(run_id)
+        page = self.pages[run_id] = Pages(journals, run_id)
+        await self._perform(run_id, journals.tasks[run_id], page)
+        if not page.is_lost:
+            journals.ended.add(run_id)
 
 
 class Pages:
@@ -132,6 +151,7 @@ class Pages:
         self._outcomes = journals.outcomes.setdefault(run_id, [])
         self.attempt = journals.attempts[run_id]
         self._place = 0
+        self.is_lost = False
 
     async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
         place, self._place = self._place, self._place + 1
@@ -143,6 +163,8 @@ class Pages:
                 raise JournalMismatch(place + 1, recorded, name)
             return outcome
         outcome = await call()
+        if self.is_lost:
+            await asyncio.Event().wait()
         self._outcomes[place] = (name, outcome)
         return outcome
 
@@ -247,12 +269,13 @@ async def test_a_run_goes_on_at_another_process_from_its_last_step(platform: Any
                 (1, "workflow.queued", None),
                 (2, "workflow.started", None),
                 (3, "workflow.output", {"value": "begun"}),
-                (4, "workflow.started", {"attempt": 2}),
-                (5, "workflow.event", {"name": "paid", "value": "tea"}),
-                (6, "workflow.completed", None),
+                (4, "workflow.queued", None),
+                (5, "workflow.started", {"attempt": 2}),
+                (6, "workflow.event", {"name": "paid", "value": "tea"}),
+                (7, "workflow.completed", None),
             ]
             there = await (await three.view(Caller(principal=Principal("ann")))).run(run.id)
-            assert [event.number async for event in there.follow(4)] == [5, 6]
+            assert [event.number async for event in there.follow(5)] == [6, 7]
             steps = await (await three.view(Caller(principal=Principal("ann")))).steps(run.id)
             assert [(step.number, step.name) for step in steps if step.outcome == "completed"] == [
                 (1, "reserve"), (3, "pay"), (4, "ship"),
@@ -471,5 +494,84 @@ async def test_a_workflow_that_the_worker_does_not_have_fails(platform: Any) -> 
     one, _ = platform(journals, shop.register, run_work=False)
     two, _ = platform(journals, lambda _: None)
     async with one, two:
-        with pytest.raises(Exception, match='There is no workflow "order"'):
+        with pytest.raises(Exception, match='has no workflow "order"'):
             await one.invoke("order", {"item": "tea"})
+
+
+async def test_a_process_that_comes_back_too_late_changes_nothing(platform: Any) -> None:
+    shop, journals = Shop(), Journals()
+    (one, suspended), (two, _) = platform(journals, shop.register), platform(journals, shop.register)
+    async with one:
+        call = asyncio.create_task(one.invoke("order", {"item": "tea"}))
+        await eventually(lambda: bool(suspended.pages))
+        async with two:
+            suspended.crash()
+            await eventually(lambda: journals.attempts == dict.fromkeys(journals.tasks, 2))
+            for gate in shop.gates.values():
+                gate.set()
+            assert (await call).value == ["tea", "RESERVE", "PAY", "SHIP"]
+            assert shop.done.count("ship") == 1
+
+
+async def test_a_run_that_ends_its_processes_is_given_up(platform: Any) -> None:
+    shop, journals = Shop(), Journals()
+    gateway, _ = platform(journals, shop.register, run_work=False)
+    workers = []
+    async with gateway:
+        call = asyncio.create_task(gateway.invoke("order", {"item": "tea"}))
+        for deaths in range(4):  # the first one has come forward: it has put out something
+            worker, engine = platform(journals, shop.register)
+            workers.append(worker)
+            await worker.__aenter__()
+            await _has_started(journals, deaths + 1)
+            engine.crash()
+        last, _ = platform(journals, shop.register)
+        workers.append(last)
+        await last.__aenter__()
+        with pytest.raises(RunInterrupted, match="3 processes in a row have ended while they worked on this run"):
+            await call
+        for gate in shop.gates.values():
+            gate.set()
+        for worker in workers:
+            await worker.__aexit__(None, None, None)
+    assert "ship" not in shop.done
+
+
+async def _has_started(journals: Journals, times: int) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            events = [event for run_id in journals.tasks for event in await journals.store.events(run_id)]
+            if [event.to_dict()["type"] for event in events].count("workflow.started") == times:
+                return
+            await asyncio.sleep(0)
+
+
+async def test_an_engine_that_is_away_refuses_the_call(platform: Any) -> None:
+    shop, journals = Shop(), Journals()
+    one, engine = platform(journals, shop.register)
+    async with one:
+        engine.is_away = True
+        run = one.submit(Invocation("order", {"item": "tea"}))
+        with run.hold(), pytest.raises(BackendUnavailable, match="The engine is away"):
+            await run.outcome()
+        state = await journals.store.get(run.id)
+        assert state is not None
+        assert state.status is RunStatus.FAILED
+
+
+async def test_runs_that_no_process_can_end_are_ended(platform: Any) -> None:
+    shop, journals = Shop(), Journals()
+    one, _ = platform(journals, shop.register, run_work=False)
+    async with one:
+        late = one.submit(Invocation("order", {"item": "tea"}, timeout=3.0))
+        lost = one.submit(Invocation("order", {"item": "tea"}))
+        await eventually(lambda: len(journals.tasks) == 2)
+        del journals.tasks[lost.id]
+        durable = one._state.running.durable  # time passes here alone
+        await durable.sweep(time.time())
+        assert [late.ended, lost.ended] == [False, False]
+        await durable.sweep(time.time() + 60)
+        with late.hold(), pytest.raises(WorkflowTimeout):
+            await late.outcome()
+        with lost.hold(), pytest.raises(RunInterrupted, match="before the run was started"):
+            await lost.outcome()

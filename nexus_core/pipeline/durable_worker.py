@@ -1,0 +1,208 @@
+"""`DurableWorker`: works on durable runs, from where they were when another process left them or died."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from nexus_core import jsontext
+from nexus_core.errors import BackendUnavailable, NexusError, RunInterrupted, WorkflowNotFound
+from nexus_core.events.event import WORKFLOW_FAILED, WORKFLOW_STARTED
+from nexus_core.pipeline.invocation import Invocation
+from nexus_core.runs.asking import QUESTIONS_OF_RUN
+from nexus_core.runs.question import QuestionFilter
+from nexus_core.runs.status import RunStatus
+from nexus_core.runs.step_log import StepLog
+from nexus_core.runs.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from nexus_core.pipeline.execution import Execution
+    from nexus_core.runs.engine import Journal
+    from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.record import RunState
+    from nexus_core.runs.recorder import RunRecorder
+    from nexus_core.runs.run import Run
+    from nexus_core.runs.store import RunStore
+    from nexus_core.state.sessions import SessionStore
+    from nexus_core.workflows.workflow import Workflow
+
+RETRY_SECONDS = 0.5
+"""Pause after the run store was unavailable."""
+
+LEAVE_SECONDS = 2.0
+"""How long work is waited for that this process leaves to others."""
+
+PAGE = 1000
+"""Events and steps that are read at once."""
+
+DEATHS = 3
+"""How many processes in a row may die over one run without a step forward: a further one does not try."""
+
+
+class _Task(msgspec.Struct):
+    """What the worker needs that is not in the run store: there, secrets are left out of the parameters."""
+
+    params: msgspec.Raw
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Task).decode
+
+
+def task_of(params: Mapping[str, Any]) -> bytes:
+    """Return the task of a call with these validated parameters, for `RunEngine.start`."""
+    return _encode(_Task(msgspec.Raw(jsontext.encode(params))))
+
+
+class _Past(NamedTuple):
+    """What earlier attempts at a run have done.
+
+    Attributes:
+        published: How many events of each type.
+        deaths: How many processes in a row have died over it without a step forward.
+    """
+
+    published: Mapping[str, int]
+    deaths: int
+
+
+class DurableWorker:
+    """Works on the runs that an engine gives it.
+
+    Args:
+        execution: Runs workflows.
+        recorder: Stores runs.
+        history: The runs of this process.
+        find: Finds workflows.
+        sessions: Where the sessions of runs are.
+    """
+
+    def __init__(
+        self, execution: Execution, recorder: RunRecorder, history: RunHistory,
+        find: Callable[[str], Workflow | None], sessions: SessionStore,
+    ) -> None:  # fmt: skip
+        self._execution = execution
+        self._recorder = recorder
+        self._store = recorder.store
+        self._history = history
+        self._find = find
+        self._sessions = sessions
+
+    async def perform(self, run_id: str, task: bytes, journal: Journal) -> None:
+        """Do the work of a run; see `nexus_core.runs.engine.Perform`."""
+        state: RunState | None = await insisting(self._store.take, run_id)
+        if state is None:
+            return  # it was cancelled before its turn
+        there = self._history.of_this_process(run_id)
+        is_own = there is None or there.ended or there.is_left
+        if there is None or is_own:
+            run = self._history.restore(state, self._recorder.events)
+        else:
+            run = there
+            for event in await insisting(StoredRun(state, self._store).past, run.last_number):
+                run.relay(event)
+        self._recorder.taken(run, state.record.attempt)
+        work = asyncio.get_running_loop().create_task(self._work(run, state, task, journal))
+        try:
+            await asyncio.shield(work)  # it hears of its end when the run is left: what it says then does not count
+            await insisting(self._recorder.flush, run)
+        except BaseException:
+            run.leave()
+            self._recorder.released(run)
+            work.cancel()
+            await asyncio.wait({work}, timeout=LEAVE_SECONDS)
+            raise
+        finally:
+            if is_own:
+                self._history.end(run)
+                run.close()
+
+    async def _work(self, run: Run, state: RunState, task: bytes, journal: Journal) -> None:
+        record = state.record
+        past = await self._past(run) if record.attempt > 1 else _Past({}, 0)
+        run.cancel_requested = run.cancel_requested or state.cancel_requested_at is not None
+        try:
+            if past.deaths >= DEATHS:
+                raise RunInterrupted(f"{past.deaths} processes in a row have ended while they worked on this run.")
+            invocation, workflow = await self._invocation(run, state, task)
+        except NexusError as exc:
+            exc.run_id = run.id
+            run.publish(WORKFLOW_FAILED, error=exc)
+            return
+        run.status = RunStatus.RUNNING
+        run.publish(WORKFLOW_STARTED, {"attempt": record.attempt} if record.attempt > 1 else None)
+        left = None
+        if record.deadline is not None:
+            waited = await insisting(waited_for_answers, self._store, run.id) if record.attempt > 1 else 0.0
+            left = max(record.deadline + waited - time.time(), 0.0)
+        await self._execution.work(invocation, workflow, journal, past.published, left)
+
+    async def _invocation(self, run: Run, state: RunState, task: bytes) -> tuple[Invocation, Workflow]:
+        """Return the call as it was accepted, and its workflow.
+
+        Raises:
+            NexusError: The workflow, its session, or the form of its parameters is another one by now.
+        """
+        record = state.record
+        workflow = self._find(record.workflow)
+        if workflow is None:
+            raise WorkflowNotFound(f'The process that was to do the work has no workflow "{record.workflow}".')
+        params: dict[str, Any] = jsontext.parse_trusted(bytes(_decode(task).params))
+        session = None
+        if record.session_id is not None:
+            session = await insisting(self._sessions.get, record.session_id, record.owner)
+        invocation = Invocation(
+            record.workflow, workflow.prepare(params), record.channel, validated_params=params, session=session,
+            principal=None if record.principal is None else record.principal.principal(), trace=dict(record.trace),
+            workflow=workflow, run=run,
+        )  # fmt: skip
+        return invocation, workflow
+
+    async def _past(self, run: Run) -> _Past:
+        """Return what earlier attempts have done, and let the run's steps go on behind theirs."""
+        counts: Counter[str] = Counter()
+        starts: list[float] = []
+        after = last = 0
+        while page := await insisting(self._store.events, run.id, after, PAGE):
+            for members in (event.to_dict() for event in page):
+                counts[members["type"]] += 1
+                starts = [*starts, members["time"]] if members["type"] == WORKFLOW_STARTED else []
+            after = page[-1].number
+        stepped_at = 0.0
+        while steps := await insisting(self._store.steps, run.id, last, PAGE):
+            stepped_at = max(stepped_at, *(step.ended_at or 0.0 for step in steps))
+            last = steps[-1].number
+        if last and run.steps is None:
+            run.steps = StepLog(last)
+        wanted = QuestionFilter(run_id=run.id, limit=1)
+        waits = bool(await insisting(self._store.questions, wanted))  # its processes did not die of its work
+        return _Past(counts, 0 if waits else sum(start > stepped_at for start in starts))
+
+
+async def waited_for_answers(store: RunStore, run_id: str) -> float:
+    """Return the seconds in which a run has waited for answers: they do not count for its deadline.
+
+    Raises:
+        BackendUnavailable: The store does not answer.
+    """
+    waited = end = 0.0
+    for question in await store.questions(QuestionFilter(run_id=run_id, is_open=False, limit=QUESTIONS_OF_RUN)):
+        closed_at = question.closed_at or time.time()
+        waited += max(0.0, closed_at - max(end, question.asked_at))
+        end = max(end, closed_at)
+    return waited
+
+
+async def insisting(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Return what a call returns, once what it needs answers."""
+    while True:
+        try:
+            return await call(*args)
+        except BackendUnavailable:
+            await asyncio.sleep(RETRY_SECONDS)
