@@ -178,10 +178,10 @@ class DurableRuns:
             except BackendUnavailable:
                 continue  # the store and the engine log their outages
             except Exception:
-                log.exception("Durable runs can't be looked after")
+                log.exception("Durable runs can't be checked")
 
     async def sweep(self, now: float) -> None:
-        """End the runs whose deadline has passed without a process that noticed, and those that were never started.
+        """End the runs whose deadline has passed without a process that noticed, and the runs that were never started.
 
         Args:
             now: Seconds since the epoch.
