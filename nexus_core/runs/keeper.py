@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable
+from nexus_core.runs.lease_guard import LeaseGuard
 from nexus_core.runs.retention import Pruned, RunRetention
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED
 
@@ -36,7 +37,8 @@ class RunKeeper:
     """What one process does for a run store all the time. It begins when the store is open.
 
     A process that is killed has its runs ended by another one, or by its successor, within
-    ``LEASE_SECONDS * (1 + 1 / RENEWALS)`` seconds.
+    ``LEASE_SECONDS * (1 + 1 / RENEWALS)`` seconds. One whose event loop stands still keeps its runs for as long as
+    `nexus_core.runs.lease_guard.STANDSTILL_SECONDS`.
 
     Args:
         store: The store.
@@ -61,9 +63,12 @@ class RunKeeper:
         self._lease = lease
         self._prune_seconds = prune_seconds
         self._tasks: list[asyncio.Task[None]] = []
+        self._guard: LeaseGuard | None = None
 
     def begin(self) -> None:
         """Begin. Call it on the event loop of the store."""
+        self._guard = LeaseGuard(self._store, self._lease)
+        self._guard.begin()
         pause = self._lease / RENEWALS
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -83,6 +88,9 @@ class RunKeeper:
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await guard.stop()
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
@@ -96,6 +104,8 @@ class RunKeeper:
             await asyncio.sleep(pause)
 
     async def _renew(self) -> None:
+        if self._guard is not None:
+            self._guard.renewed()
         await self._store.renew(self._lease)
 
     async def _reap(self) -> None:

@@ -200,6 +200,18 @@ class RunStore(ABC):
             dry_run: Whether to count only what a pass would remove. ``limit`` bounds that too.
         """
 
+    def renew_in_thread(self, lease: float = LEASE_SECONDS) -> None:  # noqa: B027  (not every store needs it)
+        """Do what `renew` does while the event loop stands still: from a thread, always the same one.
+
+        It may block for some seconds. A store without leases does nothing.
+
+        Raises:
+            BackendUnavailable: The store does not answer.
+        """
+
+    def end_thread(self) -> None:  # noqa: B027
+        """Close what `renew_in_thread` has opened, in its thread: it is not called again."""
+
     def statistics(self) -> dict[str, int]:
         """Return numbers for metrics: ``waiting`` and ``dropped`` changes of `write_later`."""
         return {"waiting": 0, "dropped": 0}

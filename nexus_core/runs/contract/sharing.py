@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -83,6 +84,29 @@ class SharingTests(RunStoreTests):
             assert await two.end(sample_end(record, attempt=2))
             assert await one.take(record.id) is None
             assert await one.take("no such run") is None
+
+        self.run_shared(test)
+
+    def test_a_thread_keeps_the_lease_of_a_loop_that_stands_still(self) -> None:
+        async def test(one: RunStore, two: RunStore) -> None:
+            record = sample_record()
+            await one.begin(record)
+            is_over = threading.Event()
+
+            def renew() -> None:
+                while not is_over.wait(LEASE / 5):
+                    one.renew_in_thread(LEASE)
+                one.end_thread()
+
+            thread = threading.Thread(target=renew)
+            await one.renew(LEASE)
+            thread.start()
+            await self._hold_lease(two)
+            assert await two.reap() == []
+            is_over.set()
+            await asyncio.to_thread(thread.join)
+            await self._hold_lease(two)
+            assert [state.record.id for state in await two.reap()] == [record.id]
 
         self.run_shared(test)
 

@@ -165,6 +165,40 @@ class PostgresClient:
         self._failures.log(logging.ERROR, reason, "The run store postgres can't be used: %s", reason)
 
 
+class Rescuer:
+    """One connection for a thread without an event loop.
+
+    Args:
+        client: Knows where to.
+    """
+
+    def __init__(self, client: PostgresClient) -> None:
+        self._client = client
+        self._runner = asyncio.Runner()
+        self._connection: Any = None
+
+    def run(self, step: Any, *arguments: Any) -> None:
+        """Call an async function with the connection and arguments.
+
+        Raises:
+            Exception: PostgreSQL does not answer, or refuses; `close` it then.
+        """
+        self._runner.run(self._run(step, arguments))
+
+    async def _run(self, step: Any, arguments: tuple[Any, ...]) -> None:
+        if self._connection is None:
+            self._connection = await self._client.connect()
+        await step(self._connection, *arguments)
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.terminate()
+        self._runner.close()
+
+
 def is_value_error(exc: Exception) -> bool:
     """Whether PostgreSQL, or asyncpg, can't take a value."""
     code = getattr(exc, "sqlstate", None)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.errors import BackendUnavailable
 from nexus_core.runs.store import LEASE_SECONDS, PRUNED, REAPED, RunStore
 from nexus_runs import postgres_questions, postgres_schema, postgres_steps
-from nexus_runs.change_queue import ChangeQueue
-from nexus_runs.postgres_client import PostgresClient
+from nexus_runs.change_queue import ChangeQueue, unavailable
+from nexus_runs.postgres_client import PostgresClient, Rescuer
 from nexus_runs.postgres_listener import PostgresListener
 from nexus_runs.watchers import Watchers
 
@@ -50,6 +50,7 @@ class PostgresRunStore(RunStore):
         super().__init__()
         self._client = PostgresClient(url, schema, connections, timeout)
         self._watchers = Watchers(lambda: None)
+        self._rescuer: Rescuer | None = None
         self._queue = ChangeQueue(self.name, self._apply, self._applied, max_waiting, max_waiting_bytes)
         self._listener = PostgresListener(self._client, self._watchers, partial(postgres_schema.prepare, schema=schema))
 
@@ -169,6 +170,22 @@ class PostgresRunStore(RunStore):
     async def renew(self, lease: float = LEASE_SECONDS) -> None:
         """See `RunStore.renew`."""
         await self._client.run(_renew, self.executor, lease)
+
+    def renew_in_thread(self, lease: float = LEASE_SECONDS) -> None:
+        """See `RunStore.renew_in_thread`. The thread has an event loop and a connection of its own."""
+        self._rescuer = self._rescuer or Rescuer(self._client)
+        try:
+            self._rescuer.run(_renew, self.executor, lease)
+        except Exception as exc:
+            self.end_thread()
+            self._client.log_failure(self._client.reason(exc))
+            raise unavailable() from None
+
+    def end_thread(self) -> None:
+        """See `RunStore.end_thread`."""
+        rescuer, self._rescuer = self._rescuer, None
+        if rescuer is not None:
+            rescuer.close()
 
     async def expired(self, limit: int = REAPED) -> list[RunState]:
         """See `RunStore.expired`."""

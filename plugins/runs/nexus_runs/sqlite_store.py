@@ -78,6 +78,7 @@ class SqliteRunStore(RunStore):
         self._reader, self._writer, self._watcher = (
             SerialExecutor(self._connect, f"nexus-runs-{name}") for name in ("read", "write", "watch")
         )
+        self._rescuer: sqlite3.Connection | None = None
         self._failures = RateLimitedLog(log, QUIET_SECONDS)
         self._watchers = Watchers(self._wake)
         self._queue = ChangeQueue(self.name, self._apply, self._applied, max_waiting, max_waiting_bytes)
@@ -251,6 +252,26 @@ class SqliteRunStore(RunStore):
 
         arguments = (self.executor, time.time(), lease)
         await self._writer.run(lambda connection: connection.execute(RENEW, arguments).close(), STEP_SECONDS)
+
+    def renew_in_thread(self, lease: float = LEASE_SECONDS) -> None:
+        """See `RunStore.renew_in_thread`."""
+        import sqlite3
+
+        from nexus_runs.sqlite_steps import RENEW
+
+        try:
+            self._rescuer = self._rescuer or self._connect()
+            self._rescuer.execute(RENEW, (self.executor, time.time(), lease)).close()
+        except (OSError, sqlite3.Error) as exc:
+            self.end_thread()
+            self._log_failure(_reason(exc))
+            raise unavailable() from None
+
+    def end_thread(self) -> None:
+        """See `RunStore.end_thread`."""
+        rescuer, self._rescuer = self._rescuer, None
+        if rescuer is not None:
+            rescuer.close()
 
     async def expired(self, limit: int = REAPED) -> list[RunState]:
         """See `RunStore.expired`."""

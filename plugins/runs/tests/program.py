@@ -69,6 +69,11 @@ class Commands:
                 delays.append(time.time() - event.to_dict()["time"])
         return [numbers, delays]
 
+    async def stand_still(self, seconds):
+        """Block the event loop."""
+        time.sleep(seconds)
+        return (await self.store.get("r1")).status
+
     async def cancelled(self):
         """Wait for a cancellation."""
         heard = asyncio.get_running_loop().create_future()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
 from nexus_core.runs.record import RunFilter
 from nexus_core.runs.status import RunStatus
+from nexus_core.runs.store import LEASE_SECONDS
 
 
 async def test_a_run_is_followed_in_another_process_soon_and_without_a_gap(start):
@@ -40,6 +42,27 @@ async def test_a_run_of_a_killed_process_ends_for_everyone(start, store):
     assert (await store.get("alive")).status is RunStatus.RUNNING
     restarted = await start("first again")
     assert (await restarted.ask("follow", "r1", 2))[0] == [3, 4]
+
+
+async def test_a_process_whose_event_loop_stands_still_keeps_its_runs(start):
+    first, second = await start("first"), await start("second")
+    await first.ask("begin", "r1")
+    assert await first.ask("stand_still", 1.6 * LEASE_SECONDS) == "running"
+    follower = second.start("follow", "r1", 0)
+    assert await first.ask("end", "r1")
+    assert (await asyncio.wait_for(follower, 20))[0] == [1]
+
+
+async def test_a_suspended_process_loses_its_runs_and_changes_nothing_when_it_comes_back(start, store):
+    first, second = await start("first"), await start("second")
+    await first.ask("begin", "r1")
+    follower = second.start("follow", "r1", 0)
+    first.process.send_signal(signal.SIGSTOP)
+    assert (await asyncio.wait_for(follower, 30))[0] == [1]
+    first.process.send_signal(signal.SIGCONT)
+    assert not await first.ask("end", "r1")
+    state = await store.get("r1")
+    assert state.problem["code"] == "run_interrupted"
 
 
 async def test_a_cancellation_reaches_the_process_that_runs_it(start):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 from nexus_core import BackendUnavailable
+from nexus_core.runs import lease_guard
 from nexus_core.runs.contract.base import sample_record
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.memory import MemoryRunStore
@@ -69,3 +72,37 @@ async def test_pruning_goes_on_until_nothing_is_beyond_the_limits():
     keeper.begin()
     await eventually(lambda: len(store.passes) == 3)
     await keeper.stop()
+
+
+async def test_a_thread_renews_the_lease_while_the_event_loop_stands_still(monkeypatch):
+    class Guarded(Store):
+        def __init__(self):
+            super().__init__()
+            self.rescued, self.ended = [], []
+
+        def renew_in_thread(self, lease=6.0):
+            self.rescued.append(threading.get_ident())
+            if len(self.rescued) == 1:
+                raise BackendUnavailable("away")
+            if len(self.rescued) == 2:
+                raise RuntimeError("odd")
+
+        def end_thread(self):
+            self.ended.append(threading.get_ident())
+
+    store = Guarded()
+    keeper = RunKeeper(store, lease=0.06)
+    keeper.begin()
+    await eventually(lambda: len(store.renewed) > 3)
+    end = time.monotonic() + 20
+    while len(store.rescued) < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len({*store.rescued}) == 1
+    assert store.rescued[0] != threading.get_ident()
+    monkeypatch.setattr(lease_guard, "STANDSTILL_SECONDS", 0.0)
+    time.sleep(0.05)
+    count = len(store.rescued)
+    time.sleep(0.1)
+    assert len(store.rescued) == count  # it has stood still for too long
+    await keeper.stop()
+    assert store.ended == store.rescued[:1]
