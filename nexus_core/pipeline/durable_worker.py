@@ -60,7 +60,7 @@ def task_of(params: Mapping[str, Any]) -> bytes:
     return _encode(_Task(msgspec.Raw(jsontext.encode(params))))
 
 
-class _Past(NamedTuple):
+class _EarlierAttempts(NamedTuple):
     """What earlier attempts at a run have done.
 
     Attributes:
@@ -125,7 +125,7 @@ class DurableWorker:
 
     async def _work(self, run: Run, state: RunState, task: bytes, journal: Journal) -> None:
         record = state.record
-        past = await self._past(run) if record.attempt > 1 else _Past({}, 0)
+        past = await self._past(run) if record.attempt > 1 else _EarlierAttempts({}, 0)
         run.cancel_requested = run.cancel_requested or state.cancel_requested_at is not None
         try:
             if past.deaths >= DEATHS:
@@ -164,7 +164,7 @@ class DurableWorker:
         )  # fmt: skip
         return invocation, workflow
 
-    async def _past(self, run: Run) -> _Past:
+    async def _past(self, run: Run) -> _EarlierAttempts:
         """Return what earlier attempts have done, and let the run's steps go on behind theirs."""
         counts: Counter[str] = Counter()
         starts: list[float] = []
@@ -182,7 +182,7 @@ class DurableWorker:
             run.steps = StepLog(last)
         wanted = QuestionFilter(run_id=run.id, limit=1)
         waits = bool(await insisting(self._store.questions, wanted))  # its processes did not die of its work
-        return _Past(counts, 0 if waits else sum(start > stepped_at for start in starts))
+        return _EarlierAttempts(counts, 0 if waits else sum(start > stepped_at for start in starts))
 
 
 async def waited_for_answers(store: RunStore, run_id: str) -> float:

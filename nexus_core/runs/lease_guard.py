@@ -27,7 +27,7 @@ class LeaseGuard:
     """A thread that renews the lease in place of the event loop, when that has not done so in time.
 
     Else another process would end the runs of this one as interrupted, though it works on them. While the event loop
-    works, the thread only looks at the clock.
+    works, the thread reads the clock and does no more.
 
     Args:
         store: The store.

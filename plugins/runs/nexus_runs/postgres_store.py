@@ -172,7 +172,7 @@ class PostgresRunStore(RunStore):
         await self._client.run(_renew, self.executor, lease)
 
     def renew_in_thread(self, lease: float = LEASE_SECONDS) -> None:
-        """See `RunStore.renew_in_thread`. The thread has an event loop and a connection of its own."""
+        """See `RunStore.renew_in_thread`. The thread has a separate event loop and connection."""
         self._rescuer = self._rescuer or Rescuer(self._client)
         try:
             self._rescuer.run(_renew, self.executor, lease)
