@@ -1,4 +1,4 @@
-"""The questions of runs are the same on REST, WebSockets and the command line, and the first answer counts."""
+"""The questions of runs are the same on REST, WebSockets, the command line and MCP, and the first answer counts."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def listed(client: NexusTestClient) -> list[dict[str, Any]]:
     for question in shown["questions"]:
         question.pop("may_answer", None)
     assert shown == rest.json()
+    tool = client.mcp_call("nexus_runs", {"action": "questions"})
+    assert tool.pop("success")
+    assert tool == rest.json()
     return rest.json()["questions"]  # type: ignore[no-any-return]
 
 
@@ -63,7 +66,12 @@ def by_command(client: NexusTestClient, run_id: str, value: Any) -> str | None:
                                              77: "permission_denied"}.get(done.exit_code, done.stderr)  # fmt: skip
 
 
-CHANNELS = (by_rest, by_websocket, by_command)
+def by_tool(client: NexusTestClient, run_id: str, value: Any) -> str | None:
+    arguments = {"action": "answer", "run_id": run_id, "number": 1, "answer": value}
+    return client.mcp_call("nexus_runs", arguments).get("error", {}).get("code")  # type: ignore[no-any-return]
+
+
+CHANNELS = (by_rest, by_websocket, by_command, by_tool)
 
 
 @pytest.mark.parametrize("answer", CHANNELS)
@@ -72,9 +80,9 @@ def test_questions_are_the_same_on_every_channel(answer: Any) -> None:
         runs = [ask(client, count=count) for count in (1, 2)]
         assert listed(client) == [question for run in runs for question in run["questions"]]
         run_id = runs[0]["run_id"]
-        assert [each(client, run_id, 7) for each in CHANNELS] == ["validation_error"] * 3
+        assert [each(client, run_id, 7) for each in CHANNELS] == ["validation_error"] * len(CHANNELS)
         assert answer(client, run_id, True) is None
-        assert [each(client, run_id, True) for each in CHANNELS] == ["question_closed"] * 3
+        assert [each(client, run_id, True) for each in CHANNELS] == ["question_closed"] * len(CHANNELS)
         assert client.get(f"/api/runs/{run_id}?wait=20").json()["result"] == "shipped 1"
         assert listed(client) == runs[1]["questions"]
 

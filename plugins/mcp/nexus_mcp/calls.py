@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mcp.shared.exceptions import MCPError
 
 from nexus_core import Invocation, MalformedRequest, NexusError, Result, SessionNotFound, WorkflowNotFound, jsontext
-from nexus_core.events.event import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS
+from nexus_core.events.event import WORKFLOW_OUTPUT, WORKFLOW_PROGRESS, WORKFLOW_QUESTION
 from nexus_core.server.caller import check_length
+from nexus_core.text import printable
 from nexus_mcp.caller import invocation_of, source_of
 from nexus_mcp.tools import SESSION_ARGUMENT, takes_session
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from nexus_core import Platform, Run
+    from nexus_core.runs.question import RunQuestion
     from nexus_core.types.principal import RateLimit
     from nexus_mcp.caller import StdioMessage
     from nexus_mcp.protocol_sessions import ProtocolSession
@@ -168,6 +170,8 @@ async def _reported(run: Run, ctx: ServerRequestContext[Any], patience: float | 
             elif event.type == WORKFLOW_OUTPUT:
                 items += 1
                 await ctx.session.report_progress(items, None, jsontext.encode(data["value"]).decode())
+            elif event.type == WORKFLOW_QUESTION and patience is not None:  # the answer may take days
+                return False
             else:
                 continue
             end = None if patience is None else time.monotonic() + patience
@@ -198,11 +202,27 @@ def _success(result: Result, limit: RateLimit | None) -> dict[str, Any]:
 
 
 def _goes_on(run: Run, limit: RateLimit | None) -> dict[str, Any]:
+    """Return the answer to a call whose run goes on: what to call next, in words and in the structured content."""
+    state = "still running"
+    shown: dict[str, Any] = {"run_id": run.id, "status": str(run.status), "workflow": run.workflow}
+    if run.questions:
+        shown["questions"] = [question.to_dict() for question in run.questions]
+        state = "waiting for an answer. " + " ".join(_told(question) for question in run.questions)
     text = (
-        f"The run {run.id} is still running. For its result, call the tool nexus_runs with action wait and this "
-        f"run_id, or read nexus://runs/{run.id}."
+        f"The run {run.id} is {state}{'' if run.questions else '.'} For its result, call the tool nexus_runs with "
+        f"action wait and this run_id, or read nexus://runs/{run.id}."
     )
-    return tool_result(text, {"run_id": run.id, "status": str(run.status), "workflow": run.workflow}, limit)
+    return tool_result(text, shown, limit)
+
+
+def _told(question: RunQuestion) -> str:
+    """Return how a question is answered, for a model."""
+    schema = jsontext.encode(dict(question.schema)).decode()
+    whom = "" if question.to == "caller" else f" It is for {question.to} to answer."
+    return (
+        f"Question {question.number}: {printable(question.text)}{whom} Ask your user, then call the tool nexus_runs "
+        f"with action answer, this run_id, number {question.number} and an answer that fits this schema: {schema}"
+    )
 
 
 def tool_result(text: str, structured: Any, limit: RateLimit | None = None) -> dict[str, Any]:

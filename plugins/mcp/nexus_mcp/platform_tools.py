@@ -30,7 +30,7 @@ class _Actions:
 
     async def nexus_runs(
         self,
-        action: Literal["list", "show", "steps", "wait", "cancel"],
+        action: Literal["list", "show", "steps", "wait", "cancel", "questions", "answer"],
         run_id: str | None = None,
         wait: float | None = None,
         workflow: str | None = None,
@@ -41,14 +41,17 @@ class _Actions:
         text: str | None = None,
         caller: str | None = None,
         before: str | None = None,
-        after: int = 0,
+        after: int | str = 0,
         limit: int = 20,
+        number: int | None = None,
+        answer: Any = None,
     ) -> dict[str, Any]:
-        """Manage your runs: get the result of a run in the background, show its progress, or cancel it.
+        """Manage your runs: get the result of a run in the background, show its progress, cancel it, answer questions.
 
         Args:
-            action: What to do: list runs (newest first), show one, list its steps, wait for its result, cancel it.
-            run_id: The run, for every action but list.
+            action: What to do: list runs (newest first), show one, list its steps, wait for its result, cancel it; list
+                questions that you may answer or, with a run_id, those of that run; answer a question.
+            run_id: The run, for every action but list and questions.
             wait: Seconds to wait for the result.
             workflow: List only runs of this tool.
             status: List only runs with this status.
@@ -56,14 +59,20 @@ class _Actions:
             since: List only runs accepted at this time or later: ISO 8601, or seconds since the epoch.
             until: List only runs accepted before this time.
             text: List only runs whose id begins or ends with these characters, at least 8.
-            caller: List runs of this caller, or * for all callers: for operators.
+            caller: List runs of this caller, or * for runs or questions of all callers: for operators.
             before: The `next` of the previous page: list only older runs.
-            after: List only steps with higher numbers.
-            limit: Number of runs or steps to list, at most 100.
+            after: List only steps with higher numbers; for questions, the `next` of the previous page.
+            limit: Number of runs, steps or questions to list, at most 100.
+            number: For answer: the number of the question. It may be left out where the run has one open question.
+            answer: For answer: a value that fits the schema of the question.
         """
+        if action in ("list", "questions") and not 1 <= limit <= LARGEST_PAGE:
+            raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
+        if action == "questions":
+            return await self._questions(run_id, caller, after, limit)
+        if action == "answer":
+            return await self._answer(_needed(run_id, "run_id", action), number, answer)
         if action == "list":
-            if not 1 <= limit <= LARGEST_PAGE:
-                raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
             asked_for = {
                 "workflow": workflow, "status": status, "channel": channel, "since": since, "until": until,
                 "text": text, "caller": caller, "before": before, "limit": limit,
@@ -80,11 +89,27 @@ class _Actions:
                 await self._wait_for(run, self._wait if wait is None else wait)
             return run.to_dict()
 
+    async def _questions(self, run_id: str | None, caller: str | None, after: int | str, limit: int) -> dict[str, Any]:
+        questions = self._view.questions
+        if run_id is None:
+            return await questions.page({"caller": caller, "after": after or None, "limit": limit})
+        found = await questions.of_run(run_id)
+        return {"questions": [question.to_dict(with_answer=True) for question in found]}
+
+    async def _answer(self, run_id: str, number: int | None, answer: Any) -> dict[str, Any]:
+        questions = self._view.questions
+        if number is None:
+            open_ones = [question.number for question in await questions.of_run(run_id) if question.is_open]
+            if len(open_ones) != 1:
+                raise MalformedRequest(f"/number: required: the run has {len(open_ones)} open questions.")
+            (number,) = open_ones
+        return (await questions.answer(run_id, number, answer)).to_dict()
+
     async def _wait_for(self, run: AnyRun, seconds: float) -> None:
         if not 0 <= seconds <= LONGEST_WAIT:
             raise MalformedRequest(f"/wait: expected a number of seconds from 0 to {LONGEST_WAIT:g}.")
         with self._view.lease():
-            await run.wait(seconds)
+            await run.settled(seconds)
 
     async def nexus_sessions(
         self,
