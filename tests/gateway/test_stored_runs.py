@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,10 @@ async def count(context: Context, steps: int = 5, pause: float = 0.0, hold: bool
     if hold:
         await asyncio.sleep(3600)
     return "done"
+
+@nexus.workflow
+async def ship(context: Context) -> str:
+    return await context.ask("Where to?", str, timeout=3600)
 
 @nexus.workflow
 async def broken() -> None:
@@ -289,6 +294,38 @@ def test_a_killed_process_leaves_no_run_and_no_key_behind(serve: Any) -> None:
     assert restarted.get(f"/api/runs/{finished}") == result == two.get(f"/api/runs/{finished}")
     assert restarted.get(f"/api/runs/{held}") == run
     assert [number for number, _ in restarted.events(finished, after=2)] == [3, 4]
+
+
+def test_a_question_is_answered_at_the_other_process_once(pair: Any) -> None:
+    one, two = pair
+    run_id = one.execute("ship", {}, prefer="wait=20").json()["run_id"]
+    (question,) = two.get("/api/questions")["questions"]
+    assert (question["run_id"], question["question"], question["schema"]) == (run_id, "Where to?", {"type": "string"})
+    assert two.mcp(action="questions") == two.cli("questions", "list") == {"questions": [question]}
+    path = f"/api/runs/{run_id}/questions/1"
+    with ThreadPoolExecutor(6) as pool:
+        clients = [(each, number) for number in range(3) for each in (one, two)]
+        replies = [*pool.map(lambda each: each[0].client.post(path, json={"answer": f"Bern {each[1]}"}), clients)]
+    assert sorted(reply.status_code for reply in replies) == [200, *[409] * 5]
+    (counted,) = [reply.json() for reply in replies if reply.status_code == 200]
+    run = two.get(f"/api/runs/{run_id}", wait=20)
+    assert (run["status"], run["result"]) == ("completed", two.get(path)["answer"])
+    assert counted["status"] == "answered"
+    assert [kind for _, kind in two.events(run_id)] == [
+        "workflow.started", "workflow.question", "workflow.answered", "workflow.completed",
+    ]  # fmt: skip
+
+
+def test_a_killed_process_withdraws_its_questions(serve: Any) -> None:
+    one, two = serve(), serve()
+    run_id = one.execute("ship", {}, prefer="wait=20").json()["run_id"]
+    assert len(two.get("/api/questions")["questions"]) == 1
+    one.end(signal.SIGKILL)
+    assert two.eventually(run_id, "failed")["error"]["code"] == "run_interrupted"
+    assert two.get("/api/questions") == {"questions": []}
+    late = two.client.post(f"/api/runs/{run_id}/questions/1", json={"answer": "Bern"})
+    assert (late.status_code, late.json()["code"]) == (409, "question_closed")
+    assert late.json()["question_status"] == "withdrawn"
 
 
 def test_operators_see_the_runs_of_all_callers_and_prune_them(serve: Any) -> None:
