@@ -20,9 +20,12 @@ class HealthCheck:
             place of raising; anything else counts as unhealthy. May be async; what is sync runs in a thread.
         is_critical: Whether the platform is not ready without it.
         timeout: Seconds that it may take; None for what the health plugin gives every check.
+        interval: Seconds between two checks, where readiness has to follow soon; None for the health plugin's, which
+            counts where it is shorter.
     """
 
     name: str
     check: Callable[[], Any]
     is_critical: bool = True
     timeout: float | None = None
+    interval: float | None = None

@@ -32,7 +32,7 @@ numbers = count(1)
 
 @asynccontextmanager
 async def served(**options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    nexus = Nexus(discover=False, plugins=PLUGINS, api_port=0, health_check_interval=0.2, **options)
+    nexus = Nexus(discover=False, plugins=PLUGINS, api_port=0, health_check_interval=600, **options)
 
     @nexus.workflow
     async def add(a: int = 1) -> int:

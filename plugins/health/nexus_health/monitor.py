@@ -99,7 +99,10 @@ class HealthMonitor:
     @property
     def retry_after(self) -> float:
         """Seconds after which clients should retry."""
-        return math.ceil(self._settings.health_check_interval) if self.has_settled and self._platform.is_ready else 1
+        if not (self.has_settled and self._platform.is_ready):
+            return 1
+        unhealthy = [self._interval(each) for each in tuple(self._checks.values()) if each.holds_up]
+        return math.ceil(max(unhealthy, default=self._settings.health_check_interval))
 
     def report(self) -> dict[str, Any]:
         """Return the full report."""
@@ -192,8 +195,13 @@ class HealthMonitor:
             begun = time.monotonic()
             if await check.run():
                 self._announce(check)
-            left = self._settings.health_check_interval - (time.monotonic() - begun)
-            await asyncio.sleep(left if left > 0 else self._settings.health_check_interval)
+            interval = self._interval(check)
+            left = interval - (time.monotonic() - begun)
+            await asyncio.sleep(left if left > 0 else interval)
+
+    def _interval(self, check: MonitoredCheck) -> float:
+        common = self._settings.health_check_interval
+        return common if check.interval is None else min(common, check.interval)
 
     def _announce(self, check: MonitoredCheck) -> None:
         """Log and publish a changed status."""

@@ -103,6 +103,7 @@ class MonitoredCheck:
     ) -> None:  # fmt: skip
         self.name = name
         self.timeout = timeout
+        self.interval = check.interval
         self.is_critical = is_critical
         self.counts_at_once = counts_at_once
         self.latest: CheckResult | None = None

@@ -427,3 +427,32 @@ async def test_the_store_and_plugins_own_checks(start):
     away.is_there = False
     await comes(lambda: errors(nexus).get("store") == "the network is down")
     assert monitor_of(nexus).not_ready == ["store"]
+
+
+async def test_a_check_may_run_more_often_than_others(start):
+    class Often:
+        def __init__(self):
+            self.often = self.seldom = 0
+            self.fails = False
+
+        @hookimpl
+        def nexus_register_health_checks(self):
+            return [HealthCheck("often", self.check_often, interval=0.02), HealthCheck("seldom", self.check_seldom)]
+
+        async def check_often(self):
+            self.often += 1
+            if self.fails:
+                raise OSError("away")
+
+        async def check_seldom(self):
+            self.seldom += 1
+
+    plugin = Often()
+    nexus = await start(plugins=[plugin], health_check_interval=600)
+    await comes(lambda: plugin.often > 5)
+    assert plugin.seldom == 1
+    plugin.fails = True
+    await comes(lambda: monitor_of(nexus).not_ready == ["often"])
+    assert monitor_of(nexus).retry_after == 1
+    plugin.fails = False
+    await comes(lambda: monitor_of(nexus).is_ready)

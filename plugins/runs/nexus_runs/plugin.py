@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nexus_core.types.measurement import Measurement
 
 
+CHECK_SECONDS = 2.0
+"""Seconds between two health checks of the run store: while it is away, calls that it has to store are refused."""
+
+
 class RunsPlugin(Plugin[RunsSettings]):
     """The run stores ``sqlite`` and ``postgres``. The platform opens and closes the one that it uses."""
 
@@ -78,7 +82,7 @@ class RunsPlugin(Plugin[RunsSettings]):
         from nexus_core.types.health import HealthCheck
 
         store = self._chosen
-        return [] if store is None else [HealthCheck("run_store", store.check)]
+        return [] if store is None else [HealthCheck("run_store", store.check, interval=CHECK_SECONDS)]
 
     def nexus_register_measurements(self) -> list[Measurement]:
         """Return how many changes of runs wait to be written, and how many were dropped."""
