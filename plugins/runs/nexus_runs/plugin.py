@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Plugin
@@ -53,10 +51,11 @@ class RunsPlugin(Plugin[RunsSettings]):
     @cached_property
     def _sqlite(self) -> RunStore:
         from nexus_runs.sqlite_store import SqliteRunStore
+        from nexus_toolkit.state_file import state_file
 
         settings = self.settings
         return SqliteRunStore(
-            _file(settings.runs_sqlite_path), settings.runs_max_waiting, settings.runs_max_waiting_bytes
+            state_file(settings.runs_sqlite_path, "runs.db"), settings.runs_max_waiting, settings.runs_max_waiting_bytes
         )
 
     @cached_property
@@ -99,12 +98,3 @@ class RunsPlugin(Plugin[RunsSettings]):
             Measurement.of("nexus_run_store_dropped_total", "counter", dropped, lambda: total("dropped")),
         ]
 
-
-def _file(path: Path | None) -> Path:
-    """Return the file of the run store ``sqlite``; by default as the XDG Base Directory Specification says."""
-    if path is not None:
-        return path.expanduser().absolute()
-    directory = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not directory.is_absolute():  # relative paths are ignored, as the specification requires
-        directory = Path("~/.local/state").expanduser()
-    return directory / "nexus" / "runs.db"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from nexus_core.options.settings import MetadataKey, PluginSettings, Seconds
-from nexus_runs.address import check_address
+from nexus_toolkit.postgres_address import check_address
 
 
 class RunsSettings(PluginSettings):

@@ -1,0 +1,1 @@
+"""The run engine ``dbos``: durable runs in SQLite or PostgreSQL."""

@@ -1,0 +1,227 @@
+"""`DbosRunEngine`: the run engine ``dbos``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nexus_core.errors import BackendUnavailable, ConfigurationError
+from nexus_core.runs.engine import RunEngine
+from nexus_dbos.journal import DbosJournal
+from nexus_dbos.locks import locks_of
+from nexus_dbos.reaper import Reaper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nexus_core.runs.engine import Perform
+    from nexus_dbos.place import Place
+
+Answer = TypeVar("Answer")
+
+APPLICATION, QUEUE, WORKFLOW = "nexus", "nexus", "perform"
+
+VERSION = "1"
+"""The version for DBOS, which gives runs only to processes of theirs. The core itself notices changed code."""
+
+ANSWER_SECONDS = 10.0
+"""Seconds to wait for the database."""
+
+RELEASE_SECONDS = 5.0
+"""Seconds that runs have to end when the process stops."""
+
+logger = logging.getLogger(__name__)
+
+
+class DbosRunEngine(RunEngine):
+    """Durable runs as workflows of DBOS. A process has one of them that works; any number may only start runs.
+
+    Args:
+        place: The database.
+        concurrency: Maximum number of runs this process works on at once.
+        poll_seconds: Pause between two looks for runs to work on.
+    """
+
+    name = "dbos"
+
+    def __init__(self, place: Place, concurrency: int = 10, poll_seconds: float = 0.1) -> None:
+        self._place, self._concurrency, self._poll_seconds = place, concurrency, poll_seconds
+        self._client: Any = None
+        self._rows: Any = None
+        self._engines: list[Any] = []
+        self._reaper: Reaper | None = None
+        self._works, self._is_closing = False, False
+        self._performs: set[asyncio.Task[Any]] = set()
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def open(self, executor: str, perform: Perform | None) -> None:
+        """Open it: make the tables if they are missing, and begin to work where ``perform`` is given."""
+        self._executor, self._perform = executor, perform
+        self._loop, self._is_closing = asyncio.get_running_loop(), False
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="nexus-dbos")
+        try:
+            await self._ask(self._open, seconds=60.0)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            from dbos import DBOSClient, DBOSPortableJSONSerializer
+
+            from nexus_dbos.rows import Rows
+        except ImportError as exc:
+            raise ConfigurationError(f"run_engine: dbos can't be imported: {exc}") from exc
+        log = logging.getLogger("dbos")
+        if not log.handlers:
+            log.addHandler(logging.NullHandler())  # else DBOS writes to the console, past the platform's log
+        try:
+            self._place.prepare()
+        except (OSError, sqlite3.Error) as exc:
+            raise ConfigurationError(f"dbos_sqlite_path: {self._place.file} can't be used: {exc}") from exc
+        engine = self._engine(syncs=True)  # what a caller waits for survives a power failure
+        self._client = DBOSClient(
+            system_database_engine=engine, dbos_system_schema=self._schema, serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION, lazy=True, retry_connection_errors=False,
+        )  # fmt: skip
+        system = self._client._sys_db  # noqa: SLF001  (a client does not make the tables, and a gateway may come first)
+        system.run_migrations()
+        self._rows = Rows(system, QUEUE)
+        if self._perform is not None:
+            self._launch()
+
+    def _launch(self) -> None:
+        from dbos import DBOS, DBOSPortableJSONSerializer
+
+        self._reaper = Reaper(self._executor, self._rows, locks_of(self._place))
+        self._reaper.begin()
+        self._client.register_queue(
+            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=self._poll_seconds
+        )
+        self._works = True
+        # Its own event loop, since this thread has none: what DBOS writes never holds up the platform's.
+        self._dbos = DBOS(
+            config={
+                "name": APPLICATION, "system_database_engine": self._engine(syncs=False),
+                "dbos_system_schema": self._schema, "serializer": DBOSPortableJSONSerializer(),
+                "executor_id": self._executor, "application_version": VERSION, "use_listen_notify": False,
+                "log_level": "WARNING",
+            }
+        )  # fmt: skip
+        DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._workflow())
+        DBOS.listen_queues([QUEUE])
+        DBOS.launch()
+
+    @property
+    def _schema(self) -> str | None:
+        return None if self._place.url is None else self._place.schema
+
+    def _engine(self, *, syncs: bool) -> Any:
+        engine = self._place.engine(syncs=syncs)
+        self._engines.append(engine)
+        return engine
+
+    def _workflow(self) -> Any:
+        async def workflow(run_id: str, task: str) -> None:
+            context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+            system = self._dbos._sys_db  # noqa: SLF001  (asked through DBOS, this would be a step)
+            status = await asyncio.to_thread(system.get_workflow_status, run_id)
+            journal = DbosJournal(max(1, status["recovery_attempts"] or 1), context, loop)
+            # A context of its own: what a run calls is no part of DBOS's workflow.
+            performing = contextvars.Context().run(
+                asyncio.run_coroutine_threadsafe, self._work(run_id, task.encode(), journal), self._loop
+            )
+            if not await asyncio.wrap_future(performing):
+                raise asyncio.CancelledError  # recorded is nothing: the run stays at work, and belongs to this process
+
+        return workflow
+
+    async def _work(self, run_id: str, task: bytes, journal: DbosJournal) -> bool:
+        """Do the work of a run, and return whether the run has ended."""
+        if self._is_closing or self._perform is None:
+            return False
+        performing = asyncio.ensure_future(self._perform(run_id, task, journal))
+        self._performs.add(performing)
+        try:
+            await performing
+        except asyncio.CancelledError:
+            return False
+        except Exception:
+            logger.exception("the work of run %s was not done", run_id)
+            return False
+        finally:
+            self._performs.discard(performing)
+            performing.cancel()
+        return True
+
+    async def close(self) -> None:
+        """Cancel what is at work and queue it for others; stop."""
+        self._is_closing = True
+        if self._performs:
+            for each in self._performs:
+                each.cancel()
+            await asyncio.wait(self._performs, timeout=RELEASE_SECONDS)
+        if self._pool is not None:
+            await self._loop.run_in_executor(self._pool, self._close)
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    def _close(self) -> None:
+        if self._works:
+            from dbos import DBOS
+
+            DBOS.destroy(destroy_registry=True)
+            self._works = False
+            try:
+                self._rows.queue_again(self._executor, counts=False)
+            except Exception:
+                logger.warning("runs at work were not queued again: another process will find them", exc_info=True)
+        if self._reaper is not None:
+            self._reaper.stop()
+        if self._client is not None:
+            self._client.destroy()
+            self._client = None
+        while self._engines:
+            self._engines.pop().dispose()
+
+    async def start(self, run_id: str, task: bytes) -> None:
+        """Queue a run, if it is not known."""
+        options = {
+            "workflow_name": WORKFLOW, "queue_name": QUEUE, "workflow_id": run_id, "app_version": VERSION,
+        }  # fmt: skip
+        await self._ask(lambda: self._client.enqueue(options, run_id, task.decode()))
+
+    async def cancel(self, run_id: str) -> None:
+        """Mark a run as cancelled, if it has not ended."""
+        await self._ask(lambda: self._client.cancel_workflow(run_id))
+
+    async def known(self, run_ids: Sequence[str]) -> set[str]:
+        """Return the ids among these of runs that were started."""
+        return await self._ask(lambda: self._rows.known(run_ids))
+
+    async def check(self) -> dict[str, Any]:
+        """Return the kind of the database, and how many runs wait."""
+        queued = await self._ask(lambda: self._rows.queued())
+        return {"database": self._place.kind, "queued": queued, "working": len(self._performs)}
+
+    def statistics(self) -> dict[str, float]:
+        """Return ``queued``, ``working`` and ``taken_over``."""
+        counted = {"queued": 0.0, "taken_over": 0.0} if self._reaper is None else self._reaper.statistics()
+        return {**counted, "working": float(len(self._performs))}
+
+    async def _ask(self, function: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
+        """Ask the database, in a thread and outside of all contexts: in that of a workflow, DBOS would count a step."""
+        if self._pool is None:
+            raise BackendUnavailable("The run engine is not open.")
+        asking = self._loop.run_in_executor(self._pool, contextvars.Context().run, function)
+        try:
+            return await asyncio.wait_for(asking, seconds)
+        except (ConfigurationError, BackendUnavailable):
+            raise
+        except Exception as exc:
+            logger.warning("the database of the run engine does not answer: %s", type(exc).__name__, exc_info=True)
+            raise BackendUnavailable("The database of the run engine does not answer.") from exc

@@ -1,0 +1,95 @@
+"""`DbosJournal`: the journal of a run, whose places are steps of a workflow of DBOS."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from nexus_core.runs.engine import JournalMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+
+BINARY = "="
+"""Begins what is stored of an outcome that is no text. No JSON text begins with it."""
+
+
+class DbosJournal:
+    """The journal of a run. It is used on the platform's event loop; DBOS's steps run on DBOS's own.
+
+    Args:
+        attempt: Which attempt at the run this is, from 1.
+        context: The context of the workflow of DBOS. DBOS counts the steps by it.
+        loop: The event loop of DBOS.
+    """
+
+    def __init__(self, attempt: int, context: Context, loop: asyncio.AbstractEventLoop) -> None:
+        self._attempt, self._context, self._loop = attempt, context, loop
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the run this is, from 1."""
+        return self._attempt
+
+    async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return what is recorded at this place, or what ``call`` returns, once recorded."""
+        ours = asyncio.get_running_loop()
+        asked: asyncio.Future[None] = ours.create_future()
+        outcome: Future[str] = Future()
+
+        async def step() -> str:
+            ours.call_soon_threadsafe(_say, asked)
+            return await asyncio.wrap_future(outcome)
+
+        # Both event loops keep the order of what they are given: places are numbered in the order of these calls.
+        started = self._context.copy().run(asyncio.run_coroutine_threadsafe, _record(name, step), self._loop)
+        recorded = asyncio.wrap_future(started)
+        try:
+            await asyncio.wait({asked, recorded}, return_when=asyncio.FIRST_COMPLETED)
+            if not recorded.done():
+                outcome.set_result(_text(await call()))
+            return _bytes(await recorded)
+        except BaseException as exc:
+            outcome.cancel()  # ends the step without a record
+            recorded.cancel()
+            raise _translated(exc) from exc
+
+
+def _say(asked: asyncio.Future[None]) -> None:
+    if not asked.done():
+        asked.set_result(None)
+
+
+async def _record(name: str, step: Callable[[], Awaitable[str]]) -> str:
+    from dbos import DBOS
+
+    return await DBOS.run_step_async({"name": name}, step)  # type: ignore[arg-type,return-value]
+
+
+def _translated(exc: BaseException) -> BaseException:
+    """Return what an error of DBOS means to a run."""
+    from dbos import error
+
+    if isinstance(exc, error.DBOSUnexpectedStepError):
+        _, place, asked, recorded = exc.inputs
+        return JournalMismatch(place, recorded, asked)
+    if isinstance(exc, error.DBOSWorkflowCancelledError | error.DBOSWorkflowConflictIDError):
+        return asyncio.CancelledError("the run was cancelled, or another process works on it")
+    return exc
+
+
+def _text(outcome: bytes) -> str:
+    try:
+        return outcome.decode()
+    except UnicodeDecodeError:
+        return BINARY + base64.b64encode(outcome).decode()
+
+
+def _bytes(text: Any) -> bytes:
+    if text.startswith(BINARY):
+        return base64.b64decode(text[1:])
+    encoded: bytes = text.encode()
+    return encoded

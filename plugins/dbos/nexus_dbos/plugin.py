@@ -1,0 +1,64 @@
+"""The plugin ``dbos``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nexus_core import Plugin
+from nexus_dbos.settings import DbosSettings
+
+if TYPE_CHECKING:
+    from nexus_core.runs.engine import RunEngine
+    from nexus_core.types.health import HealthCheck
+    from nexus_core.types.measurement import Measurement
+
+
+class DbosPlugin(Plugin[DbosSettings]):
+    """The run engine ``dbos``. The platform opens and closes it where it is chosen."""
+
+    def nexus_register_run_engines(self) -> list[RunEngine]:
+        """Return the run engine."""
+        return [self._engine]
+
+    @cached_property
+    def _engine(self) -> RunEngine:
+        from nexus_dbos.engine import DbosRunEngine
+        from nexus_dbos.place import Place
+        from nexus_toolkit.state_file import state_file
+
+        settings = self.settings
+        url = settings.dbos_postgres_url
+        place = Place(
+            state_file(settings.dbos_sqlite_path, "dbos.db"),
+            None if url is None else url.get_secret_value().strip(), settings.dbos_postgres_schema,
+        )  # fmt: skip
+        return DbosRunEngine(place, settings.dbos_concurrency, settings.dbos_poll_seconds)
+
+    @property
+    def _is_chosen(self) -> bool:
+        return getattr(self.platform.options, "run_engine", None) == "dbos"
+
+    def nexus_register_health_checks(self) -> list[HealthCheck]:
+        """Return the check of the run engine, where it is chosen."""
+        from nexus_core.types.health import HealthCheck
+
+        return [HealthCheck("run_engine", self._engine.check)] if self._is_chosen else []
+
+    def nexus_register_measurements(self) -> list[Measurement]:
+        """Return how many durable runs wait, are worked on and were taken over, where the engine is chosen."""
+        from nexus_core.types.measurement import Measurement
+
+        if not self._is_chosen:
+            return []
+
+        def of(name: str) -> float:
+            return self._engine.statistics()[name]
+
+        queued, working = "Durable runs that no process works on yet.", "Durable runs that this process works on."
+        taken = "Durable runs that this process has taken from others that had died."
+        return [
+            Measurement.of("nexus_run_engine_queued", "gauge", queued, lambda: of("queued")),
+            Measurement.of("nexus_run_engine_working", "gauge", working, lambda: of("working")),
+            Measurement.of("nexus_run_engine_taken_over_total", "counter", taken, lambda: of("taken_over")),
+        ]

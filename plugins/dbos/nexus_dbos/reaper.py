@@ -1,0 +1,88 @@
+"""`Reaper`: gives the runs of processes that have died to those that live."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexus_dbos.locks import Locks
+    from nexus_dbos.rows import Rows
+
+PERIOD_SECONDS = 1.0
+"""Pause between two looks for processes that have died."""
+
+GRACE_SECONDS = 3.0
+"""After an outage of the database, the time others have to lock again before they count as dead."""
+
+RECONNECT_SECONDS = 0.3
+"""Pause between two tries to lock again after an outage."""
+
+logger = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Holds the lock of this process, and looks every second for runs of processes whose lock is free.
+
+    Attributes:
+        taken_over: How many runs it has taken from processes that had died.
+        queued: How many runs waited when it last looked.
+    """
+
+    def __init__(self, executor: str, rows: Rows, locks: Locks) -> None:
+        self.taken_over, self.queued = 0, 0
+        self._executor, self._rows, self._locks = executor, rows, locks
+        self._stopping = threading.Event()
+        self._grace_ends = 0.0
+        self._thread = threading.Thread(target=self._run, name="nexus-dbos-reaper", daemon=True)
+
+    def begin(self) -> None:
+        """Lock, and begin to look. What the database raises is raised.
+
+        To be called before any run is worked on: a run whose process holds no lock is taken from it.
+        """
+        self._locks.hold(self._executor)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking, and let go of the lock: what this process has not ended is for others."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        try:
+            self._locks.release()
+        except Exception:
+            logger.warning("the lock of this process was not released", exc_info=True)
+
+    def _run(self) -> None:
+        pause, is_lost = PERIOD_SECONDS, False
+        while not self._stopping.wait(pause):
+            try:
+                if is_lost:
+                    self._locks.hold(self._executor)
+                    self._grace_ends = time.monotonic() + GRACE_SECONDS
+                    is_lost = False
+                self._look()
+                pause = PERIOD_SECONDS
+            except Exception as exc:
+                if not is_lost:
+                    logger.warning("can't look for processes that have died: %s", type(exc).__name__)
+                is_lost, pause = True, RECONNECT_SECONDS
+
+    def _look(self) -> None:
+        self.queued = self._rows.queued()
+        for other in self._rows.executors():
+            if other == self._executor or time.monotonic() < self._grace_ends or not self._locks.take(other):
+                continue
+            try:
+                taken = self._rows.queue_again(other)
+            finally:
+                self._locks.give_back(other)
+            self.taken_over += taken
+            logger.warning("took over %d durable runs of a process that has died", taken)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return ``queued`` and ``taken_over``."""
+        return {"queued": float(self.queued), "taken_over": float(self.taken_over)}
