@@ -88,7 +88,7 @@ class DbosRunEngine(RunEngine):
             system_database_engine=engine, dbos_system_schema=self._schema, serializer=DBOSPortableJSONSerializer(),
             application_name=APPLICATION, lazy=True, retry_connection_errors=False,
         )  # fmt: skip
-        system = self._client._sys_db  # noqa: SLF001  (a client does not make the tables, and a gateway may come first)
+        system = self._client._sys_db  # a client makes no tables, and may come first
         system.run_migrations()
         self._rows = Rows(system, QUEUE)
         if self._perform is not None:
@@ -109,7 +109,7 @@ class DbosRunEngine(RunEngine):
                 "name": APPLICATION, "system_database_engine": self._engine(syncs=False),
                 "dbos_system_schema": self._schema, "serializer": DBOSPortableJSONSerializer(),
                 "executor_id": self._executor, "application_version": VERSION, "use_listen_notify": False,
-                "log_level": "WARNING",
+                "log_level": "ERROR",
             }
         )  # fmt: skip
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._workflow())
@@ -128,7 +128,7 @@ class DbosRunEngine(RunEngine):
     def _workflow(self) -> Any:
         async def workflow(run_id: str, task: str) -> None:
             context, loop = contextvars.copy_context(), asyncio.get_running_loop()
-            system = self._dbos._sys_db  # noqa: SLF001  (asked through DBOS, this would be a step)
+            system = self._dbos._sys_db  # asked through DBOS, this would be a step
             status = await asyncio.to_thread(system.get_workflow_status, run_id)
             journal = DbosJournal(max(1, status["recovery_attempts"] or 1), context, loop)
             # A context of its own: what a run calls is no part of DBOS's workflow.

@@ -83,9 +83,10 @@ def _translated(exc: BaseException) -> BaseException:
 
 def _text(outcome: bytes) -> str:
     try:
-        return outcome.decode()
+        text = outcome.decode()
     except UnicodeDecodeError:
-        return BINARY + base64.b64encode(outcome).decode()
+        text = BINARY
+    return BINARY + base64.b64encode(outcome).decode() if text.startswith(BINARY) else text
 
 
 def _bytes(text: Any) -> bytes:

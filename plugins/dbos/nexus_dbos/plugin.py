@@ -23,9 +23,10 @@ class DbosPlugin(Plugin[DbosSettings]):
 
     @cached_property
     def _engine(self) -> RunEngine:
+        from nexus_toolkit.state_file import state_file
+
         from nexus_dbos.engine import DbosRunEngine
         from nexus_dbos.place import Place
-        from nexus_toolkit.state_file import state_file
 
         settings = self.settings
         url = settings.dbos_postgres_url

@@ -23,7 +23,7 @@ class Rows:
 
     def __init__(self, system: Any, queue: str) -> None:
         self._engine, self._table = system.engine, system.tables.workflow_status
-        self._now = system._now_ms_sql  # noqa: SLF001  (times in the format of its tables)
+        self._now = system._now_ms_sql  # times in the format of its tables
         self._queue = queue
 
     def executors(self) -> list[str]:

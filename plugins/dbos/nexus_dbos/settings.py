@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003  (pydantic reads it)
 from typing import Any, ClassVar
 
+from nexus_toolkit.postgres_address import check_address
 from pydantic import Field, SecretStr, field_validator
 
 from nexus_core.options.settings import PluginSettings, Seconds
-from nexus_toolkit.postgres_address import check_address
 
 
 class DbosSettings(PluginSettings):
@@ -18,7 +18,7 @@ class DbosSettings(PluginSettings):
 
     dbos_sqlite_path: Path | None = Field(
         None,
-        description="File of the run engine dbos without PostgreSQL. Default: nexus/dbos.db in the user's state directory.",
+        description="File of the run engine dbos. Default: nexus/dbos.db in the user's state directory.",
     )
     dbos_postgres_url: SecretStr | None = Field(
         None,
@@ -33,7 +33,9 @@ class DbosSettings(PluginSettings):
     dbos_concurrency: int = Field(
         10, ge=1, description="Maximum number of durable runs a process works on at once; the same for all processes."
     )
-    dbos_poll_seconds: Seconds = Field(0.1, description="Pause between two looks for durable runs to work on, in seconds.")
+    dbos_poll_seconds: Seconds = Field(
+        0.1, description="Pause between two looks for durable runs to work on, in seconds."
+    )
 
     @field_validator("dbos_sqlite_path", "dbos_postgres_url", mode="before")
     @classmethod

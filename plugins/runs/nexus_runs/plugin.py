@@ -50,8 +50,9 @@ class RunsPlugin(Plugin[RunsSettings]):
 
     @cached_property
     def _sqlite(self) -> RunStore:
-        from nexus_runs.sqlite_store import SqliteRunStore
         from nexus_toolkit.state_file import state_file
+
+        from nexus_runs.sqlite_store import SqliteRunStore
 
         settings = self.settings
         return SqliteRunStore(
@@ -97,4 +98,3 @@ class RunsPlugin(Plugin[RunsSettings]):
             Measurement.of("nexus_run_store_waiting", "gauge", waiting, lambda: total("waiting")),
             Measurement.of("nexus_run_store_dropped_total", "counter", dropped, lambda: total("dropped")),
         ]
-

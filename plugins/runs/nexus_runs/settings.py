@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003  (pydantic reads it)
 from typing import Any, ClassVar
 
+from nexus_toolkit.postgres_address import check_address
 from pydantic import Field, SecretStr, field_validator
 
 from nexus_core.options.settings import MetadataKey, PluginSettings, Seconds
-from nexus_toolkit.postgres_address import check_address
 
 
 class RunsSettings(PluginSettings):

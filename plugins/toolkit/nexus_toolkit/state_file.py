@@ -10,7 +10,8 @@ def state_file(path: Path | None, name: str) -> Path:
     """Return a file of state as an absolute path.
 
     Args:
-        path: Where the operator wants it. None: where the XDG Base Directory Specification says, in the folder ``nexus``.
+        path: Where the operator wants it. None: in the folder ``nexus`` of the state directory of the XDG
+            Base Directory Specification.
         name: Its name there.
     """
     if path is not None:
