@@ -280,7 +280,7 @@ class RunLookup:
         run = await self.get(run_id, owner, of_everyone=of_everyone)
         own = self._history.of_this_process(run_id)
         kept = None if own is None or not (of_everyone or own.owner == owner) else own.steps
-        if self._store is not None and (own is None or (kept is not None and not kept.is_complete)):
+        if self._store is not None and (kept is None or not kept.is_complete):  # another process may work on it
             stored = await self._store.steps(run_id, after, limit)
             if stored:
                 return [_interrupted(step) for step in stored] if isinstance(run, StoredRun) and run.done else stored

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nexus_core.runs.engine import Perform
-    from nexus_dbos.place import Place
+    from nexus_dbos.place import Database
 
 Answer = TypeVar("Answer")
 
@@ -48,7 +48,7 @@ class DbosRunEngine(RunEngine):
 
     name = "dbos"
 
-    def __init__(self, place: Place, concurrency: int = 10, poll_seconds: float = 0.1) -> None:
+    def __init__(self, place: Database, concurrency: int = 10, poll_seconds: float = 0.1) -> None:
         self._place, self._concurrency, self._poll_seconds = place, concurrency, poll_seconds
         self._client: Any = None
         self._rows: Any = None
@@ -79,6 +79,8 @@ class DbosRunEngine(RunEngine):
         log = logging.getLogger("dbos")
         if not log.handlers:
             log.addHandler(logging.NullHandler())  # else DBOS writes to the console, past the platform's log
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.WARNING)
         try:
             self._place.prepare()
         except (OSError, sqlite3.Error) as exc:
@@ -130,7 +132,8 @@ class DbosRunEngine(RunEngine):
             context, loop = contextvars.copy_context(), asyncio.get_running_loop()
             system = self._dbos._sys_db  # asked through DBOS, this would be a step
             status = await asyncio.to_thread(system.get_workflow_status, run_id)
-            journal = DbosJournal(max(1, status["recovery_attempts"] or 1), context, loop)
+            attempts = None if status is None else status["recovery_attempts"]
+            journal = DbosJournal(max(1, attempts or 1), context, loop)
             # A context of its own: what a run calls is no part of DBOS's workflow.
             performing = contextvars.Context().run(
                 asyncio.run_coroutine_threadsafe, self._work(run_id, task.encode(), journal), self._loop

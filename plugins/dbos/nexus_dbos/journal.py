@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nexus_core.runs.engine import JournalMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
 
 BINARY = "="
@@ -48,7 +48,8 @@ class DbosJournal:
         started = self._context.copy().run(asyncio.run_coroutine_threadsafe, _record(name, step), self._loop)
         recorded = asyncio.wrap_future(started)
         try:
-            await asyncio.wait({asked, recorded}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {asked, recorded}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not recorded.done():
                 outcome.set_result(_text(await call()))
             return _bytes(await recorded)
@@ -63,10 +64,10 @@ def _say(asked: asyncio.Future[None]) -> None:
         asked.set_result(None)
 
 
-async def _record(name: str, step: Callable[[], Awaitable[str]]) -> str:
+async def _record(name: str, step: Callable[[], Coroutine[Any, Any, str]]) -> str:
     from dbos import DBOS
 
-    return await DBOS.run_step_async({"name": name}, step)  # type: ignore[arg-type,return-value]
+    return await DBOS.run_step_async({"name": name}, step)
 
 
 def _translated(exc: BaseException) -> BaseException:

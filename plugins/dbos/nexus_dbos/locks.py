@@ -12,7 +12,7 @@ from nexus_dbos.place import CONNECT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nexus_dbos.place import Place
+    from nexus_dbos.place import Database
 
 
 class Locks(Protocol):
@@ -25,13 +25,13 @@ class Locks(Protocol):
         """Take the lock of another process. False: it lives, or another one has taken its lock at this moment."""
 
     def give_back(self, executor: str) -> None:
-        """Give back a lock that was taken."""
+        """Release a lock that was taken."""
 
     def release(self) -> None:
         """Let go of the lock of this process."""
 
 
-def locks_of(place: Place) -> Locks:
+def locks_of(place: Database) -> Locks:
     """Return the locks for a database."""
     if place.url is not None:
         return PostgresLocks(place.url, place.schema)
@@ -59,7 +59,7 @@ class PostgresLocks:
         return bool(taken)
 
     def give_back(self, executor: str) -> None:
-        """Give back a lock that was taken."""
+        """Release a lock that was taken."""
         self._connection.execute("SELECT pg_advisory_unlock(%s)", (self._key(executor),))
 
     def release(self) -> None:

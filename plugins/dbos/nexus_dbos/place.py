@@ -1,4 +1,4 @@
-"""`Place`: the database of the run engine: a file of SQLite, or a schema of PostgreSQL."""
+"""`Database`: the database of the run engine: a file of SQLite, or a schema of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAUSE_SECONDS = 0.01
 """Pause while another process changes the journal mode, for which SQLite itself does not wait."""
 
 
-class Place(NamedTuple):
+class Database(NamedTuple):
     """Where the run engine keeps its work.
 
     Attributes:

@@ -26,11 +26,11 @@ class DbosPlugin(Plugin[DbosSettings]):
         from nexus_toolkit.state_file import state_file
 
         from nexus_dbos.engine import DbosRunEngine
-        from nexus_dbos.place import Place
+        from nexus_dbos.place import Database
 
         settings = self.settings
         url = settings.dbos_postgres_url
-        place = Place(
+        place = Database(
             state_file(settings.dbos_sqlite_path, "dbos.db"),
             None if url is None else url.get_secret_value().strip(), settings.dbos_postgres_schema,
         )  # fmt: skip
@@ -47,11 +47,8 @@ class DbosPlugin(Plugin[DbosSettings]):
         return [HealthCheck("run_engine", self._engine.check)] if self._is_chosen else []
 
     def nexus_register_measurements(self) -> list[Measurement]:
-        """Return how many durable runs wait, are worked on and were taken over, where the engine is chosen."""
+        """Return how many durable runs wait, are worked on and were taken over."""
         from nexus_core.types.measurement import Measurement
-
-        if not self._is_chosen:
-            return []
 
         def of(name: str) -> float:
             return self._engine.statistics()[name]

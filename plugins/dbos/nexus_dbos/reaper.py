@@ -1,4 +1,4 @@
-"""`Reaper`: gives the runs of processes that have died to those that live."""
+"""`Reaper`: gives the runs of processes that have died to living ones."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from nexus_dbos.engine import DbosRunEngine
-from nexus_dbos.place import Place
+from nexus_dbos.place import Database
 
 PROGRAM = Path(__file__).with_name("program.py")
 SECONDS = 40.0
@@ -25,7 +25,7 @@ def _no_address_in_the_environment(monkeypatch):
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request, tmp_path):
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres_server").url
-    return Place(tmp_path / "dbos.db", url, f"dbos_{next(numbers)}")
+    return Database(tmp_path / "dbos.db", url, f"dbos_{next(numbers)}")
 
 
 class Log:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from nexus_dbos.engine import DbosRunEngine
-from nexus_dbos.place import Place
+from nexus_dbos.place import Database
 
 
 class Program:
@@ -59,7 +59,7 @@ class Program:
 
 
 async def main(file, url, schema, executor, log):
-    engine = DbosRunEngine(Place(Path(file), url if url != "-" else None, schema), 8, 0.05)
+    engine = DbosRunEngine(Database(Path(file), url if url != "-" else None, schema), 8, 0.05)
     number = None if log == "-" else os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     program = Program(engine, executor, number)
     await engine.open(executor, None if number is None else program.perform)

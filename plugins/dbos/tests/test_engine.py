@@ -7,7 +7,7 @@ import stat
 
 import pytest
 from nexus_dbos.engine import DbosRunEngine
-from nexus_dbos.place import Place
+from nexus_dbos.place import Database
 
 from nexus_core.errors import BackendUnavailable, ConfigurationError
 from nexus_core.runs.engine import JournalMismatch
@@ -130,7 +130,7 @@ async def test_a_run_is_started_once_and_known(place, engine):
 async def test_a_server_that_is_not_there():
     import pathlib
 
-    engine = DbosRunEngine(Place(pathlib.Path("unused"), "postgresql://127.0.0.1:1/none"))
+    engine = DbosRunEngine(Database(pathlib.Path("unused"), "postgresql://127.0.0.1:1/none"))
     with pytest.raises(BackendUnavailable):
         await engine.open("executor", None)
     with pytest.raises(BackendUnavailable):
@@ -140,8 +140,8 @@ async def test_a_server_that_is_not_there():
 async def test_files(tmp_path):
     (tmp_path / "text").write_text("this is no database, but a text that is long enough" * 10)
     with pytest.raises(ConfigurationError, match="dbos_sqlite_path"):
-        await DbosRunEngine(Place(tmp_path / "text")).open("executor", None)
-    engine = DbosRunEngine(Place(tmp_path / "folder" / "dbos.db"))
+        await DbosRunEngine(Database(tmp_path / "text")).open("executor", None)
+    engine = DbosRunEngine(Database(tmp_path / "folder" / "dbos.db"))
     await engine.open("executor", None)
     assert stat.S_IMODE((tmp_path / "folder" / "dbos.db").stat().st_mode) == 0o600
     await engine.close()

@@ -1,0 +1,152 @@
+"""Durable runs of two served processes, one of which is killed: the other goes on with its runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from served_process import ServedProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECONDS = 60.0
+STEPS = 5
+numbers = count(1)
+
+APP = """
+import asyncio, os
+from pathlib import Path
+from nexus_core import Context, Nexus
+
+nexus = Nexus()
+FOLDER = Path(__file__).parent
+
+async def do(number: int) -> int:
+    with open(FOLDER / "done.txt", "a") as done:
+        done.write(f"{os.getpid()} {number}\\n")
+    while not (FOLDER / f"gate-{number}").exists():
+        await asyncio.sleep(0.02)
+    return number
+
+@nexus.workflow(durable=True)
+async def order(context: Context, item: str) -> list:
+    context.output("begun")
+    return [item, *[await context.step(f"step {number}", do, number) for number in range(5)]]
+
+@nexus.workflow(durable=True)
+async def confirm(context: Context) -> str:
+    return await context.ask("Sure?", str)
+"""
+
+
+class Process:
+    """A served process, and what its clients do."""
+
+    def __init__(self, folder: Path, options: dict[str, str]) -> None:
+        self.served = ServedProcess(folder, ("api", "cli", "mcp"), options=options)
+        self.pid = self.served.process.pid
+        self.client = httpx2.Client(base_url=self.served.url(), timeout=SECONDS)
+
+    def start(self, workflow: str, **params: Any) -> str:
+        answer = self.client.post(
+            f"/api/workflows/{workflow}/execute", json=params, headers={"prefer": "wait=0", "idempotency-key": "one"}
+        )
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["run_id"])
+
+    def run(self, run_id: str, wait: float = SECONDS) -> dict[str, Any]:
+        return dict(self.client.get(f"/api/runs/{run_id}", params={"wait": wait}).json())
+
+    def shows_steps(self, run_id: str, times: int) -> None:
+        end = time.monotonic() + SECONDS
+        while len(self.client.get(f"/api/runs/{run_id}/steps").json()["steps"]) < times:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def events(self, run_id: str) -> list[tuple[int, str, Any]]:
+        text = self.client.get(f"/api/runs/{run_id}/events").text
+        told = [json.loads(line.removeprefix("data:")) for line in text.splitlines() if line.startswith("data:")]
+        return [(event["number"], event["type"], event.get("data")) for event in told]
+
+
+@pytest.fixture(name="serve", params=["sqlite", "postgres"])
+def serve_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    options = {"RUN_ENGINE": "dbos", "RUN_STORE": request.param}
+    if request.param == "sqlite":
+        options |= {"RUNS_SQLITE_PATH": str(tmp_path / "runs.db"), "DBOS_SQLITE_PATH": str(tmp_path / "dbos.db")}
+    else:
+        url, number = request.getfixturevalue("postgres_server").url, f"{os.getpid()}_{next(numbers)}"
+        options |= {"RUNS_POSTGRES_URL": url, "RUNS_POSTGRES_SCHEMA": f"durable_runs_{number}"}
+        options |= {"DBOS_POSTGRES_URL": url, "DBOS_POSTGRES_SCHEMA": f"durable_dbos_{number}"}
+    (tmp_path / "app.py").write_text(APP)
+    started: list[Process] = []
+
+    def serve() -> Process:
+        process = Process(tmp_path, {f"NEXUS_{name}": value for name, value in options.items()})
+        started.append(process)
+        return process
+
+    yield serve
+    for process in started:
+        process.client.close()
+        process.served.end(signal.SIGKILL)
+
+
+def done(folder: Path, times: int) -> list[tuple[int, int]]:
+    """Wait until steps have begun so often, and return the process and the number of each."""
+    path, end = folder / "done.txt", time.monotonic() + SECONDS
+    while True:
+        lines = path.read_text().splitlines() if path.exists() else []
+        if len(lines) >= times:
+            return [(int(pid), int(number)) for pid, number in map(str.split, lines)]
+        assert time.monotonic() < end, lines
+        time.sleep(0.02)
+
+
+def test_a_killed_process_loses_no_durable_run(serve: Any, tmp_path: Path) -> None:
+    both = [serve(), serve()]
+    run_id = both[0].start("order", item="tea")
+    for number in range(2):
+        (tmp_path / f"gate-{number}").touch()
+    works = done(tmp_path, 3)[-1][0]
+    killed, left = both if both[0].pid == works else both[::-1]
+    left.shows_steps(run_id, 3)  # what has happened is stored a moment later
+    killed.served.end(signal.SIGKILL)
+    for number in range(2, STEPS):
+        (tmp_path / f"gate-{number}").touch()
+    run = left.run(run_id)
+    assert (run["status"], run["result"]) == ("completed", ["tea", *range(STEPS)])
+    begun = done(tmp_path, STEPS + 1)
+    assert [number for _, number in begun] == [0, 1, 2, 2, 3, 4]  # the one at work is repeated, finished ones are not
+    assert {pid for pid, _ in begun[3:]} == {left.pid}
+    assert left.events(run_id) == [
+        (1, "workflow.queued", None),
+        (2, "workflow.started", None),
+        (3, "workflow.output", {"value": "begun"}),
+        (4, "workflow.started", {"attempt": 2}),
+        (5, "workflow.completed", None),
+    ]
+
+
+def test_a_question_outlives_every_process(serve: Any) -> None:
+    first = serve()
+    run_id = first.start("confirm")
+    assert first.run(run_id)["status"] == "waiting"
+    first.served.end(signal.SIGKILL)
+    second = serve()
+    (question,) = second.client.get("/api/questions").json()["questions"]
+    answered = second.client.post(f"/api/runs/{run_id}/questions/{question['number']}", json={"answer": "yes"})
+    assert answered.status_code == 200
+    end = time.monotonic() + SECONDS
+    while (run := second.run(run_id))["status"] != "completed":
+        assert time.monotonic() < end, run
+        time.sleep(0.1)
+    assert run["result"] == "yes"
