@@ -230,9 +230,10 @@ def test_a_plugin_that_is_imported_or_made_too_slowly_stays_out(
     gate = threading.Event()
     monkeypatch.setattr(threading, "gate", gate, raising=False)
     site.add("slow", SLOW.format(constructor=constructor, imported=imported), attribute="SlowPlugin")
+    before = {*threading.enumerate()}  # those of other tests may wait for ever
     nexus = platform(plugin_timeout=0.2)
     gate.set()
-    for thread in threading.enumerate():
+    for thread in {*threading.enumerate()} - before:
         if thread.name == "nexus-plugin-import":
             thread.join(10)
     (record,) = (record for record in nexus.plugins.records if record.name == "slow")

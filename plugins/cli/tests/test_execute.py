@@ -176,7 +176,7 @@ def test_an_interrupt_cancels_the_run(nexus, server, tmp_path, connected):
     process = nexus.popen(*words, "execute", "marks_cancel", "--path", str(mark))
     until(lambda: (tmp_path / "cancelled.began").exists())
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(30) == 130  # a busy machine
     until(mark.exists)
 
 

@@ -103,9 +103,9 @@ async def test_the_database_starts_again(launch, log, postgres_server):
     gateway, *_ = await asyncio.gather(launch("gateway", works=False), launch("first"), launch("second"))
     await gateway.ask("start", "run", 8, {"steps": 4, "seconds": 0.3})
     await log.until("passed", 6)
-    await asyncio.to_thread(postgres_server.kill)
+    postgres_server.kill()
     assert await gateway.ask("start", "late", 1, {"steps": 1, "seconds": 0}) == {"error": "BackendUnavailable"}
-    await asyncio.to_thread(postgres_server.start)
+    postgres_server.start()  # in this thread: the server ends with the thread that starts it
     await log.until("ended", 8)
     assert ended_once(log, 8)
     assert repeated(log) == 0

@@ -16,8 +16,8 @@ from nexus_core.app import hookspecs
 from nexus_core.plugins.discovery import core_version, discover
 from nexus_core.plugins.requirements import unmet_requirement
 
-LEFT_OUT = {"nexus_startup", "nexus_shutdown", "nexus_register_settings"}
-"""Hooks that `Plugin` implements, for plugins of any kind."""
+LEFT_OUT = {"nexus_startup", "nexus_shutdown", "nexus_register_settings", "nexus_register_run_engines"}
+"""Hooks that `Plugin` implements, for plugins of any kind; and that of engines, each of which is a project."""
 
 WHOLE = ("auth", "service", "settings")
 """The kinds whose contract is tested here too; that takes several seconds each."""
