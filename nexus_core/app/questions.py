@@ -19,6 +19,7 @@ from nexus_core.pipeline.authorization import missing_permissions
 from nexus_core.runs.listing import EVERYONE, limit_of
 from nexus_core.runs.question import (
     QUESTION_BYTES,
+    QUESTIONS_OF_RUN,
     USER,
     QuestionClosing,
     QuestionCursor,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 BY_LINK = "link"
 """Who has answered, where it came by a link."""
-
-QUESTIONS_OF_RUN = 1000
-"""How many questions of a run are listed: as many as it may ask."""
 
 
 class CallerQuestions:

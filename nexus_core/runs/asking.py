@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable, QuestionExpired, RunCancelled
 from nexus_core.events.event import WORKFLOW_ANSWERED, WORKFLOW_QUESTION
+from nexus_core.options.settings import MAX_SECONDS, is_time_limit
 from nexus_core.runs.question import (
     QUESTION_BYTES,
-    QUESTION_CHARACTERS,
+    QUESTIONS_OF_RUN,
     QuestionClosing,
     QuestionStatus,
     RunQuestion,
     audience_of,
+    check_text,
     secret_hash,
 )
 from nexus_core.runs.status import RunStatus
@@ -43,9 +45,6 @@ NO_DEFAULT: Any = object()
 
 HIDDEN = "***"
 """In the place of a sensitive parameter."""
-
-QUESTIONS_OF_RUN = 1000
-"""How many questions a run may ask."""
 
 LOOK_SECONDS = 30.0
 """Longest pause between two looks at an open question: the clock that its end is measured with may be set."""
@@ -92,15 +91,12 @@ class Plan:
         self, text: str, schema: Any, to: str, timeout: float | None, default: Any, details: Mapping[str, Any] | None,
         notify: Callable[[Asked], Any] | None, *, excludes_owner: bool = False,
     ) -> None:  # fmt: skip
-        if not isinstance(text, str):
-            raise TypeError(f"question must be a text, not {type(text).__name__}")
-        if not text.strip() or len(text) > QUESTION_CHARACTERS:
-            raise ValueError(f"question must have 1 to {QUESTION_CHARACTERS} characters")
+        check_text(text)
         audience_of(to, None)
         if timeout is not None:
             check_seconds("timeout", timeout)
-            if not timeout:
-                raise ValueError("timeout must be above 0; None is no limit")
+            if not is_time_limit(timeout):
+                raise ValueError(f"timeout must be above 0 and at most {MAX_SECONDS:.0f} seconds; None is no limit")
         if details is not None and not isinstance(details, dict):
             raise TypeError(f"details must be a dict, not {type(details).__name__}")
         if notify is not None and not callable(notify):

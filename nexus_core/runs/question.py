@@ -21,6 +21,9 @@ QUESTION_CHARACTERS = 2000
 QUESTION_BYTES = 64 * 1024
 """The longest JSON text of a question's schema and details together, and of an answer."""
 
+QUESTIONS_OF_RUN = 1000
+"""How many questions a run may ask."""
+
 USER, PERMISSION = "user:", "permission:"
 """How `RunQuestion.audience` begins, before a `Principal.identity` or before a tenant, a colon and a permission."""
 
@@ -181,7 +184,8 @@ class QuestionCursor(NamedTuple):
             cursor = cls(float(time), run_id, int(number))
         except ValueError:
             cursor = cls(0.0, "", 0)
-        if not 0 < cursor.asked_at < 1e11 or not run_id or not 0 < cursor.number < 10**9:
+        is_place = 0 < cursor.asked_at < 1e11 and 0 < cursor.number < 10**9
+        if not (is_place and run_id and run_id.isprintable()):  # not every store can look up any other
             raise MalformedRequest("after is not a cursor: pass the next of an earlier page.")
         return cursor
 
@@ -212,6 +216,23 @@ class QuestionFilter:
             and (question.is_open or not self.is_open)
             and (self.after is None or question.cursor > self.after)
         )
+
+
+def check_text(text: Any) -> None:
+    """Refuse what is no text of a question.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is empty, too long, or has a lone surrogate, which no JSON text can hold.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"question must be a text, not {type(text).__name__}")
+    if not text.strip() or len(text) > QUESTION_CHARACTERS:
+        raise ValueError(f"question must have 1 to {QUESTION_CHARACTERS} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("question must not have lone surrogates") from None
 
 
 def audience_of(to: str, principal: Principal | None) -> str:

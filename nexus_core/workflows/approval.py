@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nexus_core.options.settings import MAX_SECONDS, is_time_limit
-from nexus_core.runs.question import QUESTION_CHARACTERS, audience_of
+from nexus_core.runs.question import audience_of, check_text
 
 _MEMBERS = {"to", "question", "timeout"}
 
@@ -39,11 +39,10 @@ class Approval(NamedTuple):
         approval = cls(**members)
         try:
             audience_of(approval.to, None)
+            if approval.question is not None:
+                check_text(approval.question)
         except (TypeError, ValueError) as exc:
             raise ValueError(str(exc)) from None
-        question = approval.question
-        if question is not None and not (isinstance(question, str) and 0 < len(question) <= QUESTION_CHARACTERS):
-            raise ValueError(f"question must be a text of at most {QUESTION_CHARACTERS} characters")
         if approval.timeout is not None and not is_time_limit(approval.timeout):
             raise ValueError(f"timeout must be a number of seconds above 0 and at most {MAX_SECONDS:.0f}")
         return approval

@@ -148,7 +148,8 @@ async def test_the_digest_tells_calls_apart(make: Any) -> None:
         ({}, "must be 'permission:NAME'"),
         ({"to": "caller", "until": 3}, "must be 'permission:NAME'"),
         ({"to": "caller", "timeout": 0}, "timeout must be a number of seconds"),
-        ({"to": "caller", "question": ""}, "question must be a text"),
+        ({"to": "caller", "question": " "}, "question must have 1 to 2000 characters"),
+        ({"to": "caller", "question": 3}, "question must be a text"),
         ({"to": 3}, "to must be a text"),
     ],
 )
