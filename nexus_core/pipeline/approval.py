@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 from nexus_core import jsontext
 from nexus_core.errors import ApprovalDenied, QuestionExpired
 from nexus_core.runs.asking import NO_DEFAULT, Plan
+from nexus_core.runs.question import QUESTION_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.asking import QuestionDesk
     from nexus_core.runs.context import Context
     from nexus_core.workflows.approval import Approval
     from nexus_core.workflows.workflow import Workflow
+
+
+_BYTES_OF_SCHEMA = 100
+"""Room for the schema of a boolean next to the details."""
 
 
 async def require_approval(
@@ -25,16 +32,21 @@ async def require_approval(
     The run's own caller may not approve it, unless it is the one who is asked.
 
     Raises:
-        ApprovalDenied: It was refused, or not given in time.
+        ApprovalDenied: It was refused, not given in time, or the parameters are too large to be shown.
     """
     parameters = desk.redacted(workflow, invocation.validated_params)
-    details: dict[str, Any] = {"parameters": parameters, "digest": digest_of(workflow, invocation)}
+    details: dict[str, Any] = {"parameters": parameters, "digest": digest_of(workflow, invocation, parameters)}
     if context.principal is not None:
         details["caller"] = context.principal.user_id
+    text = approval.question or f'May the workflow "{workflow.name}" run with these parameters?'
+    if len(jsontext.encode(details)) > QUESTION_BYTES - _BYTES_OF_SCHEMA:
+        raise ApprovalDenied(
+            f"The parameters are too large to be shown to who approves: they may have {QUESTION_BYTES} bytes as JSON "
+            "text, together with what else is shown."
+        )
     plan = Plan(
-        approval.question or f'May the workflow "{workflow.name}" run with these parameters?', bool, approval.to,
-        approval.timeout, NO_DEFAULT, details, None, excludes_owner=approval.to != "caller",
-    )  # fmt: skip
+        text, bool, approval.to, approval.timeout, NO_DEFAULT, details, None, excludes_owner=approval.to != "caller"
+    )
     try:
         is_approved = await context.ask_planned(plan)
     except QuestionExpired:
@@ -43,10 +55,12 @@ async def require_approval(
         raise ApprovalDenied("The call was not approved.")
 
 
-def digest_of(workflow: Workflow, invocation: Invocation) -> str:
-    """Return what tells a call from every other one: caller, workflow, version, form and values of the parameters."""
+def digest_of(workflow: Workflow, invocation: Invocation, parameters: Mapping[str, Any]) -> str:
+    """Return what tells calls apart: caller, workflow, version, form and values of the parameters, as they are shown.
+
+    Of a hidden one it says nothing: who knows the rest could find a short secret by trying.
+    """
     call = [
-        invocation.owner, workflow.name, workflow.metadata.get("version"), workflow.input_schema,
-        invocation.validated_params,
+        invocation.owner, workflow.name, workflow.metadata.get("version"), workflow.input_schema, parameters
     ]  # fmt: skip
     return hashlib.sha256(jsontext.canonical(call)).hexdigest()

@@ -19,6 +19,7 @@ from nexus_core import (
 )
 from nexus_core.errors import ApprovalDenied
 from nexus_core.pipeline.approval import digest_of
+from nexus_core.runs.question import QUESTION_BYTES
 
 SECONDS = 20.0
 ANN = Principal("ann", frozenset({"refunds.approve"}))
@@ -101,6 +102,29 @@ async def test_a_call_that_is_not_approved_does_not_run(refunds: Any) -> None:
     assert done == []
 
 
+async def test_the_digest_says_nothing_of_what_is_hidden(refunds: Any) -> None:
+    nexus, _ = refunds("user:boss", sensitive_parameters=["token"])
+    async with nexus:
+        runs = [await waiting(nexus, {"order": 1, "token": token}) for token in ("1234", "5678")]
+        asked = await (await nexus.view(Caller(principal=BOSS))).questions.find()
+        assert len({question.details["digest"] for question in asked if question.details}) == 1
+        for run in runs:
+            run.cancel()
+
+
+async def test_parameters_too_large_to_be_shown_are_not_approved(refunds: Any) -> None:
+    nexus, done = refunds("user:boss")
+    async with nexus:
+        run = await waiting(nexus, {"order": 1, "token": "x" * QUESTION_BYTES})
+        with run.hold(), pytest.raises(ApprovalDenied, match="too large to be shown"):
+            await run.outcome()
+        assert run.asked == 0
+        run = await waiting(nexus, {"order": 1, "token": "x" * (QUESTION_BYTES - 1000)})
+        await answer(nexus, run, True)
+        await run.wait(SECONDS)
+    assert done == [1]
+
+
 async def test_the_caller_may_be_the_one_who_confirms(refunds: Any) -> None:
     nexus, done = refunds("caller")
     async with nexus:
@@ -130,7 +154,7 @@ async def test_the_digest_tells_calls_apart(make: Any) -> None:
 
     def digest(name: str, params: dict[str, Any], principal: Principal | None) -> str:
         call = Invocation(name, params, principal=principal, validated_params=params)
-        return digest_of(nexus.workflows.get(name), call)
+        return digest_of(nexus.workflows.get(name), call, params)
 
     calls = [
         ("refund", {"order": 1}, ANN), ("refund", {"order": 2}, ANN), ("refund", {"order": 1}, BOSS),
