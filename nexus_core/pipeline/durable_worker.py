@@ -13,8 +13,7 @@ from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable, NexusError, RunInterrupted, WorkflowNotFound
 from nexus_core.events.event import WORKFLOW_FAILED, WORKFLOW_STARTED
 from nexus_core.pipeline.invocation import Invocation
-from nexus_core.runs.asking import QUESTIONS_OF_RUN
-from nexus_core.runs.question import QuestionFilter
+from nexus_core.runs.question import QUESTIONS_OF_RUN, QuestionFilter
 from nexus_core.runs.status import RunStatus
 from nexus_core.runs.step_log import StepLog
 from nexus_core.runs.stored_run import StoredRun

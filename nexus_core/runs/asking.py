@@ -242,7 +242,7 @@ class QuestionDesk:
                 asked = Asked(question, f"{run.id}.{question.number}.{secret}", self._make_link)
                 told = plan.notify(asked)
                 if inspect.isawaitable(told):
-                    await told
+                    await self._while_open(told, question, changed)
             if (listener := self._listeners.pop(run, None)) is not None:
                 listener()
             closed = await self._closed(question, changed)
@@ -253,6 +253,18 @@ class QuestionDesk:
             raise
         await self._resume(run, prolong)
         return closed
+
+    async def _while_open(self, told: Awaitable[Any], question: RunQuestion, changed: asyncio.Event) -> None:
+        """Wait for ``notify``, but no longer than its question is open: a mail server may never answer."""
+        telling = asyncio.ensure_future(told)
+        closing = asyncio.ensure_future(self._closed(question, changed))
+        try:
+            await asyncio.wait((telling, closing), return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                telling.result()
+        finally:
+            telling.cancel()
+            closing.cancel()
 
     async def _closed(self, question: RunQuestion, changed: asyncio.Event) -> RunQuestion:
         """Return the question once it is closed, and close it when its time has come."""

@@ -264,7 +264,8 @@ class Context:
             default: What is returned then. Without a default, `QuestionExpired` is raised.
             details: What the question is about, shown to who may answer: an object with a JSON form.
             notify: Called, or awaited, with what was asked, once it is stored: it may mail the link of the question to
-                who shall answer (`Asked.link`).
+                who shall answer (`Asked.link`). It runs on the event loop, and is cancelled when the question is
+                closed.
 
         Example:
             ```python

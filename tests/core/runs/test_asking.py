@@ -468,6 +468,31 @@ async def test_a_run_asks_a_bounded_number_of_questions(make: Any, monkeypatch: 
         assert (await nexus.invoke("work")).value == "done"
 
 
+async def test_notify_that_never_ends_holds_up_no_answer(place: Any) -> None:
+    nexus, ended = place(), []
+
+    async def hang(asked: asking.Asked) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(asked.question.number)
+
+    @nexus.workflow
+    async def work(context: Context) -> list[str]:
+        first = await context.ask("?", timeout=0.02, default="late", notify=hang)
+        return [first, await context.ask("?", notify=hang)]
+
+    async with nexus:
+        run = await waiting(nexus, "work")
+        async with asyncio.timeout(SECONDS):
+            while ended != [1] or not (await (await questions_of(nexus)).find()):
+                await asyncio.sleep(0)
+        await (await questions_of(nexus)).answer(run.id, 2, "yes")
+        with run.hold():
+            assert (await run.outcome()).value == ["late", "yes"]
+    assert ended == [1, 2]
+
+
 async def test_notify_that_fails_withdraws_the_question(place: Any) -> None:
     nexus = place()
 
