@@ -110,6 +110,8 @@ class Admission:
             raise
         finally:
             self._aside -= 1
+            if self._closed:  # its caller may have been answered before: a thread hears late that its run is cancelled
+                self._note_idle()
 
     def _let_return(self) -> None:
         """Give free places to calls that have been aside."""

@@ -744,8 +744,13 @@ async def test_a_stop_does_not_wait_for_answers(make: Any) -> None:
     async def work(context: Context) -> str:
         return await context.ask("?")
 
+    @nexus.workflow
+    def work_in_a_thread(context: Context) -> str:
+        return context.ask_sync("?")
+
     async with nexus:
-        run = await waiting(nexus, "work")
+        runs = [await waiting(nexus, name) for name in ("work", "work_in_a_thread")]
         async with asyncio.timeout(SECONDS):
             await nexus.__aexit__(None, None, None)
-        assert run.status is RunStatus.CANCELLED
+        assert [run.status for run in runs] == [RunStatus.CANCELLED] * 2
+        assert nexus.places_in_use == 0
