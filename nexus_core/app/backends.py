@@ -10,8 +10,10 @@ from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
 from nexus_core.pipeline.durable import DurableRuns
 from nexus_core.pipeline.durable_worker import DurableWorker
+from nexus_core.pipeline.queued_work import offer_of
 from nexus_core.runs.recorder import RunRecorder
 from nexus_core.runs.retention import RunRetention
+from nexus_core.runs.work import Worker
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from nexus_core.pipeline.execution import Execution
     from nexus_core.runs.engine import RunEngine
     from nexus_core.runs.store import RunStore
+    from nexus_core.runs.work import Offer
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.registry import Registry
     from nexus_core.workflows.workflow import Workflow
@@ -96,8 +99,12 @@ def durable_runs(
     def is_durable(workflow: Workflow) -> bool:
         return mode != "none" and bool(workflow.metadata.get("durable", mode == "all"))
 
-    worker = DurableWorker(execution, recorder, state.runs, state.workflows.find, sessions)
-    return DurableRuns(engine, worker if options.run_work else None, execution, recorder, state.runs, is_durable)
+    def offers() -> dict[str, Offer]:
+        return {each.name: offer_of(each) for each in state.workflows.every() if is_durable(each)}
+
+    works = DurableWorker(execution, recorder, state.runs, state.workflows.find, sessions)
+    worker = Worker(works.perform, offers, options.run_concurrency) if options.run_work else None
+    return DurableRuns(engine, worker, execution, recorder, state.runs, is_durable)
 
 
 def _cure(state: PlatformState, need: str) -> str:

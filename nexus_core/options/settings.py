@@ -191,6 +191,9 @@ class CoreSettings(PluginSettings):
         "marked", description="Workflows whose runs are durable: none, those with `durable` in their metadata, or all."
     )
     run_work: bool = Field(True, description="Whether this process works on durable runs; else it takes calls only.")
+    run_concurrency: int = Field(
+        10, ge=1, description="Maximum number of durable runs that this process works on at once."
+    )
     run_store_days: float | None = Field(
         30.0, gt=0, allow_inf_nan=False, description="Days that an ended run stays in the run store; none: no limit."
     )

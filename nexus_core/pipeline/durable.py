@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunInterrupted, WorkflowTimeout
-from nexus_core.pipeline.durable_worker import insisting, task_of, waited_for_answers
+from nexus_core.pipeline.durable_worker import insisting, waited_for_answers
+from nexus_core.pipeline.queued_work import work_of
 from nexus_core.runs.record import RunFilter
 from nexus_core.runs.status import RunStatus
 from nexus_core.runs.store import end_of
@@ -19,7 +20,6 @@ from nexus_core.types.result import Result
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from nexus_core.pipeline.durable_worker import DurableWorker
     from nexus_core.pipeline.execution import Execution
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.engine import RunEngine
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.record import RunState
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
+    from nexus_core.runs.work import Worker
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class DurableRuns:
 
     Args:
         engine: Does the work again where a process has died.
-        worker: Works on runs here; None where this process only takes calls.
+        worker: How this process works on runs; None where it only takes calls.
         execution: Knows time limits.
         recorder: Stores runs.
         history: The runs of this process.
@@ -61,7 +62,7 @@ class DurableRuns:
     """
 
     def __init__(
-        self, engine: RunEngine, worker: DurableWorker | None, execution: Execution, recorder: RunRecorder,
+        self, engine: RunEngine, worker: Worker | None, execution: Execution, recorder: RunRecorder,
         history: RunHistory, is_durable: Callable[[Workflow], bool],
     ) -> None:  # fmt: skip
         self.engine = engine
@@ -80,7 +81,7 @@ class DurableRuns:
         Raises:
             ConfigurationError: The engine can't be used as it is.
         """
-        await self.engine.open(self._store.executor, None if self._worker is None else self._worker.perform)
+        await self.engine.open(self._store.executor, self._worker)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep_always(), name="nexus-run-sweeper")
 
     async def close(self) -> None:
@@ -122,7 +123,7 @@ class DurableRuns:
             None if limit is None else time.time() + limit, invocation.trace,
         )  # fmt: skip
         try:
-            await self.engine.start(run.id, task_of(invocation.validated_params))
+            await self.engine.start(work_of(invocation, workflow))
         except NexusError as exc:
             self._recorder.refused(run, exc)
             raise

@@ -7,11 +7,9 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable, NexusError, RunInterrupted, WorkflowNotFound
 from nexus_core.events.event import WORKFLOW_FAILED, WORKFLOW_STARTED
+from nexus_core.pipeline.durable_task import params_of
 from nexus_core.pipeline.invocation import Invocation
 from nexus_core.runs.question import QUESTIONS_OF_RUN, QuestionFilter
 from nexus_core.runs.status import RunStatus
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from nexus_core.pipeline.execution import Execution
-    from nexus_core.runs.engine import Journal
     from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.journal import Journal
     from nexus_core.runs.record import RunState
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
@@ -42,21 +40,6 @@ PAGE = 1000
 
 DEATHS = 3
 """How many processes in a row may die over one run without a step forward: a further one does not try."""
-
-
-class _Task(msgspec.Struct):
-    """What the worker needs that is not in the run store: there, secrets are left out of the parameters."""
-
-    params: msgspec.Raw
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Task).decode
-
-
-def task_of(params: Mapping[str, Any]) -> bytes:
-    """Return the task of a call with these validated parameters, for `RunEngine.start`."""
-    return _encode(_Task(msgspec.Raw(jsontext.encode(params))))
 
 
 class _EarlierAttempts(NamedTuple):
@@ -94,7 +77,7 @@ class DurableWorker:
         self._sessions = sessions
 
     async def perform(self, run_id: str, task: bytes, journal: Journal) -> None:
-        """Do the work of a run; see `nexus_core.runs.engine.Perform`."""
+        """Do the work of a run; see `nexus_core.runs.work.Perform`."""
         state: RunState | None = await insisting(self._store.take, run_id)
         if state is None:
             return  # it was cancelled before its turn
@@ -152,7 +135,7 @@ class DurableWorker:
         workflow = self._find(record.workflow)
         if workflow is None:
             raise WorkflowNotFound(f'The process that was to do the work has no workflow "{record.workflow}".')
-        params: dict[str, Any] = jsontext.parse_trusted(bytes(_decode(task).params))
+        params = params_of(task)
         session = None
         if record.session_id is not None:
             session = await insisting(self._sessions.get, record.session_id, record.owner)

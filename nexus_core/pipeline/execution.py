@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from nexus_core.concurrency.timers import Timers
     from nexus_core.pipeline.invocation import Invocation
     from nexus_core.runs.asking import QuestionDesk
-    from nexus_core.runs.engine import Journal
     from nexus_core.runs.history import RunHistory
+    from nexus_core.runs.journal import Journal
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import SessionStore

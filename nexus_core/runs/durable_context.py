@@ -12,14 +12,14 @@ from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on, is_current_loop
 from nexus_core.errors import NexusError, RunCancelled, error_from_problem
 from nexus_core.runs.context import Context
-from nexus_core.runs.engine import StepFailed
+from nexus_core.runs.journal import StepFailed
 from nexus_core.runs.steps import Steps, check_seconds, refuse_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nexus_core.runs.asking import Plan
-    from nexus_core.runs.engine import Journal
+    from nexus_core.runs.journal import Journal
     from nexus_core.runs.run import Run
     from nexus_core.runs.steps import StepPlan, StepRunner
 

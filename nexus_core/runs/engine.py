@@ -3,65 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-class Journal(Protocol):
-    """What one durable run has done so far, for the process that works on it."""
-
-    @property
-    def attempt(self) -> int:
-        """Which attempt at the run this is, from 1."""
-
-    async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return what is recorded at this place of the run; where nothing is, what ``call`` returns, once recorded.
-
-        Each attempt at a run calls this for the same names in the same order, as far as the attempt before came. It is
-        called on the platform's event loop, and calls ``call`` there. An exception of ``call`` is raised, and is not
-        recorded: what is recorded are outcomes that shall not change, and a caller may record a failure as one.
-
-        Args:
-            name: What is done.
-            call: Does it, and returns the outcome as JSON text.
-
-        Raises:
-            JournalMismatch: Another name is recorded at this place: the workflow's code has changed.
-        """
-
-
-class JournalMismatch(Exception):
-    """The code of a workflow has changed while a run of it was at work: it does not do the same again.
-
-    Attributes:
-        place: The place in the journal, from 1.
-        recorded: The name that is recorded there.
-        asked: The name that the code has there.
-    """
-
-    def __init__(self, place: int, recorded: str, asked: str) -> None:
-        super().__init__(f"step {place} is {asked!r}, and was {recorded!r} when the run began")
-        self.place, self.recorded, self.asked = place, recorded, asked
-
-
-class StepFailed(Exception):
-    """A step of a durable run has failed with an exception that can't be made again from its record.
-
-    Attributes:
-        name: The name of its class.
-    """
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(f"{name}: {message}" if message else name)
-        self.name = name
-
-
-Perform = Callable[[str, bytes, Journal], Awaitable[None]]
-"""Does the work of a run: ``perform(run_id, task, journal)``, called on the platform's event loop.
-
-When it returns, the run has ended, and its outcome is in the run store. When it raises or is cancelled, the run is to
-be worked on again: by another process, or by this one after its next start.
-"""
+    from nexus_core.runs.work import Beginning, Work, Worker, WorkPosition
 
 
 class RunEngine(ABC):
@@ -72,17 +19,19 @@ class RunEngine(ABC):
 
     Attributes:
         name: What the option ``run_engine`` calls it.
+        hides_tasks: Whether tasks and outcomes are encrypted where it stores them.
     """
 
     name: str
+    hides_tasks: bool = False
 
     @abstractmethod
-    async def open(self, executor: str, perform: Perform | None) -> None:
-        """Open the engine for this process, and begin to work where ``perform`` is given.
+    async def open(self, executor: str, worker: Worker | None) -> None:
+        """Open the engine for this process, and begin to work where ``worker`` is given.
 
         Args:
             executor: Id of this process: a new one at each start, never used before.
-            perform: Does the work of a run. None where this process takes calls and does no work.
+            worker: How this process works. None where it takes calls and does no work.
 
         Raises:
             ConfigurationError: The engine can't be used as it is.
@@ -93,12 +42,12 @@ class RunEngine(ABC):
         """Stop working within a few seconds, and close. Runs at work are cancelled here and go on elsewhere."""
 
     @abstractmethod
-    async def start(self, run_id: str, task: bytes) -> None:
+    async def start(self, work: Work, beginning: Beginning | None = None) -> None:
         """Start a run: when this returns, the work will be done, whatever process dies.
 
         Args:
-            run_id: The run. One that is known is not started again.
-            task: What ``perform`` gets, as JSON text.
+            work: The work. Of a run that is known it is not started again.
+            beginning: The outcomes that its journal begins with; None: it is empty.
         """
 
     @abstractmethod
@@ -117,6 +66,32 @@ class RunEngine(ABC):
             BackendUnavailable: It does not work; the message is for operators.
         """
 
+    # ---- what an engine may do without: its runs can't be repeated then, and wait unseen
+
+    async def task(self, run_id: str) -> bytes | None:
+        """Return the task of a run that was started, whether it has ended or not; None if it is not known."""
+        return None
+
+    async def places(self, run_id: str) -> list[str]:
+        """Return the names that are recorded in the journal of a run, in order."""
+        return []
+
+    async def position(self, run_id: str) -> WorkPosition | None:
+        """Return where work stands that has not begun; None for other work."""
+        return None
+
+    async def unserved(self) -> Mapping[str, int]:
+        """Return how many runs wait that no living process can work on, by the names of their workflows."""
+        return {}
+
+    async def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove what is kept of runs that have ended. Others are left alone."""
+        return
+
     def statistics(self) -> dict[str, float]:
-        """Return numbers for metrics: ``queued``, ``working``, ``taken_over``."""
+        """Return numbers for metrics.
+
+        All engines may count ``queued``, ``working``, ``taken_over``, ``oldest_seconds`` (how long the
+        first of the queued ones has waited), ``workers`` (living processes that work) and ``unserved``.
+        """
         return {}

@@ -14,6 +14,7 @@ from nexus_core.options import first_party
 from nexus_core.options.channel import is_enabled
 from nexus_core.options.settings import MAX_SECONDS, MetadataKey, is_time_limit
 from nexus_core.text import printable
+from nexus_core.workflows.queue_keys import check_queue
 
 if TYPE_CHECKING:
     from nexus_core.options.settings import PluginSettings
@@ -34,6 +35,12 @@ KEYS = {
     "process": MetadataKey("Whether a function runs in a separate process."),
     "durable": MetadataKey("Whether runs go on at another process where theirs has died. Needs `run_engine`."),
     "serial": MetadataKey("Which calls run one at a time: `session`, `caller`, or the name of a parameter."),
+    "queue_concurrency": MetadataKey("Maximum number of its durable runs at work at once, in all processes."),
+    "queue_rate": MetadataKey("How many of its durable runs may begin in a time, such as `100/min` or `5/10s`."),
+    "queue_key": MetadataKey("What its runs are counted by: `caller`, or the name of a parameter."),
+    "queue_key_concurrency": MetadataKey("`queue_concurrency` for the runs of each key."),
+    "queue_key_rate": MetadataKey("`queue_rate` for the runs of each key."),
+    "queue_priority": MetadataKey("Priority of its durable runs: from 1, the first, to 5. Default: 3."),
     "run_store_days": MetadataKey("Days that its ended runs stay in the run store, within those of all workflows."),
     "run_store_max_runs": MetadataKey("Maximum number of its runs in the run store."),
     "run_store_max_bytes": MetadataKey("Maximum size of its runs in the run store, in bytes."),
@@ -95,6 +102,7 @@ def checked(name: str, metadata: Any, known: Collection[str]) -> Mapping[str, An
     _refuse_wrong_serial(name, metadata.get("serial"))
     _refuse_wrong_limits(name, metadata)
     _refuse_wrong_switches(name, metadata)
+    check_queue(name, metadata)
     _refuse_unshowable(name, metadata)
     return metadata
 

@@ -18,7 +18,7 @@ from nexus_dbos.reaper import Reaper
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nexus_core.runs.engine import Perform
+    from nexus_core.runs.work import Beginning, Work, Worker
     from nexus_dbos.place import Database
 
 Answer = TypeVar("Answer")
@@ -42,14 +42,13 @@ class DbosRunEngine(RunEngine):
 
     Args:
         place: The database.
-        concurrency: Maximum number of runs this process works on at once.
         poll_seconds: Pause between two looks for runs to work on.
     """
 
     name = "dbos"
 
-    def __init__(self, place: Database, concurrency: int = 10, poll_seconds: float = 0.1) -> None:
-        self._place, self._concurrency, self._poll_seconds = place, concurrency, poll_seconds
+    def __init__(self, place: Database, poll_seconds: float = 0.1) -> None:
+        self._place, self._poll_seconds = place, poll_seconds
         self._client: Any = None
         self._rows: Any = None
         self._engines: list[Any] = []
@@ -58,9 +57,9 @@ class DbosRunEngine(RunEngine):
         self._performs: set[asyncio.Task[Any]] = set()
         self._pool: ThreadPoolExecutor | None = None
 
-    async def open(self, executor: str, perform: Perform | None) -> None:
-        """Open it: make the tables if they are missing, and begin to work where ``perform`` is given."""
-        self._executor, self._perform = executor, perform
+    async def open(self, executor: str, worker: Worker | None) -> None:
+        """Open it: make the tables if they are missing, and begin to work where ``worker`` is given."""
+        self._executor, self._worker = executor, worker
         self._loop, self._is_closing = asyncio.get_running_loop(), False
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="nexus-dbos")
         try:
@@ -93,16 +92,16 @@ class DbosRunEngine(RunEngine):
         system = self._client._sys_db  # a client makes no tables, and may come first
         system.run_migrations()
         self._rows = Rows(system, QUEUE)
-        if self._perform is not None:
-            self._launch()
+        if self._worker is not None:
+            self._launch(self._worker)
 
-    def _launch(self) -> None:
+    def _launch(self, worker: Worker) -> None:
         from dbos import DBOS, DBOSPortableJSONSerializer
 
         self._reaper = Reaper(self._executor, self._rows, locks_of(self._place))
         self._reaper.begin()
         self._client.register_queue(
-            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=self._poll_seconds
+            QUEUE, worker_concurrency=worker.concurrency, polling_interval_sec=self._poll_seconds
         )
         self._works = True
         # Its own event loop, since this thread has none: what DBOS writes never holds up the platform's.
@@ -145,9 +144,9 @@ class DbosRunEngine(RunEngine):
 
     async def _work(self, run_id: str, task: bytes, journal: DbosJournal) -> bool:
         """Do the work of a run, and return whether the run has ended."""
-        if self._is_closing or self._perform is None:
+        if self._is_closing or self._worker is None:
             return False
-        performing = asyncio.ensure_future(self._perform(run_id, task, journal))
+        performing = asyncio.ensure_future(self._worker.perform(run_id, task, journal))
         self._performs.add(performing)
         try:
             await performing
@@ -191,8 +190,9 @@ class DbosRunEngine(RunEngine):
         while self._engines:
             self._engines.pop().dispose()
 
-    async def start(self, run_id: str, task: bytes) -> None:
+    async def start(self, work: Work, beginning: Beginning | None = None) -> None:
         """Queue a run, if it is not known."""
+        run_id, task = work.run_id, work.task
         options = {
             "workflow_name": WORKFLOW, "queue_name": QUEUE, "workflow_id": run_id, "app_version": VERSION,
         }  # fmt: skip

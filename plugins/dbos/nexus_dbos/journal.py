@@ -7,7 +7,7 @@ import base64
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.runs.engine import JournalMismatch
+from nexus_core.runs.journal import JournalMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -34,7 +34,7 @@ class DbosPlugin(Plugin[DbosSettings]):
             state_file(settings.dbos_sqlite_path, "dbos.db"),
             None if url is None else url.get_secret_value().strip(), settings.dbos_postgres_schema,
         )  # fmt: skip
-        return DbosRunEngine(place, settings.dbos_concurrency, settings.dbos_poll_seconds)
+        return DbosRunEngine(place, settings.dbos_poll_seconds)
 
     @property
     def _is_chosen(self) -> bool:

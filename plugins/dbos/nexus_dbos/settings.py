@@ -30,9 +30,6 @@ class DbosSettings(PluginSettings):
         pattern="^[a-z_][a-z0-9_]{0,39}$",
         description="PostgreSQL schema of the tables. It is created if it is missing.",
     )
-    dbos_concurrency: int = Field(
-        10, ge=1, description="Maximum number of durable runs a process works on at once; the same for all processes."
-    )
     dbos_poll_seconds: Seconds = Field(
         0.1, description="Pause between two looks for durable runs to work on, in seconds."
     )

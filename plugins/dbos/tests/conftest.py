@@ -106,6 +106,6 @@ async def launch(place, log):
 @pytest.fixture
 async def engine(place):
     """An engine of this process, not opened."""
-    engine = DbosRunEngine(place, 8, 0.02)
+    engine = DbosRunEngine(place, 0.02)
     yield engine
     await engine.close()

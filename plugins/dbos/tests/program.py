@@ -16,6 +16,8 @@ from pathlib import Path
 from nexus_dbos.engine import DbosRunEngine
 from nexus_dbos.place import Database
 
+from nexus_core.runs.work import Offer, Work, Worker
+
 
 class Program:
     def __init__(self, engine, executor, log):
@@ -45,7 +47,7 @@ class Program:
 
     async def start(self, prefix, count, task):
         for number in range(count):
-            await self.engine.start(f"{prefix}-{number}", json.dumps(task).encode())
+            await self.engine.start(Work(f"{prefix}-{number}", json.dumps(task).encode(), "work"))
         return count
 
     async def cancel(self, run_id):
@@ -59,10 +61,10 @@ class Program:
 
 
 async def main(file, url, schema, executor, log):
-    engine = DbosRunEngine(Database(Path(file), url if url != "-" else None, schema), 8, 0.05)
+    engine = DbosRunEngine(Database(Path(file), url if url != "-" else None, schema), 0.05)
     number = None if log == "-" else os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     program = Program(engine, executor, number)
-    await engine.open(executor, None if number is None else program.perform)
+    await engine.open(executor, None if number is None else Worker(program.perform, lambda: {"work": Offer()}, 8))
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         command, name, *arguments = json.loads(line)

@@ -10,7 +10,8 @@ from nexus_dbos.engine import DbosRunEngine
 from nexus_dbos.place import Database
 
 from nexus_core.errors import BackendUnavailable, ConfigurationError
-from nexus_core.runs.engine import JournalMismatch
+from nexus_core.runs.journal import JournalMismatch
+from nexus_core.runs.work import Offer, Work, Worker
 
 
 def returning(outcome, calls=None):
@@ -22,11 +23,16 @@ def returning(outcome, calls=None):
     return call
 
 
+def worker(perform):
+    """Return how a process works that offers the workflow of the tests."""
+    return Worker(perform, lambda: {"work": Offer()}, 8)
+
+
 async def attempts(place, *performs):
     """Let attempts at one run do each what it is given; all but the last do not end."""
     for number, perform in enumerate(performs):
         last = perform is performs[-1]
-        engine, done = DbosRunEngine(place, 8, 0.02), asyncio.get_running_loop().create_future()
+        engine, done = DbosRunEngine(place, 0.02), asyncio.get_running_loop().create_future()
 
         async def work(run_id, task, journal, perform=perform, done=done, last=last):
             try:
@@ -38,9 +44,9 @@ async def attempts(place, *performs):
             if not last:
                 await asyncio.Event().wait()
 
-        await engine.open(f"executor {number}", work)
+        await engine.open(f"executor {number}", worker(work))
         try:
-            await engine.start("run", b"{}")
+            await engine.start(Work("run", b"{}", "work"))
             value = await asyncio.wait_for(done, 20)
         finally:
             await engine.close()
@@ -114,13 +120,13 @@ async def test_a_run_is_started_once_and_known(place, engine):
         began.append((run_id, task))
         await journal.once("step", returning(b"1"))
 
-    await engine.open("executor", perform)
+    await engine.open("executor", worker(perform))
     for run_id in ("one", "one", "two", "one"):
-        await engine.start(run_id, b'{"x": 1}')
+        await engine.start(Work(run_id, b'{"x": 1}', "work"))
     async with asyncio.timeout(20):
         while len(began) < 2:
             await asyncio.sleep(0.01)
-    await engine.start("one", b"{}")
+    await engine.start(Work("one", b"{}", "work"))
     assert await engine.known(["one", "none", "two"]) == {"one", "two"}
     assert sorted(began) == [("one", b'{"x": 1}'), ("two", b'{"x": 1}')]
     assert (await engine.check())["database"] == place.kind
@@ -134,7 +140,7 @@ async def test_a_server_that_is_not_there():
     with pytest.raises(BackendUnavailable):
         await engine.open("executor", None)
     with pytest.raises(BackendUnavailable):
-        await engine.start("run", b"{}")
+        await engine.start(Work("run", b"{}", "work"))
 
 
 async def test_files(tmp_path):

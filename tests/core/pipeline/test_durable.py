@@ -26,8 +26,10 @@ from nexus_core import (
     hookimpl,
 )
 from nexus_core.errors import BackendUnavailable, RunInterrupted
-from nexus_core.runs.engine import JournalMismatch, Perform, RunEngine, StepFailed
+from nexus_core.runs.engine import RunEngine
+from nexus_core.runs.journal import JournalMismatch, StepFailed
 from nexus_core.runs.memory import MemoryRunStore
+from nexus_core.runs.work import Beginning, Work, Worker
 from nexus_core.testing import eventually
 
 if TYPE_CHECKING:
@@ -80,23 +82,23 @@ class MemoryEngine(RunEngine):
     def __init__(self, journals: Journals) -> None:
         self.journals = journals
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._perform: Perform | None = None
+        self._worker: Worker | None = None
         self.pages: dict[str, Pages] = {}
         self.is_away = False
 
-    async def open(self, executor: str, perform: Perform | None) -> None:
-        self._perform = perform
+    async def open(self, executor: str, worker: Worker | None) -> None:
+        self._worker = worker
         self.journals.engines.append(self)
         self.look()
 
     async def close(self) -> None:
-        self._perform = None
+        self._worker = None
         self.journals.engines.remove(self)
         await self.die()
 
     async def die(self) -> None:
         """End what runs here."""
-        self._perform = None
+        self._worker = None
         for run_id, task in [*self._tasks.items()]:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -106,17 +108,17 @@ class MemoryEngine(RunEngine):
 
     def crash(self) -> None:
         """Let others work on what runs here, which goes on all the same: a process that was suspended."""
-        self._perform = None
+        self._worker = None
         for run_id in self._tasks:
             self.pages[run_id].is_lost = True
             self.journals.taken.discard(run_id)
         self.journals.wake()
 
-    async def start(self, run_id: str, task: bytes) -> None:
+    async def start(self, work: Work, beginning: Beginning | None = None) -> None:
         if self.is_away:
             raise BackendUnavailable("The engine is away.")
-        if run_id not in self.journals.tasks:
-            self.journals.tasks[run_id] = task
+        if work.run_id not in self.journals.tasks:
+            self.journals.tasks[work.run_id] = work.task
             self.journals.wake()
 
     async def cancel(self, run_id: str) -> None:
@@ -130,16 +132,16 @@ class MemoryEngine(RunEngine):
 
     def look(self) -> None:
         journals = self.journals
-        for run_id in journals.tasks.keys() - journals.taken - journals.ended if self._perform else ():
+        for run_id in journals.tasks.keys() - journals.taken - journals.ended if self._worker else ():
             journals.taken.add(run_id)
             self._tasks[run_id] = asyncio.ensure_future(self._work(run_id))
 
     async def _work(self, run_id: str) -> None:
         journals = self.journals
         journals.attempts[run_id] = journals.attempts.get(run_id, 0) + 1
-        assert self._perform is not None
+        assert self._worker is not None
         page = self.pages[run_id] = Pages(journals, run_id)
-        await self._perform(run_id, journals.tasks[run_id], page)
+        await self._worker.perform(run_id, journals.tasks[run_id], page)
         if not page.is_lost:
             journals.ended.add(run_id)
 
