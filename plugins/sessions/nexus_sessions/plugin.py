@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from nexus_sessions.manager import SessionManager
     from nexus_sessions.sqlite_store import SqliteStore
 
-LINGER_INTERVALS = 2
-"""Intervals of the cleaner for which an expired session stays in its store, to be cleaned up."""
+LINGER_INTERVALS, LINGER_SECONDS = 2, 30.0
+"""How long an expired session stays in its store at least, to be cleaned up: a process may be late."""
 
 
 class SessionPlugin(Plugin[SessionSettings]):
@@ -90,7 +90,8 @@ class SessionPlugin(Plugin[SessionSettings]):
         publish = platform.events.publish
         stored = StoredSessions(
             platform.store(settings.session_backend, "session_backend"), publish, ttl=settings.session_ttl,
-            max_bytes=settings.session_max_bytes, linger=LINGER_INTERVALS * settings.session_cleanup_interval,
+            max_bytes=settings.session_max_bytes,
+            linger=max(LINGER_INTERVALS * settings.session_cleanup_interval, LINGER_SECONDS),
         )  # fmt: skip
         overrides = Overrides(manager, SessionManager, platform.threads, settings.session_manager_timeout)
         service = SessionService(stored, overrides, publish, self._loop)

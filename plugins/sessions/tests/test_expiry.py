@@ -94,7 +94,13 @@ async def test_cleaning_goes_on_whatever_goes_wrong(start, view, eventually, cap
     assert caplog.text.count("Expired sessions could not be cleaned up") == 3
 
 
-async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, view, eventually, caplog):
+@pytest.fixture
+def leaves_soon(monkeypatch):
+    """Let a store keep expired sessions for two intervals of the cleaner alone."""
+    monkeypatch.setattr("nexus_sessions.plugin.LINGER_SECONDS", 0.0)
+
+
+async def test_a_session_that_can_not_be_cleaned_up_is_in_nobodys_way(start, view, eventually, caplog, leaves_soon):
     class Breaks(SessionManager):
         tried = 0
 
@@ -124,7 +130,7 @@ async def test_a_store_that_is_away_is_asked_again(start, view, eventually, redi
     await eventually(lambda: expired(nexus) == [made.id])
 
 
-async def test_a_manager_that_leaves_sessions_be_is_not_asked_for_ever(start, view, eventually):
+async def test_a_manager_that_leaves_sessions_be_is_not_asked_for_ever(start, view, eventually, leaves_soon):
     class Leaves(SessionManager):
         async def cleanup_expired_sessions(self):
             found.append(await self.get_expired_sessions())
