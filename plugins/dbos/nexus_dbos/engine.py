@@ -72,6 +72,7 @@ class DbosRunEngine(RunEngine):
         try:
             from dbos import DBOSClient, DBOSPortableJSONSerializer
 
+            from nexus_dbos.queue_columns import Tables
             from nexus_dbos.rows import Rows
         except ImportError as exc:
             raise ConfigurationError(f"run_engine: dbos can't be imported: {exc}") from exc
@@ -91,6 +92,7 @@ class DbosRunEngine(RunEngine):
         )  # fmt: skip
         system = self._client._sys_db  # a client makes no tables, and may come first
         system.run_migrations()
+        Tables(self._schema).prepare(system.engine)
         self._rows = Rows(system, QUEUE)
         if self._worker is not None:
             self._launch(self._worker)
