@@ -31,6 +31,9 @@ VERSION = "1"
 ANSWER_SECONDS = 10.0
 """Seconds to wait for the database."""
 
+AGAIN_SECONDS = 1.0
+"""Pause before a run is queued again whose work could not be done."""
+
 RELEASE_SECONDS = 5.0
 """Seconds that runs have to end when the process stops."""
 
@@ -54,7 +57,7 @@ class DbosRunEngine(RunEngine):
         self._engines: list[Any] = []
         self._reaper: Reaper | None = None
         self._works, self._is_closing = False, False
-        self._performs: set[asyncio.Task[Any]] = set()
+        self._performs: dict[str, asyncio.Task[Any]] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     async def open(self, executor: str, worker: Worker | None) -> None:
@@ -146,29 +149,46 @@ class DbosRunEngine(RunEngine):
 
     async def _work(self, run_id: str, task: bytes, journal: DbosJournal) -> bool:
         """Do the work of a run, and return whether the run has ended."""
+        while (earlier := self._performs.get(run_id)) is not None:  # it was taken from this process, and has come back
+            earlier.cancel()
+            await asyncio.wait({earlier})
         if self._is_closing or self._worker is None:
             return False
         performing = asyncio.ensure_future(self._worker.perform(run_id, task, journal))
-        self._performs.add(performing)
+        self._performs[run_id] = performing
+        journal.leave = performing.cancel
         try:
-            await performing
-        except asyncio.CancelledError:
-            return False
-        except Exception:
-            logger.exception("the work of run %s was not done", run_id)
-            return False
+            await asyncio.wait({performing})
         finally:
-            self._performs.discard(performing)
+            del self._performs[run_id]
             performing.cancel()
-        return True
+        problem = None if performing.cancelled() else performing.exception()
+        if problem is not None:
+            logger.error("the work of run %s was not done", run_id, exc_info=problem)
+        elif not performing.cancelled():
+            return True
+        await self._queue_again(run_id)
+        return False
+
+    async def _queue_again(self, run_id: str) -> None:
+        """After a pause, queue a run again that this process has not ended, if it has it still."""
+        while not self._is_closing:
+            await asyncio.sleep(AGAIN_SECONDS)
+            if run_id in self._performs:
+                return
+            try:
+                await self._ask(lambda: self._rows.queue_again(self._executor, run_id=run_id))
+            except BackendUnavailable:
+                continue
+            return
 
     async def close(self) -> None:
         """Cancel what is at work and queue it for others; stop."""
         self._is_closing = True
         if self._performs:
-            for each in self._performs:
+            for each in self._performs.values():
                 each.cancel()
-            await asyncio.wait(self._performs, timeout=RELEASE_SECONDS)
+            await asyncio.wait(self._performs.values(), timeout=RELEASE_SECONDS)
         if self._pool is not None:
             await self._loop.run_in_executor(self._pool, self._close)
             self._pool.shutdown(wait=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 BINARY = "="
 """Begins what is stored of an outcome that is no text. No JSON text begins with it."""
 
+CANCEL_SECONDS = 10.0
+"""How long a run that DBOS has as cancelled waits for the platform to cancel its work."""
+
+logger = logging.getLogger(__name__)
+
 
 class DbosJournal:
     """The journal of a run. It is used on the platform's event loop; DBOS's steps run on DBOS's own.
@@ -24,10 +30,14 @@ class DbosJournal:
         attempt: Which attempt at the run this is, from 1.
         context: The context of the workflow of DBOS. DBOS counts the steps by it.
         loop: The event loop of DBOS.
+
+    Attributes:
+        leave: Cancels the work of this attempt; set where it begins.
     """
 
     def __init__(self, attempt: int, context: Context, loop: asyncio.AbstractEventLoop) -> None:
         self._attempt, self._context, self._loop = attempt, context, loop
+        self.leave: Callable[[], object] = _nothing
 
     @property
     def attempt(self) -> int:
@@ -52,11 +62,28 @@ class DbosJournal:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not recorded.done():
                 outcome.set_result(_text(await call()))
-            return _bytes(await recorded)
-        except BaseException as exc:
+            await asyncio.wait({recorded})
+        except BaseException:
             outcome.cancel()  # ends the step without a record
             recorded.cancel()
-            raise _translated(exc) from exc
+            raise
+        problem = asyncio.CancelledError() if recorded.cancelled() else recorded.exception()
+        return _bytes(recorded.result()) if problem is None else await self._refused(problem)
+
+    async def _refused(self, problem: BaseException) -> bytes:
+        """Raise that the code has changed. All else is no failure of the run: this attempt at it is left."""
+        from dbos import error
+
+        if isinstance(problem, error.DBOSUnexpectedStepError):
+            _, place, asked, recorded = problem.inputs
+            raise JournalMismatch(place, recorded, asked) from problem
+        if isinstance(problem, error.DBOSWorkflowCancelledError):
+            await asyncio.sleep(CANCEL_SECONDS)
+        elif not isinstance(problem, error.DBOSWorkflowConflictIDError | asyncio.CancelledError):
+            logger.warning("a step was not recorded: the run begins again there", exc_info=problem)
+        self.leave()
+        never: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        return await never  # until the work is cancelled: what the workflow would make of an error is not the run's
 
 
 def _say(asked: asyncio.Future[None]) -> None:
@@ -70,16 +97,8 @@ async def _record(name: str, step: Callable[[], Coroutine[Any, Any, str]]) -> st
     return await DBOS.run_step_async({"name": name}, step)
 
 
-def _translated(exc: BaseException) -> BaseException:
-    """Return what an error of DBOS means to a run."""
-    from dbos import error
-
-    if isinstance(exc, error.DBOSUnexpectedStepError):
-        _, place, asked, recorded = exc.inputs
-        return JournalMismatch(place, recorded, asked)
-    if isinstance(exc, error.DBOSWorkflowCancelledError | error.DBOSWorkflowConflictIDError):
-        return asyncio.CancelledError("the run was cancelled, or another process works on it")
-    return exc
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _text(outcome: bytes) -> str:

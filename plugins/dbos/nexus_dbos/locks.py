@@ -27,6 +27,9 @@ class Locks(Protocol):
     def give_back(self, executor: str) -> None:
         """Release a lock that was taken."""
 
+    def are_lost_since(self, seconds: float) -> bool:
+        """Whether all processes have lost their locks in the last ``seconds``, and those that live may lock again."""
+
     def release(self) -> None:
         """Let go of the lock of this process."""
 
@@ -61,6 +64,12 @@ class PostgresLocks:
     def give_back(self, executor: str) -> None:
         """Release a lock that was taken."""
         self._connection.execute("SELECT pg_advisory_unlock(%s)", (self._key(executor),))
+
+    def are_lost_since(self, seconds: float) -> bool:
+        """Whether the server has started in the last ``seconds``."""
+        query = "SELECT clock_timestamp() - pg_postmaster_start_time() < make_interval(secs => %s)"
+        (is_new,) = self._connection.execute(query, (seconds,)).fetchone()
+        return bool(is_new)
 
     def release(self) -> None:
         """Close the connection."""
@@ -110,6 +119,10 @@ class FileLocks:
         if number is not None:
             self._path(executor).unlink(missing_ok=True)
             os.close(number)
+
+    def are_lost_since(self, seconds: float) -> bool:
+        """Return False: the kernel takes locks only from processes that have died."""
+        return False
 
     def release(self) -> None:
         """Remove the file of this process."""

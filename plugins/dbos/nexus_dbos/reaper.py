@@ -73,8 +73,12 @@ class Reaper:
 
     def _look(self) -> None:
         self.queued = self._rows.queued()
-        for other in self._rows.executors():
-            if other == self._executor or time.monotonic() < self._grace_ends or not self._locks.take(other):
+        others = [each for each in self._rows.executors() if each != self._executor]
+        # A process that has just started has seen no outage, but the others may not have locked again since.
+        if not others or time.monotonic() < self._grace_ends or self._locks.are_lost_since(GRACE_SECONDS):
+            return
+        for other in others:
+            if not self._locks.take(other):
                 continue
             try:
                 taken = self._rows.queue_again(other)

@@ -48,13 +48,14 @@ class Rows:
                 found.update(connection.execute(sqlalchemy.select(column).where(column.in_(chunk))).scalars())
         return found
 
-    def queue_again(self, executor: str, *, counts: bool = True) -> int:
+    def queue_again(self, executor: str, *, run_id: str | None = None, counts: bool = True) -> int:
         """Queue the runs of a process again, and return how many.
 
         A run that another process has taken meanwhile has that one's id, and is left alone.
 
         Args:
             executor: The process. It has died, or has stopped to work.
+            run_id: The only run of it that is queued again; None: all are.
             counts: Whether the attempt counts. It does not where a process was asked to stop.
         """
         table = self._table
@@ -64,6 +65,8 @@ class Rows:
         if not counts:
             values["recovery_attempts"] = table.c.recovery_attempts - 1
         change = table.update().where(*self._at("PENDING"), table.c.executor_id == executor).values(**values)
+        if run_id is not None:
+            change = change.where(table.c.workflow_uuid == run_id)
         with self._engine.begin() as connection:
             return int(connection.execute(change).rowcount)
 

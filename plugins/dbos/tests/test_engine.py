@@ -133,6 +133,41 @@ async def test_a_run_is_started_once_and_known(place, engine):
     assert set(engine.statistics()) == {"queued", "working", "taken_over"}
 
 
+async def test_a_run_that_is_taken_from_a_living_process_goes_on_once(place, engine):
+    """As after an outage in which the process was too slow to hold its lock again."""
+    began, passed, ended = [], [], asyncio.Event()
+
+    async def perform(run_id, task, journal):
+        attempt = len(began)
+        began.append(attempt)
+        if attempt == 0:
+            await journal.once("first", returning(b"1"))
+            assert engine._rows.queue_again("executor") == 1
+        passed.append((attempt, await journal.once("first" if attempt else "second", returning(b"2"))))
+        await journal.once("second", returning(b"3"))
+        ended.set()
+
+    await engine.open("executor", worker(perform))
+    await engine.start(Work("run", b"{}", "work"))
+    await asyncio.wait_for(ended.wait(), 20)
+    assert (began, passed) == ([0, 1], [(1, b"1")])  # the first attempt hears of no error, and does nothing more
+
+
+async def test_work_that_raises_is_begun_again(place, engine):
+    began, ended = [], asyncio.Event()
+
+    async def perform(run_id, task, journal):
+        began.append(await journal.once("first", returning(b"%d" % len(began))))
+        if len(began) == 1:
+            raise LookupError("not yet")
+        ended.set()
+
+    await engine.open("executor", worker(perform))
+    await engine.start(Work("run", b"{}", "work"))
+    await asyncio.wait_for(ended.wait(), 20)
+    assert began == [b"0", b"0"]
+
+
 async def test_a_server_that_is_not_there():
     import pathlib
 
