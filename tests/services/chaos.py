@@ -214,7 +214,9 @@ class Abuse:
                     assert not self._fleet.ended(), f"{self._fleet.ended()}: see the logs in {self._folder}"
                     await asyncio.sleep(0.05)
 
-    async def _watch(self, calls: asyncio.Future[Any], killer: asyncio.Task[None], restarter: asyncio.Task[None]) -> None:
+    async def _watch(
+        self, calls: asyncio.Future[Any], killer: asyncio.Task[None], restarter: asyncio.Task[None]
+    ) -> None:
         """Wait for all runs to end; the kills stop when all have been started."""
         said = time.monotonic()
         while not calls.done():
@@ -269,9 +271,12 @@ class Abuse:
             self.figures.wrong.append(f"run {run_id} of {key} is {run}")
 
     async def _start(self, key: int) -> str:
-        """Start a run, with the same key until some gateway has answered."""
+        """Start a run, with the same key until some gateway has answered.
+
+        Where a gateway died before the run was started, the answer says so in the end, and the key has to be another.
+        """
         headers = {"prefer": "wait=0", "idempotency-key": f"{self._plan.seed} {key}"}
-        end = time.monotonic() + SECONDS
+        end, tries = time.monotonic() + SECONDS, 1
         while time.monotonic() < end:
             try:
                 answer = await self._client.post(
@@ -281,7 +286,11 @@ class Abuse:
                     return str(answer.json()["run_id"])
                 if answer.status_code == 200:  # an earlier call with this key was accepted, and has ended
                     return answer.headers["nexus-run-id"]
-                self.figures.refused[answer.json()["code"]] += 1
+                code = answer.json()["code"]
+                self.figures.refused[code] += 1
+                if code == "run_interrupted":
+                    tries += 1
+                    headers["idempotency-key"] = f"{self._plan.seed} {key} {tries}"
             except httpx2.HTTPError:
                 self.figures.retries += 1
             await asyncio.sleep(self._chance.uniform(0.1, 0.5))
