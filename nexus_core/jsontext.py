@@ -300,6 +300,26 @@ def plain(value: Any) -> Any:
     return _decode(encode(value))
 
 
+def same_text(value: Any) -> bytes | None:
+    """Return JSON text that is read as this very value; None where it is not, as for a tuple or a NaN."""
+    try:
+        text = encode(value)
+        return text if _is_same(value, _decode(text)) else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, and of the same types throughout."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(each, other[key]) for key, each in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)
+
+
 _encode_plain = msgspec.json.Encoder().encode
 
 

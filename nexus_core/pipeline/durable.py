@@ -72,7 +72,8 @@ class DurableRuns:
         self._recorder = recorder
         self._store = recorder.store
         self._history = history
-        self._is_leaving = asyncio.Event()
+        self._is_leaving = False
+        self._waited_for: set[Run] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -86,7 +87,9 @@ class DurableRuns:
 
     async def close(self) -> None:
         """Leave the runs at work to other processes, and close the engine."""
-        self._is_leaving.set()
+        self._is_leaving = True
+        for run in self._waited_for:
+            run.leave()
         if self._sweeper is not None:
             self._sweeper.cancel()
             with suppress(asyncio.CancelledError):
@@ -133,21 +136,18 @@ class DurableRuns:
 
     async def _ended(self, run: Run) -> None:
         """Wait until a run has ended or this process stops, and cancel the work when the call is cancelled."""
-        loop = asyncio.get_running_loop()
-        mirror = loop.create_task(self._mirror(run), name="nexus-run-mirror")
-        leaving = loop.create_task(self._is_leaving.wait())
+        mirror = asyncio.get_running_loop().create_task(self._mirror(run), name="nexus-run-mirror")
+        self._waited_for.add(run)
         try:
-            while not run.ended and not self._is_leaving.is_set():
-                changed = loop.create_task(run.changed())
-                await asyncio.wait({changed, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+            while not run.ended and not self._is_leaving:
+                await run.changed()
         except asyncio.CancelledError:
-            if not self._is_leaving.is_set():
+            if not self._is_leaving:
                 await self.cancel(run.id)
             raise
         finally:
+            self._waited_for.discard(run)
             mirror.cancel()
-            leaving.cancel()
         if not run.ended:
             run.leave()
 

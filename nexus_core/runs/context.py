@@ -31,7 +31,7 @@ from nexus_core.text import printable
 from nexus_core.types.trace import span, trace_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from contextlib import AbstractContextManager
 
     from nexus_core.runs.asking import Asked, QuestionDesk
@@ -70,8 +70,10 @@ class Context:
         deadline: The value of `time.monotonic` at which the run times out, or None. While the run waits for an answer,
             time does not count: afterwards it is so much later.
         service: Returns what a plugin has for workflows, by name, such as ``db_pool``; see `Nexus.service`.
+        is_durable: Whether the run goes on at another process where this one dies.
     """
 
+    is_durable = False
     __slots__ = (
         "_desk", "_loop", "_step_runner", "deadline", "limit_moved", "max_result_bytes", "principal", "run", "service",
         "session",
@@ -244,6 +246,24 @@ class Context:
         Set ``size`` on what it gives to the bytes of the result as JSON text, if they are known.
         """
         return self._steps().recording(printable(name, NAME_CHARACTERS), attempt)
+
+    async def checkpoint(
+        self, name: str, work: Callable[[], Awaitable[object]], save: Callable[[], Any], restore: Callable[[Any], None]
+    ) -> None:
+        """Do a part of the work as a step, for adapters whose workflows have parts.
+
+        In a durable run that is worked on again, a part that was done is restored and not done again. All attempts
+        must do the same parts in the same order, as far as one began while another was at work too.
+
+        Args:
+            name: The part's name.
+            work: Does it.
+            save: Returns what it has done, once it is. If that is not exactly what is read from its JSON text again,
+                as a tuple is not, the part is done again at each attempt.
+            restore: Takes what ``save`` has returned at an earlier attempt, in the place of ``work``.
+        """
+        with self.recording(name):
+            await work()
 
     async def ask(
         self, question: str, schema: Any = str, *, to: str = "caller", timeout: float | None = None,

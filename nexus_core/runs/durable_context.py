@@ -13,15 +13,19 @@ from nexus_core.concurrency.threads import call_on, is_current_loop
 from nexus_core.errors import NexusError, RunCancelled, error_from_problem
 from nexus_core.runs.context import Context
 from nexus_core.runs.journal import StepFailed
-from nexus_core.runs.steps import Steps, check_seconds, refuse_loop
+from nexus_core.runs.steps import NAME_CHARACTERS, Steps, check_seconds, refuse_loop
+from nexus_core.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from nexus_core.runs.asking import Plan
     from nexus_core.runs.journal import Journal
     from nexus_core.runs.run import Run
     from nexus_core.runs.steps import StepPlan, StepRunner
+
+AGAIN = b""
+"""Recorded of a part whose outcome has no JSON form that says the same: it is done at each attempt."""
 
 ERROR_CHARACTERS = 2000
 """Characters of the message of an exception that are recorded."""
@@ -39,6 +43,7 @@ class DurableContext(Context):
         **members: Those of `Context`.
     """
 
+    is_durable = True
     __slots__ = ("_journal", "_published")
 
     def __init__(self, journal: Journal, published: Mapping[str, int], **members: Any) -> None:
@@ -67,6 +72,28 @@ class DurableContext(Context):
         """See `Context.sleep_sync`."""
         refuse_loop(self._loop, "sleep")
         self._steps().wait(self.sleep(seconds))
+
+    async def checkpoint(
+        self, name: str, work: Callable[[], Awaitable[object]], save: Callable[[], Any], restore: Callable[[Any], None]
+    ) -> None:
+        """See `Context.checkpoint`."""
+        is_done = False
+
+        async def do() -> bytes:
+            nonlocal is_done
+            with self.recording(name):
+                await work()
+            is_done = True
+            saved = jsontext.same_text(save())
+            return AGAIN if saved is None else saved
+
+        recorded = await self._journal.once(printable(name, NAME_CHARACTERS), do)
+        if is_done:
+            return
+        if recorded == AGAIN:
+            await do()
+        else:
+            restore(jsontext.parse_trusted(recorded))
 
     async def ask_planned(self, plan: Plan) -> Any:
         """See `Context.ask_planned`. A question that an earlier attempt has asked is not asked again."""

@@ -17,7 +17,7 @@ from nexus_kailash._vendor_internals import CycleExecutor, disable_resource_moni
 from nexus_kailash.kailash_run import KailashRun, RunScopedContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from concurrent.futures import Future
 
     from kailash.workflow.graph import Workflow  # type: ignore[import-untyped]
@@ -49,7 +49,7 @@ class CycleRunner:
         Raises:
             Exception: A node failed.
         """
-        nodes = _NodeCaller(run, self._workflow_context, asyncio.get_running_loop(), self._resources)
+        nodes = _NodeCaller(run, self._workflow_context, asyncio.get_running_loop(), self._resources, self._threads)
         executor = CycleExecutor()
         try:
             results: dict[str, Any]
@@ -70,8 +70,10 @@ class _NodeCaller:
     """Runs single nodes for the executor, in the place of Kailash's ``LocalRuntime``."""
 
     def __init__(
-        self, run: KailashRun, workflow_context: RunScopedContext, loop: asyncio.AbstractEventLoop, resources: Any
-    ) -> None:
+        self, run: KailashRun, workflow_context: RunScopedContext, loop: asyncio.AbstractEventLoop, resources: Any,
+        threads: DaemonThreads,
+    ) -> None:  # fmt: skip
+        self._threads = threads
         self._resources = {"resource_registry": resources} if resources is not None else {}
         self._run = run
         self._workflow_context = workflow_context
@@ -92,11 +94,38 @@ class _NodeCaller:
         set_workflow_context(node, self._workflow_context)
         given = {name: value for name, value in inputs.items() if node.config.get(name) is not value}
         attributes = {"kailash.node": node_id, "kailash.node_type": type(node).__name__}
-        with span("node", **attributes), context.recording(node_id):
-            result = self._on_loop(node, given) if isinstance(node, AsyncNode) else node.execute(**given)
+        if context.is_durable:
+            result = self._once(node, node_id, given, attributes)
+        else:
+            with span("node", **attributes), context.recording(node_id):
+                is_async = isinstance(node, AsyncNode)
+                result = self._on_loop(self._called(node, given)) if is_async else node.execute(**given)
         self._run.done += 1
         context.progress(self._run.done, None, node_id)
         return result
+
+    def _once(self, node: Any, node_id: str, inputs: dict[str, Any], attributes: dict[str, str]) -> Any:
+        """Return what a node of a durable run has returned, at this attempt or at an earlier one."""
+        run, results = self._run, []
+
+        async def work() -> None:
+            with span("node", **attributes):
+                if isinstance(node, AsyncNode):
+                    results.append(await self._called(node, inputs))
+                else:
+                    outlives = run.context.run.track_background_work
+                    results.append(await self._threads.run(outlives, node.execute, **inputs))
+
+        def save() -> list[Any]:
+            return [results[0], run.workflow_context]
+
+        def restore(saved: list[Any]) -> None:
+            result, stored = saved
+            run.workflow_context |= stored
+            results.append(result)
+
+        self._on_loop(run.context.checkpoint(node_id, work, save, restore))
+        return results[0]
 
     def stop(self) -> None:
         """Run no further node, and cancel the async one that runs."""
@@ -104,8 +133,12 @@ class _NodeCaller:
         if self._pending is not None:
             self._pending.cancel()
 
-    def _on_loop(self, node: Any, inputs: dict[str, Any]) -> Any:
-        self._pending = asyncio.run_coroutine_threadsafe(node.execute_async(**inputs, **self._resources), self._loop)
+    def _called(self, node: Any, inputs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        called: Coroutine[Any, Any, Any] = node.execute_async(**inputs, **self._resources)
+        return called
+
+    def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        self._pending = asyncio.run_coroutine_threadsafe(work, self._loop)
         if self._stopped:
             self._pending.cancel()
         return self._pending.result()

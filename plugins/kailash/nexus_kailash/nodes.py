@@ -82,8 +82,23 @@ class NodeRuntime(OverridableRuntime):
         set_workflow_context(node, self._workflow_context)  # each time: `LocalRuntime` sets its own
         execute = self.run_async_node if isinstance(node, AsyncNode) else self.run_sync_node
         attributes = {"kailash.node": node_id, "kailash.node_type": type(node).__name__}
-        with span("node", **attributes), _current().context.recording(node_id):
-            await execute(workflow, node_id, tracker, context)
+        run = _current()
+
+        async def work() -> None:
+            with span("node", **attributes):
+                await execute(workflow, node_id, tracker, context)
+
+        def save() -> list[Any]:
+            return [tracker.results[node_id], run.workflow_context]
+
+        def restore(saved: list[Any]) -> None:
+            given, stored = saved
+            run.workflow_context |= stored
+            tracker.results[node_id] = tracker.node_outputs[node_id] = given
+            if given is not None:  # None: it was skipped
+                self.node_finished(node_id)
+
+        await run.context.checkpoint(node_id, work, save, restore)
 
     async def run_in_thread(self, node: Any, inputs: dict[str, Any]) -> Any:
         """Run a sync node in a thread of Nexus."""
