@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nexus_core.runs.work import Beginning, Work, Worker
+    from nexus_dbos.dispatcher import Dispatcher
     from nexus_dbos.place import Database
 
 Answer = TypeVar("Answer")
@@ -56,6 +57,7 @@ class DbosRunEngine(RunEngine):
         self._rows: Any = None
         self._engines: list[Any] = []
         self._reaper: Reaper | None = None
+        self._dispatcher: Dispatcher | None = None
         self._works, self._is_closing = False, False
         self._performs: dict[str, asyncio.Task[Any]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -75,10 +77,12 @@ class DbosRunEngine(RunEngine):
         try:
             from dbos import DBOSClient, DBOSPortableJSONSerializer
 
+            from nexus_dbos import _vendor_internals
             from nexus_dbos.queue_columns import Tables
             from nexus_dbos.rows import Rows
         except ImportError as exc:
             raise ConfigurationError(f"run_engine: dbos can't be imported: {exc}") from exc
+        _vendor_internals.check()
         log = logging.getLogger("dbos")
         if not log.handlers:
             log.addHandler(logging.NullHandler())  # else DBOS writes to the console, past the platform's log
@@ -95,7 +99,8 @@ class DbosRunEngine(RunEngine):
         )  # fmt: skip
         system = self._client._sys_db  # a client makes no tables, and may come first
         system.run_migrations()
-        Tables(self._schema).prepare(system.engine)
+        self._tables = Tables(self._schema)
+        self._tables.prepare(system.engine)
         self._rows = Rows(system, QUEUE)
         if self._worker is not None:
             self._launch(self._worker)
@@ -103,11 +108,12 @@ class DbosRunEngine(RunEngine):
     def _launch(self, worker: Worker) -> None:
         from dbos import DBOS, DBOSPortableJSONSerializer
 
+        from nexus_dbos.claim import Claim
+        from nexus_dbos.dispatcher import Dispatcher
+        from nexus_dbos.watch import watch_of
+
         self._reaper = Reaper(self._executor, self._rows, locks_of(self._place))
         self._reaper.begin()
-        self._client.register_queue(
-            QUEUE, worker_concurrency=worker.concurrency, polling_interval_sec=self._poll_seconds
-        )
         self._works = True
         # Its own event loop, since this thread has none: what DBOS writes never holds up the platform's.
         self._dbos = DBOS(
@@ -119,8 +125,13 @@ class DbosRunEngine(RunEngine):
             }
         )  # fmt: skip
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._workflow())
-        DBOS.listen_queues([QUEUE])
+        DBOS.listen_queues([])  # its own queue takes none of these runs
         DBOS.launch()
+        mark = {"executor_id": self._executor, "application_version": VERSION, "application_name": APPLICATION}
+        self._claim = Claim(self._tables, self._dbos._sys_db.engine, QUEUE, mark)
+        watch = watch_of(self._place, self._tables)
+        self._dispatcher = Dispatcher(self._dbos, worker, self._claim, watch, self._poll_seconds)
+        self._dispatcher.begin()
 
     @property
     def _schema(self) -> str | None:
@@ -134,15 +145,18 @@ class DbosRunEngine(RunEngine):
     def _workflow(self) -> Any:
         async def workflow(run_id: str, task: str) -> None:
             context, loop = contextvars.copy_context(), asyncio.get_running_loop()
-            system = self._dbos._sys_db  # asked through DBOS, this would be a step
-            status = await asyncio.to_thread(system.get_workflow_status, run_id)
-            attempts = None if status is None else status["recovery_attempts"]
-            journal = DbosJournal(max(1, attempts or 1), context, loop)
+            dispatcher = self._dispatcher
+            assert dispatcher is not None
+            journal = DbosJournal(dispatcher.attempt(run_id), context, loop)
             # A context of its own: what a run calls is no part of DBOS's workflow.
             performing = contextvars.Context().run(
                 asyncio.run_coroutine_threadsafe, self._work(run_id, task.encode(), journal), self._loop
             )
-            if not await asyncio.wrap_future(performing):
+            try:
+                has_ended = await asyncio.wrap_future(performing)
+            finally:
+                dispatcher.ended(run_id)
+            if not has_ended:
                 raise asyncio.CancelledError  # recorded is nothing: the run stays at work, and belongs to this process
 
         return workflow
@@ -195,6 +209,9 @@ class DbosRunEngine(RunEngine):
             self._pool = None
 
     def _close(self) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
+            self._dispatcher = None
         if self._works:
             from dbos import DBOS
 
@@ -214,11 +231,22 @@ class DbosRunEngine(RunEngine):
 
     async def start(self, work: Work, beginning: Beginning | None = None) -> None:
         """Queue a run, if it is not known."""
-        run_id, task = work.run_id, work.task
-        options = {
-            "workflow_name": WORKFLOW, "queue_name": QUEUE, "workflow_id": run_id, "app_version": VERSION,
+        await self._ask(lambda: self._start(work))
+        if self._dispatcher is not None:
+            self._dispatcher.wake()
+
+    def _start(self, work: Work) -> None:
+        from nexus_dbos import _vendor_internals
+        from nexus_dbos.queued import queue_run
+
+        serializer = self._client._serializer
+        inputs, serialization = _vendor_internals.serialized(serializer, work.run_id, work.task.decode())
+        columns = {
+            "name": WORKFLOW, "queue_name": QUEUE, "application_version": VERSION, "application_name": APPLICATION,
+            "serialization": serialization,
         }  # fmt: skip
-        await self._ask(lambda: self._client.enqueue(options, run_id, task.decode()))
+        with self._client._sys_db.engine.begin() as connection:
+            queue_run(connection, self._tables, work, columns, inputs)
 
     async def cancel(self, run_id: str) -> None:
         """Mark a run as cancelled, if it has not ended."""

@@ -72,7 +72,7 @@ class Database(NamedTuple):
         url = self.url
         if url is not None:
             return sqlalchemy.create_engine(
-                "postgresql+psycopg://", creator=lambda: _connect(url), pool_size=5, max_overflow=10, pool_timeout=5,
+                "postgresql+psycopg://", creator=lambda: connect(url), pool_size=5, max_overflow=10, pool_timeout=5,
                 pool_pre_ping=True,
             )  # fmt: skip
         engine = sqlalchemy.create_engine(f"sqlite:///{self.file}", pool_timeout=LOCK_SECONDS)
@@ -87,10 +87,11 @@ class Database(NamedTuple):
         return engine
 
 
-def _connect(url: str) -> Any:
+def connect(url: str, *, autocommit: bool = False) -> Any:
+    """Return a connection to PostgreSQL that notices when its server is gone."""
     import psycopg
 
-    return psycopg.connect(url, **CONNECT)  # type: ignore[arg-type]
+    return psycopg.connect(url, autocommit=autocommit, **CONNECT)  # type: ignore[arg-type]
 
 
 def _is_shared(connection: sqlite3.Connection, end: float) -> bool:

@@ -16,7 +16,7 @@ COLUMNS = {
 """Columns of ``workflow_status``. They are in DBOS's table, so that one change of a row changes both.
 
 - ``nexus_workflow``, ``nexus_owner``, ``nexus_key``, ``nexus_priority``: those of `Work`; the owner ``''`` stands for
-  none. A row whose workflow is null was not queued by this plugin; `Claim` takes such rows too.
+  none. A row whose workflow is null was not queued by this code; `Claim.adopt` gives it to all processes.
 - ``nexus_turn``: within a workflow and a priority, lower turns go first.
 - ``nexus_version``: only a process that offers this version may take the run. Null: any that offers the workflow.
 - ``nexus_begun_version``: the version that the process offered that took the run first. Null: none has.
@@ -24,14 +24,18 @@ COLUMNS = {
 """
 
 INDEXES = {
-    "nexus_in_flight": (
-        "(nexus_workflow, status, nexus_priority, nexus_turn, created_at) WHERE status IN ('ENQUEUED', 'PENDING')"
+    "nexus_turns": (
+        "(status, nexus_workflow, nexus_priority, nexus_turn, created_at) WHERE status IN ('ENQUEUED', 'PENDING')"
     ),
     "nexus_owners": "(nexus_workflow, nexus_owner, nexus_priority, nexus_turn) WHERE status = 'ENQUEUED'",
     "nexus_blocked": "(nexus_workflow, nexus_version) WHERE status = 'ENQUEUED' AND nexus_version IS NOT NULL",
     "nexus_rates": "(nexus_workflow, nexus_began_at, nexus_key) WHERE nexus_began_at IS NOT NULL",
 }
 """Partial indexes: they hold the runs that have not ended, and those that count for rates."""
+
+WAITING = "status IN ('ENQUEUED', 'PENDING') AND status = 'ENQUEUED' AND nexus_workflow"
+WORKING = "status IN ('ENQUEUED', 'PENDING') AND status = 'PENDING' AND nexus_workflow"
+"""Conditions for the index ``nexus_turns``: SQLite uses one whose own condition is repeated."""
 
 WORKERS = "executor TEXT PRIMARY KEY, offers TEXT NOT NULL, seen BIGINT NOT NULL"
 """Columns of ``nexus_workers``: the processes that work, what they offer as JSON, and when they last said so (ms)."""

@@ -1,0 +1,110 @@
+"""`Dispatcher`: takes runs and lets DBOS work on them, as long as this process has room."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from nexus_dbos import _vendor_internals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nexus_core.runs.work import Worker
+    from nexus_dbos.claim import Claim
+    from nexus_dbos.watch import Watch
+
+FULL_SECONDS = 1.0
+"""Pause where this process has no room: what ends ends the pause."""
+
+FAILED_SECONDS = 1.0
+"""Pause after the database did not answer."""
+
+SLOWER = 5.0
+"""Maximum factor of the pause, while all that waits is at its limits."""
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Looks in its own thread for runs to work on. It looks at once when one was queued or has ended in this process.
+
+    Args:
+        dbos: The launched DBOS.
+        worker: How this process works.
+        claim: Chooses runs.
+        watch: Notices runs that others have queued.
+        poll_seconds: Pause between two looks.
+    """
+
+    def __init__(self, dbos: Any, worker: Worker, claim: Claim, watch: Watch, poll_seconds: float) -> None:
+        self._dbos, self._worker, self._claim, self._watch = dbos, worker, claim, watch
+        self._poll_seconds = poll_seconds
+        self._at_work: dict[str, int] = {}
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nexus-dbos-queue", daemon=True)
+
+    def begin(self) -> None:
+        """Begin to take runs."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more runs."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._watch.close()
+
+    def wake(self) -> None:
+        """Look at once: a run was queued."""
+        self._wake.set()
+
+    def attempt(self, run_id: str) -> int:
+        """Return which attempt at a run this is, from 1."""
+        return max(1, self._at_work.get(run_id, 1))
+
+    def ended(self, run_id: str) -> None:
+        """Note that this process no longer works on a run: there is room for another one."""
+        self._at_work.pop(run_id, None)
+        self.wake()
+
+    def _run(self) -> None:
+        pause, is_failing = 0.0, False
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                pause = self._look(pause)
+                is_failing = False
+            except Exception as exc:
+                if not is_failing:
+                    logger.warning("can't look for durable runs to work on: %s", type(exc).__name__, exc_info=True)
+                is_failing, pause = True, FAILED_SECONDS
+
+    def _look(self, pause: float) -> float:
+        """Take the runs that there is room for, and return the pause before the next look."""
+        places = self._worker.concurrency - len(self._at_work)
+        if places <= 0:
+            return FULL_SECONDS
+        if not self._watch.waits():
+            return self._poll_seconds
+        token = str(uuid.uuid4())
+        taken = self._claim.take(self._worker.offers(), places, token)
+        if not taken:
+            return min(self._poll_seconds * SLOWER, max(pause, self._poll_seconds / 2) * 2)
+        for run_id in taken:
+            self._at_work[run_id] = 1
+        _vendor_internals.dispatch(self._dbos, taken, token, self._begins, self._fails)
+        return FULL_SECONDS if len(taken) == places else self._poll_seconds
+
+    def _begins(self, row: Mapping[str, Any]) -> None:
+        self._at_work[row["workflow_uuid"]] = row["recovery_attempts"] or 1
+
+    def _fails(self, run_id: str, error: Exception) -> None:
+        self._at_work.pop(run_id, None)
+        logger.error("run %s can't begin", run_id, exc_info=error)
