@@ -13,14 +13,17 @@ from nexus_core.errors import BackendUnavailable, ConfigurationError
 from nexus_core.runs.engine import RunEngine
 from nexus_dbos.journal import DbosJournal
 from nexus_dbos.locks import locks_of
+from nexus_dbos.numbers import NONE
 from nexus_dbos.reaper import Reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from nexus_core.runs.work import Beginning, Work, Worker
+    from nexus_core.runs.work import Beginning, Work, Worker, WorkPosition
     from nexus_dbos.dispatcher import Dispatcher
     from nexus_dbos.place import Database
+    from nexus_dbos.standing import Standing
+    from nexus_dbos.workers import Workers
 
 Answer = TypeVar("Answer")
 
@@ -58,6 +61,7 @@ class DbosRunEngine(RunEngine):
         self._engines: list[Any] = []
         self._reaper: Reaper | None = None
         self._dispatcher: Dispatcher | None = None
+        self._standing: Standing | None = None
         self._works, self._is_closing = False, False
         self._performs: dict[str, asyncio.Task[Any]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -80,6 +84,8 @@ class DbosRunEngine(RunEngine):
             from nexus_dbos import _vendor_internals
             from nexus_dbos.queue_columns import Tables
             from nexus_dbos.rows import Rows
+            from nexus_dbos.standing import Standing
+            from nexus_dbos.workers import Workers
         except ImportError as exc:
             raise ConfigurationError(f"run_engine: dbos can't be imported: {exc}") from exc
         _vendor_internals.check()
@@ -102,23 +108,34 @@ class DbosRunEngine(RunEngine):
         self._tables = Tables(self._schema)
         self._tables.prepare(system.engine)
         self._rows = Rows(system, QUEUE)
+        workers = Workers(self._tables, system.engine)
+        standing = self._standing = Standing(self._tables, system.engine, workers, QUEUE)
         if self._worker is not None:
-            self._launch(self._worker)
+            self._launch(self._worker, workers, standing)
 
-    def _launch(self, worker: Worker) -> None:
+    def _launch(self, worker: Worker, workers: Workers, standing: Standing) -> None:
         from dbos import DBOS, DBOSPortableJSONSerializer
 
         from nexus_dbos.claim import Claim
         from nexus_dbos.dispatcher import Dispatcher
         from nexus_dbos.watch import watch_of
 
-        self._reaper = Reaper(self._executor, self._rows, locks_of(self._place))
+        mark = {"executor_id": self._executor, "application_version": VERSION, "application_name": APPLICATION}
+        engine = self._engine(syncs=False)
+        claim = Claim(self._tables, engine, QUEUE, mark)
+
+        def look() -> None:
+            workers.note(self._executor, worker.offers())
+            claim.adopt()
+            standing.look()
+
+        self._reaper = Reaper(self._executor, self._rows, locks_of(self._place), workers, look)
         self._reaper.begin()
         self._works = True
         # Its own event loop, since this thread has none: what DBOS writes never holds up the platform's.
         self._dbos = DBOS(
             config={
-                "name": APPLICATION, "system_database_engine": self._engine(syncs=False),
+                "name": APPLICATION, "system_database_engine": engine,
                 "dbos_system_schema": self._schema, "serializer": DBOSPortableJSONSerializer(),
                 "executor_id": self._executor, "application_version": VERSION, "use_listen_notify": False,
                 "log_level": "ERROR",
@@ -127,10 +144,8 @@ class DbosRunEngine(RunEngine):
         DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(self._workflow())
         DBOS.listen_queues([])  # its own queue takes none of these runs
         DBOS.launch()
-        mark = {"executor_id": self._executor, "application_version": VERSION, "application_name": APPLICATION}
-        self._claim = Claim(self._tables, self._dbos._sys_db.engine, QUEUE, mark)
         watch = watch_of(self._place, self._tables)
-        self._dispatcher = Dispatcher(self._dbos, worker, self._claim, watch, self._poll_seconds)
+        self._dispatcher = Dispatcher(self._dbos, worker, claim, watch, self._poll_seconds)
         self._dispatcher.begin()
 
     @property
@@ -256,15 +271,34 @@ class DbosRunEngine(RunEngine):
         """Return the ids among these of runs that were started."""
         return await self._ask(lambda: self._rows.known(run_ids))
 
+    def _there(self) -> Standing:
+        assert self._standing is not None
+        return self._standing
+
+    async def position(self, run_id: str) -> WorkPosition | None:
+        """Return where a run stands among those of its workflow that wait, and why it waits."""
+        return await self._ask(lambda: self._there().position(run_id))
+
+    async def unserved(self) -> Mapping[str, int]:
+        """Return how many runs wait that no living process can work on, by the names of their workflows."""
+        return await self._ask(lambda: self._there().unserved())
+
     async def check(self) -> dict[str, Any]:
-        """Return the kind of the database, and how many runs wait."""
-        queued = await self._ask(lambda: self._rows.queued())
-        return {"database": self._place.kind, "queued": queued, "working": len(self._performs)}
+        """Return the kind of the database, how many runs wait, and which of them no process can work on."""
+        numbers = await self._ask(lambda: self._there().count())
+        details = {"database": self._place.kind, "queued": numbers.queued, "working": len(self._performs)}
+        details["workers"] = numbers.workers
+        return {**details, "unserved": numbers.unserved} if numbers.unserved else details
 
     def statistics(self) -> dict[str, float]:
-        """Return ``queued``, ``working`` and ``taken_over``."""
-        counted = {"queued": 0.0, "taken_over": 0.0} if self._reaper is None else self._reaper.statistics()
-        return {**counted, "working": float(len(self._performs))}
+        """Return the numbers of `RunEngine.statistics`. Those of all processes are of the last look or check."""
+        numbers = NONE if self._standing is None else self._standing.numbers
+        return {
+            "queued": float(numbers.queued), "working": float(len(self._performs)),
+            "taken_over": 0.0 if self._reaper is None else float(self._reaper.taken_over),
+            "oldest_seconds": numbers.oldest_seconds, "workers": float(numbers.workers),
+            "unserved": float(sum(numbers.unserved.values())),
+        }  # fmt: skip
 
     async def _ask(self, function: Callable[[], Answer], seconds: float = ANSWER_SECONDS) -> Answer:
         """Ask the database, in a thread and outside of all contexts: in that of a workflow, DBOS would count a step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from nexus_core import Plugin
@@ -47,16 +47,24 @@ class DbosPlugin(Plugin[DbosSettings]):
         return [HealthCheck("run_engine", self._engine.check)] if self._is_chosen else []
 
     def nexus_register_measurements(self) -> list[Measurement]:
-        """Return how many durable runs wait, are worked on and were taken over."""
+        """Return how many durable runs wait, are worked on and were taken over, and who works on them."""
         from nexus_core.types.measurement import Measurement
 
         def of(name: str) -> float:
             return self._engine.statistics()[name]
 
-        queued, working = "Durable runs that no process works on yet.", "Durable runs that this process works on."
+        gauges = {
+            "queued": "Durable runs that no process works on yet.",
+            "working": "Durable runs that this process works on.",
+            "oldest_seconds": "How long the first of the queued durable runs has waited.",
+            "workers": "Living processes that work on durable runs.",
+            "unserved": "Queued durable runs that no living process can work on, for their workflow or its version.",
+        }
         taken = "Durable runs that this process has taken from others that had died."
         return [
-            Measurement.of("nexus_run_engine_queued", "gauge", queued, lambda: of("queued")),
-            Measurement.of("nexus_run_engine_working", "gauge", working, lambda: of("working")),
+            *(
+                Measurement.of(f"nexus_run_engine_{name}", "gauge", text, partial(of, name))
+                for name, text in gauges.items()
+            ),
             Measurement.of("nexus_run_engine_taken_over_total", "counter", taken, lambda: of("taken_over")),
         ]

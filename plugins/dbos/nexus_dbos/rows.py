@@ -33,12 +33,6 @@ class Rows:
             found = connection.execute(sqlalchemy.select(column).where(*self._at("PENDING")).distinct())
             return [each for (each,) in found if each]
 
-    def queued(self) -> int:
-        """Return how many runs wait."""
-        with self._engine.begin() as connection:
-            counted = sqlalchemy.select(sqlalchemy.func.count()).where(*self._at("ENQUEUED"))
-            return int(connection.execute(counted).scalar_one())
-
     def known(self, run_ids: Sequence[str]) -> set[str]:
         """Return the ids among these that have a row."""
         column, found = self._table.c.workflow_uuid, set()

@@ -130,7 +130,7 @@ async def test_a_run_is_started_once_and_known(place, engine):
     assert await engine.known(["one", "none", "two"]) == {"one", "two"}
     assert sorted(began) == [("one", b'{"x": 1}'), ("two", b'{"x": 1}')]
     assert (await engine.check())["database"] == place.kind
-    assert set(engine.statistics()) == {"queued", "working", "taken_over"}
+    assert set(engine.statistics()) == {"queued", "working", "taken_over", "oldest_seconds", "workers", "unserved"}
 
 
 async def test_a_run_that_is_taken_from_a_living_process_goes_on_once(place, engine):
