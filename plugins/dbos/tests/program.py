@@ -16,7 +16,9 @@ from pathlib import Path
 from nexus_dbos.engine import DbosRunEngine
 from nexus_dbos.place import Database
 
-from nexus_core.runs.work import Offer, Work, Worker
+from nexus_core.runs.work import Offer, Work, Worker, WorkLimits
+
+OFFERS = {"work": Offer(), "single": Offer("", WorkLimits(concurrency=1))}
 
 
 class Program:
@@ -45,9 +47,9 @@ class Program:
             raise
         self.write("ended", run_id)
 
-    async def start(self, prefix, count, task):
+    async def start(self, prefix, count, task, workflow="work"):
         for number in range(count):
-            await self.engine.start(Work(f"{prefix}-{number}", json.dumps(task).encode(), "work"))
+            await self.engine.start(Work(f"{prefix}-{number}", json.dumps(task).encode(), workflow))
         return count
 
     async def cancel(self, run_id):
@@ -64,7 +66,7 @@ async def main(file, url, schema, executor, log):
     engine = DbosRunEngine(Database(Path(file), url if url != "-" else None, schema), 0.05)
     number = None if log == "-" else os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     program = Program(engine, executor, number)
-    await engine.open(executor, None if number is None else Worker(program.perform, lambda: {"work": Offer()}, 8))
+    await engine.open(executor, None if number is None else Worker(program.perform, lambda: OFFERS, 8))
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         command, name, *arguments = json.loads(line)
