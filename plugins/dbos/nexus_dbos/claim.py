@@ -292,10 +292,10 @@ class _Turns:
 
 def waiting_workflows(tables: Tables, connection: Connection) -> list[str]:
     """Return the workflows that have waiting runs. The cost depends on their number, not on that of the runs."""
-    first = f"SELECT min(nexus_workflow) FROM {tables.runs} WHERE {WAITING}"
+    first = f"SELECT nexus_workflow FROM {tables.runs} WHERE {WAITING} {{}} ORDER BY nexus_workflow LIMIT 1"
     query = text(
-        f"WITH RECURSIVE names(name) AS ({first} IS NOT NULL UNION ALL "
-        f"SELECT ({first} > names.name) FROM names WHERE names.name IS NOT NULL) "
+        f"WITH RECURSIVE names(name) AS (SELECT ({first.format('IS NOT NULL')}) UNION ALL "
+        f"SELECT ({first.format('> names.name')}) FROM names WHERE names.name IS NOT NULL) "
         "SELECT name FROM names WHERE name IS NOT NULL"
     )
     return list(connection.execute(query).scalars())

@@ -54,7 +54,7 @@ class DbosRunEngine(RunEngine):
 
     name = "dbos"
 
-    def __init__(self, place: Database, poll_seconds: float = 0.1) -> None:
+    def __init__(self, place: Database, poll_seconds: float = 0.05) -> None:
         self._place, self._poll_seconds = place, poll_seconds
         self._client: Any = None
         self._rows: Any = None

@@ -18,6 +18,10 @@ LOCK_SECONDS = 10
 CONNECT = {"connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 """How libpq notices that a server is gone."""
 
+PLANS = "SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off"
+"""How PostgreSQL is to plan: with the indexes that are made for the queries, in their order. Its statistics are of the
+last minutes, and a queue is another one by then: a queue of 100,000 runs would be sorted for each run that is taken."""
+
 PAUSE_SECONDS = 0.01
 """Pause while another process changes the journal mode, for which SQLite itself does not wait."""
 
@@ -88,10 +92,13 @@ class Database(NamedTuple):
 
 
 def connect(url: str, *, autocommit: bool = False) -> Any:
-    """Return a connection to PostgreSQL that notices when its server is gone."""
+    """Return a connection to PostgreSQL that notices when its server is gone, and plans as `PLANS` says."""
     import psycopg
 
-    return psycopg.connect(url, autocommit=autocommit, **CONNECT)  # type: ignore[arg-type]
+    connection = psycopg.connect(url, autocommit=True, **CONNECT)  # type: ignore[arg-type]
+    connection.execute(PLANS)
+    connection.autocommit = autocommit
+    return connection
 
 
 def _is_shared(connection: sqlite3.Connection, end: float) -> bool:

@@ -27,7 +27,7 @@ INDEXES = {
     "nexus_turns": (
         "(status, nexus_workflow, nexus_priority, nexus_turn, created_at) WHERE status IN ('ENQUEUED', 'PENDING')"
     ),
-    "nexus_owners": "(nexus_workflow, nexus_owner, nexus_priority, nexus_turn) WHERE status = 'ENQUEUED'",
+    "nexus_last_turns": "(nexus_owner, nexus_workflow, nexus_priority, nexus_turn) WHERE status = 'ENQUEUED'",
     "nexus_blocked": "(nexus_workflow, nexus_version) WHERE status = 'ENQUEUED' AND nexus_version IS NOT NULL",
     "nexus_rates": "(nexus_workflow, nexus_began_at, nexus_key) WHERE nexus_began_at IS NOT NULL",
 }

@@ -44,11 +44,12 @@ def queue_run(connection: Connection, tables: Tables, work: Work, columns: dict[
         "nexus_key": work.key, "nexus_priority": work.priority, "inputs": inputs,
     }  # fmt: skip
     same = "= :nexus_workflow AND nexus_priority = :nexus_priority"
+    read = f"SELECT nexus_turn FROM {tables.runs} WHERE"
     turns = (
-        f"SELECT max(nexus_turn) FROM {tables.runs} WHERE {WORKING} {same}",
-        f"SELECT min(nexus_turn) - 1 FROM {tables.runs} WHERE {WAITING} {same}",
-        f"SELECT max(nexus_turn) FROM {tables.runs} WHERE status = 'ENQUEUED' AND nexus_workflow {same} "
-        "AND nexus_owner = :nexus_owner",
+        f"{read} {WORKING} {same} ORDER BY nexus_turn DESC LIMIT 1",
+        f"SELECT nexus_turn - 1 FROM {tables.runs} WHERE {WAITING} {same} ORDER BY nexus_turn LIMIT 1",
+        f"{read} status = 'ENQUEUED' AND nexus_owner = :nexus_owner AND nexus_workflow {same} "
+        "ORDER BY nexus_turn DESC LIMIT 1",
     )
     latest = ", ".join(f"COALESCE(({each}), 0)" for each in turns)
     turn = f"1 + {'max' if is_file else 'greatest'}({latest})"

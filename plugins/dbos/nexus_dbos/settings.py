@@ -31,7 +31,7 @@ class DbosSettings(PluginSettings):
         description="PostgreSQL schema of the tables. It is created if it is missing.",
     )
     dbos_poll_seconds: Seconds = Field(
-        0.1, description="Pause between two looks for durable runs to work on, in seconds."
+        0.05, description="Pause between two looks for durable runs to work on, in seconds."
     )
 
     @field_validator("dbos_sqlite_path", "dbos_postgres_url", mode="before")

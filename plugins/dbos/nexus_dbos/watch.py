@@ -25,7 +25,7 @@ class Watch(Protocol):
 
 def watch_of(place: Database, tables: Tables) -> Watch:
     """Return what watches a database."""
-    question = f"SELECT EXISTS (SELECT 1 FROM {tables.runs} WHERE {WAITING} IS NOT NULL)"
+    question = f"SELECT (SELECT 1 FROM {tables.runs} WHERE {WAITING} IS NOT NULL ORDER BY nexus_workflow LIMIT 1)"
     if place.url is None:
         return FileWatch(place, question)
     return PostgresWatch(place.url, question)
