@@ -16,7 +16,7 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3; do \
 	"$$each" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$each"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint generate docs bench pins clean tools
+.PHONY: help install run test check lint generate docs bench chaos pins clean tools
 
 help:
 	@echo 'make install   the core and every plugin, with pinned versions, in $(VENV)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make generate  writes what follows from other files, such as lists of the plugins; CI compares'
 	@echo 'make docs      the documentation as a site, in site/; it needs no network'
 	@echo 'make bench     the benchmarks, about ten minutes; QUICK=1 for about two'
+	@echo 'make chaos     durable runs while processes are killed, about five minutes; CHAOS_OPTIONS="--store sqlite"'
 	@echo 'make pins      write what is installed to constraints.txt'
 	@echo 'make clean     remove $(VENV) and everything else that was made here'
 	@echo 'PYTHON=... chooses the interpreter; it is used when $(VENV) is made.'
@@ -96,6 +97,9 @@ docs: $(VENV)/tools
 
 bench: $(VENV)/tools
 	$(BIN)/python tests/benchmarks/run.py $(if $(QUICK),--quick) $(BENCH_OPTIONS)
+
+chaos: $(VENV)/tools
+	$(BIN)/python tests/services/chaos.py $(CHAOS_OPTIONS)
 
 pins: $(VENV)/tools
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

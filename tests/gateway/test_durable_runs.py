@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
-from served_process import ServedProcess
+from forked_processes import ForkedProcesses
+from served_process import answers, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,10 +51,20 @@ async def confirm(context: Context) -> str:
 class Process:
     """A served process, and what its clients do."""
 
-    def __init__(self, folder: Path, options: dict[str, str]) -> None:
-        self.served = ServedProcess(folder, ("api", "cli", "mcp"), options=options)
-        self.pid = self.served.process.pid
-        self.client = httpx2.Client(base_url=self.served.url(), timeout=SECONDS)
+    def __init__(self, processes: ForkedProcesses, name: str, folder: Path, options: dict[str, str]) -> None:
+        ports = {each: free_port() for each in ("api", "cli", "mcp")}
+        own = {f"NEXUS_{each.upper()}_PORT": str(port) for each, port in ports.items()}
+        self.processes = processes
+        self.pid = processes.start(folder, name, options | own, ["serve", "app:nexus"])
+        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{ports['api']}", timeout=SECONDS)
+        end = time.monotonic() + SECONDS
+        while not answers(ports["api"]):
+            assert processes.lives(self.pid), (folder / f"{name}.log").read_text()
+            assert time.monotonic() < end, "it does not answer"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self.processes.end(self.pid, signal.SIGKILL)
 
     def start(self, workflow: str, **params: Any) -> str:
         answer = self.client.post(
@@ -77,8 +88,17 @@ class Process:
         return [(event["number"], event["type"], event.get("data")) for event in told]
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ForkedProcesses]:
+    forked = ForkedProcesses()
+    yield forked
+    forked.close()
+
+
 @pytest.fixture(name="serve", params=["sqlite", "postgres"])
-def serve_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Process]]:
+def serve_fixture(
+    request: pytest.FixtureRequest, processes: ForkedProcesses, tmp_path: Path
+) -> Iterator[Callable[[], Process]]:
     options = {"RUN_ENGINE": "dbos", "RUN_STORE": request.param}
     if request.param == "sqlite":
         options |= {"RUNS_SQLITE_PATH": str(tmp_path / "runs.db"), "DBOS_SQLITE_PATH": str(tmp_path / "dbos.db")}
@@ -90,14 +110,15 @@ def serve_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
     started: list[Process] = []
 
     def serve() -> Process:
-        process = Process(tmp_path, {f"NEXUS_{name}": value for name, value in options.items()})
+        given = {f"NEXUS_{name}": value for name, value in options.items()}
+        process = Process(processes, f"process{len(started)}", tmp_path, given)
         started.append(process)
         return process
 
     yield serve
     for process in started:
         process.client.close()
-        process.served.end(signal.SIGKILL)
+        process.kill()
 
 
 def done(folder: Path, times: int) -> list[tuple[int, int]]:
@@ -119,7 +140,7 @@ def test_a_killed_process_loses_no_durable_run(serve: Any, tmp_path: Path) -> No
     works = done(tmp_path, 3)[-1][0]
     killed, left = both if both[0].pid == works else both[::-1]
     left.shows_steps(run_id, 3)  # what has happened is stored a moment later
-    killed.served.end(signal.SIGKILL)
+    killed.kill()
     for number in range(2, STEPS):
         (tmp_path / f"gate-{number}").touch()
     run = left.run(run_id)
@@ -140,7 +161,7 @@ def test_a_question_outlives_every_process(serve: Any) -> None:
     first = serve()
     run_id = first.start("confirm")
     assert first.run(run_id)["status"] == "waiting"
-    first.served.end(signal.SIGKILL)
+    first.kill()
     second = serve()
     (question,) = second.client.get("/api/questions").json()["questions"]
     answered = second.client.post(f"/api/runs/{run_id}/questions/{question['number']}", json={"answer": "yes"})

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,21 @@ from forked_processes import ForkedProcesses
 from served_process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from postgres_service import PostgresServer
 
 STEPS = 5
 SECONDS = 120.0
 """How long anything may take that has to happen."""
+
+HASTY = """
+from nexus_core.pipeline import durable
+from nexus_core.state import heartbeat
+heartbeat.LIFE_SECONDS, heartbeat.BEAT_SECONDS, heartbeat.RETRY_SECONDS = 4.0, 0.4, 0.2
+durable.SWEEP_SECONDS, durable.ORPHAN_SECONDS = 1.0, 5.0
+"""
+"""What is decided about a call whose gateway has died halfway takes seconds then, not half a minute."""
 
 APP = """
 import asyncio, os, random
@@ -91,6 +100,7 @@ class Plan:
         workers: Processes that work.
         kills: The most kills; None: without a limit.
         sampled: Runs whose events are checked.
+        is_hasty: See `HASTY`.
     """
 
     runs: int
@@ -102,6 +112,7 @@ class Plan:
     workers: int = 2
     kills: int | None = None
     sampled: int = 50
+    is_hasty: bool = False
 
 
 @dataclass
@@ -126,15 +137,16 @@ class Fleet:
     """The gateways and the workers. Whoever is killed is replaced at once, on the same port.
 
     Args:
+        processes: Starts them.
         folder: Where they run.
         options: Options of all of them.
         plan: How many.
     """
 
-    def __init__(self, folder: Path, options: dict[str, str], plan: Plan) -> None:
-        (folder / "app.py").write_text(APP)
+    def __init__(self, processes: ForkedProcesses, folder: Path, options: dict[str, str], plan: Plan) -> None:
+        (folder / "app.py").write_text(plan.is_hasty * HASTY + APP)
         self._log = os.open(folder / "steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._processes, self._options = ForkedProcesses(folder), options
+        self._processes, self._folder, self._options = processes, folder, options
         names = [f"gateway{number}" for number in range(plan.gateways)]
         self.ports = {name: free_port() for name in [*names, *(f"worker{number}" for number in range(plan.workers))]}
         self.gateways = [f"http://127.0.0.1:{self.ports[name]}" for name in names]
@@ -142,7 +154,7 @@ class Fleet:
 
     def _start(self, name: str) -> int:
         own = {"NEXUS_API_PORT": str(self.ports[name]), "NEXUS_RUN_WORK": str(not name.startswith("gateway"))}
-        return self._processes.start(name, self._options | own, ["serve", "app:nexus"])
+        return self._processes.start(self._folder, name, self._options | own, ["serve", "app:nexus"])
 
     def write(self, *words: Any) -> None:
         """Write to the file of the steps."""
@@ -160,7 +172,8 @@ class Fleet:
 
     def close(self) -> None:
         """End them all."""
-        self._processes.close()
+        for pid in self._pids.values():
+            self._processes.end(pid, signal.SIGKILL)
         os.close(self._log)
 
 
@@ -168,6 +181,7 @@ class Abuse:
     """Starts runs, kills, restarts, and checks.
 
     Args:
+        processes: Starts the processes.
         folder: Where everything is.
         options: Options of the processes.
         plan: What is done.
@@ -175,14 +189,15 @@ class Abuse:
         says: Told how far it is.
     """
 
-    def __init__(self, folder: Path, options: dict[str, str], plan: Plan, server: PostgresServer | None = None,
-                 says: Any = None) -> None:  # fmt: skip
-        self._folder, self._plan, self._server, self._says = folder, plan, server, says or (lambda text: None)
+    def __init__(
+        self, processes: ForkedProcesses, folder: Path, options: dict[str, str], plan: Plan,
+        server: PostgresServer | None = None, says: Callable[[str], object] = len,
+    ) -> None:  # fmt: skip
+        self._folder, self._plan, self._server, self._says = folder, plan, server, says
         self.figures = Figures()
         self._chance = random.Random(plan.seed)
-        self._fleet = Fleet(folder, options, plan)
+        self._fleet = Fleet(processes, folder, options, plan)
         self._accepted: dict[str, int] = {}
-        self._all_started = asyncio.Event()
 
     async def run(self) -> Figures:
         """Do it all, and return the figures."""
@@ -401,18 +416,20 @@ def main() -> int:
     print(f"{given.store}, {plan}\nin {folder}", flush=True)
     home = Path(tempfile.mkdtemp(prefix="nexus-postgres-"))
     server = PostgresServer(home) if given.store == "postgres" else None
-    figures, is_right = Figures(), False
+    figures, is_right, processes = Figures(), False, ForkedProcesses()
     try:
         if server is not None:
             server.start()
         options = options_of(given.store, folder, server.url if server else "")
 
         async def abuse() -> Figures:
-            return await Abuse(folder, options, plan, server, lambda text: print(text, flush=True)).run()
+            says = partial(print, flush=True)
+            return await Abuse(processes, folder, options, plan, server, says).run()
 
         figures = asyncio.run(abuse())
         is_right = not figures.wrong
     finally:
+        processes.close()
         if server is not None:
             server.kill()
         shutil.rmtree(home, ignore_errors=True)

@@ -15,13 +15,15 @@ from typing import Any
 from served_process import clean_environment
 
 PARENT = """
-import ctypes, json, os, signal, sys, threading
+import ctypes, gc, json, os, signal, sys, threading
 from importlib.metadata import entry_points
-import nexus_core.__main__, asyncpg, dbos, hypercorn.asyncio, psycopg
+import nexus_core.__main__, asyncpg, dbos, hypercorn.asyncio, mcp.server, nexus_cli.server, psycopg
 import sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite
 for each in entry_points(group="nexus.plugins"):
     each.load()
 assert threading.active_count() == 1, "a process with threads can't be forked"
+gc.collect()
+gc.freeze()
 
 
 def die_with_parent():
@@ -64,35 +66,33 @@ for line in commands:
 
 
 class ForkedProcesses:
-    """Starts and ends them. All end with this object, or with the process that made it.
+    """Starts and ends them. All end with this object, or with the process that made it."""
 
-    Args:
-        folder: Where they run, and where their output goes: ``NAME.log``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._living: set[int] = set()
         self._parent = subprocess.Popen(
-            [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder,
-            env=clean_environment(), text=True,
+            [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment(),
+            text=True,
         )  # fmt: skip
 
-    def start(self, name: str, options: dict[str, str], arguments: list[str]) -> int:
+    def start(self, folder: Path, name: str, options: dict[str, str], arguments: list[str]) -> int:
         """Start one and return its process id.
 
         Args:
+            folder: Where it runs, and where its output goes: ``NAME.log``.
             name: Names the file of its output.
             options: Environment variables.
             arguments: What follows ``nexus``.
         """
-        log = str(self._folder / f"{name}.log")
-        pid = int(self._ask("fork", str(self._folder), clean_environment() | options, arguments, log))
+        log = str(folder / f"{name}.log")
+        pid = int(self._ask("fork", str(folder), clean_environment() | options, arguments, log))
         self._living.add(pid)
         return pid
 
     def end(self, pid: int, number: int) -> int:
-        """Send one a signal, wait for its end, and return its exit code."""
+        """Send one a signal, wait for its end, and return its exit code. One that was ended is left alone."""
+        if pid not in self._living:
+            return 0
         self._living.remove(pid)
         return int(self._ask("end", pid, number))
 

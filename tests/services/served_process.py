@@ -56,7 +56,7 @@ class ServedProcess:
         )  # fmt: skip
         end = time.monotonic() + START_SECONDS
         for port in self.ports.values():
-            while not _answers(port):
+            while not answers(port):
                 assert self.process.poll() is None, "it has ended"
                 assert time.monotonic() < end, "it does not answer"
                 time.sleep(0.05)
@@ -71,7 +71,8 @@ class ServedProcess:
         return self.process.wait(30)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether something listens on a port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
