@@ -20,10 +20,12 @@ class RunEngine(ABC):
     Attributes:
         name: What the option ``run_engine`` calls it.
         hides_tasks: Whether tasks and outcomes are encrypted where it stores them.
+        encryption_option: The option with which it encrypts them; None where it has none.
     """
 
     name: str
     hides_tasks: bool = False
+    encryption_option: str | None = None
 
     @abstractmethod
     async def open(self, executor: str, worker: Worker | None) -> None:
@@ -83,6 +85,18 @@ class RunEngine(ABC):
     async def unserved(self) -> Mapping[str, int]:
         """Return how many runs wait that no living process can work on, by the names of their workflows."""
         return {}
+
+    async def ended(self, before: float, limit: int) -> list[str]:
+        """Return ids of runs that have ended, of workflows that this process works on.
+
+        Each call goes on where the one before has stopped. A page that is not full is the last one: the next call
+        begins again with the runs that ended first.
+
+        Args:
+            before: Only runs that ended before this time, in seconds since the epoch.
+            limit: How many at most.
+        """
+        return []
 
     async def forget(self, run_ids: Sequence[str]) -> None:
         """Remove what is kept of runs that have ended. Others are left alone."""

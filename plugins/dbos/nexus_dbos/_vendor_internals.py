@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PARTS = {
     "dbos._core.execute_dequeued_workflow": "(dbos,status,owner_xid)",
     "dbos._sys_db.SystemDatabase.get_workflow_statuses": "(self,workflow_ids)",
+    "dbos._context.current_owner_xid": "(workflow_id,ctx)",
+    "dbos._migration.get_migration_versions": "(engine,schema,use_listen_notify)",
+    "dbos._migration.get_sqlite_migration_versions": "(engine)",
     "dbos._serialization.serialize_args": "(args,kwargs,serialization_type,serializer)",
 }
 """What is called, with its parameters."""
@@ -67,6 +70,26 @@ def serialized(serializer: Any, *arguments: Any) -> tuple[str, str]:
 
     inputs, serialization = serialize_args(arguments, {}, None, serializer)
     return inputs, serialization
+
+
+def token_of(run_id: str) -> str:
+    """Return, in the workflow of a run, the token with which it was taken."""
+    from dbos._context import current_owner_xid
+
+    return current_owner_xid(run_id) or ""
+
+
+def newest_migration(system: Any) -> tuple[int, int]:
+    """Return the version of a database, and the newest one that this release of DBOS knows.
+
+    Args:
+        system: DBOS's system database.
+    """
+    from dbos._migration import get_migration_versions, get_sqlite_migration_versions
+
+    if system.engine.dialect.name == "sqlite":
+        return get_sqlite_migration_versions(system.engine)
+    return get_migration_versions(system.engine, system.schema, system.use_listen_notify)
 
 
 def dispatch(

@@ -9,8 +9,10 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexus_core.errors import BackendUnavailable, ConfigurationError
+from nexus_core.errors import BackendUnavailable, ConfigurationError, NexusError
 from nexus_core.runs.engine import RunEngine
+from nexus_core.runs.work import WorkBlocked
+from nexus_dbos.cipher import OPTION, Cipher
 from nexus_dbos.journal import DbosJournal
 from nexus_dbos.locks import locks_of
 from nexus_dbos.numbers import NONE
@@ -36,7 +38,7 @@ ANSWER_SECONDS = 10.0
 """Seconds to wait for the database."""
 
 AGAIN_SECONDS = 1.0
-"""Pause before a run is queued again whose work could not be done."""
+"""Pause between two tries to put a run aside whose work could not be done."""
 
 RELEASE_SECONDS = 5.0
 """Seconds that runs have to end when the process stops."""
@@ -50,14 +52,21 @@ class DbosRunEngine(RunEngine):
     Args:
         place: The database.
         poll_seconds: Pause between two looks for runs to work on.
+        cipher: Encrypts tasks and outcomes.
     """
 
     name = "dbos"
+    encryption_option = OPTION
 
-    def __init__(self, place: Database, poll_seconds: float = 0.05) -> None:
+    def __init__(self, place: Database, poll_seconds: float = 0.05, cipher: Cipher | None = None) -> None:
         self._place, self._poll_seconds = place, poll_seconds
+        self._cipher = Cipher() if cipher is None else cipher
+        self.hides_tasks = self._cipher.encrypts
         self._client: Any = None
         self._rows: Any = None
+        self._journals: Any = None
+        self._aside: Any = None
+        self._ended: Any = None
         self._engines: list[Any] = []
         self._reaper: Reaper | None = None
         self._dispatcher: Dispatcher | None = None
@@ -82,7 +91,10 @@ class DbosRunEngine(RunEngine):
             from dbos import DBOSClient, DBOSPortableJSONSerializer
 
             from nexus_dbos import _vendor_internals
+            from nexus_dbos.aside import Aside
+            from nexus_dbos.journals import Journals
             from nexus_dbos.queue_columns import Tables
+            from nexus_dbos.retention import Ended
             from nexus_dbos.rows import Rows
             from nexus_dbos.standing import Standing
             from nexus_dbos.workers import Workers
@@ -104,10 +116,17 @@ class DbosRunEngine(RunEngine):
             application_name=APPLICATION, lazy=True, retry_connection_errors=False,
         )  # fmt: skip
         system = self._client._sys_db  # a client makes no tables, and may come first
+        there, known = _vendor_internals.newest_migration(system)
+        if there > known:
+            raise ConfigurationError(
+                f"run_engine: a newer DBOS has changed {self._place.shown} (version {there}, this one knows {known}): "
+                "install the plugin dbos as the other processes have it."
+            )
         system.run_migrations()
         self._tables = Tables(self._schema)
         self._tables.prepare(system.engine)
-        self._rows = Rows(system, QUEUE)
+        self._rows, self._journals = Rows(system, QUEUE), Journals(system, self._cipher)
+        self._aside, self._ended = Aside(system, self._tables, QUEUE), Ended(system, self._tables)
         workers = Workers(self._tables, system.engine)
         standing = self._standing = Standing(self._tables, system.engine, workers, QUEUE)
         if self._worker is not None:
@@ -127,6 +146,7 @@ class DbosRunEngine(RunEngine):
         def look() -> None:
             workers.note(self._executor, worker.offers())
             claim.adopt()
+            self._aside.bring_back()
             standing.look()
 
         self._reaper = Reaper(self._executor, self._rows, locks_of(self._place), workers, look)
@@ -158,14 +178,17 @@ class DbosRunEngine(RunEngine):
         return engine
 
     def _workflow(self) -> Any:
+        from nexus_dbos import _vendor_internals
+
         async def workflow(run_id: str, task: str) -> None:
             context, loop = contextvars.copy_context(), asyncio.get_running_loop()
             dispatcher = self._dispatcher
             assert dispatcher is not None
-            journal = DbosJournal(dispatcher.attempt(run_id), context, loop)
+            journal = DbosJournal(run_id, dispatcher.attempt(run_id), self._cipher, context, loop)
+            token = _vendor_internals.token_of(run_id)
             # A context of its own: what a run calls is no part of DBOS's workflow.
             performing = contextvars.Context().run(
-                asyncio.run_coroutine_threadsafe, self._work(run_id, task.encode(), journal), self._loop
+                asyncio.run_coroutine_threadsafe, self._work(run_id, task, token, journal), self._loop
             )
             try:
                 has_ended = await asyncio.wrap_future(performing)
@@ -176,14 +199,14 @@ class DbosRunEngine(RunEngine):
 
         return workflow
 
-    async def _work(self, run_id: str, task: bytes, journal: DbosJournal) -> bool:
+    async def _work(self, run_id: str, task: str, token: str, journal: DbosJournal) -> bool:
         """Do the work of a run, and return whether the run has ended."""
         while (earlier := self._performs.get(run_id)) is not None:  # it was taken from this process, and has come back
             earlier.cancel()
             await asyncio.wait({earlier})
         if self._is_closing or self._worker is None:
             return False
-        performing = asyncio.ensure_future(self._worker.perform(run_id, task, journal))
+        performing = asyncio.ensure_future(self._perform(self._worker, run_id, task, journal))
         self._performs[run_id] = performing
         journal.leave = performing.cancel
         try:
@@ -192,22 +215,28 @@ class DbosRunEngine(RunEngine):
             del self._performs[run_id]
             performing.cancel()
         problem = None if performing.cancelled() else performing.exception()
-        if problem is not None:
-            logger.error("the work of run %s was not done", run_id, exc_info=problem)
-        elif not performing.cancelled():
+        if problem is None and not performing.cancelled():
             return True
-        await self._queue_again(run_id)
+        if isinstance(problem, NexusError):
+            logger.error("the work of run %s was not done: %s", run_id, problem)
+        elif problem is not None and not isinstance(problem, WorkBlocked):
+            logger.error("the work of run %s was not done", run_id, exc_info=problem)
+        await self._put_aside(run_id, token, self._worker, is_blocked=isinstance(problem, WorkBlocked))
         return False
 
-    async def _queue_again(self, run_id: str) -> None:
-        """After a pause, queue a run again that this process has not ended, if it has it still."""
+    async def _perform(self, worker: Worker, run_id: str, task: str, journal: DbosJournal) -> None:
+        if journal.attempt > 1:  # asked before the run counts as begun again
+            await self._ask(lambda: self._journals.check(run_id))
+        await worker.perform(run_id, self._cipher.decrypt(task, run_id).encode(), journal)
+
+    async def _put_aside(self, run_id: str, token: str, worker: Worker, *, is_blocked: bool) -> None:
+        """Let a run wait that this process has not ended, if it has it still, and be queued again."""
+        offers = worker.offers() if is_blocked else None
         while not self._is_closing:
-            await asyncio.sleep(AGAIN_SECONDS)
-            if run_id in self._performs:
-                return
             try:
-                await self._ask(lambda: self._rows.queue_again(self._executor, run_id=run_id))
+                await self._ask(lambda: self._aside.put(run_id, token, offers))
             except BackendUnavailable:
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
             return
 
@@ -246,22 +275,24 @@ class DbosRunEngine(RunEngine):
 
     async def start(self, work: Work, beginning: Beginning | None = None) -> None:
         """Queue a run, if it is not known."""
-        await self._ask(lambda: self._start(work))
+        await self._ask(lambda: self._start(work, beginning))
         if self._dispatcher is not None:
             self._dispatcher.wake()
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: Work, beginning: Beginning | None) -> None:
         from nexus_dbos import _vendor_internals
         from nexus_dbos.queued import queue_run
 
         serializer = self._client._serializer
-        inputs, serialization = _vendor_internals.serialized(serializer, work.run_id, work.task.decode())
+        task = self._cipher.encrypt(work.task.decode(), work.run_id)
+        inputs, serialization = _vendor_internals.serialized(serializer, work.run_id, task)
         columns = {
             "name": WORKFLOW, "queue_name": QUEUE, "application_version": VERSION, "application_name": APPLICATION,
             "serialization": serialization,
         }  # fmt: skip
         with self._client._sys_db.engine.begin() as connection:
-            queue_run(connection, self._tables, work, columns, inputs)
+            if queue_run(connection, self._tables, work, columns, inputs) and beginning is not None:
+                self._journals.copy(connection, beginning, work.run_id)
 
     async def cancel(self, run_id: str) -> None:
         """Mark a run as cancelled, if it has not ended."""
@@ -282,6 +313,23 @@ class DbosRunEngine(RunEngine):
     async def unserved(self) -> Mapping[str, int]:
         """Return how many runs wait that no living process can work on, by the names of their workflows."""
         return await self._ask(lambda: self._there().unserved())
+
+    async def task(self, run_id: str) -> bytes | None:
+        """Return the task of a run, also after its end."""
+        return await self._ask(lambda: self._journals.task(run_id))
+
+    async def places(self, run_id: str) -> list[str]:
+        """Return the names that are recorded of a run, up to the first place that has no outcome yet."""
+        return await self._ask(lambda: self._journals.places(run_id))
+
+    async def ended(self, before: float, limit: int) -> list[str]:
+        """Return ids of runs that ended before a time, of the workflows that this process works on."""
+        workflows = [] if self._worker is None else [*self._worker.offers()]
+        return await self._ask(lambda: self._ended.page(before, limit, workflows))
+
+    async def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove what is stored of runs that have ended."""
+        await self._ask(lambda: self._ended.forget(run_ids), seconds=60.0)
 
     async def check(self) -> dict[str, Any]:
         """Return the kind of the database, how many runs wait, and which of them no process can work on."""
@@ -307,7 +355,7 @@ class DbosRunEngine(RunEngine):
         asking = self._loop.run_in_executor(self._pool, contextvars.Context().run, function)
         try:
             return await asyncio.wait_for(asking, seconds)
-        except (ConfigurationError, BackendUnavailable):
+        except (ConfigurationError, NexusError):
             raise
         except Exception as exc:
             logger.warning("the database of the run engine does not answer: %s", type(exc).__name__, exc_info=True)

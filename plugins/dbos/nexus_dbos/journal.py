@@ -9,10 +9,13 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.runs.journal import JournalMismatch
+from nexus_dbos.cipher import ENCRYPTED, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
+
+    from nexus_dbos.cipher import Cipher
 
 BINARY = "="
 """Begins what is stored of an outcome that is no text. No JSON text begins with it."""
@@ -27,7 +30,9 @@ class DbosJournal:
     """The journal of a run. It is used on the platform's event loop; DBOS's steps run on DBOS's own.
 
     Args:
+        run_id: The run.
         attempt: Which attempt at the run this is, from 1.
+        cipher: Encrypts the outcomes.
         context: The context of the workflow of DBOS. DBOS counts the steps by it.
         loop: The event loop of DBOS.
 
@@ -35,8 +40,12 @@ class DbosJournal:
         leave: Cancels the work of this attempt; set where it begins.
     """
 
-    def __init__(self, attempt: int, context: Context, loop: asyncio.AbstractEventLoop) -> None:
-        self._attempt, self._context, self._loop = attempt, context, loop
+    def __init__(
+        self, run_id: str, attempt: int, cipher: Cipher, context: Context, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._run_id, self._attempt, self._cipher = run_id, attempt, cipher
+        self._context, self._loop = context, loop
+        self._places = 0
         self.leave: Callable[[], object] = _nothing
 
     @property
@@ -47,6 +56,9 @@ class DbosJournal:
     async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return what is recorded at this place, or what ``call`` returns, once recorded."""
         ours = asyncio.get_running_loop()
+        self._places += 1
+        place = self._places
+        made: bytes | None = None
         asked: asyncio.Future[None] = ours.create_future()
         outcome: Future[str] = Future()
 
@@ -61,14 +73,20 @@ class DbosJournal:
             both: set[asyncio.Future[Any]] = {asked, recorded}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not recorded.done():
-                outcome.set_result(_text(await call()))
+                made = await call()
+                outcome.set_result(self._cipher.encrypt(_text(made), self._run_id, place))
             await asyncio.wait({recorded})
         except BaseException:
             outcome.cancel()  # ends the step without a record
             recorded.cancel()
             raise
         problem = asyncio.CancelledError() if recorded.cancelled() else recorded.exception()
-        return _bytes(recorded.result()) if problem is None else await self._refused(problem)
+        if problem is None and made is None:
+            try:
+                return _bytes(self._cipher.decrypt(recorded.result(), self._run_id, place))
+            except Unreadable as exc:
+                problem = exc
+        return made if problem is None and made is not None else await self._refused(problem)
 
     async def _refused(self, problem: BaseException) -> bytes:
         """Raise that the code has changed. All else is no failure of the run: this attempt at it is left."""
@@ -79,6 +97,8 @@ class DbosJournal:
             raise JournalMismatch(place, recorded, asked) from problem
         if isinstance(problem, error.DBOSWorkflowCancelledError):
             await asyncio.sleep(CANCEL_SECONDS)
+        elif isinstance(problem, Unreadable):
+            logger.error("%s", problem)
         elif not isinstance(problem, error.DBOSWorkflowConflictIDError | asyncio.CancelledError):
             logger.warning("a step was not recorded: the run begins again there", exc_info=problem)
         self.leave()
@@ -106,11 +126,11 @@ def _text(outcome: bytes) -> str:
         text = outcome.decode()
     except UnicodeDecodeError:
         text = BINARY
-    return BINARY + base64.b64encode(outcome).decode() if text.startswith(BINARY) else text
+    is_text = not text.startswith((BINARY, ENCRYPTED))
+    return text if is_text else BINARY + base64.b64encode(outcome).decode()
 
 
-def _bytes(text: Any) -> bytes:
+def _bytes(text: str) -> bytes:
     if text.startswith(BINARY):
         return base64.b64decode(text[1:])
-    encoded: bytes = text.encode()
-    return encoded
+    return text.encode()

@@ -44,6 +44,11 @@ class Database(NamedTuple):
         """``sqlite`` or ``postgres``."""
         return "sqlite" if self.url is None else "postgres"
 
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"the schema {self.schema} (dbos_postgres_schema)" if self.url else f"{self.file} (dbos_sqlite_path)"
+
     def prepare(self) -> None:
         """Make the file, with access for this user alone, if it is missing.
 

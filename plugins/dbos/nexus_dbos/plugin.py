@@ -25,16 +25,18 @@ class DbosPlugin(Plugin[DbosSettings]):
     def _engine(self) -> RunEngine:
         from nexus_toolkit.state_file import state_file
 
+        from nexus_dbos.cipher import Cipher, keys_of
         from nexus_dbos.engine import DbosRunEngine
         from nexus_dbos.place import Database
 
         settings = self.settings
-        url = settings.dbos_postgres_url
+        url, keys = settings.dbos_postgres_url, settings.dbos_encryption_key
+        cipher = Cipher(() if keys is None else keys_of(keys.get_secret_value()))
         place = Database(
             state_file(settings.dbos_sqlite_path, "dbos.db"),
             None if url is None else url.get_secret_value().strip(), settings.dbos_postgres_schema,
         )  # fmt: skip
-        return DbosRunEngine(place, settings.dbos_poll_seconds)
+        return DbosRunEngine(place, settings.dbos_poll_seconds, cipher)
 
     @property
     def _is_chosen(self) -> bool:
