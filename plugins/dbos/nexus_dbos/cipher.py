@@ -115,7 +115,7 @@ def keys_of(text: str) -> list[bytes]:
             key = b""
         if len(key) != KEY_BYTES:
             raise ValueError(
-                f"key {number} must be {KEY_BYTES} random bytes as base64, such as openssl rand -base64 {KEY_BYTES} makes"
+                f"key {number} must be {KEY_BYTES} random bytes as base64, as of openssl rand -base64 {KEY_BYTES}"
             )
         keys.append(key)
     return keys

@@ -81,12 +81,14 @@ class DbosJournal:
             recorded.cancel()
             raise
         problem = asyncio.CancelledError() if recorded.cancelled() else recorded.exception()
-        if problem is None and made is None:
+        if problem is None:
+            if made is not None:
+                return made
             try:
                 return _bytes(self._cipher.decrypt(recorded.result(), self._run_id, place))
             except Unreadable as exc:
                 problem = exc
-        return made if problem is None and made is not None else await self._refused(problem)
+        return await self._refused(problem)
 
     async def _refused(self, problem: BaseException) -> bytes:
         """Raise that the code has changed. All else is no failure of the run: this attempt at it is left."""
