@@ -17,6 +17,7 @@ from nexus_core.runs.work import Worker
 from nexus_core.state.memory_store import MEMORY
 from nexus_core.state.stored_sessions import StoredSessions
 from nexus_core.state.stores import choose_store
+from nexus_core.text import nearest
 from nexus_core.workflows.metadata import RETENTION
 
 if TYPE_CHECKING:
@@ -99,8 +100,16 @@ def durable_runs(
     def is_durable(workflow: Workflow) -> bool:
         return mode != "none" and bool(workflow.metadata.get("durable", mode == "all"))
 
+    only = frozenset(options.run_only)
+    known_names = state.workflows.names()
+    for unknown in sorted(only - {*known_names}):
+        near = nearest(unknown, known_names)
+        cure = "" if near is None else f"; did you mean {near!r}?"
+        raise ConfigurationError(f"run_only: there is no workflow {unknown!r}{cure}")
+
     def offers() -> dict[str, Offer]:
-        return {each.name: offer_of(each) for each in state.workflows.every() if is_durable(each)}
+        offered = (each for each in state.workflows.every() if is_durable(each) and (not only or each.name in only))
+        return {each.name: offer_of(each) for each in offered}
 
     works = DurableWorker(execution, recorder, state.runs, state.workflows.find, sessions)
     worker = Worker(works.perform, offers, options.run_concurrency) if options.run_work else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,6 @@ from nexus_core.pipeline.third_party import GuardedAuthorizer, GuardedIntercepto
 from nexus_core.plugins.shadows import hidden_libraries
 from nexus_core.runs.asking import QuestionDesk
 from nexus_core.runs.stored_run import RunLookup
-from nexus_core.server import listeners
 from nexus_core.server.asgi import PathRouter
 from nexus_core.server.proxies import TrustedProxies
 from nexus_core.server.public_address import PublicAddress
@@ -37,19 +35,16 @@ from nexus_core.state.stores import choose_store
 from nexus_core.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from nexus_core.app.state import PlatformState
     from nexus_core.events.event import Handler
-    from nexus_core.server.channel import ASGIApp, Channel, Listener, Middleware, Route, Server
+    from nexus_core.server.channel import ASGIApp, Channel, Middleware, Route
 
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
 """How long one channel may take to end its streams."""
-
-ADD_CHANNEL = f"{first_party.hint('channel')} adds REST; nexus plugins list shows what is installed."
-"""What to do where no plugin has a channel."""
 
 CANCEL_SECONDS = 2.0
 """How long cancelled work is waited for at the end; code may catch the cancellation and go on."""
@@ -152,7 +147,7 @@ def _compose(state: PlatformState, contributions: Contributions) -> Running:
         serial,
         desk,
         durable,
-        RunLookup(state.runs, None if recorder is None else recorder.store),
+        RunLookup(state.runs, None if recorder is None else recorder.store, None if durable is None else durable.place),
         recorder,
         interceptors=chain,
         contributions=contributions,
@@ -287,58 +282,6 @@ async def _within(seconds: float, work: Awaitable[object]) -> bool:
     return True
 
 
-@asynccontextmanager
-async def serving(
-    state: PlatformState, start: Callable[[], Awaitable[Running]], stop: Callable[[], Awaitable[None]]
-) -> AsyncIterator[list[Listener]]:
-    """Start, listen on every port, and stop at the end."""
-    running = await start()
-    if running.is_served:
-        raise ConfigurationError("This platform is being served already.")
-    running.is_served = True
-    try:
-        _refuse_unguarded(state, running)
-        server = _server(state, running)
-        scheme = getattr(server, "scheme", "http")
-        bound = listeners.bind(running.channels, running.routes, state.options.host, running.front, scheme)
-        try:
-            listeners.serve_own(running.channels, state.options.host)
-        except BaseException:
-            listeners.close(bound)
-            raise
-    except BaseException:
-        await stop()
-        raise
-    if all(channel.port is None for channel in running.channels):
-        log.warning("No port is open: no active plugin has a channel that listens. %s", ADD_CHANNEL)
-    started, ending = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(_served(server, bound, started, ending), name="nexus-server")
-    waiting = asyncio.create_task(started.wait())
-    try:
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            listeners.close(bound)
-            task.result()
-            raise ConfigurationError(f'The server "{server.name}" stopped before it was listening.')
-        yield bound
-        await finish_work(state, running)
-    finally:
-        waiting.cancel()
-        ending.set()
-        await asyncio.wait({task})
-        await stop()
-    if task.exception() is not None:
-        raise task.exception()  # type: ignore[misc]
-
-
-async def _served(server: Server, bound: Sequence[Listener], started: asyncio.Event, ending: asyncio.Event) -> None:
-    """Let a server serve; where nothing has a port for it, the platform runs all the same until it is stopped."""
-    await server.serve(bound, started, ending)
-    if not bound:
-        started.set()
-        await ending.wait()
-
-
 async def _drain(channels: Sequence[Channel]) -> None:
     for channel in channels:
         try:
@@ -346,46 +289,3 @@ async def _drain(channels: Sequence[Channel]) -> None:
                 await channel.drain()
         except Exception:
             log.exception("The channel %s failed to end its streams", channel.name)
-
-
-def _refuse_unguarded(state: PlatformState, running: Running) -> None:
-    options = state.options
-    if not (options.insecure or listeners.is_loopback(options.host)):
-        _refuse_unauthenticated(running, f"host {options.host!r} is reachable from other machines, but")
-
-
-def _refuse_unauthenticated(running: Running, why: str) -> None:
-    plugin, option = first_party.provider("authentication")
-    otherwise = "or insecure=True behind a proxy that authenticates."
-    if not _authenticates(running.interceptors):
-        raise ConfigurationError(f'{why} authentication is off: set {option}=True (plugin "{plugin}"), {otherwise}')
-    for channel in running.channels:
-        if channel.port is not None and channel.unguarded:
-            raise ConfigurationError(
-                f'{why} the channel "{channel.name}" does not authenticate its callers: '
-                f"set {channel.unguarded}, {otherwise}"
-            )
-
-
-def _server(state: PlatformState, running: Running) -> Server:
-    wanted = state.options.server
-    for server in running.servers:
-        if wanted in (None, server.name):
-            _refuse_to_drop_https(server, running.servers)
-            return server
-    if wanted is not None:
-        names = [server.name for server in running.servers]
-        raise ConfigurationError(
-            f"There is no server {wanted!r}; installed plugins provide: {', '.join(names) or 'none'}."
-        )
-    raise ConfigurationError(f"Nothing can listen: no server plugin is active. {first_party.hint('server')}")
-
-
-def _refuse_to_drop_https(chosen: Server, servers: Iterable[Server]) -> None:
-    """Make sure that HTTPS, where it is on for one server, is not dropped because another one serves."""
-    https = [server.name for server in servers if getattr(server, "scheme", "http") == "https"]
-    if https and chosen.name not in https:
-        raise ConfigurationError(
-            f"HTTPS is on for the server {https[0]!r}, but the server {chosen.name!r} would serve without it: "
-            f"set server={https[0]!r}, or switch HTTPS off."
-        )

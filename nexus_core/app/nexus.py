@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from nexus_core.app import hookspecs, lifecycle
+from nexus_core.app import hookspecs, lifecycle, ports
 from nexus_core.app.controller import LifecycleController
 from nexus_core.app.decorator import WorkflowDecorator
 from nexus_core.app.dispatch import Dispatcher
@@ -31,7 +32,7 @@ from nexus_core.server.asgi import MountedApp
 from nexus_core.state.stores import choose_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Set
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 
     from nexus_core.events.event import ChannelEvent, Handler
     from nexus_core.events.log import EventLog
@@ -250,7 +251,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         """
         if not any(True for hook in _SERVED for _ in self.plugins.implementations(hook)):
             raise ConfigurationError(
-                f"asgi_app() has nothing to serve: no active plugin has a channel. {lifecycle.ADD_CHANNEL}"
+                f"asgi_app() has nothing to serve: no active plugin has a channel. {ports.ADD_CHANNEL}"
             )
 
         async def start() -> ASGIApp:
@@ -269,7 +270,7 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
             ConfigurationError: A port is in use, no server plugin is installed, or access is not guarded.
         """
         leave_start_to_loader(self)
-        async with lifecycle.serving(self._state, self._controller.enter, self._controller.stop) as listeners:
+        async with ports.serving(self._state, self._controller.enter, self._controller.stop) as listeners:
             yield listeners
 
     def start(self) -> None:
@@ -283,8 +284,29 @@ class Nexus(Invoking, WorkflowDecorator, Observable):
         leave_start_to_loader(self)
         run_process(self._state, self.serving, self.stop_request)
 
+    def work(self, concurrency: int | None = None, only: Sequence[str] = ()) -> None:
+        """Work on durable runs, as `start` serves: until a signal or `stop`, without ports for calls.
+
+        Ports that are set for probes and metrics (``health_port``, ``metrics_port``) are opened.
+
+        Args:
+            concurrency: Maximum number of runs at once, in place of ``run_concurrency``.
+            only: Workflows to work on, in place of ``run_only``; none: those it says.
+        """
+        refuse_running_loop()
+        if is_loading_main():
+            return
+        leave_start_to_loader(self)
+        given: dict[str, Any] = {"run_work": True} | (
+            {"run_concurrency": concurrency} if concurrency is not None else {}
+        )
+        given |= {"run_only": [*only]} if only else {}
+        self.options = self._state.options = self.options.model_copy(update=given)
+        working = partial(ports.serving, self._state, self._controller.enter, self._controller.stop, only_works=True)
+        run_process(self._state, working, self.stop_request)
+
     def stop(self) -> None:
-        """Ask `start` to return, from any thread, or at once if it is only being called.
+        """Ask `start` or `work` to return, from any thread, or at once if it is only being called.
 
         So is a platform that calls from threads have started. Running work gets ``shutdown_grace`` seconds.
         """

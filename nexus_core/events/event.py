@@ -38,6 +38,7 @@ WORKFLOW_FAILED = "workflow.failed"
 WORKFLOW_CANCELLED = "workflow.cancelled"
 WORKFLOW_REGISTERED = "workflow.registered"
 WORKFLOW_UNREGISTERED = "workflow.unregistered"
+WORKFLOW_UNSERVED = "workflow.unserved"
 SESSION_CREATED = "session.created"
 SESSION_UPDATED = "session.updated"
 SESSION_REMOVED = "session.removed"
@@ -59,6 +60,7 @@ EVENT_TYPES = {
     WORKFLOW_CANCELLED: "A run was cancelled. Adds `error`.",
     WORKFLOW_REGISTERED: "A workflow was registered.",
     WORKFLOW_UNREGISTERED: "A workflow was unregistered.",
+    WORKFLOW_UNSERVED: "No process can work on waiting durable runs of a workflow. `data`: how many `runs` wait.",
     SESSION_CREATED: "A session was created.",
     SESSION_UPDATED: "A session was updated. `data`: its `version`, and the names of `changed` members.",
     SESSION_REMOVED: "A session was deleted or got another id.",

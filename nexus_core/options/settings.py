@@ -194,6 +194,9 @@ class CoreSettings(PluginSettings):
     run_concurrency: int = Field(
         10, ge=1, description="Maximum number of durable runs that this process works on at once."
     )
+    run_only: list[str] = Field(
+        [], description="Workflows whose durable runs this process works on; none: all that it has."
+    )
     run_store_days: float | None = Field(
         30.0, gt=0, allow_inf_nan=False, description="Days that an ended run stays in the run store; none: no limit."
     )

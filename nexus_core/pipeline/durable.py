@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunInterrupted, WorkflowTimeout
+from nexus_core.events.event import WORKFLOW_UNSERVED, ChannelEvent
 from nexus_core.pipeline.durable_worker import insisting, waited_for_answers
 from nexus_core.pipeline.queued_work import work_of
 from nexus_core.runs.record import RunFilter
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.record import RunState
     from nexus_core.runs.recorder import RunRecorder
     from nexus_core.runs.run import Run
-    from nexus_core.runs.work import Worker
+    from nexus_core.runs.work import Worker, WorkPosition
     from nexus_core.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,13 @@ class DurableRuns:
     ) -> None:  # fmt: skip
         self.engine = engine
         self.takes = is_durable
-        self._worker = worker
+        self.worker = worker
         self._execution = execution
         self._recorder = recorder
         self._store = recorder.store
         self._history = history
         self._is_leaving = False
+        self._unserved: dict[str, int] = {}
         self._waited_for: set[Run] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -82,7 +84,7 @@ class DurableRuns:
         Raises:
             ConfigurationError: The engine can't be used as it is.
         """
-        await self.engine.open(self._store.executor, self._worker)
+        await self.engine.open(self._store.executor, self.worker)
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep_always(), name="nexus-run-sweeper")
 
     async def close(self) -> None:
@@ -156,6 +158,13 @@ class DurableRuns:
         await insisting(self._store.request_cancel, run_id)
         await insisting(self.engine.cancel, run_id)
 
+    async def place(self, run_id: str) -> WorkPosition | None:
+        """Return where the work of a run waits; None if it does not, or if that can't be known now."""
+        try:
+            return await self.engine.position(run_id)
+        except BackendUnavailable:
+            return None
+
     async def _mirror(self, run: Run) -> None:
         """Show what happens to a run in other processes."""
         while not run.ended:
@@ -192,6 +201,17 @@ class DurableRuns:
                 await self._end_late(page, now)
                 if status is RunStatus.PENDING:
                     await self._end_orphans(page, now)
+        await self._tell_unserved()
+
+    async def _tell_unserved(self) -> None:
+        """Tell operators, once, of waiting runs that no process can work on."""
+        before, self._unserved = self._unserved, dict(await self.engine.unserved())
+        for workflow, runs in self._unserved.items():
+            if workflow not in before:
+                log.warning("No process can work on %d waiting runs of %s: start a worker that has it", runs, workflow)
+                self._recorder.events.publish(ChannelEvent(WORKFLOW_UNSERVED, workflow, data={"runs": runs}))
+        for workflow in before.keys() - self._unserved.keys():
+            log.info("The runs of %s are worked on again", workflow)
 
     async def _pages(self, status: RunStatus) -> AsyncIterator[list[RunState]]:
         before = None

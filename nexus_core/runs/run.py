@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from nexus_core.runs.question import RunQuestion
+    from nexus_core.runs.shown import PlaceInQueue
     from nexus_core.runs.step_log import StepLog
-    from nexus_core.state.queues import Place
     from nexus_core.types.result import Result
 
 CANCEL_SECONDS = 1.0
@@ -85,7 +85,7 @@ class Run:
         self.finished_at: float | None = None
         self.result: Result | None = None
         self.error: NexusError | None = None
-        self.place: Place | None = None
+        self.place: PlaceInQueue | None = None
         self.steps: StepLog | None = None
         self.questions: tuple[RunQuestion, ...] = ()
         self.output_bytes = self.followers = self.asked = self.last_number = 0
@@ -393,7 +393,7 @@ class Run:
         return shown_run(
             self.id, self.workflow, self.channel, self.status, self.started_at, self.finished_at,
             session_id=self.session_id, user_id=self.user_id,
-            position=None if self.place is None else self.place.position,
+            place=self.place,
             result={} if result is None else {"result": result.value} | result.flags(),
             error=None if self.error is None else self.error.problem(),
             questions=self.questions if with_result else (),

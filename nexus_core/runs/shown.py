@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nexus_core.runs.status import RunStatus
+from nexus_core.runs.work import WorkPosition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,15 +16,24 @@ QUESTIONS_SHOWN = 100
 """How many open questions a run is shown with; the first ones."""
 
 
+class PlaceInQueue(Protocol):
+    """Where a run waits that has not begun."""
+
+    @property
+    def position(self) -> int:
+        """How many are before it."""
+
+
 def shown_run(
     run_id: str, workflow: str, channel: str, status: RunStatus, started_at: float, finished_at: float | None, *,
-    session_id: str | None, user_id: str | None, position: int | None, result: Mapping[str, Any],
+    session_id: str | None, user_id: str | None, place: PlaceInQueue | None, result: Mapping[str, Any],
     error: Mapping[str, Any] | None, questions: Sequence[RunQuestion] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Return the members of a run; absent values are left out.
 
-    The arguments are those of `Run`; ``position`` is its place in the queue of its key, ``result`` has the member
-    ``result`` and its flags, if any, ``error`` is the problem that it ended with, and ``questions`` are its open ones.
+    The arguments are those of `Run`; ``place`` is its place in the queue of its key, or of durable work, ``result`` has
+    the member ``result`` and its flags, if any, ``error`` is the problem that it ended with, and ``questions`` are its
+    open ones.
     """
     members: dict[str, Any] = {
         "run_id": run_id,
@@ -39,8 +49,10 @@ def shown_run(
         members["session_id"] = session_id
     if user_id is not None:
         members["user_id"] = user_id
-    if position is not None and status is RunStatus.BLOCKED:
-        members["position"] = position
+    if place is not None and status in (RunStatus.BLOCKED, RunStatus.PENDING):
+        members["position"] = place.position
+        if isinstance(place, WorkPosition):
+            members["waiting_for"] = str(place.reason)
     if questions and status is RunStatus.WAITING:
         members["questions"] = [question.to_dict() for question in questions[:QUESTIONS_SHOWN]]
     members |= result

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from nexus_core import jsontext
 from nexus_core.errors import NexusError, RunNotFound, error_from_problem
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.record import RunCursor, RunEvent, RunFilter, RunState, RunStep
+    from nexus_core.runs.shown import PlaceInQueue
     from nexus_core.runs.store import RunStore
 
 
@@ -31,7 +33,7 @@ class StoredRun:
     Attributes:
         id, workflow, channel, session_id, owner: See `Run`.
         status: The status when it was last read.
-        position: How many runs were before it in its queue, while it waits in one.
+        place: Where it was in its queue, while it waited in one.
         questions: The open questions that it waited for.
     """
 
@@ -41,7 +43,7 @@ class StoredRun:
         record = state.record
         self.id, self.workflow, self.channel = record.id, record.workflow, record.channel
         self.session_id, self.owner = record.session_id, record.owner
-        self.position: int | None = None
+        self.place: PlaceInQueue | None = None
         self.questions: list[RunQuestion] = []
 
     @property
@@ -99,15 +101,16 @@ class StoredRun:
             raise RunNotFound(f"Run {self.id} is no longer kept.")
         self._state = state
 
-    async def read_position(self) -> None:
-        """Read where the run is in its queue, if it waits in one.
+    async def read_place(self) -> None:
+        """Read where the run is in the queue of its key, if it waits in one.
 
         Raises:
             BackendUnavailable: The store does not answer.
         """
         if self.status == RunStatus.BLOCKED:
             for event in await self._store.events(self.id, max(self._state.last_event - 1, 0), 1):
-                self.position = (event.to_dict().get("data") or {}).get("position")
+                if (position := (event.to_dict().get("data") or {}).get("position")) is not None:
+                    self.place = _StoredPlace(position)
 
     async def read_questions(self) -> None:
         """Read which answers the run waits for, if it does.
@@ -201,7 +204,7 @@ class StoredRun:
         return shown_run(
             self.id, self.workflow, self.channel, state.status, record.accepted_at, state.finished_at,
             session_id=self.session_id, user_id=None if record.principal is None else record.principal.user_id,
-            position=self.position, result={} if result is None else {"result": jsontext.parse_trusted(result)},
+            place=self.place, result={} if result is None else {"result": jsontext.parse_trusted(result)},
             error=state.problem, questions=self.questions if with_result else (),
         )  # fmt: skip
 
@@ -228,19 +231,41 @@ AnyRun = Run | StoredRun
 """What a look-up returns: both read alike."""
 
 
+class _StoredPlace(NamedTuple):
+    position: int
+
+
+FindPlace = Callable[[str], Awaitable["PlaceInQueue | None"]]
+"""Returns where the work of a run waits."""
+
+
 class RunLookup:
     """Finds runs: those of this process first, then those of the run store.
 
     Args:
         history: The runs of this process.
         store: The run store; None where runs are kept in this process alone.
+        place: Returns where the work of a durable run waits; None without durable runs.
     """
 
-    def __init__(self, history: RunHistory, store: RunStore | None) -> None:
+    def __init__(self, history: RunHistory, store: RunStore | None, place: FindPlace | None = None) -> None:
         self._history = history
         self._store = store
+        self._place = place
 
     async def get(self, run_id: str, owner: str | None, *, of_everyone: bool = False) -> AnyRun:
+        """Return a run of an owner, or of everyone, and where it waits.
+
+        Raises:
+            RunNotFound: No such id, or it is no longer kept, or another's.
+            BackendUnavailable: It is no run of this process, and the store does not answer.
+        """
+        run = await self._get(run_id, owner, of_everyone=of_everyone)
+        if self._place is not None and run.status == RunStatus.PENDING:
+            run.place = await self._place(run_id)
+        return run
+
+    async def _get(self, run_id: str, owner: str | None, *, of_everyone: bool) -> AnyRun:
         """Return a run of an owner, or of everyone.
 
         Raises:
@@ -256,7 +281,7 @@ class RunLookup:
         if state is not None and (of_everyone or state.record.owner == owner) and self._store is not None:
             if own is None or state.has_ended:  # else the store does not know yet that it has
                 stored = StoredRun(state, self._store)
-                await stored.read_position()
+                await stored.read_place()
                 await stored.read_questions()
                 return stored
         if own is None:

@@ -31,6 +31,7 @@ class Channel:
             the channel with the longest fitting prefix. ``/`` takes the rest.
         is_embedded: Whether `Nexus.asgi_app` has it, too.
         shares_port: Whether several processes may listen on its port at once, each taking a part of the connections.
+        serves_workers: Whether it listens, too, in a process that takes no calls and works on durable runs alone.
         serves_itself: Whether `serve` answers on its port, in place of the platform's server.
         unguarded: What to set so that it asks callers who they are, where it answers without the pipeline and does not:
             such a port is not opened to other machines.
@@ -46,6 +47,7 @@ class Channel:
     paths: Sequence[str] = ("/",)
     is_embedded: bool = True
     shares_port: bool = False
+    serves_workers: bool = False
     serves_itself: bool = False
     unguarded: str = ""
     parameter_source: ParameterSource = ParameterSource.CODE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import hookimpl
@@ -11,7 +12,7 @@ from nexus_core.errors import BackendUnavailable
 from nexus_core.runs.engine import RunEngine
 from nexus_core.runs.journal import JournalMismatch
 from nexus_core.runs.memory import MemoryRunStore
-from nexus_core.runs.work import Beginning, Work, Worker
+from nexus_core.runs.work import Beginning, WaitReason, Work, Worker, WorkPosition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +43,7 @@ class Journals:
     def __init__(self) -> None:
         self.store = SharedStore()
         self.tasks: dict[str, bytes] = {}
+        self.workflows: dict[str, str] = {}
         self.outcomes: dict[str, list[tuple[str, bytes]]] = {}
         self.attempts: dict[str, int] = {}
         self.taken: set[str] = set()
@@ -98,6 +100,7 @@ class MemoryEngine(RunEngine):
             raise BackendUnavailable("The engine is away.")
         if work.run_id not in self.journals.tasks:
             self.journals.tasks[work.run_id] = work.task
+            self.journals.workflows[work.run_id] = work.workflow
             self.journals.wake()
 
     async def cancel(self, run_id: str) -> None:
@@ -106,12 +109,36 @@ class MemoryEngine(RunEngine):
     async def known(self, run_ids: Any) -> set[str]:
         return {*run_ids} & self.journals.tasks.keys()
 
+    def _waiting(self) -> list[str]:
+        journals = self.journals
+        return [run_id for run_id in journals.tasks if run_id not in journals.taken | journals.ended]
+
+    def _served(self) -> set[str]:
+        workers = [engine._worker for engine in self.journals.engines if engine._worker is not None]
+        return {name for worker in workers for name in worker.offers()}
+
+    async def position(self, run_id: str) -> WorkPosition | None:
+        if self.is_away:
+            raise BackendUnavailable("The engine is away.")
+        waiting = self._waiting()
+        if run_id not in waiting:
+            return None
+        is_served = self.journals.workflows[run_id] in self._served()
+        return WorkPosition(waiting.index(run_id), WaitReason.TURN if is_served else WaitReason.NO_WORKER)
+
+    async def unserved(self) -> dict[str, int]:
+        served = self._served()
+        return Counter(name for name in map(self.journals.workflows.__getitem__, self._waiting()) if name not in served)
+
     async def check(self) -> dict[str, Any]:
         return {}
 
     def look(self) -> None:
         journals = self.journals
-        for run_id in journals.tasks.keys() - journals.taken - journals.ended if self._worker else ():
+        offered = self._worker.offers() if self._worker else {}
+        for run_id in journals.tasks.keys() - journals.taken - journals.ended:
+            if journals.workflows[run_id] not in offered:
+                continue
             journals.taken.add(run_id)
             self._tasks[run_id] = asyncio.ensure_future(self._work(run_id))
 

@@ -22,6 +22,7 @@ from nexus_core.errors import (
     ValidationError,
 )
 from nexus_core.runs.question import QuestionStatus
+from nexus_core.runs.work import WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,14 @@ _RUN = {
         "started_at": {"type": "number", "description": "Seconds since the epoch."},
         "finished_at": {"type": "number"},
         "duration": {"type": "number", "description": "Seconds."},
-        "position": {"type": "integer", "description": "Number of calls before it, while it is `blocked`."},
+        "position": {
+            "type": "integer",
+            "description": "Number of calls before it, while it is `blocked` or `pending`.",
+        },
+        "waiting_for": {
+            "enum": [str(reason) for reason in WaitReason],
+            "description": "Why the work of a durable run has not begun, while it is `pending`.",
+        },
         "questions": {
             "type": "array",
             "items": {"$ref": "#/components/schemas/Question"},

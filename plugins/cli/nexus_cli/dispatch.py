@@ -55,7 +55,7 @@ def run_line(cli: CliContext, base: Options, words: list[str]) -> int:
     def act() -> int:
         options, rest = take(words, base)
         cli.use(options)
-        if rest[:1] in (["shell"], ["serve"]):
+        if rest[:1] in (["shell"], ["serve"], ["worker"]):
             raise UsageError(f"{rest[0]} does not work inside the shell.")
         return dispatch(cli, rest)
 

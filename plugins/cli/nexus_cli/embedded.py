@@ -80,7 +80,7 @@ class CommandLine:
         cli = CliContext(base, Output(stdout, stderr), LocalBackend(self._platform, loop, seconds))
         with suppress(UsageError):  # `run` reports it
             options, rest = take([*words], base)
-            if rest[:1] in (["serve"], ["shell"]):
+            if rest[:1] in (["serve"], ["shell"], ["worker"]):
                 return CommandResult(2, "", f"nexus: {rest[0]} needs a separate process.\n")
             if options.app is not None or options.connect is not None:
                 return CommandResult(2, "", "nexus: --app and --connect are not allowed: the application is given.\n")

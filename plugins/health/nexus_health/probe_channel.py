@@ -50,6 +50,7 @@ class HealthChannel(Channel):
     paths = (PATH,)
     endpoints = (replace(LIVENESS, answers=(200, 503)), READINESS)
     is_embedded = False
+    serves_workers = True
     serves_itself = True
 
     def __init__(self, host: str, port: int, monitor: HealthMonitor) -> None:

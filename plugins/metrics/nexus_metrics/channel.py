@@ -42,6 +42,7 @@ class MetricsChannel(Channel):
         ),
     )
     is_embedded = False
+    serves_workers = True
 
     def __init__(self, platform: Platform, settings: MetricsSettings, registry: MetricsRegistry) -> None:
         self.port = settings.metrics_port

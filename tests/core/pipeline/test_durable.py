@@ -338,15 +338,6 @@ async def test_all_workflows_may_be_durable_but_some(platform: Any) -> None:
         assert len(journals.tasks) == 1
 
 
-async def test_a_workflow_that_the_worker_does_not_have_fails(platform: Any) -> None:
-    journals, shop = Journals(), Shop()
-    one, _ = platform(journals, shop.register, run_work=False)
-    two, _ = platform(journals, lambda _: None)
-    async with one, two:
-        with pytest.raises(Exception, match='has no workflow "order"'):
-            await one.invoke("order", {"item": "tea"})
-
-
 async def test_a_process_that_comes_back_too_late_changes_nothing(platform: Any) -> None:
     shop, journals = Shop(), Journals()
     (one, suspended), (two, _) = platform(journals, shop.register), platform(journals, shop.register)

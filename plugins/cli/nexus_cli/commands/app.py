@@ -31,6 +31,7 @@ def build(markup: Any) -> typer.Typer:
     )  # fmt: skip
     app.callback()(_options)
     app.command("serve")(serve)
+    app.command("worker")(worker)
     app.command(
         "execute", context_settings={**_PASS, "help_option_names": []}, options_metavar="NAME [--FIELD VALUE]..."
     )(execute)
@@ -113,6 +114,25 @@ def serve(
 
         cli.options = replace(cli.options, app=target)
     serving.serve(cli.nexus, stdio=stdio)
+
+
+def worker(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="[MODULE:ATTR]", help="Application; also FILE.py:ATTR.")] = "",
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", metavar="N", min=1, help="Maximum number of runs at once.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Work on this workflow alone; may be repeated.")
+    ] = None,
+) -> None:
+    """Work on durable runs until it is stopped, without ports for calls."""
+    cli: CliContext = context.obj
+    if target:
+        from dataclasses import replace
+
+        cli.options = replace(cli.options, app=target)
+    cli.nexus().work(concurrency, only or ())
 
 
 def execute(context: typer.Context) -> None:
