@@ -22,6 +22,9 @@ FULL_SECONDS = 1.0
 FAILED_SECONDS = 1.0
 """Pause after the database did not answer."""
 
+TOGETHER_SECONDS = 0.01
+"""Pause after a look that took runs, so that what ends meanwhile is replaced by one look."""
+
 SLOWER = 5.0
 """Maximum factor of the pause, while all that waits is at its limits."""
 
@@ -100,6 +103,7 @@ class Dispatcher:
         for run_id in taken:
             self._at_work[run_id] = 1
         _vendor_internals.dispatch(self._dbos, taken, token, self._begins, self._fails)
+        self._stopping.wait(TOGETHER_SECONDS)
         return FULL_SECONDS if len(taken) == places else self._poll_seconds
 
     def _begins(self, row: Mapping[str, Any]) -> None:

@@ -37,6 +37,12 @@ VERSION = "1"
 ANSWER_SECONDS = 10.0
 """Seconds to wait for the database."""
 
+ASKS = 4
+"""How many calls ask the database at once."""
+
+CONNECTIONS = 10
+"""How many connections a process that works keeps open for the steps of runs, if its concurrency is as high."""
+
 AGAIN_SECONDS = 1.0
 """Pause between two tries to put a run aside whose work could not be done."""
 
@@ -79,7 +85,7 @@ class DbosRunEngine(RunEngine):
         """Open it: make the tables if they are missing, and begin to work where ``worker`` is given."""
         self._executor, self._worker = executor, worker
         self._loop, self._is_closing = asyncio.get_running_loop(), False
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="nexus-dbos")
+        self._pool = ThreadPoolExecutor(ASKS, thread_name_prefix="nexus-dbos")
         try:
             await self._ask(self._open, seconds=60.0)
         except BaseException:
@@ -140,7 +146,7 @@ class DbosRunEngine(RunEngine):
         from nexus_dbos.watch import watch_of
 
         mark = {"executor_id": self._executor, "application_version": VERSION, "application_name": APPLICATION}
-        engine = self._engine(syncs=False)
+        engine = self._engine(syncs=False, connections=min(worker.concurrency, CONNECTIONS))
         claim = Claim(self._tables, engine, QUEUE, mark)
 
         def look() -> None:
@@ -172,8 +178,8 @@ class DbosRunEngine(RunEngine):
     def _schema(self) -> str | None:
         return None if self._place.url is None else self._place.schema
 
-    def _engine(self, *, syncs: bool) -> Any:
-        engine = self._place.engine(syncs=syncs)
+    def _engine(self, *, syncs: bool, connections: int = ASKS) -> Any:
+        engine = self._place.engine(syncs=syncs, connections=connections)
         self._engines.append(engine)
         return engine
 
@@ -352,7 +358,7 @@ class DbosRunEngine(RunEngine):
         """Ask the database, in a thread and outside of all contexts: in that of a workflow, DBOS would count a step."""
         if self._pool is None:
             raise BackendUnavailable("The run engine is not open.")
-        asking = self._loop.run_in_executor(self._pool, contextvars.Context().run, function)
+        asking = self._loop.run_in_executor(self._pool, contextvars.Context().run, _insisting, function)
         try:
             return await asyncio.wait_for(asking, seconds)
         except (ConfigurationError, NexusError):
@@ -360,3 +366,13 @@ class DbosRunEngine(RunEngine):
         except Exception as exc:
             logger.warning("the database of the run engine does not answer: %s", type(exc).__name__, exc_info=True)
             raise BackendUnavailable("The database of the run engine does not answer.") from exc
+
+
+def _insisting(function: Callable[[], Answer]) -> Answer:
+    """Call a function that may be called again, and again where its connection was lost before it was used."""
+    try:
+        return function()
+    except Exception as exc:
+        if not getattr(exc, "connection_invalidated", False):
+            raise
+        return function()

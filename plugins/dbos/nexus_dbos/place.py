@@ -70,19 +70,21 @@ class Database(NamedTuple):
         finally:
             connection.close()
 
-    def engine(self, *, syncs: bool) -> sqlalchemy.Engine:
+    def engine(self, *, syncs: bool, connections: int = 4) -> sqlalchemy.Engine:
         """Return an engine of SQLAlchemy for it.
 
         Args:
+            connections: How many connections to PostgreSQL are kept open. A few more are opened when they are needed.
             syncs: Whether its commits in SQLite survive a power failure. All survive the end of the process.
         """
         import sqlalchemy
 
         url = self.url
         if url is not None:
+            # No ping before each use: who gets a connection that is lost tries again.
             return sqlalchemy.create_engine(
-                "postgresql+psycopg://", creator=lambda: connect(url), pool_size=5, max_overflow=10, pool_timeout=5,
-                pool_pre_ping=True,
+                "postgresql+psycopg://", creator=lambda: connect(url), pool_size=connections, max_overflow=5,
+                pool_timeout=5,
             )  # fmt: skip
         engine = sqlalchemy.create_engine(f"sqlite:///{self.file}", pool_timeout=LOCK_SECONDS)
 
