@@ -353,6 +353,13 @@ async def run_stores(effort: Effort) -> list[Row]:
     return [row, *await stored_runs.in_process(effort.rounds), *await stored_runs.on_postgres(effort.rounds)]
 
 
+async def durable(effort: Effort) -> list[Row]:
+    """Measure durable runs, with workers in processes of their own."""
+    import durable_runs  # its servers are those of the tests
+
+    return await durable_runs.compare(effort.rounds)
+
+
 @dataclass(frozen=True)
 class Available:
     """A section and the plugins without which it can't run."""
@@ -379,5 +386,6 @@ SECTIONS: dict[str, Available] = {
     "o": Available(tests_of_ones_own, ("api", "cli", "mcp")),
     "p": Available(steps, ()),
     "q": Available(run_stores, ("api", "hypercorn", "runs")),
+    "r": Available(durable, ("runs", "dbos")),
 }
 """By letter; g, resident memory, is read while the others run."""

@@ -278,8 +278,8 @@ class Abuse:
             self._accepted[run_id] = key
             self.figures.accepted += 1
             run = await self._until_ended(run_id)
-        except TimeoutError as exc:
-            self.figures.wrong.append(str(exc))
+        except (TimeoutError, KeyError) as exc:
+            self.figures.wrong.append(f"{key}: {exc!r}")
             return
         self.figures.ended += 1
         if (run["status"], run.get("result")) != ("completed", key + sum(range(STEPS))):
@@ -297,10 +297,8 @@ class Abuse:
                 answer = await self._client.post(
                     f"{self._gateway()}/api/workflows/order/execute", json={"key": key}, headers=headers
                 )
-                if answer.status_code == 202:
+                if answer.status_code in (200, 202):  # 200: an earlier call with this key was accepted, and has ended
                     return str(answer.json()["run_id"])
-                if answer.status_code == 200:  # an earlier call with this key was accepted, and has ended
-                    return answer.headers["nexus-run-id"]
                 code = answer.json()["code"]
                 self.figures.refused[code] += 1
                 if code == "run_interrupted":
@@ -333,13 +331,25 @@ class Abuse:
     async def _check_events(self) -> None:
         chosen = self._chance.sample([*self._accepted], min(self._plan.sampled, len(self._accepted)))
         for run_id in chosen:
-            text = (await self._client.get(f"{self._fleet.gateways[0]}/api/runs/{run_id}/events")).text
+            text = await self._events(run_id)
             numbers = [int(line[3:]) for line in text.splitlines() if line.startswith("id:")]
             types = Counter(line[6:].strip() for line in text.splitlines() if line.startswith("event:"))
             if numbers != [*range(1, len(numbers) + 1)] or types["workflow.completed"] != 1:
                 self.figures.wrong.append(f"the events of run {run_id} are {numbers}, {types}")
             elif types["workflow.output"] != STEPS:
                 self.figures.wrong.append(f"the events of run {run_id} are {types}")
+
+    async def _events(self, run_id: str) -> str:
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                answer = await self._client.get(f"{self._gateway()}/api/runs/{run_id}/events")
+                if answer.status_code == 200 or time.monotonic() > end:
+                    return answer.text
+            except httpx2.HTTPError:
+                if time.monotonic() > end:
+                    raise
+            await asyncio.sleep(0.2)
 
     def _check_steps(self) -> None:
         figures, runs, killed, outages = self.figures, defaultdict[int, set[str]](set), set[str](), 0
