@@ -147,14 +147,16 @@ class Fleet:
         (folder / "app.py").write_text(plan.is_hasty * HASTY + APP)
         self._log = os.open(folder / "steps.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._processes, self._folder, self._options = processes, folder, options
-        names = [f"gateway{number}" for number in range(plan.gateways)]
-        self.ports = {name: free_port() for name in [*names, *(f"worker{number}" for number in range(plan.workers))]}
-        self.gateways = [f"http://127.0.0.1:{self.ports[name]}" for name in names]
-        self._pids = {name: self._start(name) for name in self.ports}
+        self.ports = {f"gateway{number}": free_port() for number in range(plan.gateways)}
+        self.gateways = [f"http://127.0.0.1:{port}" for port in self.ports.values()]
+        self.names = [*self.ports, *(f"worker{number}" for number in range(plan.workers))]
+        self._pids = {name: self._start(name) for name in self.names}
 
     def _start(self, name: str) -> int:
-        own = {"NEXUS_API_PORT": str(self.ports[name]), "NEXUS_RUN_WORK": str(not name.startswith("gateway"))}
-        return self._processes.start(self._folder, name, self._options | own, ["serve", "app:nexus"])
+        own, command = self._options, "worker"
+        if name in self.ports:
+            own, command = own | {"NEXUS_API_PORT": str(self.ports[name]), "NEXUS_RUN_WORK": "false"}, "serve"
+        return self._processes.start(self._folder, name, own, [command, "app:nexus"])
 
     def write(self, *words: Any) -> None:
         """Write to the file of the steps."""
@@ -254,7 +256,7 @@ class Abuse:
     async def _kill_always(self) -> None:
         while self._plan.kills is None or self.figures.kills.total() < self._plan.kills:
             await asyncio.sleep(self._chance.uniform(*self._plan.pause))
-            name = self._chance.choice([*self._fleet.ports])
+            name = self._chance.choice(self._fleet.names)
             self._fleet.kill(name)
             self.figures.kills[name.rstrip("0123456789")] += 1
 
