@@ -9,6 +9,7 @@ from nexus_core.errors import ConfigurationError
 from nexus_core.events.shared_log import SharedEventLog
 from nexus_core.options import first_party
 from nexus_core.pipeline.durable import DurableRuns
+from nexus_core.pipeline.durable_secrets import DurableSecrets
 from nexus_core.pipeline.durable_worker import DurableWorker
 from nexus_core.pipeline.queued_work import offer_of
 from nexus_core.runs.recorder import RunRecorder
@@ -76,7 +77,8 @@ def durable_runs(
     """Return what takes durable calls, where ``run_engine`` names an engine.
 
     Raises:
-        ConfigurationError: The engine or what it needs is not there, or a workflow is durable without one.
+        ConfigurationError: The engine or what it needs is not there, or a workflow is durable without one, or would
+            have its secrets stored in the clear.
     """
     options = state.options
     mode, name = options.durable_workflows, options.run_engine
@@ -107,13 +109,22 @@ def durable_runs(
         cure = "" if near is None else f"; did you mean {near!r}?"
         raise ConfigurationError(f"run_only: there is no workflow {unknown!r}{cure}")
 
+    secrets = DurableSecrets(engine, recorder.store, is_allowed=options.durable_plain_secrets)
+    secrets.check(each for each in state.workflows.every() if is_durable(each))
+
+    def takes(workflow: Workflow) -> bool:
+        if not is_durable(workflow):
+            return False
+        secrets.refuse(workflow)
+        return True
+
     def offers() -> dict[str, Offer]:
         offered = (each for each in state.workflows.every() if is_durable(each) and (not only or each.name in only))
         return {each.name: offer_of(each) for each in offered}
 
     works = DurableWorker(execution, recorder, state.runs, state.workflows.find, sessions)
     worker = Worker(works.perform, offers, options.run_concurrency) if options.run_work else None
-    return DurableRuns(engine, worker, execution, recorder, state.runs, is_durable)
+    return DurableRuns(engine, worker, execution, recorder, state.runs, takes)
 
 
 def _cure(state: PlatformState, need: str) -> str:

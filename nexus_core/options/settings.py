@@ -190,6 +190,9 @@ class CoreSettings(PluginSettings):
     durable_workflows: Literal["none", "marked", "all"] = Field(
         "marked", description="Workflows whose runs are durable: none, those with `durable` in their metadata, or all."
     )
+    durable_plain_secrets: bool = Field(
+        False, description="Whether durable workflows may take secrets that the engine stores in the clear."
+    )
     run_work: bool = Field(True, description="Whether this process works on durable runs; else it takes calls only.")
     run_concurrency: int = Field(
         10, ge=1, description="Maximum number of durable runs that this process works on at once."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunInterrupted, WorkflowTimeout
 from nexus_core.events.event import WORKFLOW_UNSERVED, ChannelEvent
+from nexus_core.pipeline.durable_retention import PrunedRuns
 from nexus_core.pipeline.durable_worker import insisting, waited_for_answers
 from nexus_core.pipeline.queued_work import work_of
 from nexus_core.runs.record import RunFilter
@@ -73,6 +74,7 @@ class DurableRuns:
         self._recorder = recorder
         self._store = recorder.store
         self._history = history
+        self._pruned = PrunedRuns(engine, recorder.store)
         self._is_leaving = False
         self._unserved: dict[str, int] = {}
         self._waited_for: set[Run] = set()
@@ -193,6 +195,8 @@ class DurableRuns:
     async def sweep(self, now: float) -> None:
         """End the runs whose deadline has passed without a process that noticed, and the runs that were never started.
 
+        The engine of a process that works forgets runs that the store no longer has.
+
         Args:
             now: Seconds since the epoch.
         """
@@ -201,6 +205,7 @@ class DurableRuns:
                 await self._end_late(page, now)
                 if status is RunStatus.PENDING:
                     await self._end_orphans(page, now)
+        await self._pruned.look(now)
         await self._tell_unserved()
 
     async def _tell_unserved(self) -> None:

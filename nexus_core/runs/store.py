@@ -48,6 +48,7 @@ class RunStore(ABC):
         is_shared: Whether other processes see the same runs.
         executor: Id of this process, while the store is open.
         redact: Takes secrets out of the parameters of a workflow's run before they are stored; None: nothing does.
+        secret_names: Returns the names of a workflow's parameters that ``redact`` takes out whatever their values are.
     """
 
     name: str
@@ -56,6 +57,7 @@ class RunStore(ABC):
     def __init__(self) -> None:
         self.executor = ""
         self.redact: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
+        self.secret_names: Callable[[Any], frozenset[str]] | None = None
         self._feeds = RunFeeds(self)
 
     # ---- what a store implements

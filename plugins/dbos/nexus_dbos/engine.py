@@ -331,6 +331,8 @@ class DbosRunEngine(RunEngine):
     async def ended(self, before: float, limit: int) -> list[str]:
         """Return ids of runs that ended before a time, of the workflows that this process works on."""
         workflows = [] if self._worker is None else [*self._worker.offers()]
+        if not workflows:
+            return []
         return await self._ask(lambda: self._ended.page(before, limit, workflows))
 
     async def forget(self, run_ids: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -241,3 +242,20 @@ def test_keys_have_32_bytes():
         with pytest.raises(ValueError, match="must be 32 random bytes") as caught:
             keys_of(wrong)
         assert not wrong or wrong not in str(caught.value)
+
+
+async def test_what_has_not_ended_is_not_forgotten(place):
+    done = Done()
+    async with opened(place, performing(done)) as engine:
+        await engine.start(Work("ended", b"{}", "work"))
+        await done.of("ended")
+        await engine.start(Work("waiting", b"{}", "nobody's"))
+        async with asyncio.timeout(30):
+            while await engine.ended(time.time() + 60, 10) != ["ended"]:
+                await asyncio.sleep(0.02)
+        assert await engine.ended(time.time() - 60, 10) == []
+        await engine.forget(["ended", "waiting", "none"])
+        assert await engine.known(["ended", "waiting"]) == {"waiting"}
+        assert await engine.places("ended") == []
+        assert "ended" not in stored(engine)
+        assert await engine.task("waiting") == b"{}"

@@ -31,7 +31,7 @@ class RunsPlugin(Plugin[RunsSettings]):
         """Return the run stores that the options allow."""
         stores = [store for store in (self._sqlite, self._postgres) if store is not None]
         for store in stores:
-            store.redact = self._redacted
+            store.redact, store.secret_names = self._redacted, self._secret_names
         return stores
 
     def _redacted(self, workflow: Workflow, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,6 +39,11 @@ class RunsPlugin(Plugin[RunsSettings]):
         redactor, sensitive = self._rules
         redacted: Mapping[str, Any] = redactor.whole_value(params, sensitive.names_of(workflow))
         return redacted
+
+    def _secret_names(self, workflow: Workflow) -> frozenset[str]:
+        """Return the parameters that a workflow's schema or its metadata mark as secret."""
+        names: frozenset[str] = self._rules[1].names_of(workflow)
+        return names
 
     @cached_property
     def _rules(self) -> tuple[Redactor, SensitiveParameters]:
