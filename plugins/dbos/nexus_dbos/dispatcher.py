@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nexus_core.runs.work import Worker
+    from nexus_dbos.aside import Aside
     from nexus_dbos.claim import Claim
     from nexus_dbos.watch import Watch
 
@@ -38,14 +39,19 @@ class Dispatcher:
         dbos: The launched DBOS.
         worker: How this process works.
         claim: Chooses runs.
+        aside: Takes those that could not begin.
         watch: Notices runs that others have queued.
         poll_seconds: Pause between two looks.
     """
 
-    def __init__(self, dbos: Any, worker: Worker, claim: Claim, watch: Watch, poll_seconds: float) -> None:
+    def __init__(
+        self, dbos: Any, worker: Worker, claim: Claim, aside: Aside, watch: Watch, poll_seconds: float
+    ) -> None:
         self._dbos, self._worker, self._claim, self._watch = dbos, worker, claim, watch
         self._poll_seconds = poll_seconds
         self._at_work: dict[str, int] = {}
+        self._not_begun: dict[str, str] = {}
+        self._aside, self._token = aside, ""
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="nexus-dbos-queue", daemon=True)
 
@@ -91,6 +97,7 @@ class Dispatcher:
 
     def _look(self, pause: float) -> float:
         """Take the runs that there is room for, and return the pause before the next look."""
+        self._put_aside()
         places = self._worker.concurrency - len(self._at_work)
         if places <= 0:
             return FULL_SECONDS
@@ -100,15 +107,25 @@ class Dispatcher:
         taken = self._claim.take(self._worker.offers(), places, token)
         if not taken:
             return min(self._poll_seconds * SLOWER, max(pause, self._poll_seconds / 2) * 2)
+        self._token = token
         for run_id in taken:
             self._at_work[run_id] = 1
+            self._not_begun[run_id] = token
         _vendor_internals.dispatch(self._dbos, taken, token, self._begins, self._fails)
         self._stopping.wait(TOGETHER_SECONDS)
         return FULL_SECONDS if len(taken) == places else self._poll_seconds
 
     def _begins(self, row: Mapping[str, Any]) -> None:
         self._at_work[row["workflow_uuid"]] = row["recovery_attempts"] or 1
+        self._not_begun.pop(row["workflow_uuid"], None)
 
     def _fails(self, run_id: str, error: Exception) -> None:
-        self._at_work.pop(run_id, None)
+        self._not_begun[run_id] = self._token
         logger.error("run %s can't begin", run_id, exc_info=error)
+
+    def _put_aside(self) -> None:
+        """Let the runs wait that were taken and did not begin: the database was away, for example."""
+        for run_id, token in [*self._not_begun.items()]:
+            self._aside.put(run_id, token)
+            del self._not_begun[run_id]
+            self._at_work.pop(run_id, None)

@@ -171,7 +171,7 @@ class DbosRunEngine(RunEngine):
         DBOS.listen_queues([])  # its own queue takes none of these runs
         DBOS.launch()
         watch = watch_of(self._place, self._tables)
-        self._dispatcher = Dispatcher(self._dbos, worker, claim, watch, self._poll_seconds)
+        self._dispatcher = Dispatcher(self._dbos, worker, claim, self._aside, watch, self._poll_seconds)
         self._dispatcher.begin()
 
     @property

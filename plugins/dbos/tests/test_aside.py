@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nexus_dbos import aside
+from nexus_dbos import _vendor_internals, aside
 from nexus_dbos.engine import DbosRunEngine
 
 from nexus_core.runs.work import Offer, Work, WorkBlocked, Worker
@@ -71,6 +71,22 @@ async def test_a_mistake_is_tried_again_and_counted(attempts):
     await engine.start(Work("run", b"{}", "work"))
     assert (await ended(engine, "run"))["recovery_attempts"] == 4
     assert attempts.seen == [("one", 1), ("one", 2), ("one", 3), ("one", 4)]
+
+
+async def test_what_could_not_begin_is_tried_again(attempts, monkeypatch):
+    dispatch, failing = _vendor_internals.dispatch, [OSError("the database was away"), LookupError("it has no row")]
+
+    def fails(dbos, run_ids, token, begins, fails):
+        if len(failing) == 2:
+            raise failing.pop()
+        if failing:
+            return fails(run_ids[0], failing.pop())
+        return dispatch(dbos, run_ids, token, begins, fails)
+
+    monkeypatch.setattr(_vendor_internals, "dispatch", fails)
+    engine = await attempts.open("one", "", lambda attempt: None, concurrency=1)
+    await engine.start(Work("run", b"{}", "work"))
+    assert (await ended(engine, "run"))["recovery_attempts"] == 3
 
 
 async def test_a_run_aside_holds_no_place(attempts, monkeypatch):
