@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on, is_current_loop
-from nexus_core.errors import NexusError, RunCancelled, error_from_problem
+from nexus_core.errors import NexusError, RunCancelled, WorkflowFailed, error_from_problem
 from nexus_core.runs.context import Context
 from nexus_core.runs.journal import StepFailed
 from nexus_core.runs.steps import NAME_CHARACTERS, Steps, check_seconds, refuse_loop
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nexus_core.runs.steps import StepPlan, StepRunner
 
 AGAIN = b""
-"""Recorded of a part whose outcome has no JSON form that says the same: it is done at each attempt."""
+"""Recorded of a part whose outcome has no JSON form that says the same, or is too large: it is done at each attempt."""
 
 ERROR_CHARACTERS = 2000
 """Characters of the message of an exception that are recorded."""
@@ -52,7 +52,9 @@ class DurableContext(Context):
         self._published = dict(published)
 
     def _steps(self) -> DurableSteps:
-        return DurableSteps(self._journal, self._step_runner, self.run, self._loop, self.deadline)
+        steps = DurableSteps(self._journal, self._step_runner, self.run, self._loop, self.deadline)
+        steps.max_bytes = self.max_result_bytes
+        return steps
 
     async def sleep(self, seconds: float) -> None:
         """See `Context.sleep`. The time passes whether a process works on the run or not."""
@@ -85,7 +87,7 @@ class DurableContext(Context):
                 await work()
             is_done = True
             saved = jsontext.same_text(save())
-            return AGAIN if saved is None else saved
+            return AGAIN if saved is None or len(saved) > self.max_result_bytes else saved
 
         recorded = await self._journal.once(printable(name, NAME_CHARACTERS), do)
         if is_done:
@@ -117,15 +119,19 @@ class DurableSteps(Steps):
     Args:
         journal: Where outcomes are recorded.
         runner, run, loop, deadline: See `Steps`.
+
+    Attributes:
+        max_bytes: The largest value of a step, as JSON text. None: any is recorded.
     """
 
-    __slots__ = ("_journal",)
+    __slots__ = ("_journal", "max_bytes")
 
     def __init__(
         self, journal: Journal, runner: StepRunner, run: Run, loop: asyncio.AbstractEventLoop, deadline: float | None
     ) -> None:
         super().__init__(runner, run, loop, deadline)
         self._journal = journal
+        self.max_bytes: int | None = None
 
     async def call(self, plan: StepPlan, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """See `Steps.call`."""
@@ -145,7 +151,11 @@ class DurableSteps(Steps):
         """Do the step, and return its outcome as it is recorded: a value or an error."""
         try:
             value = await super().call(plan, function, args)
-            return jsontext.encode({"value": value})
+            outcome = jsontext.encode({"value": value})
+            if self.max_bytes is not None and len(outcome) > self.max_bytes:
+                what = f"The step {plan.name} returned a value of {len(outcome)} bytes"
+                raise WorkflowFailed(f"{what}; max_result_bytes is {self.max_bytes}.")
+            return outcome
         except RunCancelled:
             raise
         except NexusError as exc:

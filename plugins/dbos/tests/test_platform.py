@@ -111,6 +111,28 @@ async def test_secrets_need_a_key(make):
             assert (await nexus.invoke("login", {"name": "a", "password": "four"})).value == 4
 
 
+async def test_values_that_can_not_be_recorded(make):
+    """They fail their step, with a message that says why, and the run can go on."""
+    given = {"object": object(), "text": "x" * 2000, "good": 1}
+
+    async def steps(context: Context) -> list[str]:
+        said = []
+        for name, value in given.items():
+            try:
+                said.append(str(await context.step(name, lambda value=value: value)))
+            except Exception as exc:
+                said.append(str(exc))
+        return said
+
+    nexus = make(max_result_bytes=1000)
+    nexus.register("steps", steps, metadata={"durable": True})
+    async with nexus:
+        no_json, large, good = (await nexus.invoke("steps", {})).value
+    assert "object" in no_json
+    assert large == "The step text returned a value of 2012 bytes; max_result_bytes is 1000."
+    assert good == "1"
+
+
 async def test_runs_that_are_pruned_are_forgotten(make, monkeypatch):
     monkeypatch.setattr(durable_retention, "PAGE", 2)
     nexus = make()
