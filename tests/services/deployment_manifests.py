@@ -150,8 +150,8 @@ def pod_environment(secrets: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the file for Compose, with variables put in as Compose does."""
+def compose(variables: Mapping[str, str], file: str = "compose.yaml") -> dict[str, Any]:
+    """Return a file for Compose, with variables put in as Compose does."""
 
     def put_in(value: Any) -> Any:
         if isinstance(value, dict):
@@ -160,7 +160,7 @@ def compose(variables: Mapping[str, str]) -> dict[str, Any]:
             return [put_in(each) for each in value]
         return re.sub(r"\$\{(\w+):\?[^}]+\}", lambda found: variables[found[1]], value) if type(value) is str else value
 
-    return put_in(yaml.safe_load((OPERATIONS / "compose.yaml").read_text()))
+    return put_in(yaml.safe_load((OPERATIONS / file).read_text()))
 
 
 def seconds(text: str) -> int:
