@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from postgres_service import PostgresServer
 
 STEPS = 5
+READY = b" INFO nexus_core.app."
+"""What processes write when they have started."""
+
 SECONDS = 120.0
 """How long anything may take that has to happen."""
 
@@ -150,13 +153,23 @@ class Fleet:
         self.ports = {f"gateway{number}": free_port() for number in range(plan.gateways)}
         self.gateways = [f"http://127.0.0.1:{port}" for port in self.ports.values()]
         self.names = [*self.ports, *(f"worker{number}" for number in range(plan.workers))]
+        self._begins: dict[str, int] = {}
         self._pids = {name: self._start(name) for name in self.names}
 
     def _start(self, name: str) -> int:
         own, command = self._options, "worker"
         if name in self.ports:
             own, command = own | {"NEXUS_API_PORT": str(self.ports[name]), "NEXUS_RUN_WORK": "false"}, "serve"
+        (self._folder / f"{name}.log").touch()
+        self._begins[name] = len(self._output(name))
         return self._processes.start(self._folder, name, own, [command, "app:nexus"])
+
+    def ready(self) -> list[str]:
+        """Return the processes that have started: to kill one before that would do nothing to a run."""
+        return [name for name, begin in self._begins.items() if READY in self._output(name)[begin:]]
+
+    def _output(self, name: str) -> bytes:
+        return (self._folder / f"{name}.log").read_bytes()
 
     def write(self, *words: Any) -> None:
         """Write to the file of the steps."""
@@ -256,7 +269,9 @@ class Abuse:
     async def _kill_always(self) -> None:
         while self._plan.kills is None or self.figures.kills.total() < self._plan.kills:
             await asyncio.sleep(self._chance.uniform(*self._plan.pause))
-            name = self._chance.choice(self._fleet.names)
+            while not (ready := self._fleet.ready()):
+                await asyncio.sleep(0.05)
+            name = self._chance.choice(ready)
             self._fleet.kill(name)
             self.figures.kills[name.rstrip("0123456789")] += 1
 
