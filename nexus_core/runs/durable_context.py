@@ -99,7 +99,7 @@ class DurableContext(Context):
 
     async def ask_planned(self, plan: Plan) -> Any:
         """See `Context.ask_planned`. A question that an earlier attempt has asked is not asked again."""
-        is_repeat = self._journal.attempt > 1
+        is_repeat = self._journal.attempt > 1 or bool(self._published)  # an attempt that was stopped does not count
         return await self._desk.ask(plan, self.run, self.principal, self.prolong, may_be_asked=is_repeat)
 
     def _publish(self, type: str, data: dict[str, Any]) -> None:

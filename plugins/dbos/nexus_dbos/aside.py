@@ -67,6 +67,18 @@ class Aside:
                 },
             )  # fmt: skip
 
+    def give_back(self, token: str) -> None:
+        """Queue the runs again that were taken with a token, as if they had not been."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                text(
+                    f"UPDATE {self._tables.runs} SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "
+                    "recovery_attempts = recovery_attempts - 1 "
+                    "WHERE status = 'PENDING' AND owner_xid = :token AND queue_name = :queue"
+                ),
+                {"token": token, "queue": self._queue},
+            )
+
     def bring_back(self) -> int:
         """Queue the runs whose time has come, and return how many there were."""
         late = "WHERE status = 'DELAYED' AND delay_until_epoch_ms <= :now AND queue_name = :queue"

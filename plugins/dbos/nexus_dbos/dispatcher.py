@@ -51,7 +51,7 @@ class Dispatcher:
         self._poll_seconds = poll_seconds
         self._at_work: dict[str, int] = {}
         self._not_begun: dict[str, str] = {}
-        self._aside, self._token = aside, ""
+        self._aside, self._token, self._unsure = aside, "", ""
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="nexus-dbos-queue", daemon=True)
 
@@ -104,7 +104,9 @@ class Dispatcher:
         if not self._watch.waits():
             return self._poll_seconds
         token = str(uuid.uuid4())
+        self._unsure = token
         taken = self._claim.take(self._worker.offers(), places, token)
+        self._unsure = ""
         if not taken:
             return min(self._poll_seconds * SLOWER, max(pause, self._poll_seconds / 2) * 2)
         self._token = token
@@ -125,6 +127,9 @@ class Dispatcher:
 
     def _put_aside(self) -> None:
         """Let the runs wait that were taken and did not begin: the database was away, for example."""
+        if self._unsure:  # it went away while they were taken: they may be
+            self._aside.give_back(self._unsure)
+            self._unsure = ""
         for run_id, token in [*self._not_begun.items()]:
             self._aside.put(run_id, token)
             del self._not_begun[run_id]

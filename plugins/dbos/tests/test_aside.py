@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from nexus_dbos import _vendor_internals, aside
+from nexus_dbos.claim import Claim
 from nexus_dbos.engine import DbosRunEngine
 
 from nexus_core.runs.work import Offer, Work, WorkBlocked, Worker
@@ -84,9 +85,20 @@ async def test_what_could_not_begin_is_tried_again(attempts, monkeypatch):
         return dispatch(dbos, run_ids, token, begins, fails)
 
     monkeypatch.setattr(_vendor_internals, "dispatch", fails)
+    take, lost = Claim.take, [ConnectionError("the answer was lost")]
+
+    def taken(self, *arguments):
+        run_ids = take(self, *arguments)
+        if run_ids and lost:
+            raise lost.pop()
+        return run_ids
+
+    monkeypatch.setattr(Claim, "take", taken)
     engine = await attempts.open("one", "", lambda attempt: None, concurrency=1)
     await engine.start(Work("run", b"{}", "work"))
-    assert (await ended(engine, "run"))["recovery_attempts"] == 3
+    assert (await ended(engine, "run"))["recovery_attempts"] == 3  # a run that was taken unseen was not attempted
+    assert attempts.seen == [("one", 3)]
+    assert lost == failing == []
 
 
 async def test_a_run_aside_holds_no_place(attempts, monkeypatch):

@@ -87,6 +87,10 @@ async def test_a_run_begins_with_outcomes_of_another_one(place):
         assert (await done.of("second"))[1] == [
             f'"{SECRET} a of first"', f'"{SECRET} b of first"', f'"{SECRET} c of second"'
         ]  # fmt: skip
+        with pytest.raises(RunNotFound, match="has no 4 recorded steps"):
+            await engine.start(Work("half", b"{}", "work"), Beginning("first", 4))
+        assert await engine.known(["half"]) == set()  # nothing is left of a beginning that breaks off
+        assert await engine.places("half") == []
         await engine.start(Work("third", b"{}", "work"), Beginning("second", 0))
         assert (await done.of("third"))[1][0] == f'"{SECRET} a of third"'
         assert await engine.places("second") == ["a", "b", "c"]

@@ -11,7 +11,7 @@ from nexus_dbos.plugin import DbosPlugin
 from nexus_runs.plugin import RunsPlugin
 from pydantic import SecretStr
 
-from nexus_core import ConfigurationError, Context, Nexus, NexusError
+from nexus_core import Caller, ConfigurationError, Context, Invocation, Nexus, NexusError
 from nexus_core.pipeline import durable_retention
 from nexus_core.runs.retention import RunRetention
 
@@ -131,6 +131,33 @@ async def test_values_that_can_not_be_recorded(make):
     assert "object" in no_json
     assert large == "The step text returned a value of 2012 bytes; max_result_bytes is 1000."
     assert good == "1"
+
+
+async def test_a_question_is_asked_once_though_its_process_is_stopped(make):
+    told = []
+
+    async def confirm(context: Context) -> bool:
+        return await context.ask("Sure?", bool, notify=told.append)
+
+    first = make()
+    first.register("confirm", confirm, metadata={"durable": True})
+    async with first:
+        run_id = first.submit(Invocation("confirm", {})).id
+        async with asyncio.timeout(20):
+            while not told:
+                await asyncio.sleep(0.02)
+    second = make()
+    second.register("confirm", confirm, metadata={"durable": True})
+    async with second:
+        run = await (await second.view(Caller())).run(run_id)
+        async with asyncio.timeout(20):
+            while (await second._state.running.durable._store.get(run_id)).record.attempt < 2:
+                await asyncio.sleep(0.02)
+        await (await second.view(Caller())).questions.answer(run_id, 1, True)
+        events = [event.type async for event in run.follow()]
+    assert events.count("workflow.question") == 1
+    assert events[-1] == "workflow.completed"
+    assert len(told) == 1
 
 
 async def test_runs_that_are_pruned_are_forgotten(make, monkeypatch):
