@@ -72,8 +72,8 @@ class Aside:
         with self._engine.begin() as connection:
             connection.execute(
                 text(
-                    f"UPDATE {self._tables.runs} SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, "
-                    "recovery_attempts = recovery_attempts - 1 "
+                    f"UPDATE {self._tables.runs} SET status = 'ENQUEUED', owner_xid = NULL, "
+                    "started_at_epoch_ms = NULL, recovery_attempts = recovery_attempts - 1 "
                     "WHERE status = 'PENDING' AND owner_xid = :token AND queue_name = :queue"
                 ),
                 {"token": token, "queue": self._queue},
