@@ -30,10 +30,10 @@ OWNERS = 10_000
 """How many owners' turns are remembered."""
 
 LOOKS = 20
-"""How often more runs are read where those that were read have keys at their limits."""
+"""How often more runs are read where the keys of the first ones are at their limits."""
 
 
-class Waiting(NamedTuple):
+class WaitingRun(NamedTuple):
     """A run that waits."""
 
     run_id: str
@@ -45,8 +45,8 @@ class Waiting(NamedTuple):
 class Claim:
     """Chooses runs and marks them as taken by this process. Used by one thread.
 
-    Limits hold although several processes choose at once: SQLite has one writer at a time; in PostgreSQL those who
-    have limits to observe wait for each other.
+    Limits hold although several processes choose at once: SQLite has one writer at a time; in PostgreSQL,
+    processes that have limits to observe wait for each other.
 
     Args:
         tables: The names of the tables.
@@ -58,7 +58,7 @@ class Claim:
 
     def __init__(self, tables: Tables, engine: Engine, queue: str, mark: Mapping[str, str]) -> None:
         self._tables, self._engine, self._queue, self._mark = tables, engine, queue, dict(mark)
-        self._owners, self._workflows = _Turns(), _Turns()
+        self._owners, self._workflows = _LastServed(), _LastServed()
 
     def take(self, offers: Mapping[str, Offer], places: int, token: str) -> list[str]:
         """Return the ids of at most so many runs, which this process has to work on now.
@@ -100,10 +100,12 @@ class Claim:
             )
             return int(adopted.rowcount)
 
-    def _of_workflow(self, connection: Connection, name: str, offer: Offer, room: Room, places: int) -> list[Waiting]:
+    def _of_workflow(
+        self, connection: Connection, name: str, offer: Offer, room: Room, places: int
+    ) -> list[WaitingRun]:
         """Return the first waiting runs of a workflow that its limits allow."""
         wanted = min(places, room.of_workflow(name))
-        allowed: list[Waiting] = []
+        allowed: list[WaitingRun] = []
         taken: Counter[str] = Counter()
         full = room.full_keys(name)
         for _ in range(LOOKS):
@@ -123,7 +125,7 @@ class Claim:
 
     def _read(
         self, connection: Connection, name: str, version: str, limit: int, full: Iterable[str], there: Sequence[str]
-    ) -> list[Waiting]:
+    ) -> list[WaitingRun]:
         conditions, values = "", {"name": name, "version": version, "limit": limit}
         expanding: list[sqlalchemy.BindParameter[str]] = []
         for column, several in (("nexus_key", list(full)), ("workflow_uuid", list(there))):
@@ -136,9 +138,9 @@ class Claim:
             f"WHERE {WAITING} = :name AND (nexus_version IS NULL OR nexus_version = :version){conditions} "
             f"ORDER BY nexus_priority, nexus_turn, created_at LIMIT :limit{lock}"
         )
-        return [Waiting(*row) for row in connection.execute(query.bindparams(*expanding), values)]
+        return [WaitingRun(*row) for row in connection.execute(query.bindparams(*expanding), values)]
 
-    def _choose(self, waiting: Mapping[str, list[Waiting]], places: int) -> dict[str, list[str]]:
+    def _choose(self, waiting: Mapping[str, list[WaitingRun]], places: int) -> dict[str, list[str]]:
         """Return the runs to take, by workflow: by priority, and among equals by the turns of owners and workflows."""
         left = {name: list(reversed(each)) for name, each in waiting.items() if each}
         chosen: dict[str, list[str]] = {}
@@ -265,7 +267,7 @@ class Room:
         return self._now - round(seconds * 1000)
 
 
-class _Turns:
+class _LastServed:
     """Who was served how long ago. Who is seen for the first time comes behind all others."""
 
     def __init__(self) -> None:

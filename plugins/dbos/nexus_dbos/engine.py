@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nexus_core.runs.work import Beginning, Work, Worker, WorkPosition
-    from nexus_dbos.dispatcher import Dispatcher
     from nexus_dbos.place import Database
+    from nexus_dbos.queue_thread import QueueThread
     from nexus_dbos.standing import Standing
     from nexus_dbos.workers import Workers
 
@@ -75,7 +75,7 @@ class DbosRunEngine(RunEngine):
         self._ended: Any = None
         self._engines: list[Any] = []
         self._reaper: Reaper | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._dispatcher: QueueThread | None = None
         self._standing: Standing | None = None
         self._works, self._is_closing = False, False
         self._performs: dict[str, asyncio.Task[Any]] = {}
@@ -142,7 +142,7 @@ class DbosRunEngine(RunEngine):
         from dbos import DBOS, DBOSPortableJSONSerializer
 
         from nexus_dbos.claim import Claim
-        from nexus_dbos.dispatcher import Dispatcher
+        from nexus_dbos.queue_thread import QueueThread
         from nexus_dbos.watch import watch_of
 
         mark = {"executor_id": self._executor, "application_version": VERSION, "application_name": APPLICATION}
@@ -171,7 +171,7 @@ class DbosRunEngine(RunEngine):
         DBOS.listen_queues([])  # its own queue takes none of these runs
         DBOS.launch()
         watch = watch_of(self._place, self._tables)
-        self._dispatcher = Dispatcher(self._dbos, worker, claim, self._aside, watch, self._poll_seconds)
+        self._dispatcher = QueueThread(self._dbos, worker, claim, self._aside, watch, self._poll_seconds)
         self._dispatcher.begin()
 
     @property

@@ -31,7 +31,7 @@ INDEXES = {
     "nexus_blocked": "(nexus_workflow, nexus_version) WHERE status = 'ENQUEUED' AND nexus_version IS NOT NULL",
     "nexus_rates": "(nexus_workflow, nexus_began_at, nexus_key) WHERE nexus_began_at IS NOT NULL",
 }
-"""Partial indexes: they hold the runs that have not ended, and those that count for rates."""
+"""Partial indexes: they hold the runs that have not ended, and the runs that count for rates."""
 
 WAITING = "status IN ('ENQUEUED', 'PENDING') AND status = 'ENQUEUED' AND nexus_workflow"
 WORKING = "status IN ('ENQUEUED', 'PENDING') AND status = 'PENDING' AND nexus_workflow"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ COLUMNS = (
     "nexus_key", "nexus_priority", "nexus_turn",
 )  # fmt: skip
 
+LONGEST = 200
+"""Characters of an owner or key that are stored as they are: PostgreSQL's indexes do not take any length."""
+
 
 def queue_run(connection: Connection, tables: Tables, work: Work, columns: dict[str, Any], inputs: str) -> bool:
     """Queue a run, and return whether it was not known before.
@@ -40,8 +44,8 @@ def queue_run(connection: Connection, tables: Tables, work: Work, columns: dict[
     is_file = tables.schema is None
     values = {
         **columns, "workflow_uuid": work.run_id, "status": "ENQUEUED", "priority": 0, "recovery_attempts": 0,
-        "creator_xid": str(uuid.uuid4()), "nexus_workflow": work.workflow, "nexus_owner": work.owner or "",
-        "nexus_key": work.key, "nexus_priority": work.priority, "inputs": inputs,
+        "creator_xid": str(uuid.uuid4()), "nexus_workflow": work.workflow, "nexus_owner": _short(work.owner or ""),
+        "nexus_key": None if work.key is None else _short(work.key), "nexus_priority": work.priority, "inputs": inputs,
     }  # fmt: skip
     same = "= :nexus_workflow AND nexus_priority = :nexus_priority"
     read = f"SELECT nexus_turn FROM {tables.runs} WHERE"
@@ -70,3 +74,9 @@ def queue_run(connection: Connection, tables: Tables, work: Work, columns: dict[
         "SELECT workflow_uuid, :inputs FROM added"
     )
     return bool(connection.execute(both, values).rowcount)
+
+
+def _short(text: str) -> str:
+    if len(text) <= LONGEST and "\0" not in text:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -32,7 +32,7 @@ def watch_of(place: Database, tables: Tables) -> Watch:
 
 
 class PostgresWatch:
-    """Asks over a connection of its own, without transactions: one round trip."""
+    """Asks over its own connection, without transactions: one round trip."""
 
     def __init__(self, url: str, question: str) -> None:
         self._url, self._question = url, question

@@ -290,6 +290,13 @@ def test_many_workflows_take_turns(queue):
     assert first == set(names)
 
 
+def test_owners_and_keys_of_any_length(queue):
+    long = "\0 long" * 10_000
+    queue.start("a", "b", owner=long, key=long + "1")
+    queue.start("c", owner=long, key=long + "2")
+    assert queue.claim()(3, key_concurrency=1, key_rate=Rate(5, 60)) == ["a", "c"]
+
+
 async def test_tables_are_made_once_by_processes_that_come_at_once(place):
     from nexus_dbos.engine import DbosRunEngine
 

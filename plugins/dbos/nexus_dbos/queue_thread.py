@@ -1,4 +1,4 @@
-"""`Dispatcher`: takes runs and lets DBOS work on them, as long as this process has room."""
+"""`QueueThread`: takes runs and lets DBOS work on them, as long as this process has room."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ SLOWER = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Dispatcher:
-    """Looks in its own thread for runs to work on. It looks at once when one was queued or has ended in this process.
+class QueueThread:
+    """Takes runs to work on. It polls the queue, and does so at once when a run was queued or has ended in this process.
 
     Args:
         dbos: The launched DBOS.
@@ -68,7 +68,7 @@ class Dispatcher:
         self._watch.close()
 
     def wake(self) -> None:
-        """Look at once: a run was queued."""
+        """Poll at once: a run was queued."""
         self._wake.set()
 
     def attempt(self, run_id: str) -> int:
