@@ -38,7 +38,7 @@ class _Key(NamedTuple):
 class Cipher:
     """Encrypts texts with AES-256-GCM. Each is bound to its run and its place: in another one it can't be decrypted.
 
-    What was stored without a key stays readable with one: whoever may write to the database is not kept out.
+    What was stored without a key stays readable with one: who may write to the database is not kept out.
 
     Args:
         keys: The keys, of 32 bytes each. The first one encrypts; all decrypt. Without keys, nothing is encrypted.

@@ -1,4 +1,4 @@
-"""`Journals`: what is recorded of runs, for those that do not work on them."""
+"""`Journals`: what is recorded of runs, for processes that do not work on them."""
 
 from __future__ import annotations
 

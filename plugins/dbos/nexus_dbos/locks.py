@@ -28,7 +28,7 @@ class Locks(Protocol):
         """Release a lock that was taken."""
 
     def are_lost_since(self, seconds: float) -> bool:
-        """Whether all processes have lost their locks in the last ``seconds``, and those that live may lock again."""
+        """Whether all processes have lost their locks in the last ``seconds``, and living processes may lock again."""
 
     def release(self) -> None:
         """Let go of the lock of this process."""
