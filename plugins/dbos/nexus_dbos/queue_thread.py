@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 class QueueThread:
-    """Takes runs to work on. It polls the queue, and does so at once when a run was queued or has ended in this process.
+    """Takes runs to work on. It polls the queue, and at once when a run was queued or has ended in this process.
 
     Args:
         dbos: The launched DBOS.
         worker: How this process works.
         claim: Chooses runs.
-        aside: Takes those that could not begin.
+        aside: Takes runs that could not begin.
         watch: Notices runs that others have queued.
         poll_seconds: Pause between two looks.
     """

@@ -35,7 +35,7 @@ class Ended:
     def page(self, before: float, limit: int, workflows: Sequence[str]) -> list[str]:
         """Return the ids of runs of these workflows that ended before a time, in seconds since the epoch.
 
-        Each call goes on behind the one before; the one after an incomplete page begins again with those that ended
+        Each call goes on behind the one before; the one after an incomplete page begins again with runs that ended
         first.
         """
         ended_at, run_id = self._last
