@@ -38,19 +38,12 @@ class NexusError(Exception):
     _outcome: ClassVar[str] = "refused"
 
     def __init__(
-        self,
-        message: str,
-        *,
-        errors: Sequence[dict[str, Any]] = (),
-        retry_after: float | None = None,
-        run_id: str | None = None,
-        details: dict[str, Any] | None = None,
-    ) -> None:
+        self, message: str, *, errors: Sequence[dict[str, Any]] = (), retry_after: float | None = None,
+        run_id: str | None = None, details: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(message)
-        self.message = message
-        self.errors = list(errors)
-        self.retry_after = retry_after
-        self.run_id = run_id
+        self.message, self.errors = message, list(errors)
+        self.retry_after, self.run_id = retry_after, run_id
         self.details = details or {}
         self.reply: Any = None
 
@@ -235,6 +228,13 @@ class QuestionClosed(Conflict):
 
     code = "question_closed"
     title = "Question closed"
+
+
+class CodeChanged(Conflict):
+    """The code of the workflow has changed since the run began, so that it can't go on: its run is `blocked`."""
+
+    code = "code_changed"
+    title = "Code changed"
 
 
 class RateLimited(NexusError):

@@ -169,7 +169,10 @@ class Dispatcher:
         invocation.run = run
         running = self._state.running
         try:
-            invocation.workflow = self._find(invocation.name)
+            invocation.workflow = workflow = self._find(invocation.name)
+            if workflow is not None:
+                parent = invocation.parent
+                run.basis = workflow.basis if parent is None else {**workflow.basis, "parent": parent}
             if running is None or running.loop is not asyncio.get_running_loop():
                 running = await self._controller.start()
             return await running.call(invocation)
@@ -216,7 +219,9 @@ class Dispatcher:
         """See `Nexus.view`."""
         running = await self._controller.start()
         await _unharmed(running.identify(caller))
-        return CallerView(self._state, self._controller.start, self.credentials, caller, running.authorizers)
+        return CallerView(
+            self._state, self._controller.start, self.credentials, caller, running.authorizers, self.submit
+        )
 
 
 def _is_being_cancelled() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nexus_core.pipeline.invocation import Invocation
+from nexus_core.pipeline.invocation import Caller, Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from nexus_core.app.dispatch import Dispatcher
     from nexus_core.app.questions import LinkedQuestion
     from nexus_core.app.view import CallerView
-    from nexus_core.pipeline.invocation import Caller
     from nexus_core.runs.run import Run
+    from nexus_core.runs.stored_run import AnyRun
     from nexus_core.types.result import Result
 
 
@@ -90,6 +90,40 @@ class Invoking:
             ConfigurationError: This is another event loop.
         """
         return self._dispatcher.submit(invocation)
+
+    async def retry(self, run_id: str, *, caller: Caller | None = None) -> AnyRun:
+        """Start a new run with the workflow and the parameters of one that has ended, and return it.
+
+        Args:
+            run_id: The run. It must have ended, or be blocked; in the latter case it is cancelled.
+            caller: The caller of the new run. None for a call from code, without a principal.
+
+        Raises:
+            RunNotFound: The caller has no such run.
+            Conflict: It goes on, or its parameters are not kept.
+            NexusError: The call was refused.
+            ConfigurationError: This is another event loop than the platform's.
+        """
+        return await (await self.view(caller or Caller())).repeats.retry(run_id)
+
+    async def fork(
+        self, run_id: str, from_step: str | int, params: Mapping[str, Any] | None = None, *,
+        caller: Caller | None = None,
+    ) -> AnyRun:  # fmt: skip
+        """Start a new run that has done what a durable run did before a step, and does the rest again; see `retry`.
+
+        Args:
+            run_id: The run. It must have ended, or be blocked; in the latter case it is cancelled.
+            from_step: The first step that is done again: its name, or its number among the recorded ones, from 1.
+            params: New parameters; None for those of the run.
+            caller: See `retry`.
+
+        Raises:
+            ValidationError: The run has recorded no such step.
+            Conflict: It goes on, is not durable, or its steps are not kept.
+            RunNotFound, NexusError, ConfigurationError: See `retry`.
+        """
+        return await (await self.view(caller or Caller())).repeats.fork(run_id, from_step, params)
 
     async def authenticate(self, caller: Caller) -> None:
         """Authenticate a caller, and set its ``principal``. Does nothing where authentication is off.

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nexus_core.app.questions import CallerQuestions
+from nexus_core.app.repeats import CallerRepeats
 from nexus_core.errors import Conflict, PermissionDenied, RunNotFound
 from nexus_core.events.event import WORKFLOW_REGISTERED, WORKFLOW_UNREGISTERED, ChannelEvent
 from nexus_core.pipeline.authorization import Authorizer, missing_permissions
 from nexus_core.runs.listing import EVERYONE, LARGEST_PAGE, step_range
 from nexus_core.runs.record import RunFilter
 from nexus_core.runs.run import Run
+from nexus_core.runs.status import RunStatus
 from nexus_core.state.limits import current_payer
 from nexus_core.workflows.registry import unknown_workflow
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from nexus_core.app.state import PlatformState, Running
     from nexus_core.events.log import Follower
     from nexus_core.pipeline.credentials import CredentialWatch, Lease
-    from nexus_core.pipeline.invocation import Caller
+    from nexus_core.pipeline.invocation import Caller, Invocation
     from nexus_core.runs.record import RunStep
     from nexus_core.runs.stored_run import AnyRun
     from nexus_core.state.sessions import Session, SessionStore
@@ -41,6 +43,7 @@ class CallerView:
         principal: The caller, or None where authentication is off.
         rate_limit: What is left of its budget, where calls are limited.
         questions: The questions that it may answer.
+        repeats: Repeats its runs, from their beginning or from a step.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class CallerView:
         credentials: CredentialWatch,
         caller: Caller,
         authorizers: Sequence[Authorizer],
+        submit: Callable[[Invocation], Run],
     ) -> None:
         self._state = state
         self._start = start
@@ -61,6 +65,7 @@ class CallerView:
         self._payer = caller.payer
         self._caller = caller
         self.questions = CallerQuestions(start, caller.principal, authorizers, self.require, self.run, OPERATE)
+        self.repeats = CallerRepeats(start, state.options, caller, self.run, self.runs, self.cancel, submit)
 
     def lease(self) -> Lease:
         """Return a lease of the caller's credential, to hold while something goes on that it has opened.
@@ -216,6 +221,10 @@ class CallerView:
         """
         if run.owner != self._owner:
             raise PermissionDenied("A run is cancelled by its own caller only.")
+        durable = (await self._start()).durable
+        if durable is not None and run.status == RunStatus.BLOCKED:  # no process works on it that would hear of it
+            await durable.cancel(run.id)
+            return True
         return run.cancel() if isinstance(run, Run) else await run.cancel()
 
     async def prune(self, *, dry_run: bool = False) -> dict[str, Any]:

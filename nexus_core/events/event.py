@@ -33,6 +33,7 @@ WORKFLOW_OUTPUT = "workflow.output"
 WORKFLOW_EVENT = "workflow.event"
 WORKFLOW_QUESTION = "workflow.question"
 WORKFLOW_ANSWERED = "workflow.answered"
+WORKFLOW_BLOCKED = "workflow.blocked"
 WORKFLOW_COMPLETED = "workflow.completed"
 WORKFLOW_FAILED = "workflow.failed"
 WORKFLOW_CANCELLED = "workflow.cancelled"
@@ -55,6 +56,7 @@ EVENT_TYPES = {
     WORKFLOW_EVENT: "A run emits an event of the workflow's. `data`: `name` and `value`.",
     WORKFLOW_QUESTION: "A run waits for an answer. `data`: `number`, `question`, `schema`, `to`, `expires_at`.",
     WORKFLOW_ANSWERED: "A question was answered or has expired. `data`: its `number`, `status` and `answered_by`.",
+    WORKFLOW_BLOCKED: "A run can't go on with the code of its workflow as it is now. Adds `error`, the reason.",
     WORKFLOW_COMPLETED: "A run has succeeded. Adds `duration`; handlers and followers of the run get `result`.",
     WORKFLOW_FAILED: "A run has failed, or its call was rejected. Adds `error` and `duration`.",
     WORKFLOW_CANCELLED: "A run was cancelled. Adds `error`.",

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunInterrupted, WorkflowTimeout
+from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunCancelled, RunInterrupted, WorkflowTimeout
 from nexus_core.events.event import WORKFLOW_UNSERVED, ChannelEvent
 from nexus_core.pipeline.durable_retention import PrunedRuns
 from nexus_core.pipeline.durable_worker import insisting, waited_for_answers
@@ -130,7 +130,7 @@ class DurableRuns:
             None if limit is None else time.time() + limit, invocation.trace,
         )  # fmt: skip
         try:
-            await self.engine.start(work_of(invocation, workflow))
+            await self.engine.start(work_of(invocation, workflow), invocation.beginning)
         except NexusError as exc:
             self._recorder.refused(run, exc)
             raise
@@ -148,6 +148,8 @@ class DurableRuns:
         except asyncio.CancelledError:
             if not self._is_leaving:
                 await self.cancel(run.id)
+                if run.is_left:
+                    await insisting(self._catch_up, run)
             raise
         finally:
             self._waited_for.discard(run)
@@ -158,7 +160,21 @@ class DurableRuns:
     async def cancel(self, run_id: str) -> None:
         """Cancel a run, whichever process works on it."""
         await insisting(self._store.request_cancel, run_id)
+        await insisting(self._end_blocked, run_id)
         await insisting(self.engine.cancel, run_id)
+
+    async def _end_blocked(self, run_id: str) -> None:
+        """End a run that was cancelled and that no process works on, since none has the code for it."""
+        state = await self._store.get(run_id, payloads=False)
+        if state is not None and state.status is RunStatus.BLOCKED:
+            await self._store.end(end_of(state, RunCancelled("The run was cancelled.", run_id=run_id), time.time()))
+
+    async def _catch_up(self, run: Run) -> None:
+        """Show what has happened to a run elsewhere until now."""
+        state = await self._store.get(run.id, payloads=False)
+        if state is not None:
+            for event in await StoredRun(state, self._store).past(run.last_number):
+                run.relay(event)
 
     async def place(self, run_id: str) -> WorkPosition | None:
         """Return where the work of a run waits; None if it does not, or if that can't be known now."""
@@ -200,9 +216,12 @@ class DurableRuns:
         Args:
             now: Seconds since the epoch.
         """
-        for status in (RunStatus.PENDING, RunStatus.RUNNING):
+        for status in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.BLOCKED):
             async for page in self._pages(status):
                 await self._end_late(page, now)
+                for state in page if status is RunStatus.BLOCKED else ():
+                    if state.cancel_requested_at is not None:  # just before it was blocked
+                        await self.cancel(state.record.id)
                 if status is RunStatus.PENDING:
                     await self._end_orphans(page, now)
         await self._pruned.look(now)

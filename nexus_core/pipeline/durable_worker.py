@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from nexus_core.errors import BackendUnavailable, NexusError, RunInterrupted, WorkflowNotFound
-from nexus_core.events.event import WORKFLOW_FAILED, WORKFLOW_STARTED
+from nexus_core.errors import BackendUnavailable, CodeChanged, NexusError, RunInterrupted
+from nexus_core.events.event import WORKFLOW_BLOCKED, WORKFLOW_FAILED, WORKFLOW_STARTED
 from nexus_core.pipeline.durable_task import params_of
 from nexus_core.pipeline.invocation import Invocation
 from nexus_core.runs.question import QUESTIONS_OF_RUN, QuestionFilter
 from nexus_core.runs.status import RunStatus
 from nexus_core.runs.step_log import StepLog
 from nexus_core.runs.stored_run import StoredRun
+from nexus_core.runs.work import WorkBlocked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from nexus_core.runs.store import RunStore
     from nexus_core.state.sessions import SessionStore
     from nexus_core.workflows.workflow import Workflow
+
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
 """Pause after the run store was unavailable."""
@@ -83,6 +87,7 @@ class DurableWorker:
             return  # it was cancelled before its turn
         there = self._history.of_this_process(run_id)
         is_own = there is None or there.ended or there.is_left
+        before = None if is_own or there is None else there.work
         if there is None or is_own:
             run = self._history.restore(state, self._recorder.events)
         else:
@@ -99,6 +104,8 @@ class DurableWorker:
             self._recorder.released(run)
             work.cancel()
             await asyncio.wait({work}, timeout=LEAVE_SECONDS)
+            if before is not None and run.status is RunStatus.BLOCKED:
+                run.attach(*before)  # to cancel it is to cancel its call
             raise
         finally:
             if is_own:
@@ -113,6 +120,8 @@ class DurableWorker:
             if past.deaths >= DEATHS:
                 raise RunInterrupted(f"{past.deaths} processes in a row have ended while they worked on this run.")
             invocation, workflow = await self._invocation(run, state, task)
+        except CodeChanged as exc:
+            await self._block(run, exc)
         except NexusError as exc:
             exc.run_id = run.id
             run.publish(WORKFLOW_FAILED, error=exc)
@@ -123,24 +132,49 @@ class DurableWorker:
         if record.deadline is not None:
             waited = await insisting(waited_for_answers, self._store, run.id) if record.attempt > 1 else 0.0
             left = max(record.deadline + waited - time.time(), 0.0)
-        await self._execution.work(invocation, workflow, journal, past.published, left)
+        try:
+            await self._execution.work(invocation, workflow, journal, past.published, left)
+        except CodeChanged as exc:
+            await self._block(run, exc)
+
+    async def _block(self, run: Run, error: CodeChanged) -> NoReturn:
+        """Leave a run to processes that have the code for it.
+
+        Raises:
+            WorkBlocked: Always.
+        """
+        error.run_id = run.id
+        log.warning("Run %s of %s is blocked: %s", run.id, run.workflow, error.message, extra={"run_id": run.id})
+        run.status = RunStatus.BLOCKED
+        run.publish(WORKFLOW_BLOCKED, error=error)
+        run.leave()
+        await insisting(self._recorder.flush, run)
+        raise WorkBlocked(error.message) from None
 
     async def _invocation(self, run: Run, state: RunState, task: bytes) -> tuple[Invocation, Workflow]:
         """Return the call as it was accepted, and its workflow.
 
         Raises:
-            NexusError: The workflow, its session, or the form of its parameters is another one by now.
+            CodeChanged: The workflow or the form of its parameters is another one by now.
+            NexusError: Its session is another one by now, or its parameters never did fit.
         """
         record = state.record
         workflow = self._find(record.workflow)
         if workflow is None:
-            raise WorkflowNotFound(f'The process that was to do the work has no workflow "{record.workflow}".')
+            raise CodeChanged(f'Code changed: a process that was to do the work has no workflow "{record.workflow}".')
         params = params_of(task)
+        try:
+            prepared = workflow.prepare(params)
+        except Exception as exc:
+            if record.schema_hash in ("", workflow.schema_hash):
+                raise
+            errors = exc.errors if isinstance(exc, NexusError) else ()
+            raise CodeChanged("Code changed: the parameters of the run no longer fit.", errors=errors) from None
         session = None
         if record.session_id is not None:
             session = await insisting(self._sessions.get, record.session_id, record.owner)
         invocation = Invocation(
-            record.workflow, workflow.prepare(params), record.channel, validated_params=params, session=session,
+            record.workflow, prepared, record.channel, validated_params=params, session=session,
             principal=None if record.principal is None else record.principal.principal(), trace=dict(record.trace),
             workflow=workflow, run=run,
         )  # fmt: skip

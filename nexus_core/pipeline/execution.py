@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +13,7 @@ from nexus_core import jsontext
 from nexus_core.concurrency.guarded import late_failure_log
 from nexus_core.concurrency.threads import ENDS_PROCESS
 from nexus_core.errors import (
+    CodeChanged,
     MalformedRequest,
     NexusError,
     RunCancelled,
@@ -124,6 +124,9 @@ class Execution:
             journal: What the run has done so far.
             published: See `DurableContext`.
             left: Seconds until its deadline, or None without one.
+
+        Raises:
+            CodeChanged: The run can't go on with the workflow's code. It has not ended.
         """
         deadline = None if left is None else time.monotonic() + left
         context = DurableContext(
@@ -131,8 +134,12 @@ class Execution:
             loop=asyncio.get_running_loop(), deadline=deadline,
             max_result_bytes=self._max_result_bytes, service=self._service, step_runner=self._steps, desk=self._desk,
         )  # fmt: skip
-        with suppress(NexusError):
+        try:
             await self._run(invocation, workflow, left, context)
+        except CodeChanged:
+            raise
+        except NexusError:
+            return  # its run has it
 
     async def _run(
         self, invocation: Invocation, workflow: Workflow, limit: float | None, context: Context | None
@@ -161,6 +168,8 @@ class Execution:
             text = self._text(workflow, value, run)
             if invocation.session is not None:
                 await self._sessions.used(invocation.session, invocation.channel)
+        except CodeChanged:
+            raise
         except NexusError as exc:
             exc.run_id = run.id
             kind = WORKFLOW_CANCELLED if isinstance(exc, RunCancelled) else WORKFLOW_FAILED
@@ -182,8 +191,9 @@ class Execution:
             deadline = context.deadline
             timer = None if deadline is None else self._timers.schedule(deadline - time.monotonic(), work.wake)
             try:
-                await work.awakened
-                while not (task.done() or run.cancel_requested) and self._has_time(run, context):
+                if context.mismatch is None:
+                    await work.awakened
+                while not (task.done() or run.cancel_requested or context.mismatch) and self._has_time(run, context):
                     if timer is not None:
                         self._timers.cancel(timer)
                     work.awakened = work.awakened.get_loop().create_future()
@@ -201,6 +211,8 @@ class Execution:
                     run.track_background_work(task)
                     if not run.cancel_requested:  # a second cancellation would end its cleaning up
                         task.cancel()
+        if context.mismatch is not None and not run.cancel_requested:
+            raise CodeChanged(f"Code changed: {context.mismatch}.", run_id=run.id)
         return _value(task, run, limit)
 
     def _time_limit(self, run: Run, context: Context, work: _WorkflowTask) -> int | None:

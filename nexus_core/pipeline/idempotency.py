@@ -219,5 +219,7 @@ def _replay(entry: _Replay, params: str) -> Result:
             run_id=entry.run_id,
         )
     if entry.is_claim:
-        raise Conflict("The first call with this idempotency key is still running.", retry_after=1.0)
+        raise Conflict(
+            "The first call with this idempotency key is still running.", run_id=entry.run_id, retry_after=1.0
+        )
     return Result(bytes(entry.result), entry.run_id, entry.duration, replayed=True)

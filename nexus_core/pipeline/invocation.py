@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.run import Run
+    from nexus_core.runs.work import Beginning
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal, RateLimit, Validity
     from nexus_core.workflows.workflow import Workflow
@@ -79,14 +80,16 @@ class Invocation(Caller):
         request_id: What the protocol calls the request, where it has a name for it (JSON-RPC).
         workflow: The workflow found under ``name``, or None.
         run: The run; set by `Nexus.invoke`.
+        parent: The run that this call repeats (`CallerRuns.retry`), or None.
+        beginning: What its journal begins with, where that is a part of its parent's.
         queued: Seconds that the call has waited for others of its key; they count against its time limit.
 
     The other attributes are those of `Caller`, and keywords of the constructor as well.
     """
 
     __slots__ = (
-        "idempotency_key", "name", "params", "queued", "request_id", "run", "session", "source", "timeout",
-        "validated_params", "workflow",
+        "beginning", "idempotency_key", "name", "params", "parent", "queued", "request_id", "run", "session", "source",
+        "timeout", "validated_params", "workflow",
     )  # fmt: skip
 
     # Not generated: a dataclass would take what identifies the caller first.
@@ -131,6 +134,8 @@ class Invocation(Caller):
         self.source = source
         self.request_id = request_id
         self.queued = 0.0
+        self.parent: str | None = None
+        self.beginning: Beginning | None = None
         self.validated_params: dict[str, Any] = {} if validated_params is None else validated_params
         self.workflow = workflow
         self.run: Run = run  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor gets this

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def offer_of(workflow: Workflow) -> Offer:
     """Return what a process offers that works on a workflow."""
-    return Offer(str(workflow.metadata.get("version") or ""), limits_of(workflow.metadata))
+    return Offer(workflow.code_version, limits_of(workflow.metadata))
 
 
 def work_of(invocation: Invocation, workflow: Workflow) -> Work:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from nexus_core.runs.asking import Asked, QuestionDesk
+    from nexus_core.runs.journal import JournalMismatch
     from nexus_core.runs.run import Run
     from nexus_core.state.sessions import Session
     from nexus_core.types.principal import Principal
@@ -74,6 +75,8 @@ class Context:
     """
 
     is_durable = False
+    mismatch: JournalMismatch | None = None  # of a durable run: its code has changed, it goes on elsewhere
+
     __slots__ = (
         "_desk", "_loop", "_step_runner", "deadline", "limit_moved", "max_result_bytes", "principal", "run", "service",
         "session",
@@ -125,7 +128,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the run shall stop. Sync code in a long loop asks this; async code is cancelled anyway."""
-        return self.run.cancel_requested or self.run.ended
+        return self.run.cancel_requested or self.run.ended or self.run.is_left
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

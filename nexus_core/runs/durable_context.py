@@ -12,7 +12,7 @@ from nexus_core import jsontext
 from nexus_core.concurrency.threads import call_on, is_current_loop
 from nexus_core.errors import NexusError, RunCancelled, WorkflowFailed, error_from_problem
 from nexus_core.runs.context import Context
-from nexus_core.runs.journal import StepFailed
+from nexus_core.runs.journal import JournalMismatch, StepFailed
 from nexus_core.runs.steps import NAME_CHARACTERS, Steps, check_seconds, refuse_loop
 from nexus_core.text import printable
 
@@ -44,12 +44,19 @@ class DurableContext(Context):
     """
 
     is_durable = True
-    __slots__ = ("_journal", "_published")
+    __slots__ = ("_journal", "_published", "mismatch")
 
     def __init__(self, journal: Journal, published: Mapping[str, int], **members: Any) -> None:
         super().__init__(**members)
-        self._journal = journal
+        self.mismatch = None
+        self._journal = _GuardedJournal(journal, self._block)
         self._published = dict(published)
+
+    def _block(self, mismatch: JournalMismatch) -> None:
+        """Let the caller of the workflow hear that its code has changed."""
+        self.mismatch = mismatch
+        if self.limit_moved is not None:
+            self.limit_moved()
 
     def _steps(self) -> DurableSteps:
         steps = DurableSteps(self._journal, self._step_runner, self.run, self._loop, self.deadline)
@@ -111,6 +118,37 @@ class DurableContext(Context):
             self._published[type] = before - 1
         else:
             self.run.publish(type, data)
+
+
+class _GuardedJournal:
+    """The journal of a run whose workflow does not hear of a mismatch, which it could take for a failure of a step.
+
+    Args:
+        journal: The journal.
+        block: Called with the mismatch. The call of the journal then waits until the work is cancelled.
+    """
+
+    def __init__(self, journal: Journal, block: Callable[[JournalMismatch], None]) -> None:
+        self._journal = journal
+        self._block = block
+        self._is_blocked = False
+
+    @property
+    def attempt(self) -> int:
+        """See `Journal.attempt`."""
+        return self._journal.attempt
+
+    async def once(self, name: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
+        """See `Journal.once`."""
+        if self._is_blocked:  # the workflow cleans up
+            raise RunCancelled("The code of the workflow has changed: the run does not go on here.")
+        try:
+            return await self._journal.once(name, call)
+        except JournalMismatch as exc:
+            self._is_blocked = True
+            self._block(exc)
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 class DurableSteps(Steps):

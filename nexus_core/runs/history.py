@@ -99,6 +99,7 @@ class RunHistory:
         run.last_number, run.owner, run.session_id = state.last_event, record.owner, record.session_id
         run.user_id = None if record.principal is None else record.principal.user_id
         run.payer = record.owner or ""
+        run.basis = {"version": record.version or "", "schema_hash": record.schema_hash, "parent": record.parent or ""}
         self._running[run.id] = run
         return run
 
@@ -115,6 +116,8 @@ class RunHistory:
             return
         if run.asked:
             self.questions.withdraw(run.id, time.time())
+        if run.is_left and not run.ended:
+            return  # it goes on elsewhere
         if not run.keeps_result and not run.followers:
             run.forget_output()
         self._ended[run.id] = run

@@ -61,15 +61,16 @@ class RunRecord:
         principal: The caller, or None where authentication is off.
         session_id: The session it belongs to, if any.
         deadline: When it times out, in seconds since the epoch, or None.
-        version: Version of the workflow, or None.
+        version: Version of the workflow's code when the call was accepted (`Workflow.code_version`), or None.
         schema_hash: Digest of the input schema that the parameters fit.
         trace: Trace headers, such as ``traceparent``.
         has_key: Whether its caller gave an idempotency key.
         attempt: Which attempt at the work this is, from 1. Writes of an earlier attempt are refused.
-        parent: The run that started it, or None.
+        parent: The run that it repeats, from its beginning or from a step, or None.
         executor: Id of the process that does the work (`RunStore.open`). None while no process has taken it: no lease
             guards it then.
         durable: Whether a `RunEngine` does the work: again where its process has died.
+        redacted: Whether secrets were taken out of ``params``.
     """
 
     id: str
@@ -89,6 +90,7 @@ class RunRecord:
     parent: str | None = None
     executor: str | None = None
     durable: bool = False
+    redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
 from nexus_core.errors import BackendUnavailable
-from nexus_core.events.event import WORKFLOW_QUEUED, WORKFLOW_STARTED, ChannelEvent
+from nexus_core.events.event import WORKFLOW_BLOCKED, WORKFLOW_QUEUED, WORKFLOW_STARTED, ChannelEvent
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.record import NEXT, PrincipalRecord, RunChange, RunEvent, RunRecord
 from nexus_core.runs.status import STATUS_AFTER, RunStatus, new_run_id
@@ -162,12 +162,14 @@ class RunRecorder:
         status: RunStatus,
     ) -> RunChange:
         """Return the change that stores a run."""
-        store = self.store
+        store, basis = self.store, run.basis
+        stored = store.redacted(workflow, params)
         record = RunRecord(
-            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(store.redacted(workflow, params)),
+            run.id, run.workflow, run.channel, run.started_at, jsontext.encode(stored),
             None if principal is None else principal.identity,
-            None if principal is None else PrincipalRecord.of(principal), session_id, deadline, None, "",
-            trace or {}, run.has_key, executor=store.executor,
+            None if principal is None else PrincipalRecord.of(principal), session_id, deadline,
+            basis.get("version"), basis.get("schema_hash", ""), trace or {}, run.has_key, parent=basis.get("parent"),
+            executor=store.executor, redacted=stored is not params and stored != params,
         )  # fmt: skip
         return RunChange(run.id, 1, record, status, run.started_at if status is RUNNING else None)
 
@@ -203,7 +205,7 @@ class RunRecorder:
         change = self._beginning(run, workflow, params, principal, session_id, deadline, trace, RunStatus.PENDING)
         record = change.record
         assert record is not None
-        change.record = replace(record, executor=None, durable=True, version=workflow.metadata.get("version"))
+        change.record = replace(record, executor=None, durable=True)
         event = _queued(run)
         change.events = (RunEvent.of(event),)
         await self.store.write([change])
@@ -309,6 +311,9 @@ class RunRecorder:
         change = RunChange(run_id, attempt)
         if is_start:
             _note_start(change, event)
+        elif event.type == WORKFLOW_BLOCKED:  # it is for others to go on with
+            del self._open[run_id]
+            change.status, change.events = RunStatus.BLOCKED, (RunEvent.of(event),)
         elif event.type in STATUS_AFTER:
             del self._open[run_id]
             _note_end(change, event)

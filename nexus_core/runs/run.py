@@ -22,11 +22,11 @@ from nexus_core.events.event import (
 )
 from nexus_core.runs.hold import Hold
 from nexus_core.runs.record import RunCursor
-from nexus_core.runs.shown import shown_run
+from nexus_core.runs.shown import problem_of, shown_run
 from nexus_core.runs.status import EVENT_BYTES, EVENTS_KEPT, STATUS_AFTER, STATUS_DURING, RunStatus, new_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from nexus_core.runs.question import RunQuestion
     from nexus_core.runs.shown import PlaceInQueue
@@ -58,11 +58,12 @@ class Run:
         last_number, asked: The number of its latest event, and of its latest question.
         questions: Its open questions.
         is_left: Whether its process has left it to others: what it still says here is not the run's.
+        basis: ``version``, ``schema_hash`` and ``parent``, as `RunRecord` has them.
     """
 
     __slots__ = (
         "__weakref__", "_bus", "_give_up", "_is_closed", "_is_forgotten", "_output_events",
-        "_replies", "_steps", "_task", "_waiters", "_work", "asked", "cancel_requested", "channel", "error",
+        "_replies", "_steps", "_task", "_waiters", "_work", "asked", "basis", "cancel_requested", "channel", "error",
         "finished_at", "followers", "has_key", "id", "is_left", "keeps_result", "last_number", "output_bytes",
         "owner", "payer", "place", "questions", "result", "session_id", "started_at", "status", "steps", "user_id",
         "workflow",
@@ -71,11 +72,10 @@ class Run:
     def __init__(
         self, workflow: str, channel: str, bus: EventBus, *, has_key: bool = False, keeps_result: bool = True
     ) -> None:
-        self.keeps_result = keeps_result
+        self.keeps_result, self.has_key = keeps_result, has_key
         self.id = new_run_id()
-        self.workflow = workflow
-        self.channel = channel
-        self.has_key = has_key
+        self.workflow, self.channel = workflow, channel
+        self.basis: Mapping[str, str] = {}
         self.user_id: str | None = None
         self.owner: str | None = None
         self.payer = ""
@@ -395,6 +395,6 @@ class Run:
             session_id=self.session_id, user_id=self.user_id,
             place=self.place,
             result={} if result is None else {"result": result.value} | result.flags(),
-            error=None if self.error is None else self.error.problem(),
-            questions=self.questions if with_result else (),
+            error=problem_of(self.error, self._steps), questions=self.questions if with_result else (),
+            basis=self.basis if with_result else {},
         )  # fmt: skip

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from nexus_core.events.event import (
     WORKFLOW_ANSWERED,
+    WORKFLOW_BLOCKED,
     WORKFLOW_CANCELLED,
     WORKFLOW_COMPLETED,
     WORKFLOW_EVENT,
@@ -34,7 +35,8 @@ EVENT_BYTES = 500
 class RunStatus(StrEnum):
     """Where a run stands.
 
-    `WAITING` is a run whose work waits for an answer or a time, `BLOCKED` one that can't be worked on for now.
+    `WAITING` is a run whose work waits for an answer or a time, `BLOCKED` one that waits for its turn
+    (``serial``), or that can't go on with the code of its workflow as it is now.
     """
 
     PENDING = "pending"
@@ -53,6 +55,7 @@ STATUS_DURING = {
     WORKFLOW_STARTED: RunStatus.RUNNING,
     WORKFLOW_QUESTION: RunStatus.WAITING,
     WORKFLOW_ANSWERED: RunStatus.RUNNING,
+    WORKFLOW_BLOCKED: RunStatus.BLOCKED,
 }
 """What a run that goes on is after an event of these types."""
 

@@ -191,7 +191,7 @@ class Steps:
 
     @property
     def _is_cancelled(self) -> bool:
-        return self._run.cancel_requested or self._run.ended
+        return self._run.cancel_requested or self._run.ended or self._run.is_left
 
     def _refuse_cancelled(self) -> None:
         """Tell a thread once that its run was cancelled: what it does then is clean up.

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.errors import RunInterrupted
-from nexus_core.events.event import WORKFLOW_FAILED
+from nexus_core.errors import RunCancelled, RunInterrupted
+from nexus_core.events.event import WORKFLOW_CANCELLED, WORKFLOW_FAILED
 from nexus_core.runs.feed import RunFeeds
 from nexus_core.runs.record import NEXT, RunChange, RunEvent, RunState
-from nexus_core.runs.status import RunStatus
+from nexus_core.runs.status import STATUS_AFTER, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -299,12 +299,13 @@ def interrupted(state: RunState, now: float) -> RunChange:
 def end_of(state: RunState, raised: NexusError, now: float) -> RunChange:
     """Return the change that ends a run with an error, for a process that does not work on it."""
     record, error = state.record, raised.problem()
+    event_type = WORKFLOW_CANCELLED if isinstance(raised, RunCancelled) else WORKFLOW_FAILED
     members = {
-        "type": WORKFLOW_FAILED, "time": now, "run_id": record.id, "channel": record.channel,
+        "type": event_type, "time": now, "run_id": record.id, "channel": record.channel,
         "session_id": record.session_id, "workflow": record.workflow, "error": error,
         "duration": round(now - (state.started_at or record.accepted_at), 6),
     }  # fmt: skip
     event = RunEvent(NEXT, jsontext.encode({name: value for name, value in members.items() if value}))
     return RunChange(
-        record.id, record.attempt, status=RunStatus.FAILED, finished_at=now, problem=error, events=(event,)
+        record.id, record.attempt, status=STATUS_AFTER[event_type], finished_at=now, problem=error, events=(event,)
     )

@@ -15,10 +15,11 @@ from nexus_core.runs.question import QuestionFilter
 from nexus_core.runs.run import Run
 from nexus_core.runs.shown import QUESTIONS_SHOWN, shown_run
 from nexus_core.runs.status import RunStatus
+from nexus_core.runs.work import WorkPosition
 from nexus_core.types.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from nexus_core.runs.history import RunHistory
     from nexus_core.runs.question import RunQuestion
@@ -34,6 +35,7 @@ class StoredRun:
         id, workflow, channel, session_id, owner: See `Run`.
         status: The status when it was last read.
         place: Where it was in its queue, while it waited in one.
+        blocked_by: Why it can't go on, while it is blocked for another reason.
         questions: The open questions that it waited for.
     """
 
@@ -44,6 +46,7 @@ class StoredRun:
         self.id, self.workflow, self.channel = record.id, record.workflow, record.channel
         self.session_id, self.owner = record.session_id, record.owner
         self.place: PlaceInQueue | None = None
+        self.blocked_by: NexusError | None = None
         self.questions: list[RunQuestion] = []
 
     @property
@@ -57,6 +60,11 @@ class StoredRun:
         return self._state.has_ended
 
     ended = done
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a `RunEngine` does its work."""
+        return self._state.record.durable
 
     @property
     def error(self) -> NexusError | None:
@@ -78,6 +86,12 @@ class StoredRun:
     def cursor(self) -> RunCursor:
         """Its place in listings."""
         return self._state.cursor
+
+    @property
+    def basis(self) -> Mapping[str, str]:
+        """See `Run.basis`."""
+        record = self._state.record
+        return {"version": record.version or "", "schema_hash": record.schema_hash, "parent": record.parent or ""}
 
     def hold(self) -> Self:
         """Return itself: what the store holds is there for every caller."""
@@ -102,14 +116,16 @@ class StoredRun:
         self._state = state
 
     async def read_place(self) -> None:
-        """Read where the run is in the queue of its key, if it waits in one.
+        """Read where the run is in the queue of its key, if it waits in one, or else what it is blocked by.
 
         Raises:
             BackendUnavailable: The store does not answer.
         """
         if self.status == RunStatus.BLOCKED:
-            for event in await self._store.events(self.id, max(self._state.last_event - 1, 0), 1):
-                if (position := (event.to_dict().get("data") or {}).get("position")) is not None:
+            for stored in await self._store.events(self.id, max(self._state.last_event - 1, 0), 1):
+                event = _StoredEvent(stored)
+                self.blocked_by = event.error
+                if (position := (event.data or {}).get("position")) is not None:
                     self.place = _StoredPlace(position)
 
     async def read_questions(self) -> None:
@@ -201,11 +217,14 @@ class StoredRun:
         """Return the run as channels show it; see `Run.to_dict`."""
         state, record = self._state, self._state.record
         result = state.result if with_result else None
+        error = state.problem
+        if error is None and self.blocked_by is not None and self.status == RunStatus.BLOCKED:
+            error = self.blocked_by.problem()
         return shown_run(
             self.id, self.workflow, self.channel, state.status, record.accepted_at, state.finished_at,
             session_id=self.session_id, user_id=None if record.principal is None else record.principal.user_id,
             place=self.place, result={} if result is None else {"result": jsontext.parse_trusted(result)},
-            error=state.problem, questions=self.questions if with_result else (),
+            error=error, questions=self.questions if with_result else (), basis=self.basis if with_result else {},
         )  # fmt: skip
 
 
@@ -261,7 +280,8 @@ class RunLookup:
             BackendUnavailable: It is no run of this process, and the store does not answer.
         """
         run = await self._get(run_id, owner, of_everyone=of_everyone)
-        if self._place is not None and run.status == RunStatus.PENDING:
+        waits_for_its_key = run.place is not None and not isinstance(run.place, WorkPosition)
+        if self._place is not None and run.status in (RunStatus.PENDING, RunStatus.BLOCKED) and not waits_for_its_key:
             run.place = await self._place(run_id)
         return run
 
@@ -279,7 +299,7 @@ class RunLookup:
             return own
         state = None if self._store is None else await self._store.get(run_id)
         if state is not None and (of_everyone or state.record.owner == owner) and self._store is not None:
-            if own is None or state.has_ended:  # else the store does not know yet that it has
+            if own is None or own.is_left or state.has_ended:  # else the store does not know yet that it has
                 stored = StoredRun(state, self._store)
                 await stored.read_place()
                 await stored.read_questions()

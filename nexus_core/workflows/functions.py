@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from nexus_core.concurrency.threads import DaemonThreads, is_async
 from nexus_core.concurrency.worker_processes import check as check_for_process
 from nexus_core.workflows.callables import has_attribute
+from nexus_core.workflows.code_digest import digest_of_function
 from nexus_core.workflows.function_form import FunctionForm
 from nexus_core.workflows.workflow import Workflow
 
@@ -58,6 +60,11 @@ class FunctionWorkflow(Workflow):
             description=metadata.get("description") or form.description,
             metadata=metadata,
         )
+
+    @cached_property
+    def code_digest(self) -> str:
+        """See `Workflow.code_digest`: of the function's code, and of the functions defined in it."""
+        return digest_of_function(self.function) or super().code_digest
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters against the schema, then turn them into the annotated types."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.tool_names import tool_name
 from nexus_core.workflows.approval import Approval
+from nexus_core.workflows.code_digest import digest_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,27 @@ class Workflow(ABC):
         from nexus_core.schema.validation import Validator
 
         return None if self.output_schema is None else Validator(self.output_schema)
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """A digest of ``input_schema``."""
+        return digest_of_json(self.input_schema)
+
+    @cached_property
+    def code_digest(self) -> str:
+        """A digest of its code: another one where runs may do other steps. Here of its schemas, which say little."""
+        return digest_of_json([self.input_schema, self.output_schema])
+
+    @property
+    def code_version(self) -> str:
+        """The version of its code in this process: ``metadata["version"]``, if given, and the digest of its code."""
+        version = self.metadata.get("version")
+        return f"{version}+{self.code_digest}" if version else self.code_digest
+
+    @cached_property
+    def basis(self) -> Mapping[str, str]:
+        """What is stored of it with each of its runs; see `Run.basis`."""
+        return {"version": self.code_version, "schema_hash": self.schema_hash}
 
     @property
     def may_wait(self) -> bool:

@@ -81,12 +81,13 @@ def every_route(platform: Platform, settings: ApiSettings, execute: Execute) -> 
 
 def described_routes(platform: Platform, settings: ApiSettings) -> list[DescribedRoute]:
     """Return the routes that are the same for all workflows, each with its OpenAPI operation."""
-    from nexus_api import answers, events, questions, runs, sessions, workflows
+    from nexus_api import answers, events, questions, repeats, runs, sessions, workflows
 
     heartbeat = settings.event_heartbeat
     return [
         *workflows.routes(platform),
         *runs.routes(platform, heartbeat),
+        *repeats.routes(platform),
         *questions.routes(platform),
         *answers.routes(platform, _LINKS),
         *events.routes(platform, heartbeat),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import Workflow, WorkflowError
 from nexus_core.errors import ConfigurationError
 from nexus_core.schema.expected import from_expected_parameters
+from nexus_core.workflows.code_digest import digest_of_json
 from nexus_kailash._vendor_internals import copy_graph, restrict_placeholders_to_configuration
 from nexus_kailash.addresses import Addresses
 from nexus_kailash.cycles import last_nodes
@@ -60,6 +62,12 @@ class KailashWorkflow(Workflow):
             description=metadata.get("description") or graph.description or "",
             metadata=metadata,
         )
+
+    @cached_property
+    def code_digest(self) -> str:
+        """See `Workflow.code_digest`: of the nodes, their classes and their connections."""
+        nodes = sorted((node_id, node.node_type) for node_id, node in self._graph.nodes.items())
+        return digest_of_json([nodes, sorted(map(list, self._graph.graph.edges()))])
 
     def prepare(self, params: dict[str, Any]) -> dict[str, Any]:
         """Check parameters and sort them by node."""

@@ -30,7 +30,7 @@ class _Actions:
 
     async def nexus_runs(
         self,
-        action: Literal["list", "show", "steps", "wait", "cancel", "questions", "answer"],
+        action: Literal["list", "show", "steps", "wait", "cancel", "retry", "fork", "questions", "answer"],
         run_id: str | None = None,
         wait: float | None = None,
         workflow: str | None = None,
@@ -45,12 +45,15 @@ class _Actions:
         limit: int = 20,
         number: int | None = None,
         answer: Any = None,
+        from_step: str | int | None = None,
+        params: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Manage your runs: get the result of a run in the background, show its progress, cancel it, answer questions.
+        """Manage your runs: get a run's result, show its progress, cancel it, start it again, answer its questions.
 
         Args:
             action: What to do: list runs (newest first), show one, list its steps, wait for its result, cancel it; list
-                questions that you may answer or, with a run_id, those of that run; answer a question.
+                questions that you may answer or, with a run_id, those of that run; answer a question; retry a run that
+                has ended, as a new run with the same parameters; fork one, as a new run that goes on from a step.
             run_id: The run, for every action but list and questions.
             wait: Seconds to wait for the result.
             workflow: List only runs of this tool.
@@ -65,6 +68,8 @@ class _Actions:
             limit: Number of runs, steps or questions to list, at most 100.
             number: For answer: the number of the question. It may be left out where the run has one open question.
             answer: For answer: a value that fits the schema of the question.
+            from_step: For fork: the first step that is done again, its name or its number among the recorded steps.
+            params: For fork: new parameters in place of those of the run.
         """
         if action in ("list", "questions") and not 1 <= limit <= LARGEST_PAGE:
             raise MalformedRequest(f"/limit: expected a whole number from 1 to {LARGEST_PAGE}.")
@@ -81,6 +86,8 @@ class _Actions:
         if action == "steps":
             page = {"after": after, "limit": limit}
             return await self._view.steps_page(_needed(run_id, "run_id", action), page, LARGEST_PAGE)
+        if action in ("retry", "fork"):
+            return await self._repeat(_needed(run_id, "run_id", action), action, from_step, params)
         with (await self._view.run(_needed(run_id, "run_id", action))).hold() as run:
             if action == "cancel":
                 asked = await self._view.cancel(run)
@@ -88,6 +95,15 @@ class _Actions:
             if action == "wait":
                 await self._wait_for(run, self._wait if wait is None else wait)
             return run.to_dict()
+
+    async def _repeat(
+        self, run_id: str, action: str, from_step: str | int | None, params: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        if action == "retry":
+            return (await self._view.repeats.retry(run_id)).to_dict()
+        if from_step is None:
+            raise MalformedRequest("/from_step: required for fork.")
+        return (await self._view.repeats.fork(run_id, from_step, params)).to_dict()
 
     async def _questions(self, run_id: str | None, caller: str | None, after: int | str, limit: int) -> dict[str, Any]:
         questions = self._view.questions

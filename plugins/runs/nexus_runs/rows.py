@@ -40,7 +40,7 @@ INSERTED = (
 )
 """The columns of `row_of`."""
 
-_DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent", "durable")
+_DETAILS = ("session_id", "deadline", "version", "schema_hash", "trace", "has_key", "parent", "durable", "redacted")
 
 
 def details_of(record: RunRecord) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nexus_cli.commands import question_commands
+from nexus_cli.commands import question_commands, repeat_commands
 from nexus_cli.options import FLAGS, LONGEST, RETRY_SECONDS, VALUES, UsageError, seconds
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def build(markup: Any) -> typer.Typer:
             made.command(each)(function)
         app.add_typer(made, name=name, no_args_is_help=not has_default)
 
-    group("runs", "List, show, follow, cancel and prune runs.", _runs,
+    group("runs", "List, show, follow, cancel, retry, fork and prune runs.", _runs,
           list=runs_list, show=runs_show, steps=runs_steps, cancel=runs_cancel, follow=runs_follow,
-          prune=runs_prune)  # fmt: skip
+          retry=repeat_commands.retry, fork=repeat_commands.fork, prune=runs_prune)  # fmt: skip
     group("questions", "List, show and answer the questions of runs.", question_commands.default,
           list=question_commands.listed, show=question_commands.show, answer=question_commands.answer)  # fmt: skip
     group("sessions", "Create, show, update, follow and delete sessions.",

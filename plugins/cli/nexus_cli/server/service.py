@@ -14,6 +14,7 @@ import msgspec
 from nexus_cli.server import questions, streams
 from nexus_cli.server.requests import LONGEST_WAIT, PARAMS, Request
 from nexus_cli.server.streams import reply_line
+from nexus_core.app.repeats import MOST_AT_ONCE
 from nexus_core.events.event import WORKFLOW_ANSWERED, WORKFLOW_QUESTION
 from nexus_core.pipeline.invocation import Caller, Invocation
 from nexus_core.runs.listing import FILTERS, STEP_RANGE, filter_of
@@ -179,8 +180,24 @@ async def _look_up(view: CallerView, request: Request) -> dict[str, Any]:
             run = await view.run(request.text("run_id"))
             is_asked = await view.cancel(run)
             return run.to_dict() | {"cancelled": is_asked}
+        case "runs.retry" | "runs.fork" | "runs.retry_all":
+            return await _repeat(view, request)
         case _:
             return await questions.run_with_questions(view, await view.run(request.text("run_id")))
+
+
+async def _repeat(view: CallerView, request: Request) -> dict[str, Any]:
+    """Repeat a run, or many."""
+    match request.command:
+        case "runs.retry":
+            return (await view.repeats.retry(request.text("run_id"))).to_dict()
+        case "runs.fork":
+            params = None if request.any("params") is None else request.object("params")
+            return (await view.repeats.fork(request.text("run_id"), request.text("from_step"), params)).to_dict()
+        case _:
+            wanted = filter_of({name: request.any(name) for name in FILTERS}, MOST_AT_ONCE, MOST_AT_ONCE)
+            is_dry = request.flag("dry_run")
+            return await view.repeats.retry_all(wanted, request.optional_text("batch"), dry_run=is_dry)
 
 
 async def _session(view: CallerView, request: Request) -> dict[str, Any]:
