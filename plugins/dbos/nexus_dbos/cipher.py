@@ -8,8 +8,6 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from nexus_core.errors import BackendUnavailable
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -26,7 +24,7 @@ TASK = 0
 """The place of a run's task; outcomes have the places from 1."""
 
 
-class Unreadable(BackendUnavailable):
+class Unreadable(Exception):
     """What is stored of a run can't be decrypted: this process does not have the key, or it is not what was stored."""
 
 
@@ -38,7 +36,7 @@ class _Key(NamedTuple):
 class Cipher:
     """Encrypts texts with AES-256-GCM. Each is bound to its run and its place: in another one it can't be decrypted.
 
-    What was stored without a key stays readable with one: who may write to the database is not kept out.
+    What was stored without a key stays readable with one: it does not guard against writers of the database.
 
     Args:
         keys: The keys, of 32 bytes each. The first one encrypts; all decrypt. Without keys, nothing is encrypted.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nexus_core.errors import BackendUnavailable, ConfigurationError, NexusError
 from nexus_core.runs.engine import RunEngine
 from nexus_core.runs.work import WorkBlocked
-from nexus_dbos.cipher import OPTION, Cipher
+from nexus_dbos.cipher import OPTION, Cipher, Unreadable
 from nexus_dbos.journal import DbosJournal
 from nexus_dbos.locks import locks_of
 from nexus_dbos.numbers import NONE
@@ -223,7 +223,7 @@ class DbosRunEngine(RunEngine):
         problem = None if performing.cancelled() else performing.exception()
         if problem is None and not performing.cancelled():
             return True
-        if isinstance(problem, NexusError):
+        if isinstance(problem, NexusError | Unreadable):
             logger.error("the work of run %s was not done: %s", run_id, problem)
         elif problem is not None and not isinstance(problem, WorkBlocked):
             logger.error("the work of run %s was not done", run_id, exc_info=problem)
@@ -365,6 +365,8 @@ class DbosRunEngine(RunEngine):
             return await asyncio.wait_for(asking, seconds)
         except (ConfigurationError, NexusError):
             raise
+        except Unreadable as exc:
+            raise BackendUnavailable(str(exc)) from exc
         except Exception as exc:
             logger.warning("the database of the run engine does not answer: %s", type(exc).__name__, exc_info=True)
             raise BackendUnavailable("The database of the run engine does not answer.") from exc

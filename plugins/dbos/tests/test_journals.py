@@ -13,7 +13,7 @@ from nexus_dbos.cipher import Cipher, Unreadable, keys_of
 from nexus_dbos.engine import DbosRunEngine
 from nexus_dbos.place import Database
 
-from nexus_core.errors import RunNotFound
+from nexus_core.errors import BackendUnavailable, RunNotFound
 from nexus_core.runs.work import Beginning, Offer, Work, Worker
 
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in range(3))
@@ -151,7 +151,7 @@ async def test_nothing_is_stored_in_the_clear(place):
         assert "password" not in stored(engine)
     async with opened(place) as engine:
         assert not engine.hides_tasks
-        with pytest.raises(Unreadable, match="dbos_encryption_key is not set"):
+        with pytest.raises(BackendUnavailable, match="dbos_encryption_key is not set"):
             await engine.task("run")
 
 
