@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pytest
 from served_process import ServedProcess
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Site:
             "NEXUS_RUN_ENGINE": "dbos", "NEXUS_DBOS_SQLITE_PATH": str(folder / "dbos.db"), "NEXUS_RUN_CONCURRENCY": "2",
             "NEXUS_RUN_STORE": "sqlite", "NEXUS_RUNS_SQLITE_PATH": str(folder / "runs.db"),
         }  # fmt: skip
-        self.process = ServedProcess(folder, options=options)
+        self.process = ServedProcess(folder, ("api", "cli", "mcp"), options=options)
         self.client = httpx2.Client(base_url=self.process.url(), timeout=SECONDS)
 
     def start(self, workflow: str, **params: Any) -> str:
@@ -81,6 +82,7 @@ class Site:
         self.process.end(signal.SIGKILL)
 
 
+@pytest.mark.timeout(180)
 def test_a_backup_of_files_in_use(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
