@@ -222,8 +222,7 @@ class DurableRuns:
                 for state in page if status is RunStatus.BLOCKED else ():
                     if state.cancel_requested_at is not None:  # just before it was blocked
                         await self.cancel(state.record.id)
-                if status is RunStatus.PENDING:
-                    await self._end_orphans(page, now)
+                await self._end_orphans(page, now)
         await self._pruned.look(now)
         await self._tell_unserved()
 
@@ -262,6 +261,8 @@ class DurableRuns:
         for state in old:
             if state.record.id not in known:
                 reason = "The process that took the call ended before the run was started."
+                if state.started_at is not None:  # after a restore of the run store alone, or of a later moment
+                    reason = "The run engine does not know this run, and can't go on with it."
                 await self._end(state, RunInterrupted(reason), now)
 
     async def _end(self, state: RunState, error: NexusError, now: float) -> None:

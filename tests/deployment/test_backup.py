@@ -95,8 +95,8 @@ def test_a_backup_of_files_in_use(tmp_path: Path) -> None:
         for run_id in at_work:
             site.shows_steps(run_id, 1)
         waits = site.start("order", item="rice")  # both places are taken
-        site.back_up("dbos.db", second)
         site.back_up("runs.db", second)
+        site.back_up("dbos.db", second)
     finally:
         site.end()
     site = Site(second, 0, 1, 2)

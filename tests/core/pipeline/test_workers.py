@@ -11,7 +11,7 @@ import pytest
 from memory_engine import Gives, Journals
 
 from nexus_core import Caller, Nexus
-from nexus_core.errors import ConfigurationError
+from nexus_core.errors import ConfigurationError, RunInterrupted
 from nexus_core.testing import eventually
 
 if TYPE_CHECKING:
@@ -74,3 +74,27 @@ async def test_wrong_names_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"run_only: there is no workflow 'shop'; did you mean 'ship'\?"):
         async with platform(Journals(), run_only=["shop"]):
             pass
+
+
+async def test_a_run_at_work_that_the_engine_does_not_know_is_ended() -> None:
+    """As after the restore of a backup whose run store is newer than its engine."""
+    journals, begun, go_on = Journals(), asyncio.Event(), asyncio.Event()
+    gateway = platform(journals, run_work=False)
+    worker = platform(journals)
+    for nexus in (gateway, worker):
+
+        @nexus.workflow(durable=True)
+        async def wait() -> None:
+            begun.set()
+            await go_on.wait()
+
+    async with gateway:
+        async with worker:
+            calling = asyncio.ensure_future(gateway.invoke("wait"))
+            await asyncio.wait_for(begun.wait(), 20)
+        journals.tasks.clear()
+        durable = gateway._state.running.durable  # type: ignore[union-attr]
+        assert durable is not None
+        await durable.sweep(time.time() + 60)
+        with pytest.raises(RunInterrupted):
+            await asyncio.wait_for(calling, 20)
