@@ -6,7 +6,8 @@ PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.t
 PROJECTS := pyproject.toml $(PLUGINS:=/pyproject.toml)
 PACKAGES := nexus_core plugins/platform/nexus $(wildcard $(join $(PLUGINS:=/nexus_),$(notdir $(PLUGINS))))
 EDITABLE := $(foreach project,. $(PLUGINS),-e $(project))
-WORKERS := 2
+# More than the cores there usually are: tests wait for processes and clocks half of the time.
+WORKERS := 3
 QUICKSTART := docs/examples/quickstart
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class PrunedRuns:
-    """Looks through the runs that an engine keeps and that have ended, a page a minute, again and again.
+    """Checks the ended runs that an engine keeps, a page a minute, again and again.
 
     So it does not matter which process has removed a run from the store, and how. A run is in the store before it is
     in the engine: one that is not there was removed.
