@@ -53,5 +53,12 @@ def _text(value: Any, codes: list[CodeType]) -> str:
 
 
 def digest_of_json(value: Any) -> str:
-    """Return a digest of a JSON value, such as a schema: the order of an object's members does not count."""
-    return hashlib.sha256(jsontext.canonical(value)).hexdigest()[:LENGTH]
+    """Return a digest of a JSON value, such as a schema: the order of an object's members does not count.
+
+    Without a JSON form, as an adapter's schema may be, it is empty.
+    """
+    try:
+        text = jsontext.canonical(value)
+    except (TypeError, ValueError):
+        return ""
+    return hashlib.sha256(text).hexdigest()[:LENGTH]

@@ -105,7 +105,8 @@ class Workflow(ABC):
     def code_version(self) -> str:
         """The version of its code in this process: ``metadata["version"]``, if given, and the digest of its code."""
         version = self.metadata.get("version")
-        return f"{version}+{self.code_digest}" if version else self.code_digest
+        is_shown = isinstance(version, str | int | float) and version != ""
+        return f"{version}+{self.code_digest}" if is_shown else self.code_digest
 
     @cached_property
     def basis(self) -> Mapping[str, str]:

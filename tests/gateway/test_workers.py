@@ -53,7 +53,7 @@ class Site:
             "NEXUS_RUN_ENGINE": "dbos", "NEXUS_DBOS_SQLITE_PATH": str(folder / "dbos.db"),
             "NEXUS_RUN_STORE": "sqlite", "NEXUS_RUNS_SQLITE_PATH": str(folder / "runs.db"),
         }  # fmt: skip
-        self.gateway = ServedProcess(folder, options=self.options | {"NEXUS_RUN_WORK": "false"})
+        self.gateway = ServedProcess(folder, ("api", "cli", "mcp"), options=self.options | {"NEXUS_RUN_WORK": "false"})
         self.client = httpx2.Client(base_url=self.gateway.url(), timeout=SECONDS)
         self.workers: list[ServedProcess] = []
 

@@ -48,7 +48,7 @@ class ServedProcess:
         arguments: Sequence[str] = SERVE, output: int | IO[Any] = subprocess.DEVNULL,
     ) -> None:  # fmt: skip
         self.ports = {name: free_port() for name in ports}
-        own = {f"NEXUS_{name}_PORT": "0" for name in ("API", "CLI", "MCP")}  # any free one, not those of another test
+        own = {f"NEXUS_{name}_PORT": "0" for name in ("API", "CLI")}  # any free one, not that of another test
         own |= {f"NEXUS_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self.environment = clean_environment() | own | (options or {})
         self.process = subprocess.Popen(
