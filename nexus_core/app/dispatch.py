@@ -64,7 +64,10 @@ class Dispatcher:
 
     def _new_run(self, invocation: Invocation, *, keeps_result: bool = True) -> Run:
         has_key = invocation.idempotency_key is not None
-        return Run(invocation.name, invocation.channel, self._events, has_key=has_key, keeps_result=keeps_result)
+        run = Run(invocation.name, invocation.channel, self._events, has_key=has_key, keeps_result=keeps_result)
+        if invocation.run_id is not None:
+            run.id = invocation.run_id
+        return run
 
     def invoke_sync(self, invocation: Invocation) -> Result:
         """See `Nexus.invoke_sync`."""

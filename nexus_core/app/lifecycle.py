@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nexus_core.app import backends
 from nexus_core.app.contributions import Contributions
 from nexus_core.app.queueing import serial_stage
+from nexus_core.app.scheduling import refuse_unscheduled
 from nexus_core.app.state import Running
 from nexus_core.errors import ConfigurationError, PluginError
 from nexus_core.events.handlers import EventHandler
@@ -61,6 +62,7 @@ async def start(state: PlatformState) -> Running:
     contributions = Contributions(state.plugins, state.threads, state.stores)
     await contributions.start()
     try:
+        refuse_unscheduled(state)
         running = _compose(state, contributions)
         if running.recorder is not None:
             await running.recorder.open()

@@ -16,6 +16,7 @@ from nexus_core.app.invoking import Invoking
 from nexus_core.app.loading import leave_start_to_loader
 from nexus_core.app.observable import Observable
 from nexus_core.app.plugin import PluginFactory
+from nexus_core.app.scheduling import Scheduling
 from nexus_core.app.standalone import StopRequest, refuse_running_loop, run_process
 from nexus_core.app.state import PlatformState
 from nexus_core.concurrency.threads import call_on
@@ -48,7 +49,7 @@ _SERVED = ("nexus_register_channels", "nexus_register_routes")
 Model = TypeVar("Model", bound=PluginSettings)
 
 
-class Nexus(Invoking, WorkflowDecorator, Observable):
+class Nexus(Invoking, WorkflowDecorator, Scheduling, Observable):
     """Workflows, registered once and reachable through every installed channel.
 
     Several objects live side by side in one process; nothing is shared between them.

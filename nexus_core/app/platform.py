@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nexus_core.types.principal import Principal
     from nexus_core.types.result import Result
     from nexus_core.workflows.registry import Registry
+    from nexus_core.workflows.schedule import Schedule
 
 Model = TypeVar("Model", bound="PluginSettings")
 
@@ -46,6 +47,7 @@ class Platform(Protocol):
         threads: Daemon threads for code that blocks.
         timers: Time limits that almost never pass, cheaper than the event loop's timers.
         plugins: The plugins, with the status of each.
+        starts_schedules: Whether scheduled runs are to be started.
     """
 
     options: CoreSettings
@@ -56,6 +58,7 @@ class Platform(Protocol):
     threads: DaemonThreads
     timers: Timers
     plugins: PluginManager
+    starts_schedules: bool
 
     @property
     def event_log(self) -> EventLog:
@@ -64,6 +67,10 @@ class Platform(Protocol):
     @property
     def guards(self) -> Set[str]:
         """Names of the plugins that guard access with the options as they are."""
+
+    @property
+    def schedules(self) -> Sequence[Schedule]:
+        """The declared schedules. See `Nexus.schedule`."""
 
     @property
     def session_manager(self) -> object:

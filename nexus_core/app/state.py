@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nexus_core.state.sessions import SessionStore
     from nexus_core.state.stores import Store
     from nexus_core.types.measurement import Collector
+    from nexus_core.workflows.schedule import Schedule
     from nexus_core.workflows.workflow import WorkflowAdapter
 
 
@@ -109,6 +110,7 @@ class PlatformState:
         stores: The stores for shared state: the one in memory, and those of plugins.
         event_log: The latest events, for followers; `own_event_log` is that of this process alone.
         resolvers: The application's own parameter resolvers.
+        schedules: The declared schedules.
         running: What is started, or is stopping still; None otherwise.
     """
 
@@ -146,6 +148,7 @@ class PlatformState:
         )  # fmt: skip
         self.services = Services(lambda: self.plugins)
         self.resolvers: list[ParameterResolver] = []
+        self.schedules: list[Schedule] = []
         self.session_manager: object = None
         self.metrics_collectors: list[Collector] = []
         self.health_checkers: list[Any] = []

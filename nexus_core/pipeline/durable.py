@@ -8,7 +8,15 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from nexus_core.errors import BackendUnavailable, NexusError, Overloaded, RunCancelled, RunInterrupted, WorkflowTimeout
+from nexus_core.errors import (
+    BackendUnavailable,
+    Conflict,
+    NexusError,
+    Overloaded,
+    RunCancelled,
+    RunInterrupted,
+    WorkflowTimeout,
+)
 from nexus_core.events.event import WORKFLOW_UNSERVED, ChannelEvent
 from nexus_core.pipeline.durable_retention import PrunedRuns
 from nexus_core.pipeline.durable_worker import insisting, waited_for_answers
@@ -125,10 +133,14 @@ class DurableRuns:
         limit = self._execution.limit(invocation, workflow)
         session_id = invocation.session.id if invocation.session else None
         self._history.accept(run, invocation.principal, session_id, invocation.payer)
-        queued = await self._recorder.accept(
-            run, workflow, invocation.validated_params, invocation.principal, session_id,
-            None if limit is None else time.time() + limit, invocation.trace,
-        )  # fmt: skip
+        try:
+            queued = await self._recorder.accept(
+                run, workflow, invocation.validated_params, invocation.principal, session_id,
+                None if limit is None else time.time() + limit, invocation.trace,
+            )  # fmt: skip
+        except Conflict:
+            self._history.withdraw(run)  # the run of this id is another
+            raise
         try:
             await self.engine.start(work_of(invocation, workflow), invocation.beginning)
         except NexusError as exc:

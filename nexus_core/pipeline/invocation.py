@@ -82,14 +82,16 @@ class Invocation(Caller):
         run: The run; set by `Nexus.invoke`.
         parent: The run that this call repeats (`CallerRuns.retry`), or None.
         beginning: What its journal begins with, where that is a part of its parent's.
+        run_id: The id that the run gets; None for a random one. Where the run store has such a run, the call is refused
+            with `Conflict`.
         queued: Seconds that the call has waited for others of its key; they count against its time limit.
 
     The other attributes are those of `Caller`, and keywords of the constructor as well.
     """
 
     __slots__ = (
-        "beginning", "idempotency_key", "name", "params", "parent", "queued", "request_id", "run", "session", "source",
-        "timeout", "validated_params", "workflow",
+        "beginning", "idempotency_key", "name", "params", "parent", "queued", "request_id", "run", "run_id", "session",
+        "source", "timeout", "validated_params", "workflow",
     )  # fmt: skip
 
     # Not generated: a dataclass would take what identifies the caller first.
@@ -115,6 +117,7 @@ class Invocation(Caller):
         validated_params: dict[str, Any] | None = None,
         workflow: Workflow | None = None,
         run: Run | None = None,
+        run_id: str | None = None,
     ) -> None:
         self.channel = channel
         self.credentials = credentials
@@ -136,6 +139,7 @@ class Invocation(Caller):
         self.queued = 0.0
         self.parent: str | None = None
         self.beginning: Beginning | None = None
+        self.run_id = run_id
         self.validated_params: dict[str, Any] = {} if validated_params is None else validated_params
         self.workflow = workflow
         self.run: Run = run  # type: ignore[assignment]  # Nexus.invoke sets it before any interceptor gets this

@@ -91,6 +91,10 @@ class RunHistory:
         if run.status is RunStatus.PENDING:
             self._admit(run, principal, session_id, payer)
 
+    def withdraw(self, run: Run) -> None:
+        """Forget a run that was not accepted after all."""
+        self._running.pop(run.id, None)
+
     def restore(self, state: RunState, bus: EventBus) -> Run:
         """Return a stored run that goes on here from now on, and keep it."""
         record = state.record

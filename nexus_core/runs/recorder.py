@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nexus_core import jsontext
-from nexus_core.errors import BackendUnavailable
+from nexus_core.errors import BackendUnavailable, Conflict
 from nexus_core.events.event import WORKFLOW_BLOCKED, WORKFLOW_QUEUED, WORKFLOW_STARTED, ChannelEvent
 from nexus_core.runs.keeper import RunKeeper
 from nexus_core.runs.record import NEXT, PrincipalRecord, RunChange, RunEvent, RunRecord
@@ -123,6 +123,7 @@ class RunRecorder:
 
         Raises:
             BackendUnavailable: The store can't take a run that has to be stored first.
+            Conflict: The store has another run with this id.
         """
         if run.id in self._open:
             self.store.write_later(RunChange(run.id, self._open[run.id], status=status, started_at=time.time()))
@@ -143,12 +144,15 @@ class RunRecorder:
             self.store.write_later(change)
             return
         try:
-            await self.store.write([change])
+            (written,) = await self.store.write([change])
         except BaseException:
             # It may have been stored all the same: then this ends it, for whoever looks.
             self.store.write_later(RunChange(run.id, status=RunStatus.CANCELLED, finished_at=run.started_at))
             del self._open[run.id]
             raise
+        if not written.is_applied and not await self._has_begun(change):
+            del self._open[run.id]
+            raise _known(run.id)
 
     def _beginning(
         self,
@@ -201,6 +205,7 @@ class RunRecorder:
 
         Raises:
             BackendUnavailable: The store can't take it.
+            Conflict: The store has another run with this id.
         """
         change = self._beginning(run, workflow, params, principal, session_id, deadline, trace, RunStatus.PENDING)
         record = change.record
@@ -208,8 +213,16 @@ class RunRecorder:
         change.record = replace(record, executor=None, durable=True)
         event = _queued(run)
         change.events = (RunEvent.of(event),)
-        await self.store.write([change])
+        (written,) = await self.store.write([change])
+        if not written.is_applied and not await self._has_begun(change):
+            raise _known(run.id)
         return event
+
+    async def _has_begun(self, change: RunChange) -> bool:
+        """Whether the run that the store has under a beginning's id is that one, which an attempt before has stored."""
+        state, own = await self.store.get(change.run_id, payloads=False), change.record
+        assert own is not None
+        return state is None or (state.record.executor, state.record.accepted_at) == (own.executor, own.accepted_at)
 
     def refused(self, run: Run, error: NexusError) -> None:
         """Store that a durable run was not accepted after all."""
@@ -335,6 +348,10 @@ class RunRecorder:
         run = self._history.of_this_process(run_id)
         if run is not None:
             run.cancel()
+
+
+def _known(run_id: str) -> Conflict:
+    return Conflict("A run with this id was started before.", details={"run": run_id})
 
 
 def _queued(run: Run) -> ChannelEvent:

@@ -11,7 +11,7 @@ from first_party import plugin_commands, plugins
 from marked_parts import replaced, table
 
 HEAD = ["command", "argument or option", "meaning"]
-GUIDES = {"auth": "../how-to/authentication.md", "health": "../how-to/health.md"}
+GUIDES = {"auth": "../how-to/authentication.md", "health": "../how-to/health.md", "schedules": "../how-to/schedules.md"}
 CODE = re.compile(r"(?<![\w`-])--[a-z][a-z-]*|NEXUS_[A-Z_]+")
 
 

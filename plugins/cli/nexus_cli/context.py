@@ -83,6 +83,7 @@ class CliContext:
                     )
                 )
                 nexus = self.nexus()
+                nexus.starts_schedules = False  # a command ends before its runs would
                 self._prefer(preferences.of_application(nexus))
                 show_logs(self.options)
                 self._backend = ApplicationBackend(nexus)

@@ -98,6 +98,7 @@ def of_application(cli: CliContext) -> tuple[PluginManager, list[tuple[str, Comm
     from nexus_core.app.nexus import Nexus
 
     nexus = cli.nexus() if cli.app_name() else Nexus()
+    nexus.starts_schedules = False  # a command ends before its runs would
     return nexus.plugins, _commands(nexus.plugins, nexus.plugins.collect(HOOK))
 
 

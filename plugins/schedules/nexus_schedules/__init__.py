@@ -1,0 +1,1 @@
+"""The plugin ``schedules``: starts workflows at given times, on every replica once."""

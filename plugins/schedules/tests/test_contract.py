@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from nexus_core.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    plugin = "schedules"
