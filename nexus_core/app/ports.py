@@ -47,10 +47,10 @@ async def serving(
         if only_works:
             channels = [channel for channel in channels if channel.serves_workers]
             _say_what_is_worked_on(state, running)
-        has_ports = bool(channels) or not only_works
-        if has_ports:
+        if channels or not only_works:
             _refuse_unguarded(state, running, channels)
-        server = _server(state, running) if has_ports else None
+        needs_server = not only_works or any(not channel.serves_itself for channel in channels)
+        server = _server(state, running) if needs_server else None
         scheme = getattr(server, "scheme", "http")
         bound = listeners.bind(channels, running.routes, state.options.host, running.front, scheme)
         try:

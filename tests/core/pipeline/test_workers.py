@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from memory_engine import Gives, Journals
 
-from nexus_core import Caller, Nexus
+from nexus_core import Caller, Channel, Nexus, hookimpl
+from nexus_core.app import ports
 from nexus_core.errors import ConfigurationError, RunInterrupted
 from nexus_core.testing import eventually
 
 if TYPE_CHECKING:
+    import socket
+
     from nexus_core import ChannelEvent
 
 OPTIONS: dict[str, Any] = {"run_store": "kept", "run_engine": "memory", "discover": False}
@@ -98,3 +101,29 @@ async def test_a_run_at_work_that_the_engine_does_not_know_is_ended() -> None:
         await durable.sweep(time.time() + 60)
         with pytest.raises(RunInterrupted):
             await asyncio.wait_for(calling, 20)
+
+
+async def test_a_worker_needs_no_server_for_a_channel_that_serves_itself() -> None:
+    class Probes(Channel):
+        name, port, serves_workers, serves_itself = "probes", 0, True, True
+        served: ClassVar[list[int]] = []
+
+        def serve(self, bound: socket.socket) -> None:
+            self.served.append(bound.getsockname()[1])
+            bound.close()
+
+    class Plugin:
+        @hookimpl
+        def nexus_register_channels(self) -> list[Channel]:
+            return [Probes()]
+
+    nexus = Nexus(plugins=[Gives(Journals()), Plugin()], **OPTIONS)
+
+    @nexus.workflow(durable=True)
+    async def pay() -> int:
+        return 1
+
+    state, controller = nexus._state, nexus._controller
+    async with ports.serving(state, controller.enter, controller.stop, only_works=True) as bound:
+        assert bound == []
+        assert len(Probes.served) == 1
