@@ -350,7 +350,7 @@ async def test_an_issuer_that_hangs_costs_the_time_limit_at_most(trusting, issue
 
 
 async def test_who_is_known_is_let_in_while_the_issuer_is_away(trusting, issuer):
-    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=0.5, jwt_keys_cooldown=0.1)
+    started = await trusting(jwt_keys_ttl=0.1, auth_timeout=3, jwt_keys_cooldown=0.1)
     token = issuer.token()
     assert await started.user(token) == "alice"
     issuer.gate.clear()
