@@ -298,10 +298,11 @@ class Nexus(Invoking, WorkflowDecorator, Scheduling, Observable):
         if is_loading_main():
             return
         leave_start_to_loader(self)
-        given: dict[str, Any] = {"run_work": True} | (
-            {"run_concurrency": concurrency} if concurrency is not None else {}
-        )
-        given |= {"run_only": [*only]} if only else {}
+        given: dict[str, Any] = {"run_work": True}
+        if concurrency is not None:
+            given["run_concurrency"] = concurrency
+        if only:
+            given["run_only"] = [*only]
         self.options = self._state.options = self.options.model_copy(update=given)
         working = partial(ports.serving, self._state, self._controller.enter, self._controller.stop, only_works=True)
         run_process(self._state, working, self.stop_request)

@@ -45,7 +45,7 @@ async def serving(
     try:
         channels = running.channels
         if only_works:
-            channels = [channel for channel in channels if channel.serves_workers]
+            channels = [channel for channel in channels if channel.serves_workers and channel.port is not None]
             _say_what_is_worked_on(state, running)
         if channels or not only_works:
             _refuse_unguarded(state, running, channels)

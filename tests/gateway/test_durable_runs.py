@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from forked_processes import ForkedProcesses
+from gated_steps import GATED, begun
 from served_process import answers, free_port
 
 if TYPE_CHECKING:
@@ -22,21 +23,9 @@ SECONDS = 60.0
 STEPS = 5
 numbers = count(1)
 
-APP = """
-import asyncio, os
-from pathlib import Path
-from nexus_core import Context, Nexus
-
-nexus = Nexus()
-FOLDER = Path(__file__).parent
-
-async def do(number: int) -> int:
-    with open(FOLDER / "done.txt", "a") as done:
-        done.write(f"{os.getpid()} {number}\\n")
-    while not (FOLDER / f"gate-{number}").exists():
-        await asyncio.sleep(0.02)
-    return number
-
+APP = (
+    GATED
+    + """
 @nexus.workflow(durable=True)
 async def order(context: Context, item: str) -> list:
     context.output("begun")
@@ -46,6 +35,7 @@ async def order(context: Context, item: str) -> list:
 async def confirm(context: Context) -> str:
     return await context.ask("Sure?", str)
 """
+)
 
 
 class Process:
@@ -121,23 +111,12 @@ def serve_fixture(
         process.kill()
 
 
-def done(folder: Path, times: int) -> list[tuple[int, int]]:
-    """Wait until steps have begun so often, and return the process and the number of each."""
-    path, end = folder / "done.txt", time.monotonic() + SECONDS
-    while True:
-        lines = path.read_text().splitlines() if path.exists() else []
-        if len(lines) >= times:
-            return [(int(pid), int(number)) for pid, number in map(str.split, lines)]
-        assert time.monotonic() < end, lines
-        time.sleep(0.02)
-
-
 def test_a_killed_process_loses_no_durable_run(serve: Any, tmp_path: Path) -> None:
     both = [serve(), serve()]
     run_id = both[0].start("order", item="tea")
     for number in range(2):
         (tmp_path / f"gate-{number}").touch()
-    works = done(tmp_path, 3)[-1][0]
+    works = begun(tmp_path, 3)[-1][0]
     killed, left = both if both[0].pid == works else both[::-1]
     left.shows_steps(run_id, 3)  # what has happened is stored a moment later
     killed.kill()
@@ -145,9 +124,9 @@ def test_a_killed_process_loses_no_durable_run(serve: Any, tmp_path: Path) -> No
         (tmp_path / f"gate-{number}").touch()
     run = left.run(run_id)
     assert (run["status"], run["result"]) == ("completed", ["tea", *range(STEPS)])
-    begun = done(tmp_path, STEPS + 1)
-    assert [number for _, number in begun] == [0, 1, 2, 2, 3, 4]  # the one at work is repeated, finished ones are not
-    assert {pid for pid, _ in begun[3:]} == {left.pid}
+    steps = begun(tmp_path, STEPS + 1)
+    assert [number for _, number in steps] == [0, 1, 2, 2, 3, 4]  # the one at work is repeated, finished ones are not
+    assert {pid for pid, _ in steps[3:]} == {left.pid}
     assert left.events(run_id) == [
         (1, "workflow.queued", None),
         (2, "workflow.started", None),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from gated_steps import GATED, begun
 from served_process import ServedProcess, clean_environment
 
 if TYPE_CHECKING:
@@ -18,21 +18,9 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 
-APP = """
-import asyncio, os
-from pathlib import Path
-from nexus_core import Context, Nexus
-
-nexus = Nexus()
-FOLDER = Path(__file__).parent
-
-async def do(number: int) -> int:
-    with open(FOLDER / "done.txt", "a") as done:
-        done.write(f"{os.getpid()} {number}\\n")
-    while not (FOLDER / f"gate-{number}").exists():
-        await asyncio.sleep(0.02)
-    return number
-
+APP = (
+    GATED
+    + """
 @nexus.workflow(durable=True)
 async def order(context: Context, item: str) -> list:
     return [item, *[await context.step(f"step {number}", do, number) for number in range(3)]]
@@ -41,6 +29,7 @@ async def order(context: Context, item: str) -> list:
 async def other() -> int:
     return 1
 """
+)
 
 
 class Site:
@@ -65,16 +54,6 @@ class Site:
     def shown(self, run_id: str) -> dict[str, Any]:
         return dict(self.client.get(f"/api/runs/{run_id}").json())
 
-    def done(self, times: int) -> list[tuple[int, int]]:
-        """Wait until steps have begun so often, and return the process and the number of each."""
-        path, end = self.folder / "done.txt", time.monotonic() + SECONDS
-        while True:
-            lines = path.read_text().splitlines() if path.exists() else []
-            if len(lines) >= times:
-                return [(int(pid), int(number)) for pid, number in map(str.split, lines)]
-            assert time.monotonic() < end, lines
-            time.sleep(0.02)
-
 
 @pytest.fixture(name="site")
 def site_fixture(tmp_path: Path) -> Iterator[Site]:
@@ -92,9 +71,9 @@ def test_workers_of_their_own(site: Site) -> None:
     waiting = site.shown(run_id)
     assert (waiting["status"], waiting["position"], waiting["waiting_for"]) == ("pending", 0, "no_worker")
     first = site.worker("--concurrency", "2", "--only", "order")
-    assert site.done(1) == [(first.process.pid, 0)]
+    assert begun(site.folder, 1) == [(first.process.pid, 0)]
     (site.folder / "gate-0").touch()
-    site.done(2)
+    begun(site.folder, 2)
     first.end(signal.SIGKILL)
     second = site.worker()
     for number in range(1, 3):
@@ -103,7 +82,7 @@ def test_workers_of_their_own(site: Site) -> None:
     assert (run["status"], run["result"]) == ("completed", ["tea", 0, 1, 2])
     assert "waiting_for" not in run
     pid = second.process.pid
-    assert site.done(4) == [(first.process.pid, 0), (first.process.pid, 1), (pid, 1), (pid, 2)]
+    assert begun(site.folder, 4) == [(first.process.pid, 0), (first.process.pid, 1), (pid, 1), (pid, 2)]
     ready = httpx2.get(f"{second.url('health')}/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert site.client.post("/api/workflows/other/execute", json={}).json()["result"] == 1
